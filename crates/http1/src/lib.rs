@@ -1,0 +1,1 @@
+//! HTTP/1.1 messages, sans-I/O: parse heads, frame bodies strictly, write.

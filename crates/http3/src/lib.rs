@@ -1,0 +1,1 @@
+//! HTTP/3 frames and QPACK, sans-I/O.

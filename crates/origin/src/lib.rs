@@ -1,0 +1,1 @@
+//! Pools, balancing, health, connections, retries: fetches a response from a customer's server.

@@ -1,0 +1,2 @@
+//! The binary: flags, files, runtime, signals, supervision, wiring.
+fn main() {}

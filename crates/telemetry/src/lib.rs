@@ -1,0 +1,1 @@
+//! Access log, metrics and security events: names, units, writers.

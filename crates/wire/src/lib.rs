@@ -1,0 +1,1 @@
+//! Listeners and protocols towards visitors: bytes in, one exchange out.

@@ -1,0 +1,2 @@
+//! Tidy checks and generated references.
+fn main() {}
