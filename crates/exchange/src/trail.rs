@@ -1,0 +1,90 @@
+//! The trail: what each phase decided for one exchange.
+//!
+//! A small fixed array, so that writing a line costs no allocation; the ring that keeps trails is `edge`'s.
+
+/// A named step in a request's life, in the order of `edge::pipeline`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Connection and protocol limits, zone by host.
+    Admission,
+    /// Redirects, pool, path, headers.
+    Route,
+    /// Choose, connect, send, retry.
+    Origin,
+    /// Header rules on the response.
+    Response,
+    /// Streaming to the visitor.
+    Delivery,
+    /// Log and counters.
+    Record,
+}
+
+impl Phase {
+    /// Every phase, in order.
+    pub const ALL: [Self; 6] =
+        [Self::Admission, Self::Route, Self::Origin, Self::Response, Self::Delivery, Self::Record];
+
+    /// As written in trails and `Server-Timing`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admission => "admission",
+            Self::Route => "route",
+            Self::Origin => "origin",
+            Self::Response => "response",
+            Self::Delivery => "delivery",
+            Self::Record => "record",
+        }
+    }
+}
+
+/// One line of a trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrailLine {
+    /// Where.
+    pub phase: Phase,
+    /// What was decided, a word from the closed enums of this crate.
+    pub decision: &'static str,
+    /// A number that goes with the decision (index of a route, attempt, status); 0 if none does.
+    pub detail: u32,
+    /// Microseconds since the exchange began.
+    pub at_us: u32,
+}
+
+const LINES_MAX: usize = 16; // 6 phases, and room for retries; later lines are counted, not kept
+
+/// The lines of one exchange.
+#[derive(Clone, Debug, Default)]
+pub struct Trail {
+    lines: [Option<TrailLine>; LINES_MAX],
+    len: u8,
+    lost: u8,
+}
+
+impl Trail {
+    /// Adds a line; beyond 16 it is only counted.
+    pub fn add(&mut self, phase: Phase, decision: &'static str, detail: u32, at_us: u32) {
+        match self.lines.get_mut(usize::from(self.len)) {
+            Some(slot) => {
+                *slot = Some(TrailLine { phase, decision, detail, at_us });
+                self.len += 1;
+            }
+            None => self.lost = self.lost.saturating_add(1),
+        }
+    }
+
+    /// The lines in order.
+    pub fn lines(&self) -> impl Iterator<Item = &TrailLine> {
+        self.lines.iter().flatten()
+    }
+
+    /// Lines that found no room.
+    pub fn lost(&self) -> u8 {
+        self.lost
+    }
+
+    /// Forgets all lines.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
