@@ -1,0 +1,55 @@
+//! Trailer fields: which may be there, and the section as name and value (RFC 9110 §6.5, RFC 9112 §7.1.2).
+//!
+//! Trailers are never merged into the head. Called by `body.rs` for each line, and by whoever forwards them.
+
+use crate::explain;
+use crate::field::{self, Known};
+use crate::malformed::Malformed;
+
+/// Splits raw trailer lines, `Name: value` CRLF each, as `BodyDecoder::take_trailers` gives them.
+///
+/// Values come without whitespace around them. No more pairs than `raw` has lines.
+///
+/// # Errors
+///
+/// What a line of a head is refused for, a line without CRLF, and fields that may not be trailers.
+pub fn parse_trailers(raw: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Malformed> {
+    let mut trailers = Vec::new();
+    for line in raw.split_inclusive(|byte| *byte == b'\n') {
+        trailers.push(trailer_line(line)?);
+    }
+    Ok(trailers)
+}
+
+/// One line with its CRLF as name and value.
+pub(crate) fn trailer_line(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let line = line.strip_suffix(b"\r\n").ok_or(Malformed::BareLineFeed)?;
+    let (name, value) = explain::field_line(line)?;
+    if field::is_lookalike(name) {
+        return Err(Malformed::Lookalike);
+    }
+    if !may_be_trailer(name) {
+        return Err(Malformed::TrailerForbidden);
+    }
+    Ok((name, value))
+}
+
+/// Whether a field may come after the content. What frames, routes, authorizes or describes the message must
+/// be known before it (RFC 9110 §6.5.1), and a reader that merges trailers would be told it too late.
+fn may_be_trailer(name: &[u8]) -> bool {
+    const FORBIDDEN: [&[u8]; 8] = [
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-range",
+        b"max-forwards",
+        b"pragma",
+        b"range",
+        b"x-real-ip",
+    ];
+    match Known::of(name) {
+        Known::Other => !FORBIDDEN.iter().any(|spelled| name.eq_ignore_ascii_case(spelled)),
+        Known::Date | Known::Server | Known::Age => true,
+        _ => false,
+    }
+}
