@@ -1,0 +1,118 @@
+//! Metrics: counters that each serving thread keeps to itself, summed when somebody asks.
+//!
+//! A request costs a few relaxed stores to memory no other thread writes. Labels come from closed enums, so the
+//! number of series is known at build time; zones are open-ended and therefore have counters and a page of
+//! their own ([`zones`]). Does not listen on a port and decides nothing.
+//! Called by the edge ([`ThreadMetrics`]), the binary (scrape) and `xtask` ([`reference`]).
+//! Read next: [`Registry`], then [`ThreadMetrics`].
+
+mod block;
+mod families;
+mod labels;
+pub mod process;
+mod render;
+pub mod zones;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use block::ThreadMetrics;
+use block::{Block, fresh};
+pub use families::reference;
+pub use labels::{
+    Direction, HandshakeOutcome, OriginConnection, OriginOutcome, Outcome, Protocol, StatusClass, TlsVersion,
+};
+use process::Process;
+
+#[cfg(test)]
+mod tests;
+
+/// `Content-Type` of both pages: the Prometheus text format 0.0.4.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Labels whose closed enums live in other crates, given once at the start.
+///
+/// The place of a label in its list is what [`ThreadMetrics::refusal`] and [`ThreadMetrics::fault`] take.
+#[derive(Debug, Clone, Copy)]
+pub struct LabelLists {
+    /// Every refusal's name.
+    pub refusals: &'static [&'static str],
+    /// Every fault's name, tokens of RFC 9209.
+    pub faults: &'static [&'static str],
+}
+
+/// What the page shows beside the registry's own counters, gathered by the caller when it is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Outside {
+    /// Counts of the access log.
+    pub access_log: crate::sink::Counts,
+    /// Operational lines held back by the limit per name.
+    pub events_suppressed: u64,
+    /// The process's resources; absent when they could not be read.
+    pub process: Option<Process>,
+}
+
+/// All counters of one process. Made once, shared by reference count.
+#[derive(Debug)]
+pub struct Registry {
+    labels: LabelLists,
+    threads: Mutex<Vec<Arc<Block>>>,
+    snapshot_number: AtomicU64,
+    panics: AtomicU64,
+    reloads: [AtomicU64; Outcome::COUNT],
+    certificate_reloads: [AtomicU64; Outcome::COUNT],
+    health_checks: [AtomicU64; Outcome::COUNT],
+}
+
+impl Registry {
+    /// Makes an empty registry.
+    pub fn new(labels: LabelLists) -> Arc<Self> {
+        Arc::new(Self {
+            labels,
+            threads: Mutex::default(),
+            snapshot_number: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+            reloads: fresh(),
+            certificate_reloads: fresh(),
+            health_checks: fresh(),
+        })
+    }
+
+    /// Registers one serving thread and gives its counters. What a thread counted stays counted after its end,
+    /// so call it once per thread and not per connection.
+    pub fn thread(&self) -> ThreadMetrics {
+        let block = Arc::new(Block::new(self.labels.refusals.len(), self.labels.faults.len()));
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&block));
+        ThreadMetrics::new(block)
+    }
+
+    /// Notes the number of the snapshot that new requests see.
+    pub fn set_snapshot_number(&self, number: u64) {
+        self.snapshot_number.store(number, Relaxed);
+    }
+
+    /// Counts a caught panic.
+    pub fn panicked(&self) {
+        self.panics.fetch_add(1, Relaxed);
+    }
+
+    /// Counts an attempt to load and publish a new snapshot.
+    pub fn reloaded(&self, outcome: Outcome) {
+        self.reloads[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts an attempt to load certificates that changed.
+    pub fn certificates_reloaded(&self, outcome: Outcome) {
+        self.certificate_reloads[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts one active health check of one origin.
+    pub fn health_checked(&self, outcome: Outcome) {
+        self.health_checks[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Gives the page in the Prometheus text format: every family, every combination of labels, zeros too.
+    pub fn render(&self, outside: &Outside) -> String {
+        render::page(self, outside)
+    }
+}

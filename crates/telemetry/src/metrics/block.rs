@@ -1,0 +1,158 @@
+//! The counters of one serving thread, and the arithmetic of counting without contention.
+//!
+//! One writer per block, so an addition is a load and a store, both relaxed, and never a locked instruction.
+//! A scrape may see a request counted and its bytes not yet; it never sees a torn number.
+//! Read next: [`ThreadMetrics`].
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::labels::{
+    Direction, HandshakeOutcome, OriginConnection, OriginOutcome, Protocol, StatusClass, TlsVersion,
+};
+
+/// Upper bounds of the duration buckets, in microseconds: about three per decade from what a local hit takes to
+/// what a long answer takes. Streams and WebSockets of hours end in the last, unbounded one.
+pub(crate) const BUCKETS_US: [u64; 16] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000, 30_000_000, 60_000_000,
+];
+
+/// The bounds as the text format writes them, in seconds.
+pub(crate) const BUCKET_LABELS: [&str; BUCKETS_US.len() + 1] = [
+    "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5",
+    "10", "30", "60", "+Inf",
+];
+
+/// Makes an array of counters at zero.
+pub(crate) fn fresh<const N: usize>() -> [AtomicU64; N] {
+    [const { AtomicU64::new(0) }; N]
+}
+
+fn fresh_rows<const N: usize, const M: usize>() -> [[AtomicU64; N]; M] {
+    [const { [const { AtomicU64::new(0) }; N] }; M]
+}
+
+fn fresh_list(length: usize) -> Box<[AtomicU64]> {
+    (0..length).map(|_| AtomicU64::new(0)).collect()
+}
+
+/// One thread's counters.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) requests: [[AtomicU64; StatusClass::COUNT]; Protocol::COUNT],
+    pub(crate) duration_buckets: [[AtomicU64; BUCKET_LABELS.len()]; Protocol::COUNT],
+    pub(crate) duration_us: [AtomicU64; Protocol::COUNT],
+    pub(crate) connections: [AtomicU64; Protocol::COUNT],
+    pub(crate) connections_closed: [AtomicU64; Protocol::COUNT],
+    pub(crate) tls_handshakes: [[AtomicU64; HandshakeOutcome::COUNT]; TlsVersion::COUNT],
+    pub(crate) refusals: Box<[AtomicU64]>,
+    pub(crate) faults: Box<[AtomicU64]>,
+    pub(crate) visitor_bytes: [AtomicU64; Direction::COUNT],
+    pub(crate) origin_requests: [AtomicU64; OriginOutcome::COUNT],
+    pub(crate) origin_connections: [AtomicU64; OriginConnection::COUNT],
+    pub(crate) origin_retries: AtomicU64,
+}
+
+impl Block {
+    pub(crate) fn new(refusals: usize, faults: usize) -> Self {
+        Self {
+            requests: fresh_rows(),
+            duration_buckets: fresh_rows(),
+            duration_us: fresh(),
+            connections: fresh(),
+            connections_closed: fresh(),
+            tls_handshakes: fresh_rows(),
+            refusals: fresh_list(refusals),
+            faults: fresh_list(faults),
+            visitor_bytes: fresh(),
+            origin_requests: fresh(),
+            origin_connections: fresh(),
+            origin_retries: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Adds to a counter that only this thread writes.
+fn add(counter: &AtomicU64, number: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(number), Relaxed);
+}
+
+/// One serving thread's hand on its counters. Can move to the thread, cannot be shared: the counters have one
+/// writer.
+#[derive(Debug)]
+pub struct ThreadMetrics {
+    block: Arc<Block>,
+    one_writer: PhantomData<Cell<()>>,
+}
+
+impl ThreadMetrics {
+    pub(crate) fn new(block: Arc<Block>) -> Self {
+        Self { block, one_writer: PhantomData }
+    }
+
+    /// Counts a finished request: its final status (`None` when the visitor left before a head was sent) and
+    /// its whole duration in microseconds.
+    pub fn request(&self, protocol: Protocol, status: Option<u16>, duration_us: u64) {
+        let row = protocol as usize;
+        add(&self.block.requests[row][StatusClass::of(status) as usize], 1);
+        let bucket = BUCKETS_US.partition_point(|bound_us| *bound_us < duration_us);
+        add(&self.block.duration_buckets[row][bucket], 1);
+        add(&self.block.duration_us[row], duration_us);
+    }
+
+    /// Counts a visitor's connection once its protocol is known.
+    pub fn connection_opened(&self, protocol: Protocol) {
+        add(&self.block.connections[protocol as usize], 1);
+    }
+
+    /// Counts the end of a connection that was counted by [`Self::connection_opened`].
+    pub fn connection_closed(&self, protocol: Protocol) {
+        add(&self.block.connections_closed[protocol as usize], 1);
+    }
+
+    /// Counts the end of a TLS handshake with a visitor.
+    pub fn tls_handshake(&self, version: TlsVersion, outcome: HandshakeOutcome) {
+        add(&self.block.tls_handshakes[version as usize][outcome as usize], 1);
+    }
+
+    /// Counts a refusal by its place in [`super::LabelLists::refusals`]. A place beyond the list is a bug and
+    /// counts nothing.
+    pub fn refusal(&self, place: usize) {
+        debug_assert!(place < self.block.refusals.len(), "no refusal has the place {place}");
+        if let Some(counter) = self.block.refusals.get(place) {
+            add(counter, 1);
+        }
+    }
+
+    /// Counts a fault by its place in [`super::LabelLists::faults`]. A place beyond the list is a bug and
+    /// counts nothing.
+    pub fn fault(&self, place: usize) {
+        debug_assert!(place < self.block.faults.len(), "no fault has the place {place}");
+        if let Some(counter) = self.block.faults.get(place) {
+            add(counter, 1);
+        }
+    }
+
+    /// Counts bytes of bodies from and to a visitor.
+    pub fn visitor_bytes(&self, direction: Direction, bytes: u64) {
+        add(&self.block.visitor_bytes[direction as usize], bytes);
+    }
+
+    /// Counts an attempt at an origin.
+    pub fn origin_request(&self, outcome: OriginOutcome) {
+        add(&self.block.origin_requests[outcome as usize], 1);
+    }
+
+    /// Counts a connection used for an attempt.
+    pub fn origin_connection(&self, connection: OriginConnection) {
+        add(&self.block.origin_connections[connection as usize], 1);
+    }
+
+    /// Counts an attempt after the first.
+    pub fn origin_retry(&self) {
+        add(&self.block.origin_retries, 1);
+    }
+}

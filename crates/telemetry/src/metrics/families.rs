@@ -1,0 +1,122 @@
+//! The names of all metrics: the one table that page and reference are made from.
+//!
+//! Holds no values. Used by the page's writer and by `xtask` through [`reference`]. Read next: [`Family`].
+
+/// Kind of a family, as in the text format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl Kind {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric: its name, its label names (for the reference) and its one line of help.
+#[derive(Debug)]
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) labels: &'static str,
+    pub(crate) help: &'static str,
+}
+
+macro_rules! families {
+    ($list:ident: $($constant:ident = $kind:ident $name:literal [$labels:literal] $help:literal;)*) => {
+        $(pub(crate) const $constant: Family =
+            Family { name: $name, kind: Kind::$kind, labels: $labels, help: $help };)*
+        pub(crate) const $list: &[&Family] = &[$(&$constant,)*];
+    };
+}
+
+families! { NODE:
+    REQUESTS = Counter "rempart_requests_total" ["protocol, class"]
+        "Requests finished, by visitor protocol and class of the final status.";
+    REQUEST_DURATION = Histogram "rempart_request_duration_seconds" ["protocol, le"]
+        "Time from a request's head to the end of its exchange.";
+    CONNECTIONS = Counter "rempart_connections_total" ["protocol"]
+        "Visitor connections accepted.";
+    CONNECTIONS_OPEN = Gauge "rempart_connections_open" ["protocol"]
+        "Visitor connections open now.";
+    TLS_HANDSHAKES = Counter "rempart_tls_handshakes_total" ["version, result"]
+        "TLS handshakes with visitors, QUIC's included.";
+    REFUSALS = Counter "rempart_refusals_total" ["refusal"]
+        "Requests refused on purpose.";
+    FAULTS = Counter "rempart_faults_total" ["fault"]
+        "Requests on whose way something broke, by RFC 9209 token.";
+    VISITOR_BYTES = Counter "rempart_visitor_bytes_total" ["direction"]
+        "Bytes of bodies from and to visitors.";
+    ORIGIN_REQUESTS = Counter "rempart_origin_requests_total" ["result"]
+        "Attempts at origins.";
+    ORIGIN_CONNECTIONS = Counter "rempart_origin_connections_total" ["result"]
+        "Connections used for attempts at origins: opened anew or reused.";
+    ORIGIN_RETRIES = Counter "rempart_origin_retries_total" [""]
+        "Attempts at origins after the first of a request.";
+    HEALTH_CHECKS = Counter "rempart_health_checks_total" ["result"]
+        "Active health checks of origins.";
+    SNAPSHOT_NUMBER = Gauge "rempart_snapshot_number" [""]
+        "Number of the snapshot that new requests see.";
+    RELOADS = Counter "rempart_reloads_total" ["result"]
+        "Attempts to publish a new snapshot.";
+    CERTIFICATE_RELOADS = Counter "rempart_certificate_reloads_total" ["result"]
+        "Attempts to load certificates whose files changed.";
+    PANICS = Counter "rempart_panics_total" [""]
+        "Panics caught; each is a bug.";
+    ACCESS_LOG_LINES = Counter "rempart_access_log_lines_total" [""]
+        "Lines of the access log written.";
+    ACCESS_LOG_DROPPED = Counter "rempart_access_log_dropped_total" [""]
+        "Lines of the access log dropped because its target did not keep up.";
+    ACCESS_LOG_FAILURES = Counter "rempart_access_log_failures_total" [""]
+        "Writes to the access log that failed and were tried again.";
+    EVENTS_SUPPRESSED = Counter "rempart_events_suppressed_total" [""]
+        "Operational log lines held back by the limit per event name.";
+    PROCESS_CPU = Counter "rempart_process_cpu_seconds_total" [""]
+        "CPU time of the process, user and system.";
+    PROCESS_RESIDENT = Gauge "rempart_process_resident_memory_bytes" [""]
+        "Resident memory of the process.";
+    PROCESS_DESCRIPTORS = Gauge "rempart_process_open_descriptors" [""]
+        "Open descriptors of the process.";
+    PROCESS_THREADS = Gauge "rempart_process_threads" [""]
+        "Threads of the process.";
+}
+
+families! { ZONES:
+    ZONE_REQUESTS = Counter "rempart_zone_requests_total" ["zone"]
+        "Requests finished, by zone.";
+    ZONE_VISITOR_ERRORS = Counter "rempart_zone_visitor_errors_total" ["zone"]
+        "Requests that ended with 4xx, by zone.";
+    ZONE_SERVER_ERRORS = Counter "rempart_zone_server_errors_total" ["zone"]
+        "Requests that ended with 5xx, by zone.";
+    ZONE_BYTES_IN = Counter "rempart_zone_received_bytes_total" ["zone"]
+        "Bytes of request bodies, by zone.";
+    ZONE_BYTES_OUT = Counter "rempart_zone_sent_bytes_total" ["zone"]
+        "Bytes of response bodies, by zone.";
+}
+
+/// Gives the reference page of all metrics, in Markdown; written to `docs/reference/` by
+/// `cargo xtask references`.
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Metrics\n\nPrometheus text format 0.0.4 on the admin address. Every combination of labels is always \
+         there.\n\n## `/metrics`\n",
+    );
+    table(&mut page, NODE);
+    page.push_str("\n## `/metrics/zones`\n");
+    table(&mut page, ZONES);
+    page
+}
+
+fn table(page: &mut String, families: &[&Family]) {
+    page.push_str("\n| name | kind | labels | meaning |\n| --- | --- | --- | --- |\n");
+    for Family { name, kind, labels, help } in families {
+        page.push_str(&format!("| `{name}` | {} | {labels} | {help} |\n", kind.label()));
+    }
+}

@@ -1,0 +1,135 @@
+//! The closed sets of label values that are telemetry's own. Those of refusals and faults are given by
+//! [`super::LabelLists`].
+//!
+//! Knows no numbers. Used by [`super::ThreadMetrics`] and the page. Read next: [`Protocol`].
+
+/// Declares an enum whose variants each have one label text, the list of all, and their number.
+macro_rules! label_set {
+    ($(#[$about:meta])* $name:ident { $($(#[$meaning:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$meaning])* $variant,)* }
+
+        impl $name {
+            /// Every value in the order of the page.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            pub(crate) const COUNT: usize = Self::ALL.len();
+            pub(crate) const LABELS: [&'static str; Self::COUNT] = [$($text,)*];
+
+            /// The label's text.
+            pub const fn label(self) -> &'static str {
+                Self::LABELS[self as usize]
+            }
+        }
+    };
+}
+
+label_set! {
+    /// What a visitor's connection speaks.
+    Protocol {
+        /// HTTP/1.0 and HTTP/1.1.
+        Http1 = "http1",
+        /// HTTP/2.
+        Http2 = "http2",
+        /// HTTP/3.
+        Http3 = "http3",
+    }
+}
+
+label_set! {
+    /// Class of a final status.
+    StatusClass {
+        /// 1xx: only 101 is final.
+        Informational = "1xx",
+        /// 2xx.
+        Success = "2xx",
+        /// 3xx.
+        Redirection = "3xx",
+        /// 4xx.
+        VisitorError = "4xx",
+        /// 5xx, and anything beyond.
+        ServerError = "5xx",
+        /// The visitor left before a head was sent.
+        None = "none",
+    }
+}
+
+impl StatusClass {
+    /// Class of a status; `None` when no head was sent.
+    pub const fn of(status: Option<u16>) -> Self {
+        match status {
+            None => Self::None,
+            Some(..200) => Self::Informational,
+            Some(..300) => Self::Success,
+            Some(..400) => Self::Redirection,
+            Some(..500) => Self::VisitorError,
+            Some(_) => Self::ServerError,
+        }
+    }
+}
+
+label_set! {
+    /// TLS version a handshake settled on.
+    TlsVersion {
+        /// TLS 1.2.
+        Tls12 = "1.2",
+        /// TLS 1.3, QUIC's included.
+        Tls13 = "1.3",
+        /// The handshake ended before a version was chosen.
+        Unknown = "unknown",
+    }
+}
+
+label_set! {
+    /// How a TLS handshake with a visitor ended.
+    HandshakeOutcome {
+        /// A full handshake.
+        Full = "full",
+        /// Resumed by a ticket.
+        Resumed = "resumed",
+        /// One side refused, or the bytes were no TLS.
+        Failed = "failed",
+        /// Took too long.
+        TimedOut = "timed_out",
+    }
+}
+
+label_set! {
+    /// How an attempt at an origin ended.
+    OriginOutcome {
+        /// A response head came, whatever its status.
+        Ok = "ok",
+        /// None came.
+        Fault = "fault",
+    }
+}
+
+label_set! {
+    /// Where an attempt's connection came from.
+    OriginConnection {
+        /// Opened for it.
+        New = "new",
+        /// Taken from the pool.
+        Reused = "reused",
+    }
+}
+
+label_set! {
+    /// Success or failure of something the node does for itself.
+    Outcome {
+        /// It worked.
+        Ok = "ok",
+        /// It did not.
+        Failed = "failed",
+    }
+}
+
+label_set! {
+    /// Direction of bytes, seen from the node.
+    Direction {
+        /// From the visitor.
+        In = "in",
+        /// To the visitor.
+        Out = "out",
+    }
+}

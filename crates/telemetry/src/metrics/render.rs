@@ -1,0 +1,164 @@
+//! Writes the registry as a page of the Prometheus text format 0.0.4.
+//!
+//! Runs once per scrape, off the requests' way, so it may format and allocate. Called by
+//! [`super::Registry::render`]. Read next: [`page`].
+
+use std::fmt::{Display, Write};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError};
+
+use super::block::{BUCKET_LABELS, Block};
+use super::families::{self, Family};
+use super::labels::{
+    Direction, HandshakeOutcome, OriginConnection, OriginOutcome, Outcome, Protocol, StatusClass, TlsVersion,
+};
+use super::{Outside, Registry};
+
+/// A page in the making.
+#[derive(Default)]
+pub(super) struct Page {
+    text: String,
+}
+
+impl Page {
+    pub(super) fn family(&mut self, family: &Family) {
+        let Family { name, kind, help, .. } = family;
+        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {}", kind.label()));
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        writeln!(self.text, "{line}").expect("writing to a string cannot fail");
+    }
+
+    /// One sample; the label values are escaped (backslash, quote, newline).
+    pub(super) fn sample(&mut self, name: impl Display, labels: &[(&str, &str)], value: impl Display) {
+        let mut label_text = String::new();
+        for (place, (label, value)) in labels.iter().enumerate() {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let open = if place == 0 { '{' } else { ',' };
+            write!(label_text, "{open}{label}=\"{value}\"").expect("writing to a string cannot fail");
+        }
+        let close = if labels.is_empty() { "" } else { "}" };
+        self.line(format_args!("{name}{label_text}{close} {value}"));
+    }
+
+    pub(super) fn into_text(self) -> String {
+        self.text
+    }
+
+    fn single(&mut self, family: &Family, value: impl Display) {
+        self.family(family);
+        self.sample(family.name, &[], value);
+    }
+
+    fn by_label(&mut self, family: &Family, label: &str, values: &[&str], value: impl Fn(usize) -> u64) {
+        self.family(family);
+        for (place, text) in values.iter().enumerate() {
+            self.sample(family.name, &[(label, text)], value(place));
+        }
+    }
+}
+
+/// The whole page of `/metrics`.
+pub(super) fn page(registry: &Registry, outside: &Outside) -> String {
+    let threads = registry.threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut page = Page::default();
+    visitors(&mut page, registry, &threads);
+    origins(&mut page, registry, &threads);
+    node(&mut page, registry, outside);
+    page.into_text()
+}
+
+fn sum(threads: &[Arc<Block>], counter: impl Fn(&Block) -> &AtomicU64) -> u64 {
+    threads.iter().fold(0, |sum, block| sum.wrapping_add(counter(block).load(Relaxed)))
+}
+
+fn visitors(page: &mut Page, registry: &Registry, threads: &[Arc<Block>]) {
+    page.family(&families::REQUESTS);
+    for (row, protocol) in Protocol::LABELS.into_iter().enumerate() {
+        for (column, class) in StatusClass::LABELS.into_iter().enumerate() {
+            let value = sum(threads, |block| &block.requests[row][column]);
+            page.sample(families::REQUESTS.name, &[("protocol", protocol), ("class", class)], value);
+        }
+    }
+    durations(page, threads);
+    page.by_label(&families::CONNECTIONS, "protocol", &Protocol::LABELS, |row| {
+        sum(threads, |block| &block.connections[row])
+    });
+    page.by_label(&families::CONNECTIONS_OPEN, "protocol", &Protocol::LABELS, |row| {
+        // The end is read first: a connection that opens and closes in between must not make it negative.
+        let closed = sum(threads, |block| &block.connections_closed[row]);
+        sum(threads, |block| &block.connections[row]).saturating_sub(closed)
+    });
+    page.family(&families::TLS_HANDSHAKES);
+    for (row, version) in TlsVersion::LABELS.into_iter().enumerate() {
+        for (column, outcome) in HandshakeOutcome::LABELS.into_iter().enumerate() {
+            let value = sum(threads, |block| &block.tls_handshakes[row][column]);
+            page.sample(families::TLS_HANDSHAKES.name, &[("version", version), ("result", outcome)], value);
+        }
+    }
+    page.by_label(&families::REFUSALS, "refusal", registry.labels.refusals, |place| {
+        sum(threads, |block| &block.refusals[place])
+    });
+    page.by_label(&families::FAULTS, "fault", registry.labels.faults, |place| {
+        sum(threads, |block| &block.faults[place])
+    });
+    page.by_label(&families::VISITOR_BYTES, "direction", &Direction::LABELS, |place| {
+        sum(threads, |block| &block.visitor_bytes[place])
+    });
+}
+
+fn durations(page: &mut Page, threads: &[Arc<Block>]) {
+    let name = families::REQUEST_DURATION.name;
+    page.family(&families::REQUEST_DURATION);
+    for (row, protocol) in Protocol::LABELS.into_iter().enumerate() {
+        let mut up_to_bound = 0;
+        for (column, bound) in BUCKET_LABELS.into_iter().enumerate() {
+            up_to_bound += sum(threads, |block| &block.duration_buckets[row][column]);
+            let labels = [("protocol", protocol), ("le", bound)];
+            page.sample(format_args!("{name}_bucket"), &labels, up_to_bound);
+        }
+        let total_us = sum(threads, |block| &block.duration_us[row]);
+        page.sample(format_args!("{name}_sum"), &[("protocol", protocol)], seconds(total_us));
+        page.sample(format_args!("{name}_count"), &[("protocol", protocol)], up_to_bound);
+    }
+}
+
+fn origins(page: &mut Page, registry: &Registry, threads: &[Arc<Block>]) {
+    page.by_label(&families::ORIGIN_REQUESTS, "result", &OriginOutcome::LABELS, |place| {
+        sum(threads, |block| &block.origin_requests[place])
+    });
+    page.by_label(&families::ORIGIN_CONNECTIONS, "result", &OriginConnection::LABELS, |place| {
+        sum(threads, |block| &block.origin_connections[place])
+    });
+    page.single(&families::ORIGIN_RETRIES, sum(threads, |block| &block.origin_retries));
+    page.by_label(&families::HEALTH_CHECKS, "result", &Outcome::LABELS, |place| {
+        registry.health_checks[place].load(Relaxed)
+    });
+}
+
+fn node(page: &mut Page, registry: &Registry, outside: &Outside) {
+    page.single(&families::SNAPSHOT_NUMBER, registry.snapshot_number.load(Relaxed));
+    page.by_label(&families::RELOADS, "result", &Outcome::LABELS, |place| {
+        registry.reloads[place].load(Relaxed)
+    });
+    page.by_label(&families::CERTIFICATE_RELOADS, "result", &Outcome::LABELS, |place| {
+        registry.certificate_reloads[place].load(Relaxed)
+    });
+    page.single(&families::PANICS, registry.panics.load(Relaxed));
+    page.single(&families::ACCESS_LOG_LINES, outside.access_log.lines_written);
+    page.single(&families::ACCESS_LOG_DROPPED, outside.access_log.lines_dropped);
+    page.single(&families::ACCESS_LOG_FAILURES, outside.access_log.failures);
+    page.single(&families::EVENTS_SUPPRESSED, outside.events_suppressed);
+    if let Some(process) = outside.process {
+        page.single(&families::PROCESS_CPU, seconds(process.cpu_us));
+        page.single(&families::PROCESS_RESIDENT, process.resident_bytes);
+        page.single(&families::PROCESS_DESCRIPTORS, process.open_descriptors);
+        page.single(&families::PROCESS_THREADS, process.threads);
+    }
+}
+
+/// Microseconds as seconds, exactly.
+fn seconds(us: u64) -> String {
+    format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
+}

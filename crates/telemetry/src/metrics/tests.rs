@@ -1,0 +1,159 @@
+//! Tests of the registry and its page. Read next: [`super::Registry`].
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::sink::Counts;
+
+const LABELS: LabelLists = LabelLists { refusals: &["no_zone", "head_too_large"], faults: &["dns_timeout"] };
+
+fn full() -> Outside {
+    let process = Process { cpu_us: 1_500_000, resident_bytes: 4096, threads: 3, open_descriptors: 9 };
+    Outside {
+        access_log: Counts { lines_written: 5, lines_dropped: 2, failures: 1 },
+        events_suppressed: 4,
+        process: Some(process),
+    }
+}
+
+#[track_caller]
+fn assert_lines(page: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(page.lines().any(|found| found == *line), "{line} is not in\n{page}");
+    }
+}
+
+#[test]
+fn sums_over_threads_also_after_their_end() {
+    let registry = Registry::new(LABELS);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let metrics = registry.thread();
+            scope.spawn(move || {
+                for _ in 0..1000 {
+                    metrics.request(Protocol::Http2, Some(204), 700);
+                }
+                metrics.connection_opened(Protocol::Http3);
+            });
+        }
+    });
+    assert_lines(
+        &registry.render(&Outside::default()),
+        &[
+            "rempart_requests_total{protocol=\"http2\",class=\"2xx\"} 3000",
+            "rempart_requests_total{protocol=\"http1\",class=\"2xx\"} 0",
+            "rempart_request_duration_seconds_bucket{protocol=\"http2\",le=\"0.0005\"} 0",
+            "rempart_request_duration_seconds_bucket{protocol=\"http2\",le=\"0.001\"} 3000",
+            "rempart_request_duration_seconds_bucket{protocol=\"http2\",le=\"+Inf\"} 3000",
+            "rempart_request_duration_seconds_sum{protocol=\"http2\"} 2.100000",
+            "rempart_request_duration_seconds_count{protocol=\"http2\"} 3000",
+            "rempart_connections_open{protocol=\"http3\"} 3",
+        ],
+    );
+}
+
+#[test]
+fn each_call_moves_its_own_series() {
+    let registry = Registry::new(LABELS);
+    let metrics = registry.thread();
+    metrics.connection_opened(Protocol::Http1);
+    metrics.connection_opened(Protocol::Http1);
+    metrics.connection_closed(Protocol::Http1);
+    metrics.request(Protocol::Http1, None, 90_000_000);
+    metrics.request(Protocol::Http1, Some(101), 1);
+    metrics.request(Protocol::Http1, Some(599), 1);
+    metrics.tls_handshake(TlsVersion::Tls13, HandshakeOutcome::Resumed);
+    metrics.refusal(1);
+    metrics.fault(0);
+    metrics.visitor_bytes(Direction::In, 10);
+    metrics.visitor_bytes(Direction::Out, 20);
+    metrics.origin_request(OriginOutcome::Fault);
+    metrics.origin_connection(OriginConnection::Reused);
+    metrics.origin_retry();
+    registry.set_snapshot_number(42);
+    registry.panicked();
+    registry.reloaded(Outcome::Failed);
+    registry.certificates_reloaded(Outcome::Ok);
+    registry.health_checked(Outcome::Failed);
+    assert_lines(
+        &registry.render(&full()),
+        &[
+            "rempart_connections_total{protocol=\"http1\"} 2",
+            "rempart_connections_open{protocol=\"http1\"} 1",
+            "rempart_requests_total{protocol=\"http1\",class=\"none\"} 1",
+            "rempart_requests_total{protocol=\"http1\",class=\"1xx\"} 1",
+            "rempart_requests_total{protocol=\"http1\",class=\"5xx\"} 1",
+            "rempart_request_duration_seconds_bucket{protocol=\"http1\",le=\"60\"} 2",
+            "rempart_request_duration_seconds_bucket{protocol=\"http1\",le=\"+Inf\"} 3",
+            "rempart_tls_handshakes_total{version=\"1.3\",result=\"resumed\"} 1",
+            "rempart_refusals_total{refusal=\"no_zone\"} 0",
+            "rempart_refusals_total{refusal=\"head_too_large\"} 1",
+            "rempart_faults_total{fault=\"dns_timeout\"} 1",
+            "rempart_visitor_bytes_total{direction=\"in\"} 10",
+            "rempart_visitor_bytes_total{direction=\"out\"} 20",
+            "rempart_origin_requests_total{result=\"fault\"} 1",
+            "rempart_origin_connections_total{result=\"reused\"} 1",
+            "rempart_origin_retries_total 1",
+            "rempart_snapshot_number 42",
+            "rempart_panics_total 1",
+            "rempart_reloads_total{result=\"failed\"} 1",
+            "rempart_certificate_reloads_total{result=\"ok\"} 1",
+            "rempart_health_checks_total{result=\"failed\"} 1",
+            "rempart_access_log_lines_total 5",
+            "rempart_access_log_dropped_total 2",
+            "rempart_access_log_failures_total 1",
+            "rempart_events_suppressed_total 4",
+            "rempart_process_cpu_seconds_total 1.500000",
+            "rempart_process_resident_memory_bytes 4096",
+            "rempart_process_open_descriptors 9",
+            "rempart_process_threads 3",
+        ],
+    );
+}
+
+#[test]
+fn the_page_and_the_reference_name_the_same_families_in_the_same_order() {
+    let on_page = |page: &str| -> Vec<String> {
+        page.lines()
+            .filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned()))
+            .collect()
+    };
+    let names = |families: &[&families::Family]| -> Vec<String> {
+        families.iter().map(|family| family.name.to_owned()).collect()
+    };
+    let listed: BTreeSet<_> = names(families::NODE).into_iter().collect();
+    let page = on_page(&Registry::new(LABELS).render(&full()));
+    assert_eq!(page.iter().cloned().collect::<BTreeSet<_>>(), listed);
+    assert_eq!(page.len(), listed.len());
+    assert_eq!(on_page(&zones::ZoneTable::new().render()), names(families::ZONES));
+    for name in page {
+        assert!(reference().contains(&format!("| `{name}` |")));
+    }
+}
+
+#[test]
+fn names_follow_the_pattern_and_counters_say_total() {
+    for family in families::NODE.iter().chain(families::ZONES) {
+        assert!(family.name.starts_with("rempart_"), "{}", family.name);
+        let is_counter = family.kind == families::Kind::Counter;
+        assert_eq!(family.name.ends_with("_total"), is_counter, "{}", family.name);
+        assert!(family.help.ends_with('.'), "{}", family.name);
+    }
+}
+
+#[test]
+fn bucket_labels_say_the_bounds() {
+    for (bound_us, label) in block::BUCKETS_US.into_iter().zip(block::BUCKET_LABELS) {
+        let label_us = label.parse::<f64>().unwrap() * 1_000_000.0;
+        assert!((label_us - bound_us as f64).abs() < 0.5, "{label}");
+    }
+    assert!(block::BUCKETS_US.is_sorted());
+}
+
+#[test]
+fn a_bound_belongs_to_its_own_bucket() {
+    let registry = Registry::new(LABELS);
+    registry.thread().request(Protocol::Http1, Some(200), 500);
+    let line = "rempart_request_duration_seconds_bucket{protocol=\"http1\",le=\"0.0005\"} 1";
+    assert_lines(&registry.render(&Outside::default()), &[line]);
+}
