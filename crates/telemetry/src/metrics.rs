@@ -3,7 +3,7 @@
 //! A request costs a few relaxed stores to memory no other thread writes. Labels come from closed enums, so the
 //! number of series is known at build time; zones are open-ended and therefore have counters and a page of
 //! their own ([`zones`]). Does not listen on a port and decides nothing.
-//! Called by the edge ([`ThreadMetrics`]), the binary (scrape) and `xtask` ([`reference`]).
+//! Called by the edge ([`ThreadMetrics`]), the binary (scrape) and `xtask` ([`reference()`]).
 //! Read next: [`Registry`], then [`ThreadMetrics`].
 
 mod block;

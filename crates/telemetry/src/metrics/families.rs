@@ -1,6 +1,6 @@
 //! The names of all metrics: the one table that page and reference are made from.
 //!
-//! Holds no values. Used by the page's writer and by `xtask` through [`reference`]. Read next: [`Family`].
+//! Holds no values. Used by the page's writer and by `xtask` through [`reference()`]. Read next: [`Family`].
 
 /// Kind of a family, as in the text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
