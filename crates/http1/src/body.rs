@@ -252,7 +252,9 @@ impl BodyDecoder {
             trailer::trailer_line(line)?;
             self.line_start = self.trailers.len();
         }
-        if self.trailers.len() > self.trailer_bytes_max.saturating_add(2) {
+        // The empty line at the end does not count; until its LF it may look like one more field line.
+        let spare = if self.trailers.get(self.line_start..) == Some(b"\r") { 1 } else { 0 };
+        if self.trailers.len() > self.trailer_bytes_max.saturating_add(spare) {
             return Err(Malformed::TrailersTooLarge);
         }
         Ok(Step::Trailer)

@@ -17,7 +17,7 @@ pub(crate) fn request(head: &[u8], error: httparse::Error) -> Malformed {
     match error {
         httparse::Error::TooManyHeaders => Malformed::TooManyFields,
         httparse::Error::HeaderName | httparse::Error::HeaderValue => field_lines(rest, error),
-        httparse::Error::NewLine => new_line(line, rest),
+        httparse::Error::NewLine => request_new_line(line),
         httparse::Error::Token | httparse::Error::Version | httparse::Error::Status => request_line(line),
     }
 }
@@ -29,7 +29,11 @@ pub(crate) fn response(head: &[u8], error: httparse::Error) -> Malformed {
     match error {
         httparse::Error::TooManyHeaders => Malformed::TooManyFields,
         httparse::Error::HeaderName | httparse::Error::HeaderValue => field_lines(rest, error),
-        httparse::Error::NewLine => new_line(line, rest),
+        httparse::Error::NewLine => Malformed::BareCarriageReturn,
+        // httparse says the same of what separates the version from the status.
+        httparse::Error::Version if line.starts_with(b"HTTP/1.1") || line.starts_with(b"HTTP/1.0") => {
+            Malformed::StatusLine
+        }
         httparse::Error::Version => version(line.get(..8).unwrap_or(line)),
         httparse::Error::Token | httparse::Error::Status => Malformed::StatusLine,
     }
@@ -94,10 +98,14 @@ fn without_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// A line end was expected: after the version, or where the head ends.
-fn new_line(line: &[u8], rest: &[u8]) -> Malformed {
-    let is_stray = memchr::memchr(b'\r', without_cr(line)).is_some();
-    if is_stray || !rest.is_empty() { Malformed::BareCarriageReturn } else { Malformed::RequestLine }
+/// A line end was expected after the version, or CRLF where only its CR came.
+fn request_new_line(line: &[u8]) -> Malformed {
+    let line = without_cr(line);
+    let is_whole = line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0");
+    if is_whole || memchr::memchr(b'\r', line).is_some() {
+        return Malformed::BareCarriageReturn;
+    }
+    request_line(line)
 }
 
 fn request_line(line: &[u8]) -> Malformed {

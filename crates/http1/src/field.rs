@@ -14,7 +14,7 @@ pub struct Span {
 impl Span {
     /// The bytes in `buffer`, which must be the one that was parsed. Empty when the span does not lie in it.
     #[inline]
-    pub fn of<'b>(self, buffer: &'b [u8]) -> &'b [u8] {
+    pub fn of(self, buffer: &[u8]) -> &[u8] {
         let start = usize::from(self.start);
         buffer.get(start..start + usize::from(self.len)).unwrap_or_default()
     }

@@ -62,7 +62,7 @@ impl Facts {
 
 /// Fills `fields` from what httparse found in the head `head`, and reads what concerns the message itself.
 ///
-/// `minor` is the minor version. The order of checks is the order of the fields, but for what needs all of
+/// `minor` is the minor version; with `is_tunnel`, Content-Length and Transfer-Encoding mean nothing. The order of checks is the order of the fields, but for what needs all of
 /// them.
 ///
 /// # Errors
@@ -72,6 +72,7 @@ pub(crate) fn gather(
     head: &[u8],
     parsed: &[httparse::Header<'_>],
     minor: u8,
+    is_tunnel: bool,
     fields: &mut Vec<Field>,
 ) -> Result<Facts, Malformed> {
     let base = head.as_ptr() as usize;
@@ -87,26 +88,17 @@ pub(crate) fn gather(
         ends_in_crlf(head, usize::from(name.start))?;
         let known = Known::of(header.name.as_bytes());
         match known {
-            Known::Other => {
-                if field::is_lookalike(header.name.as_bytes()) {
-                    return Err(Malformed::Lookalike);
-                }
-            }
+            Known::Other if field::is_lookalike(header.name.as_bytes()) => return Err(Malformed::Lookalike),
             Known::Host => {
-                if facts.host.replace(value).is_some() {
-                    return Err(Malformed::HostRepeated);
-                }
+                set_once(&mut facts.host, value, Malformed::HostRepeated)?;
             }
+            Known::ContentLength | Known::TransferEncoding if is_tunnel => {}
             Known::ContentLength => {
                 let length = decimal(header.value).ok_or(Malformed::ContentLengthInvalid)?;
-                if facts.content_length.replace(length).is_some() {
-                    return Err(Malformed::ContentLengthRepeated);
-                }
+                set_once(&mut facts.content_length, length, Malformed::ContentLengthRepeated)?;
             }
             Known::TransferEncoding => {
-                if codings.replace(header.value).is_some() {
-                    return Err(Malformed::TransferEncodingInvalid);
-                }
+                set_once(&mut codings, header.value, Malformed::TransferEncodingInvalid)?;
             }
             Known::Connection => {
                 for option in field::list(header.value) {
@@ -130,10 +122,10 @@ pub(crate) fn gather(
             }
             Known::Upgrade => has_upgrade |= !header.value.is_empty(),
             Known::Expect => {
-                if !is_continue(header.value) {
+                facts.expects_continue = is_continue(header.value);
+                if !facts.expects_continue {
                     return Err(Malformed::Expectation);
                 }
-                facts.expects_continue = true;
             }
             Known::Te => {
                 facts.accepts_trailers |=
@@ -161,6 +153,14 @@ pub(crate) fn gather(
     }
     facts.is_upgrade = has_upgrade && names_upgrade && minor == 1;
     Ok(facts)
+}
+
+/// Keeps the value of a field that may come once; `repeated` is the reason when it came before.
+fn set_once<T>(place: &mut Option<T>, value: T, repeated: Malformed) -> Result<(), Malformed> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(repeated),
+    }
 }
 
 /// Checks that CRLF stands before `next`, where a line of `head` starts.

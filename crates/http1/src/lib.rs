@@ -29,7 +29,7 @@ pub use limits::{FIELDS_CEILING, HEAD_BYTES_CEILING, Limits};
 pub use malformed::Malformed;
 pub use request::RequestHead;
 pub use response::{Expected, ResponseHead};
-pub use trailer::parse_trailers;
+pub use trailer::{Trailers, parse_trailers};
 pub use write::{chunk_size_line, write_field, write_request_line, write_status_line};
 
 #[cfg(test)]

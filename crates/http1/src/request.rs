@@ -80,7 +80,7 @@ impl RequestHead {
         self.target = Span::within(base, target.as_bytes());
         (self.minor, self.len) = (minor, len);
 
-        let facts = head::gather(head, parsed.headers, minor, &mut self.fields)?;
+        let facts = head::gather(head, parsed.headers, minor, false, &mut self.fields)?;
         let host = facts.host.map(|host| host.of(head));
         check_target(method.as_bytes(), target.as_bytes(), host, minor)?;
 

@@ -39,7 +39,8 @@ pub struct ResponseHead {
     pub is_persistent: bool,
     /// Whether it is 101 with an Upgrade that Connection names: another protocol follows.
     pub is_upgrade: bool,
-    /// Content-Length as sent, also where no content follows: HEAD and 304 (RFC 9110 §8.6).
+    /// Content-Length as sent, also where no content follows: HEAD and 304 (RFC 9110 §8.6). `None` for the
+    /// 2xx answer to CONNECT.
     pub declared_length: Option<u64>,
     /// The fields in their order.
     pub fields: Vec<Field>,
@@ -82,9 +83,11 @@ impl ResponseHead {
         (self.status, self.minor, self.len) = (status, minor, len);
         self.reason = reason_of(head);
 
-        let facts = head::gather(head, parsed.headers, minor, &mut self.fields)?;
+        // RFC 9110 §9.3.6: a tunnel begins, and whatever the fields say about content is ignored.
+        let is_tunnel = expected.to_connect && (200..300).contains(&status);
+        let facts = head::gather(head, parsed.headers, minor, is_tunnel, &mut self.fields)?;
         self.declared_length = facts.content_length;
-        self.framing = framing_of(status, expected, &facts)?;
+        self.framing = framing_of(status, expected.to_head || is_tunnel, &facts)?;
         self.is_upgrade = status == 101 && facts.is_upgrade;
         let is_certain = match status {
             101 => false,
@@ -111,14 +114,12 @@ fn reason_of(head: &[u8]) -> Span {
     Span { start: START as u16, len: end as u16 }
 }
 
-/// RFC 9112 §6.3, in its order.
-fn framing_of(status: u16, expected: Expected, facts: &Facts) -> Result<Framing, Malformed> {
+/// RFC 9112 §6.3, in its order; `has_none` when already the request leaves no place for content.
+fn framing_of(status: u16, has_none: bool, facts: &Facts) -> Result<Framing, Malformed> {
     if status < 200 && facts.is_chunked {
         return Err(Malformed::TransferEncodingMisplaced);
     }
-    let has_none = expected.to_head
-        || matches!(status, 100..=199 | 204 | 304)
-        || (expected.to_connect && (200..300).contains(&status));
+    let has_none = has_none || matches!(status, 100..=199 | 204 | 304);
     Ok(match (facts.is_chunked, facts.content_length) {
         _ if has_none => Framing::None,
         (true, _) => Framing::Chunked,

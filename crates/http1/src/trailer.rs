@@ -6,6 +6,9 @@ use crate::explain;
 use crate::field::{self, Known};
 use crate::malformed::Malformed;
 
+/// Name and value of each trailer, in order.
+pub type Trailers<'b> = Vec<(&'b [u8], &'b [u8])>;
+
 /// Splits raw trailer lines, `Name: value` CRLF each, as `BodyDecoder::take_trailers` gives them.
 ///
 /// Values come without whitespace around them. No more pairs than `raw` has lines.
@@ -13,7 +16,7 @@ use crate::malformed::Malformed;
 /// # Errors
 ///
 /// What a line of a head is refused for, a line without CRLF, and fields that may not be trailers.
-pub fn parse_trailers(raw: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Malformed> {
+pub fn parse_trailers(raw: &[u8]) -> Result<Trailers<'_>, Malformed> {
     let mut trailers = Vec::new();
     for line in raw.split_inclusive(|byte| *byte == b'\n') {
         trailers.push(trailer_line(line)?);
@@ -25,11 +28,11 @@ pub fn parse_trailers(raw: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Malformed> {
 pub(crate) fn trailer_line(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let line = line.strip_suffix(b"\r\n").ok_or(Malformed::BareLineFeed)?;
     let (name, value) = explain::field_line(line)?;
-    if field::is_lookalike(name) {
-        return Err(Malformed::Lookalike);
-    }
     if !may_be_trailer(name) {
         return Err(Malformed::TrailerForbidden);
+    }
+    if field::is_lookalike(name) {
+        return Err(Malformed::Lookalike);
     }
     Ok((name, value))
 }
