@@ -1,1 +1,30 @@
-//! Listeners and protocols towards visitors: bytes in, one exchange out.
+//! Listeners and protocols towards visitors: bytes in, one [`Exchange`] out.
+//!
+//! `wire` accepts connections on sockets it is given, speaks TLS (`tls.rs`), HTTP/1 (`h1.rs`, on the sans-I/O
+//! crate `http1`), HTTP/2 (`h2.rs`, on the h2 crate) and HTTP/3 (`h3.rs`, on quinn and the sans-I/O crate
+//! `http3`), and hands each request to a [`Service`] as an [`Exchange`]: the head, the body, and the place to
+//! answer, the same whatever the protocol.
+//!
+//! Deliberately absent: zones, rules, the cache, origins, binding of sockets. Caller: `edge`.
+//! Read next: `exchange.rs`, then `h1.rs`.
+
+mod accept;
+mod conn;
+mod exchange;
+mod h1;
+mod h2;
+mod h3;
+mod hello;
+mod ja4;
+pub mod limits;
+mod proxy_protocol;
+mod scratch;
+mod thread;
+mod tls;
+
+pub use accept::{accept_tcp, TcpListenerSettings};
+pub use exchange::{Exchange, Gone, ResponseState};
+pub use hello::{read_hello, Hello, NotHello};
+pub use proxy_protocol::{read_header as read_proxy_header, Proxied};
+pub use scratch::with_scratch;
+pub use thread::{Service, Thread, TlsChoice, WireEvent};

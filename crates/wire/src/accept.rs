@@ -1,0 +1,259 @@
+//! Accepts TCP connections and finds out what they speak.
+//!
+//! In this order: PROXY protocol (where the listener has it, from trusted addresses), TLS with settings
+//! chosen by the client hello, then HTTP/1 or HTTP/2 by ALPN, or on cleartext by HTTP/2's preface.
+
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::task::{ready, Context, Poll};
+use std::time::Duration;
+
+use exchange::{Connection, Deadline, Protocol, TlsFacts, TlsVersion};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::conn::{poll_read_tcp, Conn};
+use crate::h1::{Idle, Visitor};
+use crate::limits::{HANDSHAKE_MS, HELLO_BYTES};
+use crate::thread::{OpenCount, Service, Thread, WireEvent};
+use crate::tls::Tls;
+use crate::{read_hello, read_proxy_header, with_scratch, Hello, Proxied};
+
+/// How a TCP listener is to be served.
+#[derive(Clone)]
+pub struct TcpListenerSettings {
+    /// Connections begin with TLS.
+    pub is_tls: bool,
+    /// Cleartext connections may begin with HTTP/2's preface (RFC 9113 §3.3).
+    pub allows_h2c: bool,
+    /// Connections from addresses for which this is true begin with a PROXY protocol header; from others
+    /// none is read. `None`: the listener has no PROXY protocol.
+    pub trusts_proxy: Option<Rc<dyn Fn(IpAddr) -> bool>>,
+    /// The UDP port that answers HTTP/3 for this listener, for `Alt-Svc`.
+    pub http3_port: Option<u16>,
+}
+
+/// Accepts until the thread drains.
+pub async fn accept_tcp<S: Service>(thread: Rc<Thread<S>>, listener: TcpListener, settings: TcpListenerSettings) {
+    let settings = Rc::new(settings);
+    loop {
+        let accepted = poll_fn(|cx| {
+            thread.wake_on_drain(cx.waker());
+            match thread.is_draining() {
+                true => Poll::Ready(None),
+                false => listener.poll_accept(cx).map(Some),
+            }
+        })
+        .await;
+        match accepted {
+            None => return,
+            Some(Ok((tcp, visitor))) => begin(&thread, &settings, tcp, visitor),
+            Some(Err(_)) => {
+                // Descriptors or memory are short: waiting keeps the queue in the kernel, failing would
+                // spin. Connections that ended meanwhile report here too, and cost one wait.
+                thread.service.count(WireEvent::Dropped);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+fn begin<S: Service>(
+    thread: &Rc<Thread<S>>,
+    settings: &Rc<TcpListenerSettings>,
+    tcp: TcpStream,
+    visitor: SocketAddr,
+) {
+    if thread.open() >= thread.connections_max {
+        thread.service.count(WireEvent::Dropped);
+        return;
+    }
+    // Without it TLS visitors wait 40 ms for an acknowledgement.
+    let _only_slower = tcp.set_nodelay(true);
+    let visitor = SocketAddr::new(visitor.ip().to_canonical(), visitor.port());
+    let local = tcp.local_addr().unwrap_or(visitor);
+    let facts = Connection {
+        id: thread.next_connection_id(),
+        visitor,
+        local: SocketAddr::new(local.ip().to_canonical(), local.port()),
+        tls: None,
+        http3_port: settings.http3_port,
+    };
+    let deadline = thread.deadlines.slot();
+    let has_proxy = settings.trusts_proxy.as_ref().is_some_and(|trusts| trusts(visitor.ip()));
+    if settings.is_tls || settings.allows_h2c || has_proxy {
+        let count = OpenCount::new(thread);
+        let busy = Box::pin(find_out(Rc::clone(thread), Rc::clone(settings), tcp, facts, deadline, has_proxy));
+        tokio::task::spawn_local(Visitor::begin(count, busy));
+    } else {
+        let idle = Idle { conn: Conn::plain(tcp), facts: Rc::new(facts), deadline };
+        tokio::task::spawn_local(Visitor::idle(thread, idle));
+    }
+}
+
+async fn find_out<S: Service>(
+    thread: Rc<Thread<S>>,
+    settings: Rc<TcpListenerSettings>,
+    mut tcp: TcpStream,
+    mut facts: Connection,
+    deadline: Deadline,
+    has_proxy: bool,
+) -> Option<Idle> {
+    deadline.arm(HANDSHAKE_MS);
+    let mut bytes = Vec::new();
+    if has_proxy {
+        match read_until(&mut tcp, &deadline, &mut bytes, |bytes| match read_proxy_header(bytes) {
+            Ok(None) => None,
+            other => Some(other),
+        })
+        .await
+        {
+            Some(Ok(Some((proxied, len)))) => {
+                bytes.drain(..len.min(bytes.len()));
+                if let Proxied::From { visitor, local } = proxied {
+                    facts.visitor = SocketAddr::new(visitor.ip().to_canonical(), visitor.port());
+                    facts.local = SocketAddr::new(local.ip().to_canonical(), local.port());
+                }
+            }
+            _ => {
+                thread.service.count(WireEvent::Dropped);
+                return None;
+            }
+        }
+    }
+    if settings.is_tls {
+        return secure(thread, tcp, facts, deadline, bytes).await;
+    }
+    if settings.allows_h2c {
+        let is_http2 = read_until(&mut tcp, &deadline, &mut bytes, has_preface).await?;
+        if is_http2 {
+            let conn = Conn::plain(tcp);
+            run_http2(&thread, conn, Rc::new(facts), deadline, bytes).await;
+            return None;
+        }
+    }
+    let conn = Conn::plain(tcp);
+    let idle = Idle { conn, facts: Rc::new(facts), deadline };
+    crate::h1::resume(thread, idle, bytes).await
+}
+
+async fn run_http2<S: Service>(
+    thread: &Rc<Thread<S>>,
+    conn: Conn,
+    facts: Rc<Connection>,
+    deadline: Deadline,
+    bytes: Vec<u8>,
+) {
+    let mut count = OpenCount::new(thread);
+    count.speaks(Protocol::Http2);
+    crate::h2::serve(Rc::clone(thread), conn, facts, deadline, bytes).await;
+}
+
+/// Whether the bytes are HTTP/2's preface; none while they could still become it.
+fn has_preface(bytes: &[u8]) -> Option<bool> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let compared = bytes.len().min(PREFACE.len());
+    if bytes.get(..compared) != PREFACE.get(..compared) {
+        Some(false)
+    } else if compared == PREFACE.len() {
+        Some(true)
+    } else {
+        None
+    }
+}
+
+/// Reads until `decide` knows; none when the connection ends, stalls or says too much without a decision.
+async fn read_until<T>(
+    tcp: &mut TcpStream,
+    deadline: &Deadline,
+    bytes: &mut Vec<u8>,
+    decide: impl Fn(&[u8]) -> Option<T>,
+) -> Option<T> {
+    poll_fn(|cx| {
+        deadline.register(cx.waker());
+        loop {
+            if let Some(decision) = decide(bytes) {
+                return Poll::Ready(Some(decision));
+            }
+            if deadline.is_due() || bytes.len() > HELLO_BYTES {
+                return Poll::Ready(None);
+            }
+            match ready!(poll_append(tcp, cx, bytes)) {
+                Ok(read) if read > 0 => {}
+                _ => return Poll::Ready(None),
+            }
+        }
+    })
+    .await
+}
+
+fn poll_append(tcp: &mut TcpStream, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> Poll<std::io::Result<usize>> {
+    with_scratch(|scratch| {
+        let read = ready!(poll_read_tcp(tcp, cx, scratch))?;
+        bytes.extend_from_slice(scratch.get(..read).unwrap_or_default());
+        Poll::Ready(Ok(read))
+    })
+}
+
+/// A fatal alert in a record of its own (RFC 8446 §6), for handshakes refused before rustls sees them.
+const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
+
+async fn secure<S: Service>(
+    thread: Rc<Thread<S>>,
+    mut tcp: TcpStream,
+    mut facts: Connection,
+    deadline: Deadline,
+    mut bytes: Vec<u8>,
+) -> Option<Idle> {
+    let hello: Option<Hello> = read_until(&mut tcp, &deadline, &mut bytes, |bytes| match read_hello(bytes) {
+        Ok(Some(hello)) => Some(Some(hello)),
+        Ok(None) => None,
+        Err(_) => Some(None),
+    })
+    .await
+    .flatten();
+    let Some(hello) = hello else {
+        if !bytes.is_empty() {
+            thread.service.count(WireEvent::HandshakeFailed);
+        }
+        return None;
+    };
+    let Some(choice) = thread.service.tls(&hello) else {
+        thread.service.count(WireEvent::HandshakeFailed);
+        let _best_effort = tcp.try_write(UNRECOGNIZED_NAME);
+        return None;
+    };
+    let mut tls = Tls::new(choice.config, bytes).ok()?;
+    let shaken = poll_fn(|cx| {
+        deadline.register(cx.waker());
+        match tls.poll_handshake(&mut tcp, cx) {
+            Poll::Pending if deadline.is_due() => Poll::Ready(Err(std::io::ErrorKind::TimedOut.into())),
+            polled => polled,
+        }
+    })
+    .await;
+    if shaken.is_err() {
+        thread.service.count(WireEvent::HandshakeFailed);
+        return None;
+    }
+    let session = tls.session();
+    let version = match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_2) => TlsVersion::V1_2,
+        _ => TlsVersion::V1_3,
+    };
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    thread.service.count(WireEvent::Handshake(version));
+    facts.tls = Some(TlsFacts {
+        version,
+        sni: hello.sni,
+        ja4: Some(hello.ja4),
+        has_client_certificate: session.peer_certificates().is_some_and(|chain| !chain.is_empty()),
+        verified_for: choice.zone,
+    });
+    let conn = Conn::secured(tcp, tls);
+    if is_http2 {
+        run_http2(&thread, conn, Rc::new(facts), deadline, Vec::new()).await;
+        return None;
+    }
+    Some(Idle { conn, facts: Rc::new(facts), deadline })
+}

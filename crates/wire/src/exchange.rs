@@ -1,0 +1,287 @@
+//! One request with the place to answer it, whatever the protocol.
+//!
+//! An exchange is driven by one task. Reading and writing are poll functions, so that this task can drive the
+//! visitor and an origin at once. Nothing is buffered beyond one chunk: [`Exchange::poll_ready`] says when the
+//! next may be given, which is how back-pressure travels.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use exchange::{BodySize, Chunk, Connection, Deadline, Fields, Incoming, Protocol, Refusal, Request, Response};
+
+use crate::h1::Http1;
+use crate::h2::Http2;
+use crate::h3::Http3;
+
+/// Why nothing more comes from, or goes to, a visitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// The connection or stream ended.
+    Left,
+    /// The body broke the protocol's framing.
+    Malformed(Refusal),
+}
+
+/// How far the answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseState {
+    /// No final head was given yet.
+    Waiting,
+    /// The head was given, the body is not complete.
+    Streaming,
+    /// The last byte was given.
+    Complete,
+    /// Given up: the visitor is told that the answer is broken.
+    Aborted,
+}
+
+/// The protocol's side of an exchange.
+pub(crate) enum Side {
+    Http1(Http1),
+    Http2(Http2),
+    Http3(Http3),
+}
+
+/// One exchange.
+pub struct Exchange {
+    /// The request's head, as sent; whoever serves may change it before passing it on.
+    pub request: Request,
+    /// Facts of the connection.
+    pub connection: Rc<Connection>,
+    /// A deadline of this exchange, for whoever serves; armed and disarmed freely.
+    pub deadline: Deadline,
+    /// Set when the request was refused before it could be served: answer it with this and nothing else.
+    pub refusal: Option<Refusal>,
+    /// Which rule of the protocol the request broke, for the log.
+    pub refusal_reason: &'static str,
+    pub(crate) side: Side,
+    pub(crate) state: ResponseState,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+impl Exchange {
+    /// The protocol the visitor speaks.
+    pub fn protocol(&self) -> Protocol {
+        match self.side {
+            Side::Http1(_) => Protocol::Http1,
+            Side::Http2(_) => Protocol::Http2,
+            Side::Http3(_) => Protocol::Http3,
+        }
+    }
+
+    /// How far the answer is.
+    pub fn state(&self) -> ResponseState {
+        self.state
+    }
+
+    /// Bytes of request body read so far.
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in
+    }
+
+    /// Bytes of answer body given so far.
+    pub fn bytes_out(&self) -> u64 {
+        self.bytes_out
+    }
+
+    /// Whether the request's body has been read to its end.
+    pub fn is_body_read(&self) -> bool {
+        match &self.side {
+            Side::Http1(side) => side.is_body_read(),
+            Side::Http2(side) => side.is_body_read(),
+            Side::Http3(side) => side.is_body_read(),
+        }
+    }
+
+    /// Reads the next piece of the request's body, or after [`Exchange::into_tunnel`] of whatever the
+    /// visitor sends. At most one read is made; `scratch` is [`crate::with_scratch`]'s.
+    ///
+    /// # Errors
+    /// [`Gone`]; nothing can be read after it, and after `Left` nothing can be sent.
+    pub fn poll_body<'a>(
+        &'a mut self,
+        cx: &mut Context<'_>,
+        scratch: &'a mut [u8],
+    ) -> Poll<Result<Incoming<'a>, Gone>> {
+        let polled = match &mut self.side {
+            Side::Http1(side) => side.poll_body(cx, scratch),
+            Side::Http2(side) => side.poll_body(cx),
+            Side::Http3(side) => side.poll_body(cx),
+        };
+        if let Poll::Ready(Ok(Incoming::Data(chunk) | Incoming::Last(chunk))) = &polled {
+            self.bytes_in += chunk.len() as u64;
+        }
+        polled
+    }
+
+    /// Ready when the visitor has left, to be asked while the origin thinks. Only sensible once the body has
+    /// been read to its end; what comes of the next request over HTTP/1 is kept.
+    ///
+    /// Over HTTP/1 an end of the visitor's sending side counts as leaving, as with nginx: TCP does not tell
+    /// a half-close from a closed browser.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
+        match &mut self.side {
+            Side::Http1(side) => side.poll_gone(cx),
+            Side::Http2(side) => side.poll_gone(cx),
+            Side::Http3(side) => side.poll_gone(cx),
+        }
+    }
+
+    /// Passes on an informational answer (1xx but 101). HTTP/1.0 visitors are spared it.
+    pub fn inform(&mut self, cx: &mut Context<'_>, response: &Response) {
+        if self.state != ResponseState::Waiting {
+            return;
+        }
+        match &mut self.side {
+            Side::Http1(side) => side.inform(cx, &self.request, response),
+            Side::Http2(side) => side.inform(response),
+            Side::Http3(side) => side.inform(cx, response),
+        }
+    }
+
+    /// Gives the final head. Framing and `Connection` are made here; hop-by-hop fields are skipped.
+    ///
+    /// `response.body` says what follows. With [`BodySize::None`] the answer is complete at once, except
+    /// after 101 and a 2xx to extended CONNECT, which call [`Exchange::into_tunnel`] next.
+    pub fn respond(&mut self, cx: &mut Context<'_>, response: &Response) {
+        if self.state != ResponseState::Waiting {
+            return;
+        }
+        let is_switch = self.is_switch(response);
+        self.state = match (response.body, is_switch) {
+            (BodySize::None, false) => ResponseState::Complete,
+            _ => ResponseState::Streaming,
+        };
+        match &mut self.side {
+            Side::Http1(side) => side.respond(cx, &self.request, response),
+            Side::Http2(side) => side.respond(response, self.state == ResponseState::Complete),
+            Side::Http3(side) => side.respond(cx, response, self.state == ResponseState::Complete),
+        }
+    }
+
+    /// Whether this answer turns the exchange into a tunnel.
+    fn is_switch(&self, response: &Response) -> bool {
+        match self.request.upgrade {
+            exchange::Upgrade::No => false,
+            exchange::Upgrade::Http1 => response.status == 101,
+            exchange::Upgrade::Extended => (200..300).contains(&response.status),
+        }
+    }
+
+    /// After a head that agreed to a change of protocol: bytes pass both ways as they are.
+    pub fn into_tunnel(&mut self) {
+        if let Side::Http1(side) = &mut self.side {
+            side.into_tunnel();
+        }
+    }
+
+    /// Ready when everything given so far but at most one socket buffer has left, so that the next piece
+    /// may be given.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        match &mut self.side {
+            Side::Http1(side) => side.poll_ready(cx),
+            Side::Http2(side) => side.poll_ready(cx),
+            Side::Http3(side) => side.poll_ready(cx),
+        }
+    }
+
+    /// Gives a piece of the answer's body, only after [`Exchange::poll_ready`] was ready. What the transport
+    /// takes leaves at once; the rest is kept and copied if it was borrowed. With `is_last` the body ends.
+    ///
+    /// In a tunnel `is_last` ends the sending side alone.
+    pub fn send(&mut self, cx: &mut Context<'_>, chunk: Chunk<'_>, is_last: bool) {
+        if self.state != ResponseState::Streaming {
+            return;
+        }
+        self.bytes_out += chunk.len() as u64;
+        let is_whole = match &mut self.side {
+            Side::Http1(side) => side.send(cx, chunk, is_last),
+            Side::Http2(side) => side.send(cx, chunk, is_last),
+            Side::Http3(side) => side.send(cx, chunk, is_last),
+        };
+        if is_last {
+            if is_whole {
+                self.state = ResponseState::Complete;
+            } else {
+                self.abort();
+            }
+        }
+    }
+
+    /// Ends the body with trailers. Over HTTP/1 they are sent only in a chunked answer.
+    pub fn send_trailers(&mut self, cx: &mut Context<'_>, trailers: &Fields) {
+        if self.state != ResponseState::Streaming {
+            return;
+        }
+        self.state = ResponseState::Complete;
+        match &mut self.side {
+            Side::Http1(side) => side.send_trailers(cx, &self.request, trailers),
+            Side::Http2(side) => side.send_trailers(cx, trailers),
+            Side::Http3(side) => side.send_trailers(cx, trailers),
+        }
+    }
+
+    /// Tells the visitor that the answer will not be completed: the stream is reset, or the HTTP/1
+    /// connection closed without the body's end.
+    pub fn abort(&mut self) {
+        if self.state == ResponseState::Aborted {
+            return;
+        }
+        self.state = ResponseState::Aborted;
+        match &mut self.side {
+            Side::Http1(side) => side.abort(),
+            Side::Http2(side) => side.abort(),
+            Side::Http3(side) => side.abort(),
+        }
+    }
+
+    /// After this exchange the HTTP/1 connection is closed.
+    pub fn close_after(&mut self) {
+        if let Side::Http1(side) = &mut self.side {
+            side.close_after();
+        }
+    }
+}
+
+/// Turns the pieces of a message that came as an `http` head into fields; cookies crumbled over several
+/// fields are joined again (RFC 9113 §8.2.3, RFC 9114 §4.2.1).
+pub(crate) fn join_cookies(fields: &mut Fields) {
+    let count = fields.all_known(exchange::Known::Cookie).count();
+    if count > 1 {
+        let joined = fields.all_known(exchange::Known::Cookie).collect::<Vec<_>>().join(&b"; "[..]);
+        fields.remove_known(exchange::Known::Cookie);
+        fields.push_known(b"cookie", &joined, exchange::Known::Cookie, false);
+    }
+}
+
+/// Whether a `Host` field, if there is one, names what `:authority` names (RFC 9113 §8.3.1, RFC 9114 §4.3.1).
+pub(crate) fn host_agrees(request: &Request) -> bool {
+    let mut hosts = request.fields.all_known(exchange::Known::Host);
+    match (hosts.next(), hosts.next()) {
+        (None, _) => true,
+        (Some(host), None) => request.authority().is_empty() || host.eq_ignore_ascii_case(request.authority()),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Whether an authority or Host holds only what a host and port may hold (RFC 3986 §3.2.2), without user
+/// information. The same set as `http1` enforces, so that nothing odd reaches an HTTP/1 origin.
+pub(crate) fn is_authority(authority: &[u8]) -> bool {
+    !authority.is_empty()
+        && authority.len() <= 512
+        && authority.iter().all(|byte| {
+            byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte)
+        })
+}
+
+/// Whether a target is origin-form or `*` without anything that would not survive HTTP/1.
+pub(crate) fn is_target(target: &[u8], is_options: bool) -> bool {
+    match target.first() {
+        Some(b'/') => target.iter().all(|byte| (0x21..0x7f).contains(byte) && *byte != b'#'),
+        _ => target == b"*" && is_options,
+    }
+}

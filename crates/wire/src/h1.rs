@@ -1,0 +1,768 @@
+//! HTTP/1 towards a visitor: the connection's life, and its side of an exchange.
+//!
+//! An idle connection is a small future without buffers; at the first byte it takes a work area from the
+//! thread and boxes the slow path, and gives both back when it is idle again. That is what makes half a KiB
+//! per idle connection. Parsing and framing are `http1`'s.
+
+use std::future::{poll_fn, Future};
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{ready, Context, Poll};
+
+use exchange::{
+    BodySize, Chunk, Connection, Deadline, Fields, Incoming, Method, Protocol, Refusal, Request, Response, Scheme,
+    Upgrade, Version,
+};
+use http1::{BodyDecoder, Framing, Known};
+
+use crate::conn::Conn;
+use crate::exchange::Side;
+use crate::limits::{
+    FLUSH_MS, HEAD_MS, KEEP_ALIVE_MS, LINGER_BYTES, LINGER_MS, READ_AHEAD_BYTES, UNSENT_BYTES,
+};
+use crate::thread::{OpenCount, Service, Thread};
+use crate::{with_scratch, Exchange, Gone, ResponseState};
+
+/// What a busy connection needs and an idle one gives back.
+#[derive(Default)]
+pub(crate) struct Work {
+    inbound: Vec<u8>,
+    at: usize,
+    out: Vec<u8>,
+    out_at: usize,
+    head: http1::RequestHead,
+    request: Request,
+}
+
+impl Work {
+    pub(crate) fn clear(&mut self) {
+        for buffer in [&mut self.inbound, &mut self.out] {
+            buffer.clear();
+            buffer.shrink_to(64 * 1024);
+        }
+        self.at = 0;
+        self.out_at = 0;
+        self.request.clear();
+    }
+
+    fn unread(&self) -> &[u8] {
+        self.inbound.get(self.at..).unwrap_or_default()
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.at += bytes;
+        if self.at >= self.inbound.len() {
+            self.inbound.clear();
+            self.at = 0;
+        }
+    }
+}
+
+/// How the answer's body is delimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delimiter {
+    None,
+    Length(u64),
+    Chunked,
+    Close,
+    Tunnel,
+}
+
+/// The HTTP/1 side of an exchange.
+pub(crate) struct Http1 {
+    conn: Conn,
+    work: Box<Work>,
+    body: BodyDecoder,
+    trailers: Option<Vec<u8>>,
+    delimiter: Delimiter,
+    is_persistent: bool,
+    is_draining: bool,
+    is_broken: bool,
+    is_send_closed: bool,
+    is_tunnel: bool,
+    date: [u8; 29],
+}
+
+impl Http1 {
+    pub(crate) fn is_body_read(&self) -> bool {
+        self.body.is_done()
+    }
+
+    pub(crate) fn poll_body<'a>(
+        &'a mut self,
+        cx: &mut Context<'_>,
+        scratch: &'a mut [u8],
+    ) -> Poll<Result<Incoming<'a>, Gone>> {
+        loop {
+            if self.body.is_done() {
+                return Poll::Ready(Ok(match self.trailers.take() {
+                    Some(raw) => Incoming::Trailers(Box::new(trailers_of(&raw)?)),
+                    None => Incoming::End,
+                }));
+            }
+            let from = self.work.at;
+            let (payload, consumed, is_buffered) = if self.work.unread().is_empty() {
+                match ready!(self.conn.poll_read(cx, scratch)) {
+                    Ok(0) => match self.body.at_eof() {
+                        Ok(()) => continue,
+                        Err(_) => return Poll::Ready(Err(self.leave())),
+                    },
+                    Ok(read) => {
+                        let bytes = scratch.get_mut(..read).unwrap_or_default();
+                        let decoded = self.decode(bytes)?;
+                        if decoded.consumed < read {
+                            let rest = bytes.get(decoded.consumed..).unwrap_or_default();
+                            self.work.inbound.extend_from_slice(rest);
+                        }
+                        (decoded.payload, 0, false)
+                    }
+                    Err(_) => return Poll::Ready(Err(self.leave())),
+                }
+            } else {
+                let mut inbound = std::mem::take(&mut self.work.inbound);
+                let decoded = self.decode(inbound.get_mut(from..).unwrap_or_default());
+                self.work.inbound = inbound;
+                let decoded = decoded?;
+                (decoded.payload, decoded.consumed, true)
+            };
+            if self.body.is_done() {
+                self.trailers = self.body.take_trailers();
+            }
+            let is_last = self.body.is_done() && self.trailers.is_none();
+            if payload == 0 {
+                self.work.consume(consumed);
+                continue;
+            }
+            let bytes: &'a [u8] = if is_buffered {
+                // The buffer is kept as it is until the next read, so that the slice may be lent.
+                self.work.at += consumed;
+                self.work.inbound.get(from..from + payload).unwrap_or_default()
+            } else {
+                scratch.get(..payload).unwrap_or_default()
+            };
+            let chunk = Chunk::Borrowed(bytes);
+            return Poll::Ready(Ok(if is_last { Incoming::Last(chunk) } else { Incoming::Data(chunk) }));
+        }
+    }
+
+    fn decode(&mut self, bytes: &mut [u8]) -> Result<http1::Decoded, Gone> {
+        self.body.decode(bytes).map_err(|malformed| {
+            self.is_persistent = false;
+            Gone::Malformed(Refusal::from(malformed))
+        })
+    }
+
+    fn leave(&mut self) -> Gone {
+        self.is_broken = true;
+        Gone::Left
+    }
+
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
+        if !self.body.is_done() {
+            return Poll::Pending; // whoever reads the body will see it
+        }
+        loop {
+            if self.work.unread().len() >= READ_AHEAD_BYTES {
+                return Poll::Pending;
+            }
+            let (conn, work) = (&mut self.conn, &mut self.work);
+            let read = with_scratch(|scratch| -> Poll<Option<usize>> {
+                match ready!(conn.poll_read(cx, scratch)) {
+                    Ok(read) if read > 0 => {
+                        work.inbound.extend_from_slice(scratch.get(..read).unwrap_or_default());
+                        Poll::Ready(Some(read))
+                    }
+                    _ => Poll::Ready(None),
+                }
+            });
+            if ready!(read).is_none() {
+                return Poll::Ready(self.leave());
+            }
+        }
+    }
+
+    pub(crate) fn inform(&mut self, cx: &mut Context<'_>, request: &Request, response: &Response) {
+        if request.version == Version::Http10 {
+            return;
+        }
+        let out = &mut self.work.out;
+        http1::write_status_line(out, response.status, &response.reason);
+        for field in response.fields.end_to_end() {
+            http1::write_field(out, field.name, field.value);
+        }
+        out.extend_from_slice(b"\r\n");
+        let _left_for_later = self.poll_out(cx);
+    }
+
+    pub(crate) fn respond(&mut self, cx: &mut Context<'_>, request: &Request, response: &Response) {
+        let is_http11 = request.version == Version::Http11;
+        let is_head = request.method == Method::Head;
+        let is_tunnel = response.status == 101 && request.upgrade == Upgrade::Http1;
+        self.delimiter = match response.body {
+            _ if is_tunnel => Delimiter::Tunnel,
+            BodySize::None => Delimiter::None,
+            BodySize::Length(length) => Delimiter::Length(length),
+            BodySize::Unknown if is_http11 => Delimiter::Chunked,
+            BodySize::Unknown => Delimiter::Close,
+        };
+        if !self.body.is_done() && !is_tunnel {
+            self.discard_buffered();
+        }
+        // A body that is still on its way, or an answer that only the connection's end completes.
+        if !self.body.is_done() || self.delimiter == Delimiter::Close || self.is_draining {
+            self.is_persistent = false;
+        }
+        let out = &mut self.work.out;
+        http1::write_status_line(out, response.status, &response.reason);
+        let mut has_date = false;
+        for field in response.fields.end_to_end() {
+            if field.known != Known::ContentLength {
+                has_date |= field.known == Known::Date;
+                http1::write_field(out, field.name, field.value);
+            }
+        }
+        if !has_date {
+            http1::write_field(out, b"Date", &self.date); // RFC 9110 §6.6.1
+        }
+        match self.delimiter {
+            Delimiter::Length(length) => write_length(out, length),
+            Delimiter::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            Delimiter::None => {
+                let may_have_length = response.status != 204 && response.status >= 200;
+                match response.declared_length {
+                    Some(length) if may_have_length && (is_head || response.status == 304) => write_length(out, length),
+                    None if may_have_length && !is_head && response.status != 304 => write_length(out, 0),
+                    Some(_) if may_have_length => write_length(out, 0),
+                    _ => {}
+                }
+            }
+            Delimiter::Close | Delimiter::Tunnel => {}
+        }
+        if is_tunnel {
+            http1::write_field(out, b"Connection", b"upgrade");
+            let protocol = response.fields.known(Known::Upgrade).unwrap_or(request.protocol());
+            http1::write_field(out, b"Upgrade", protocol);
+        } else if !self.is_persistent {
+            http1::write_field(out, b"Connection", b"close");
+        } else if !is_http11 {
+            http1::write_field(out, b"Connection", b"keep-alive");
+        }
+        out.extend_from_slice(b"\r\n");
+        if self.delimiter == Delimiter::None {
+            let _left_for_later = self.poll_out(cx);
+        }
+    }
+
+    /// Takes what already came of a body that nobody will read.
+    fn discard_buffered(&mut self) {
+        let from = self.work.at;
+        let mut inbound = std::mem::take(&mut self.work.inbound);
+        if let Some(bytes) = inbound.get_mut(from..) {
+            match self.body.decode(bytes) {
+                Ok(decoded) => self.work.at += decoded.consumed,
+                Err(_) => self.is_persistent = false,
+            }
+        }
+        self.work.inbound = inbound;
+    }
+
+    pub(crate) fn into_tunnel(&mut self) {
+        self.is_tunnel = true;
+        self.is_persistent = false;
+        self.delimiter = Delimiter::Tunnel;
+        self.body = BodyDecoder::new(Framing::UntilClose, &http1::Limits::default());
+    }
+
+    /// Writes what is held; ready when nothing is left.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        let (conn, work) = (&mut self.conn, &mut *self.work);
+        while let Some(rest) = work.out.get(work.out_at..).filter(|rest| !rest.is_empty()) {
+            match conn.poll_write(cx, &[IoSlice::new(rest)]) {
+                Poll::Ready(Ok(written)) => work.out_at += written,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(self.leave())),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        work.out.clear();
+        work.out_at = 0;
+        match ready!(conn.poll_flush(cx)) {
+            Ok(()) if self.is_send_closed => {
+                ready!(self.conn.poll_shutdown(cx)).map_err(|_| self.leave())?;
+                Poll::Ready(Ok(()))
+            }
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(_) => Poll::Ready(Err(self.leave())),
+        }
+    }
+
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        if self.is_broken {
+            return Poll::Ready(Err(Gone::Left));
+        }
+        self.poll_out(cx)
+    }
+
+    /// Returns whether the body is whole, which only matters at its end.
+    pub(crate) fn send(&mut self, cx: &mut Context<'_>, chunk: Chunk<'_>, is_last: bool) -> bool {
+        let payload = chunk.as_slice();
+        let mut size_line = [0; 18];
+        let (mut before, mut after): (&[u8], &[u8]) = (b"", b"");
+        let mut is_whole = true;
+        match &mut self.delimiter {
+            Delimiter::Chunked => {
+                if !payload.is_empty() {
+                    before = http1::chunk_size_line(payload.len(), &mut size_line);
+                }
+                after = match (payload.is_empty(), is_last) {
+                    (false, false) => b"\r\n",
+                    (false, true) => b"\r\n0\r\n\r\n",
+                    (true, true) => b"0\r\n\r\n",
+                    (true, false) => b"",
+                };
+            }
+            Delimiter::Length(left) => match left.checked_sub(payload.len() as u64) {
+                Some(rest) => {
+                    *left = rest;
+                    is_whole = rest == 0;
+                }
+                None => {
+                    // More than was announced would be read as the next answer.
+                    self.abort();
+                    return false;
+                }
+            },
+            Delimiter::None => return payload.is_empty(),
+            Delimiter::Close => {}
+            Delimiter::Tunnel => self.is_send_closed |= is_last,
+        }
+        self.write_parts(cx, [before, payload, after]);
+        is_whole
+    }
+
+    /// Writes what is held and `parts` behind it at once; keeps what the socket refuses.
+    fn write_parts(&mut self, cx: &mut Context<'_>, parts: [&[u8]; 3]) {
+        let (conn, work) = (&mut self.conn, &mut *self.work);
+        let held = work.out.get(work.out_at..).unwrap_or_default();
+        let held_len = held.len();
+        let total = held_len + parts.iter().map(|part| part.len()).sum::<usize>();
+        if total == 0 {
+            if self.is_send_closed {
+                let _left_for_later = self.poll_out(cx);
+            }
+            return;
+        }
+        let slices = [
+            IoSlice::new(held),
+            IoSlice::new(parts[0]),
+            IoSlice::new(parts[1]),
+            IoSlice::new(parts[2]),
+        ];
+        let first = slices.iter().position(|slice| !slice.is_empty()).unwrap_or(0);
+        let last = slices.iter().rposition(|slice| !slice.is_empty()).unwrap_or(3);
+        let mut written = match conn.poll_write(cx, slices.get(first..=last).unwrap_or(&slices)) {
+            Poll::Ready(Ok(written)) => written,
+            Poll::Ready(Err(_)) => {
+                self.is_broken = true;
+                return;
+            }
+            Poll::Pending => 0,
+        };
+        let of_held = written.min(held_len);
+        work.out_at += of_held;
+        written -= of_held;
+        if work.out_at >= work.out.len() {
+            work.out.clear();
+            work.out_at = 0;
+        }
+        for part in parts {
+            let of_part = written.min(part.len());
+            written -= of_part;
+            work.out.extend_from_slice(part.get(of_part..).unwrap_or_default());
+        }
+        if self.is_send_closed {
+            let _left_for_later = self.poll_out(cx);
+        }
+    }
+
+    pub(crate) fn send_trailers(&mut self, cx: &mut Context<'_>, _request: &Request, trailers: &Fields) {
+        if self.delimiter == Delimiter::Chunked {
+            let mut tail = Vec::with_capacity(64 + trailers.bytes_len());
+            tail.extend_from_slice(b"0\r\n");
+            for field in trailers.end_to_end() {
+                http1::write_field(&mut tail, field.name, field.value);
+            }
+            tail.extend_from_slice(b"\r\n");
+            self.write_parts(cx, [&tail, b"", b""]);
+        } else {
+            self.send(cx, Chunk::Borrowed(b""), true);
+        }
+    }
+
+    pub(crate) fn abort(&mut self) {
+        self.is_broken = true;
+        self.is_persistent = false;
+    }
+
+    pub(crate) fn close_after(&mut self) {
+        self.is_persistent = false;
+    }
+}
+
+fn write_length(out: &mut Vec<u8>, length: u64) {
+    http1::write_field(out, b"Content-Length", itoa::Buffer::new().format(length).as_bytes());
+}
+
+fn trailers_of(raw: &[u8]) -> Result<Fields, Gone> {
+    let mut fields = Fields::new();
+    let pairs = http1::parse_trailers(raw).map_err(|m| Gone::Malformed(Refusal::from(m)))?;
+    for (name, value) in pairs {
+        fields.push(name, value);
+    }
+    Ok(fields)
+}
+
+/// A connection between requests.
+pub(crate) struct Idle {
+    pub(crate) conn: Conn,
+    pub(crate) facts: Rc<Connection>,
+    pub(crate) deadline: Deadline,
+}
+
+pub(crate) type Busy = Pin<Box<dyn Future<Output = Option<Idle>>>>;
+
+/// The life of one HTTP/1 connection: small while idle.
+pub(crate) struct Visitor<S: Service> {
+    count: OpenCount<S>,
+    idle: Option<Idle>,
+    busy: Option<Busy>,
+}
+
+impl<S: Service> Visitor<S> {
+    /// A connection that has sent nothing yet.
+    pub(crate) fn idle(thread: &Rc<Thread<S>>, idle: Idle) -> Self {
+        idle.deadline.arm(HEAD_MS);
+        let mut count = OpenCount::new(thread);
+        count.speaks(Protocol::Http1);
+        Self { count, idle: Some(idle), busy: None }
+    }
+
+    /// A connection that begins with something slow: a handshake, a PROXY header, a choice of protocol.
+    pub(crate) fn begin(count: OpenCount<S>, busy: Busy) -> Self {
+        Self { count, idle: None, busy: Some(busy) }
+    }
+}
+
+impl<S: Service> Future for Visitor<S> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            if let Some(busy) = &mut this.busy {
+                this.idle = ready!(busy.as_mut().poll(cx));
+                this.busy = None;
+                match &this.idle {
+                    Some(idle) => {
+                        this.count.speaks(Protocol::Http1);
+                        idle.deadline.arm(KEEP_ALIVE_MS);
+                    }
+                    None => return Poll::Ready(()),
+                }
+            }
+            let Some(idle) = &mut this.idle else { return Poll::Ready(()) };
+            let thread = &this.count.thread;
+            let work = with_scratch(|scratch| match idle.conn.poll_read(cx, scratch) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(read)) if read > 0 => {
+                    let mut work = thread.take_work();
+                    work.inbound.extend_from_slice(scratch.get(..read).unwrap_or_default());
+                    Poll::Ready(Some(work))
+                }
+                Poll::Ready(_) => Poll::Ready(None),
+            });
+            match work {
+                Poll::Pending if idle.deadline.is_due() => return Poll::Ready(()),
+                Poll::Pending => {
+                    idle.deadline.register(cx.waker());
+                    return Poll::Pending;
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Ready(Some(work)) => {
+                    if let Some(idle) = this.idle.take() {
+                        this.busy = Some(Box::pin(serve(Rc::clone(thread), idle, work)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What reading a head gave.
+enum Head {
+    Whole,
+    Partial,
+    Malformed(http1::Malformed),
+}
+
+fn read_head(work: &mut Work) -> Head {
+    let Work { inbound, at, head, .. } = work;
+    match head.parse(inbound.get(*at..).unwrap_or_default(), &http1::Limits::default()) {
+        Ok(true) => Head::Whole,
+        Ok(false) => Head::Partial,
+        Err(malformed) => Head::Malformed(malformed),
+    }
+}
+
+/// Fills the exchange's request from the head that lies at the front of the work area.
+fn load(work: &mut Work, request: &mut Request, scheme: Scheme) {
+    let Work { inbound, at, head, .. } = work;
+    let buffer = inbound.get(*at..*at + head.len).unwrap_or_default();
+    request.set_method(head.method.of(buffer));
+    request.version = if head.minor == 0 { Version::Http10 } else { Version::Http11 };
+    request.scheme = scheme;
+    request.fields.load(buffer, &head.fields);
+    request.expects_continue = head.expects_continue && head.minor == 1;
+    request.accepts_trailers = head.accepts_trailers;
+    request.body = match head.framing {
+        Framing::None | Framing::UntilClose => BodySize::None,
+        Framing::Length(length) => BodySize::of_length(length),
+        Framing::Chunked => BodySize::Unknown,
+    };
+    if head.is_upgrade && head.minor == 1 {
+        request.upgrade = Upgrade::Http1;
+        request.set_protocol(head.known(buffer, Known::Upgrade).unwrap_or_default());
+    }
+    // Absolute form names the authority; http1 has checked that it agrees with Host.
+    let target = head.target.of(buffer);
+    let host = head.known(buffer, Known::Host).unwrap_or_default();
+    match memchr::memmem::find(target, b"://").filter(|_| target.first().is_some_and(|first| *first != b'/')) {
+        Some(scheme_end) => {
+            let rest = target.get(scheme_end + 3..).unwrap_or_default();
+            let path = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+            let (authority, path) = rest.split_at(path);
+            request.set_authority(authority);
+            if path.first() == Some(&b'/') {
+                request.set_target(path);
+            } else if path.is_empty() && request.method == Method::Options {
+                request.set_target(b"*"); // RFC 9112 §3.2.4
+            } else {
+                request.set_target(&[b"/", path].concat());
+            }
+        }
+        None => {
+            request.set_authority(host);
+            request.set_target(target);
+        }
+    }
+}
+
+/// Serves requests until the connection is idle again (returned) or ends.
+async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -> Option<Idle> {
+    let Idle { conn, facts, deadline } = idle;
+    let limits = http1::Limits::default();
+    let mut work = work;
+    let request = std::mem::take(&mut work.request);
+    let scheme = if facts.tls.is_some() { Scheme::Https } else { Scheme::Http };
+    let mut exchange = Exchange {
+        request,
+        connection: facts,
+        deadline,
+        refusal: None,
+        refusal_reason: "",
+        side: Side::Http1(Http1 {
+            conn,
+            work,
+            body: BodyDecoder::new(Framing::None, &limits),
+            trailers: None,
+            delimiter: Delimiter::None,
+            is_persistent: true,
+            is_draining: false,
+            is_broken: false,
+            is_send_closed: false,
+            is_tunnel: false,
+            date: thread.date(),
+        }),
+        state: ResponseState::Waiting,
+        bytes_in: 0,
+        bytes_out: 0,
+    };
+    exchange.deadline.arm(HEAD_MS);
+    loop {
+        let refusal = loop {
+            let Side::Http1(side) = &mut exchange.side else { return None };
+            match read_head(&mut side.work) {
+                Head::Whole => break None,
+                Head::Malformed(malformed) => break Some((Refusal::from(malformed), malformed.reason())),
+                Head::Partial if side.work.unread().is_empty() => {
+                    return Some(into_idle(&thread, exchange));
+                }
+                Head::Partial => {}
+            }
+            match poll_fn(|cx| poll_more(side, &exchange.deadline, cx)).await {
+                More::Some => {}
+                // Between requests a silent close is fine; in the middle of a head nobody is left to answer.
+                More::Ended => return None,
+                More::TimedOut => break Some((Refusal::HeadTimeout, "the head did not arrive in time")),
+            }
+        };
+        exchange.deadline.disarm();
+        let Side::Http1(side) = &mut exchange.side else { return None };
+        side.date = thread.date();
+        side.is_draining = thread.is_draining();
+        side.delimiter = Delimiter::None;
+        match refusal {
+            None => {
+                let len = side.work.head.len;
+                side.is_persistent = side.work.head.is_persistent;
+                side.body = BodyDecoder::new(side.work.head.framing, &limits);
+                load(&mut side.work, &mut exchange.request, scheme);
+                side.work.consume(len);
+            }
+            Some((refusal, reason)) => {
+                exchange.refusal = Some(refusal);
+                exchange.refusal_reason = reason;
+                side.is_persistent = false;
+                side.body = BodyDecoder::new(Framing::None, &limits);
+            }
+        }
+        thread.service.serve(&mut exchange).await;
+        exchange.deadline.disarm();
+        if !poll_fn(|cx| poll_end(&mut exchange, cx)).await {
+            linger(&mut exchange).await;
+            return None;
+        }
+        exchange.request.clear();
+        exchange.state = ResponseState::Waiting;
+        exchange.bytes_in = 0;
+        exchange.bytes_out = 0;
+        exchange.deadline.arm(HEAD_MS);
+    }
+}
+
+enum More {
+    Some,
+    Ended,
+    TimedOut,
+}
+
+fn poll_more(side: &mut Http1, deadline: &Deadline, cx: &mut Context<'_>) -> Poll<More> {
+    let (conn, work) = (&mut side.conn, &mut side.work);
+    let read = with_scratch(|scratch| -> Poll<bool> {
+        match ready!(conn.poll_read(cx, scratch)) {
+            Ok(read) if read > 0 => {
+                if work.at > 0 {
+                    work.inbound.drain(..work.at);
+                    work.at = 0;
+                }
+                work.inbound.extend_from_slice(scratch.get(..read).unwrap_or_default());
+                Poll::Ready(true)
+            }
+            _ => Poll::Ready(false),
+        }
+    });
+    match read {
+        Poll::Ready(true) => Poll::Ready(More::Some),
+        Poll::Ready(false) => Poll::Ready(More::Ended),
+        Poll::Pending if deadline.is_due() => Poll::Ready(More::TimedOut),
+        Poll::Pending => {
+            deadline.register(cx.waker());
+            Poll::Pending
+        }
+    }
+}
+
+/// Lets the rest of the answer leave; ready with whether the connection may carry another request.
+fn poll_end(exchange: &mut Exchange, cx: &mut Context<'_>) -> Poll<bool> {
+    let Side::Http1(side) = &mut exchange.side else { return Poll::Ready(false) };
+    if side.is_broken || exchange.state != ResponseState::Complete {
+        return Poll::Ready(false);
+    }
+    let held = side.work.out.len() - side.work.out_at;
+    debug_assert!(held <= UNSENT_BYTES + 64 * 1024, "more is held than one chunk and a head");
+    if held > 0 || side.conn.poll_flush(cx).is_pending() {
+        match side.poll_out(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => return Poll::Ready(false),
+            Poll::Pending if exchange.deadline.is_due() => {
+                side.is_broken = true;
+                return Poll::Ready(false);
+            }
+            Poll::Pending => {
+                // The task is woken by progress of the socket or by the deadline: armed anew at each progress.
+                exchange.deadline.register(cx.waker());
+                exchange.deadline.arm(FLUSH_MS);
+                return Poll::Pending;
+            }
+        }
+    }
+    if !side.is_persistent || side.is_tunnel {
+        return Poll::Ready(false);
+    }
+    // A small rest of a body that nobody wanted is read, so that the connection can be kept.
+    if !side.body.is_done() {
+        side.discard_buffered();
+    }
+    Poll::Ready(side.body.is_done())
+}
+
+/// Ends the sending side and reads for a while, so that a final answer is not lost to a reset because bytes
+/// of the visitor were still unread (RFC 9112 §9.6).
+async fn linger(exchange: &mut Exchange) {
+    let is_answered = exchange.state == ResponseState::Complete;
+    let Side::Http1(side) = &mut exchange.side else { return };
+    if side.is_broken || !is_answered {
+        return; // closing at once is the message
+    }
+    if side.is_tunnel {
+        return;
+    }
+    exchange.deadline.arm(LINGER_MS);
+    let deadline = &exchange.deadline;
+    let mut read_bytes = 0;
+    poll_fn(|cx| {
+        deadline.register(cx.waker());
+        if deadline.is_due() {
+            return Poll::Ready(());
+        }
+        match side.conn.poll_shutdown(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => return Poll::Ready(()),
+            Poll::Pending => return Poll::Pending,
+        }
+        loop {
+            let read = with_scratch(|scratch| side.conn.poll_read(cx, scratch));
+            match ready!(read) {
+                Ok(read) if read > 0 => {
+                    read_bytes += read;
+                    if read_bytes > LINGER_BYTES {
+                        return Poll::Ready(());
+                    }
+                }
+                _ => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}
+
+fn into_idle<S: Service>(thread: &Thread<S>, exchange: Exchange) -> Idle {
+    let Exchange { request, connection, deadline, side, .. } = exchange;
+    let Side::Http1(Http1 { conn, mut work, .. }) = side else {
+        unreachable!("an HTTP/1 connection has an HTTP/1 side");
+    };
+    work.request = request;
+    thread.put_work(work);
+    Idle { conn, facts: connection, deadline }
+}
+
+
+/// Goes on with a connection whose first bytes were already read.
+pub(crate) async fn resume<S: Service>(thread: Rc<Thread<S>>, idle: Idle, bytes: Vec<u8>) -> Option<Idle> {
+    if bytes.is_empty() {
+        return Some(idle);
+    }
+    let mut work = thread.take_work();
+    work.inbound = bytes;
+    serve(thread, idle, work).await
+}

@@ -1,0 +1,514 @@
+//! HTTP/2 towards a visitor, on the h2 crate.
+//!
+//! One task drives the connection and one each stream. The h2 crate flushes after every large frame; what it
+//! writes within one poll of the connection is gathered here and leaves with one TLS record and one system
+//! call at the poll's end, which halves the cost of small answers.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{ready, Context, Poll};
+
+use bytes::Bytes;
+use exchange::{
+    BodySize, Chunk, Connection, Deadline, Fields, Incoming, Known, Refusal, Request, Response, Scheme, Upgrade,
+    Version,
+};
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::conn::Conn;
+use crate::exchange::{host_agrees, is_authority, is_target, join_cookies, Side};
+use crate::limits::{
+    CONNECTION_WINDOW_BYTES, FIELD_SECTION_BYTES, GATHER_BYTES, HANDSHAKE_MS, KEEP_ALIVE_MS, RESET_STREAMS_LOCAL,
+    RESET_STREAMS_PENDING, STREAMS, STREAM_UNSENT_BYTES, STREAM_WINDOW_BYTES,
+};
+use crate::thread::{Service, Thread};
+use crate::{Exchange, Gone, ResponseState};
+
+/// The connection below h2: reads go through, writes are gathered.
+struct Gather {
+    conn: Conn,
+    /// Bytes read before it was known that this is HTTP/2.
+    preread: Vec<u8>,
+    out: Vec<u8>,
+    out_at: usize,
+}
+
+impl Gather {
+    /// Writes what was gathered; ready when nothing is left.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.out.get(self.out_at..).filter(|rest| !rest.is_empty()) {
+            self.out_at += ready!(self.conn.poll_write(cx, &[IoSlice::new(rest)]))?;
+        }
+        self.out.clear();
+        self.out_at = 0;
+        if self.out.capacity() > GATHER_BYTES / 4 {
+            self.out = Vec::new(); // an idle connection holds no buffer
+        }
+        self.conn.poll_flush(cx)
+    }
+}
+
+#[derive(Clone)]
+struct Shared(Rc<RefCell<Gather>>);
+
+impl AsyncRead for Shared {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let gather = &mut *self.0.borrow_mut();
+        if !gather.preread.is_empty() {
+            let fits = gather.preread.len().min(into.remaining());
+            into.put_slice(gather.preread.get(..fits).unwrap_or_default());
+            gather.preread.drain(..fits);
+            return Poll::Ready(Ok(()));
+        }
+        let read = ready!(gather.conn.poll_read(cx, into.initialize_unfilled()))?;
+        into.advance(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Shared {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let gather = &mut *self.0.borrow_mut();
+        if gather.out.len() - gather.out_at >= GATHER_BYTES {
+            ready!(gather.poll_out(cx))?;
+        }
+        for part in parts {
+            gather.out.extend_from_slice(part);
+        }
+        Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(())) // the driver flushes at the end of its poll
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let gather = &mut *self.0.borrow_mut();
+        ready!(gather.poll_out(cx))?;
+        gather.conn.poll_shutdown(cx)
+    }
+}
+
+/// Serves one HTTP/2 connection to its end. `preread` are bytes already taken from the connection.
+pub(crate) async fn serve<S: Service>(
+    thread: Rc<Thread<S>>,
+    conn: Conn,
+    facts: Rc<Connection>,
+    deadline: Deadline,
+    preread: Vec<u8>,
+) {
+    let gather = Rc::new(RefCell::new(Gather { conn, preread, out: Vec::new(), out_at: 0 }));
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(FIELD_SECTION_BYTES)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buffer_size(STREAM_UNSENT_BYTES)
+        .max_pending_accept_reset_streams(RESET_STREAMS_PENDING)
+        .max_local_error_reset_streams(Some(RESET_STREAMS_LOCAL))
+        .enable_connect_protocol();
+    let mut handshake = Box::pin(builder.handshake::<_, Bytes>(Shared(Rc::clone(&gather))));
+    deadline.arm(HANDSHAKE_MS);
+    let connection = poll_fn(|cx| {
+        deadline.register(cx.waker());
+        let polled = Future::poll(handshake.as_mut(), cx);
+        let flushed = gather.borrow_mut().poll_out(cx);
+        match (polled, flushed) {
+            (Poll::Ready(result), _) => Poll::Ready(result.ok()),
+            (_, Poll::Ready(Err(_))) => Poll::Ready(None),
+            _ if deadline.is_due() => Poll::Ready(None),
+            _ => Poll::Pending,
+        }
+    })
+    .await;
+    drop(handshake);
+    let Some(mut connection) = connection else {
+        let _closed = poll_fn(|cx| gather.borrow_mut().poll_out(cx)).await;
+        return;
+    };
+    deadline.arm(KEEP_ALIVE_MS);
+    let mut is_draining = false;
+    let mut had_streams = false;
+    poll_fn(|cx| {
+        deadline.register(cx.waker());
+        if !is_draining {
+            thread.wake_on_drain(cx.waker());
+            if thread.is_draining() || deadline.is_due() {
+                // GOAWAY first; what is in flight is answered (RFC 9113 §6.8).
+                is_draining = true;
+                connection.graceful_shutdown();
+                deadline.arm(KEEP_ALIVE_MS);
+            }
+        } else if deadline.is_due() && !connection.has_streams() {
+            return Poll::Ready(());
+        }
+        let is_over = loop {
+            match connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, answer)))) => {
+                    let (thread, facts) = (Rc::clone(&thread), Rc::clone(&facts));
+                    tokio::task::spawn_local(stream(thread, facts, request, answer));
+                }
+                Poll::Ready(Some(Err(_)) | None) => break true,
+                Poll::Pending => break false,
+            }
+        };
+        let has_streams = connection.has_streams();
+        if has_streams {
+            deadline.disarm();
+        } else if had_streams {
+            deadline.arm(KEEP_ALIVE_MS);
+        }
+        had_streams = has_streams;
+        match gather.borrow_mut().poll_out(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            _ if is_over => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    })
+    .await;
+    // The last frames (GOAWAY) leave if the socket takes them within a moment.
+    deadline.arm(crate::limits::LINGER_MS);
+    poll_fn(|cx| {
+        thread.forget_drain_waker(cx.waker());
+        deadline.register(cx.waker());
+        let mut gather = gather.borrow_mut();
+        match ready_or_due(gather.poll_out(cx), &deadline) {
+            Some(Ok(())) => ready_or_due(gather.conn.poll_shutdown(cx), &deadline)
+                .map_or(Poll::Pending, |_| Poll::Ready(())),
+            Some(Err(_)) => Poll::Ready(()),
+            None => Poll::Pending,
+        }
+    })
+    .await;
+}
+
+fn ready_or_due(polled: Poll<io::Result<()>>, deadline: &Deadline) -> Option<io::Result<()>> {
+    match polled {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending if deadline.is_due() => Some(Err(io::ErrorKind::TimedOut.into())),
+        Poll::Pending => None,
+    }
+}
+
+/// The HTTP/2 side of an exchange.
+pub(crate) struct Http2 {
+    body: RecvStream,
+    is_body_done: bool,
+    is_data_done: bool,
+    unreleased: usize,
+    answer: h2::server::SendResponse<Bytes>,
+    stream: Option<SendStream<Bytes>>,
+    held: Bytes,
+    is_last_held: bool,
+    date: [u8; 29],
+}
+
+async fn stream<S: Service>(
+    thread: Rc<Thread<S>>,
+    facts: Rc<Connection>,
+    request: http::Request<RecvStream>,
+    answer: h2::server::SendResponse<Bytes>,
+) {
+    let (parts, body) = request.into_parts();
+    let mut head = Request::default();
+    let refusal = fill(&mut head, &parts, &body, facts.tls.is_some());
+    let mut exchange = Exchange {
+        request: head,
+        connection: facts,
+        deadline: thread.deadlines.slot(),
+        refusal: refusal.map(|(refusal, _)| refusal),
+        refusal_reason: refusal.map_or("", |(_, reason)| reason),
+        side: Side::Http2(Http2 {
+            is_body_done: body.is_end_stream(),
+            is_data_done: body.is_end_stream(),
+            body,
+            unreleased: 0,
+            answer,
+            stream: None,
+            held: Bytes::new(),
+            is_last_held: false,
+            date: thread.date(),
+        }),
+        state: ResponseState::Waiting,
+        bytes_in: 0,
+        bytes_out: 0,
+    };
+    thread.service.serve(&mut exchange).await;
+    if exchange.state() == ResponseState::Waiting {
+        exchange.abort();
+    }
+    // What is held waits for the visitor's window; a visitor that never opens it is given up.
+    exchange.deadline.arm(crate::limits::FLUSH_MS);
+    let is_sent = poll_fn(|cx| {
+        exchange.deadline.register(cx.waker());
+        if exchange.deadline.is_due() {
+            return Poll::Ready(false);
+        }
+        exchange.poll_ready(cx).map(|ready| ready.is_ok())
+    })
+    .await;
+    if !is_sent {
+        exchange.abort();
+    }
+}
+
+/// Fills the one form of head from h2's; returns why the request is refused, if it is.
+fn fill(
+    head: &mut Request,
+    parts: &http::request::Parts,
+    body: &RecvStream,
+    is_secured: bool,
+) -> Option<(Refusal, &'static str)> {
+    head.version = Version::Http2;
+    head.scheme = if is_secured { Scheme::Https } else { Scheme::Http };
+    head.accepts_trailers = true;
+    head.set_method(parts.method.as_str().as_bytes());
+    for (name, value) in &parts.headers {
+        head.fields.push(name.as_str().as_bytes(), value.as_bytes());
+    }
+    join_cookies(&mut head.fields);
+    let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let authority = authority.or(head.fields.known(Known::Host)).unwrap_or_default().to_vec();
+    head.set_authority(&authority);
+    head.set_target(parts.uri.path_and_query().map_or(&b""[..], |target| target.as_str().as_bytes()));
+    if let Some(protocol) = parts.extensions.get::<h2::ext::Protocol>() {
+        head.upgrade = Upgrade::Extended;
+        head.set_protocol(protocol.as_str().as_bytes());
+    }
+    head.expects_continue =
+        head.fields.known(Known::Expect).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+    let length = head.fields.known(Known::ContentLength).map(<[u8]>::to_vec);
+    let mut lengths = head.fields.all_known(Known::ContentLength);
+    let is_length_odd = lengths.next().is_some() && lengths.next().is_some();
+    drop(lengths);
+    head.body = match length.as_deref().map(parse_length) {
+        _ if body.is_end_stream() => BodySize::None,
+        Some(Some(length)) if head.upgrade == Upgrade::No => BodySize::of_length(length),
+        Some(None) => return Some((Refusal::Malformed, "a content-length that is not a number")),
+        _ => BodySize::Unknown,
+    };
+    if is_length_odd {
+        return Some((Refusal::Malformed, "more than one content-length"));
+    }
+    check(head)
+}
+
+/// What both multiplexed protocols must not let through to HTTP/1.
+pub(crate) fn check(head: &Request) -> Option<(Refusal, &'static str)> {
+    let is_connect = head.method == exchange::Method::Connect;
+    if is_connect && head.upgrade == Upgrade::No {
+        return Some((Refusal::Method, "CONNECT without a protocol"));
+    }
+    if !is_authority(head.authority()) {
+        return Some((Refusal::Malformed, "an authority that is missing or invalid"));
+    }
+    if !host_agrees(head) {
+        return Some((Refusal::Malformed, "a host field that differs from the authority"));
+    }
+    if !is_target(head.target(), head.method == exchange::Method::Options) {
+        return Some((Refusal::Malformed, "a path that is not in origin form"));
+    }
+    if head.fields.known(Known::Expect).is_some() && !head.expects_continue {
+        return Some((Refusal::Expectation, "an expectation other than 100-continue"));
+    }
+    for field in head.fields.iter() {
+        if field.is_hop_by_hop && field.known != Known::Te && field.known != Known::ContentLength {
+            return Some((Refusal::Malformed, "a connection-specific field"));
+        }
+        if !http1::is_field_name(field.name) || !http1::is_field_value(field.value) {
+            return Some((Refusal::Malformed, "a field that HTTP/1 could not carry"));
+        }
+    }
+    None
+}
+
+fn parse_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// The fields of an answer as h2 wants them; what HTTP/2 forbids is left out.
+fn header_map(fields: &Fields) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(fields.len() + 2);
+    for field in fields.end_to_end() {
+        // An origin's field that cannot be carried was refused by its parser already.
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value))
+        {
+            map.append(name, value);
+        }
+    }
+    map
+}
+
+fn response_head(response: &Response, date: Option<&[u8; 29]>) -> Option<http::Response<()>> {
+    let mut head = http::Response::new(());
+    *head.status_mut() = http::StatusCode::from_u16(response.status).ok()?;
+    let mut map = header_map(&response.fields);
+    map.remove(http::header::CONTENT_LENGTH);
+    let length = match response.body {
+        BodySize::Length(length) => Some(length),
+        BodySize::None => response.declared_length,
+        BodySize::Unknown => None,
+    };
+    let may_have_length = response.status >= 200 && response.status != 204;
+    if let Some(length) = length.filter(|_| may_have_length) {
+        map.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if let Some(date) = date.filter(|_| !map.contains_key(http::header::DATE)) {
+        if let Ok(date) = HeaderValue::from_bytes(date) {
+            map.insert(http::header::DATE, date);
+        }
+    }
+    *head.headers_mut() = map;
+    Some(head)
+}
+
+impl Http2 {
+    pub(crate) fn is_body_read(&self) -> bool {
+        self.is_body_done
+    }
+
+    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming<'_>, Gone>> {
+        if self.unreleased > 0 {
+            // Asked for more: what was given before has moved on, so the window may open again.
+            let released = self.body.flow_control().release_capacity(self.unreleased);
+            debug_assert!(released.is_ok(), "only what was received is released");
+            self.unreleased = 0;
+        }
+        if self.is_body_done {
+            return Poll::Ready(Ok(Incoming::End));
+        }
+        while !self.is_data_done {
+            match ready!(self.body.poll_data(cx)) {
+                Some(Ok(bytes)) if bytes.is_empty() && !self.body.is_end_stream() => {}
+                Some(Ok(bytes)) => {
+                    self.unreleased = bytes.len();
+                    if self.body.is_end_stream() {
+                        self.is_data_done = true;
+                        self.is_body_done = true;
+                        return Poll::Ready(Ok(Incoming::Last(Chunk::Shared(bytes))));
+                    }
+                    return Poll::Ready(Ok(Incoming::Data(Chunk::Shared(bytes))));
+                }
+                Some(Err(_)) => return Poll::Ready(Err(Gone::Left)),
+                None => self.is_data_done = true,
+            }
+        }
+        let trailers = ready!(self.body.poll_trailers(cx));
+        self.is_body_done = true;
+        Poll::Ready(match trailers {
+            Ok(Some(map)) => {
+                let mut fields = Fields::new();
+                for (name, value) in &map {
+                    fields.push(name.as_str().as_bytes(), value.as_bytes());
+                }
+                Ok(Incoming::Trailers(Box::new(fields)))
+            }
+            Ok(None) => Ok(Incoming::End),
+            Err(_) => Err(Gone::Left),
+        })
+    }
+
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
+        let reset = match &mut self.stream {
+            Some(stream) => stream.poll_reset(cx),
+            None => self.answer.poll_reset(cx),
+        };
+        reset.map(|_| Gone::Left)
+    }
+
+    pub(crate) fn inform(&mut self, response: &Response) {
+        if let Some(head) = response_head(response, None) {
+            let _ignored_when_the_visitor_left = self.answer.send_informational(head);
+        }
+    }
+
+    pub(crate) fn respond(&mut self, response: &Response, is_complete: bool) {
+        let head = response_head(response, Some(&self.date));
+        if let Some(Ok(stream)) = head.map(|head| self.answer.send_response(head, is_complete)) {
+            self.stream = Some(stream);
+        }
+    }
+
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(if self.held.is_empty() { Ok(()) } else { Err(Gone::Left) });
+        };
+        while !self.held.is_empty() {
+            stream.reserve_capacity(self.held.len());
+            let room = match stream.capacity() {
+                0 => match ready!(stream.poll_capacity(cx)) {
+                    Some(Ok(room)) => room,
+                    _ => return Poll::Ready(Err(Gone::Left)),
+                },
+                room => room,
+            };
+            let part = self.held.split_to(room.min(self.held.len()));
+            let is_last = self.is_last_held && self.held.is_empty();
+            stream.send_data(part, is_last).map_err(|_| Gone::Left)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        self.poll_held(cx)
+    }
+
+    pub(crate) fn send(&mut self, cx: &mut Context<'_>, chunk: Chunk<'_>, is_last: bool) -> bool {
+        if chunk.is_empty() {
+            match (&mut self.stream, is_last) {
+                (Some(stream), true) if self.held.is_empty() => {
+                    let _ignored_when_the_visitor_left = stream.send_data(Bytes::new(), true);
+                }
+                (_, true) => self.is_last_held = true,
+                _ => {}
+            }
+            return true;
+        }
+        debug_assert!(self.held.is_empty(), "send without poll_ready");
+        self.held = chunk.into_shared();
+        self.is_last_held = is_last;
+        let _left_for_later = self.poll_held(cx);
+        true
+    }
+
+    pub(crate) fn send_trailers(&mut self, cx: &mut Context<'_>, trailers: &Fields) {
+        let _held_is_empty = self.poll_held(cx);
+        if let Some(stream) = &mut self.stream {
+            let _ignored_when_the_visitor_left = stream.send_trailers(header_map(trailers));
+        }
+    }
+
+    pub(crate) fn abort(&mut self) {
+        match &mut self.stream {
+            Some(stream) => stream.send_reset(Reason::INTERNAL_ERROR),
+            None => self.answer.send_reset(Reason::INTERNAL_ERROR),
+        }
+        self.held = Bytes::new();
+    }
+}

@@ -1,0 +1,68 @@
+//! Every limit of the protocols towards visitors, with its reason.
+//!
+//! What a zone's owner may tune stands in the zone; these hold for all, because they apply before a zone is
+//! known or protect the node itself.
+
+/// Bytes read from a socket at once, and so the largest chunk of a body: past 64 KiB loopback gains nothing.
+pub const READ_BYTES: usize = 64 * 1024;
+
+/// Bytes of unsent answer one HTTP/1 exchange may hold before its body is read on: one read.
+pub const UNSENT_BYTES: usize = READ_BYTES;
+
+/// Bytes of pipelined requests read ahead while an answer is awaited: enough for a burst of small ones.
+pub const READ_AHEAD_BYTES: usize = 64 * 1024;
+
+/// Milliseconds for a TLS handshake or a PROXY header: three slow round trips, with room for lost packets.
+pub const HANDSHAKE_MS: u32 = 10_000;
+
+/// Milliseconds from a request's first byte to the end of its head (slow-header attacks).
+pub const HEAD_MS: u32 = 10_000;
+
+/// Milliseconds a connection may be idle between requests; a little over browsers' own 60 s pooling probes.
+pub const KEEP_ALIVE_MS: u32 = 75_000;
+
+/// Milliseconds without progress while the last bytes of an answer leave.
+pub const FLUSH_MS: u32 = 60_000;
+
+/// Milliseconds spent reading what a visitor still sends after a final answer, so that the answer is not
+/// destroyed by a reset (RFC 9112 §9.6).
+pub const LINGER_MS: u32 = 2_000;
+
+/// Bytes read and thrown away in that time.
+pub const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Plaintext gathered behind one TLS write: two full records.
+pub const TLS_WRITE_BYTES: usize = 32 * 1024;
+
+/// Ciphertext read at once: two full records and a little.
+pub const TLS_READ_BYTES: usize = 40 * 1024;
+
+/// Bytes of a client hello: post-quantum key shares and many extensions fit four times over.
+pub const HELLO_BYTES: usize = 16 * 1024;
+
+/// Concurrent HTTP/2 and HTTP/3 streams of one connection, as nginx has it.
+pub const STREAMS: u32 = 128;
+
+/// Bytes of a header section over HTTP/2 and HTTP/3, counted as RFC 9113 §6.5.2 does.
+pub const FIELD_SECTION_BYTES: u32 = 64 * 1024;
+
+/// Receive window of one HTTP/2 stream: 256 KiB carries 20 Mbit/s at 100 ms.
+pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// Receive window of one HTTP/2 connection.
+pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// Bytes one HTTP/2 stream may hold unsent inside the h2 crate.
+pub const STREAM_UNSENT_BYTES: usize = 64 * 1024;
+
+/// Bytes of HTTP/2 frames gathered before they are written within one poll.
+pub const GATHER_BYTES: usize = 64 * 1024;
+
+/// Streams a visitor may have reset before their answers were taken up (rapid reset, CVE-2023-44487).
+pub const RESET_STREAMS_PENDING: usize = 20;
+
+/// Streams we may reset because of a visitor's errors in one connection (CVE-2025-8671, MadeYouReset).
+pub const RESET_STREAMS_LOCAL: usize = 128;
+
+/// Idle work areas a thread keeps: one for each request it may reasonably have in flight.
+pub const WORK_AREAS: usize = 256;

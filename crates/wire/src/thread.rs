@@ -1,0 +1,178 @@
+//! What all connections of one serving thread share.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use exchange::{Deadlines, Protocol, TlsVersion};
+
+use crate::h1::Work;
+use crate::limits::WORK_AREAS;
+use crate::{Exchange, Hello};
+
+/// Under which TLS settings a handshake is made.
+#[derive(Clone)]
+pub struct TlsChoice {
+    /// Certificate, versions, client certificates, ALPN, tickets.
+    pub config: Arc<rustls::ServerConfig>,
+    /// The zone they belong to.
+    pub zone: Option<[u8; 16]>,
+}
+
+/// What `wire` counts, for the metrics of whoever serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireEvent {
+    /// A connection was accepted and speaks this protocol.
+    Opened(Protocol),
+    /// It is gone.
+    Closed(Protocol),
+    /// A TLS handshake was completed.
+    Handshake(TlsVersion),
+    /// A TLS handshake failed, or the server name is not served.
+    HandshakeFailed,
+    /// A connection was closed unserved: no descriptor, no room, or a bad PROXY header.
+    Dropped,
+    /// Something in `wire` or in the service panicked; the connection is gone, nothing else is.
+    Panicked,
+}
+
+/// Who answers.
+pub trait Service: 'static {
+    /// Answers one exchange. When it returns, the answer is complete or has been aborted.
+    ///
+    /// Cancel-safe: it is dropped when the visitor's connection dies.
+    fn serve(&self, exchange: &mut Exchange) -> impl Future<Output = ()>;
+
+    /// Chooses the TLS settings for a client hello; none refuses the handshake (`unrecognized_name`).
+    fn tls(&self, hello: &Hello) -> Option<TlsChoice>;
+
+    /// Counts something.
+    fn count(&self, event: WireEvent);
+}
+
+/// The state of one serving thread, shared by its connections.
+pub struct Thread<S> {
+    /// Who answers.
+    pub service: Rc<S>,
+    /// The thread's deadlines; the wiring sweeps them.
+    pub deadlines: Rc<Deadlines>,
+    /// Most connections this thread holds at once; further ones are closed on arrival.
+    pub connections_max: usize,
+    number: u64,
+    works: RefCell<Vec<Box<Work>>>,
+    date: RefCell<[u8; 29]>,
+    open: Cell<usize>,
+    next_id: Cell<u64>,
+    is_draining: Cell<bool>,
+    drain_wakers: RefCell<Vec<Waker>>,
+}
+
+impl<S: Service> Thread<S> {
+    /// The state of thread `number` (0 to 255), which becomes the top byte of its connections' ids.
+    pub fn new(service: Rc<S>, deadlines: Rc<Deadlines>, number: u8, connections_max: usize) -> Rc<Self> {
+        Rc::new(Self {
+            service,
+            deadlines,
+            connections_max,
+            number: u64::from(number) << 56,
+            works: RefCell::default(),
+            date: RefCell::new(*b"Thu, 01 Jan 1970 00:00:00 GMT"),
+            open: Cell::new(0),
+            next_id: Cell::new(1),
+            is_draining: Cell::new(false),
+            drain_wakers: RefCell::default(),
+        })
+    }
+
+    /// Sets the text of `Date` (RFC 9110 §5.6.7), once a second.
+    pub fn set_date(&self, date: [u8; 29]) {
+        *self.date.borrow_mut() = date;
+    }
+
+    /// The text of `Date`.
+    pub fn date(&self) -> [u8; 29] {
+        *self.date.borrow()
+    }
+
+    /// Connections open on this thread.
+    pub fn open(&self) -> usize {
+        self.open.get()
+    }
+
+    /// Begins to drain: listeners stop accepting, HTTP/1 answers carry `Connection: close`, HTTP/2 and /3
+    /// connections send GOAWAY and end with their last stream.
+    pub fn drain(&self) {
+        self.is_draining.set(true);
+        for waker in self.drain_wakers.borrow_mut().drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Whether [`Thread::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
+    /// Wakes `waker` when draining begins; for accept loops and multiplexed connections.
+    pub(crate) fn wake_on_drain(&self, waker: &Waker) {
+        let mut wakers = self.drain_wakers.borrow_mut();
+        if !wakers.iter().any(|known| known.will_wake(waker)) {
+            wakers.push(waker.clone());
+        }
+    }
+
+    /// Forgets a task that ended.
+    pub(crate) fn forget_drain_waker(&self, waker: &Waker) {
+        self.drain_wakers.borrow_mut().retain(|known| !known.will_wake(waker));
+    }
+
+    pub(crate) fn next_connection_id(&self) -> u64 {
+        let id = self.next_id.get();
+        self.next_id.set(id.wrapping_add(1));
+        self.number | (id & ((1 << 56) - 1))
+    }
+
+    pub(crate) fn take_work(&self) -> Box<Work> {
+        self.works.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn put_work(&self, mut work: Box<Work>) {
+        let mut works = self.works.borrow_mut();
+        if works.len() < WORK_AREAS {
+            work.clear();
+            works.push(work);
+        }
+    }
+}
+
+/// Counts one open connection for as long as it lives; its protocol once that is known.
+pub(crate) struct OpenCount<S: Service> {
+    pub(crate) thread: Rc<Thread<S>>,
+    protocol: Option<Protocol>,
+}
+
+impl<S: Service> OpenCount<S> {
+    pub(crate) fn new(thread: &Rc<Thread<S>>) -> Self {
+        thread.open.set(thread.open.get() + 1);
+        Self { thread: Rc::clone(thread), protocol: None }
+    }
+
+    /// The connection speaks HTTP/1, seen at its first request or before.
+    pub(crate) fn speaks(&mut self, protocol: Protocol) {
+        if self.protocol.is_none() {
+            self.protocol = Some(protocol);
+            self.thread.service.count(WireEvent::Opened(protocol));
+        }
+    }
+}
+
+impl<S: Service> Drop for OpenCount<S> {
+    fn drop(&mut self) {
+        self.thread.open.set(self.thread.open.get() - 1);
+        if let Some(protocol) = self.protocol {
+            self.thread.service.count(WireEvent::Closed(protocol));
+        }
+    }
+}
