@@ -1,1 +1,41 @@
 //! What a zone is: the spec as written, the compiled zone as run, the bundle, the snapshot, and every limit.
+//!
+//! A person's files become a [`bundle::Bundle`]; [`compile::compile`] turns it into a
+//! [`snapshot::Snapshot`] or says every [`problem::Problem`] at once, each with its place. This crate does no
+//! I/O, reads no clock and knows no async: files and keys come in as bytes. The edge reads snapshots, the
+//! wiring makes bundles. Read next: [`spec`] for what can be written, [`zone`] for what runs.
+
+pub mod bundle;
+pub mod cidr;
+pub mod compile;
+pub mod hosts;
+pub mod id;
+pub mod limits;
+pub mod node;
+pub mod pool;
+pub mod problem;
+pub mod read;
+pub mod reference;
+pub mod route;
+pub mod snapshot;
+pub mod spec;
+pub mod tls;
+pub mod zone;
+
+pub use bundle::{Bundle, BundleFault, Source};
+pub use cidr::Cidr;
+pub use compile::{FileKind, NamedFile, compile, compile_after, files_named};
+pub use hosts::Hostname;
+pub use id::Id;
+pub use node::{AccessLog, Listener, ListenerProtocol, Node, compile_node, defaults_of};
+pub use pool::{
+    Balance, Ejection, HashKey, Health, HostHeader, Origin, OriginProtocol, OriginScheme, OriginTls, Pool,
+    Probe, ProxyVersion, Retries, Sticky, Timeouts,
+};
+pub use problem::{Problem, Severity};
+pub use read::values::Statuses;
+pub use reference::reference;
+pub use route::{Action, Destination, Location, Route, stripped};
+pub use snapshot::Snapshot;
+pub use tls::{ClientAuthority, ClientCertificate, Hsts, Tls, TlsVersion};
+pub use zone::{ErrorPage, HttpSettings, Zone};

@@ -1,0 +1,256 @@
+//! The bundle: all that a snapshot is compiled from, in one piece of bytes with its hash.
+//!
+//! It holds the zone files, the node's `[zone_defaults]`, and the bytes of every file that these name, so
+//! that a generation kept on disk or sent to another node needs nothing else. Private keys are not in it:
+//! they are named by path and handed over when compiling. It reads and writes no files itself. Made by the
+//! wiring from what [`crate::compile::files_named`] asks for; read by [`crate::compile::compile`].
+//!
+//! Layout, all numbers big-endian: magic (8 bytes), schema (u32), length of the body (u64), SHA-256 over
+//! magic, schema, length and body (32 bytes), body. The body is: count of sources (u32), sources; 0 or 1
+//! (u8), the source of the defaults; count of files (u32), files. A source and a file are each name and
+//! bytes, both with their length (u32) before them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use crate::limits::{BUNDLE_BYTES_MAX, FILE_BYTES_MAX, FILES_MAX, PATH_BYTES_MAX, SPEC_BYTES_MAX, ZONES_MAX};
+
+const MAGIC: &[u8; 8] = b"REMPARTB";
+const HEADER_BYTES: usize = 8 + 4 + 8 + 32;
+
+/// The schema of bundles written by this program.
+pub const SCHEMA: u32 = 1;
+
+/// A file as a person wrote it, with its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// Its path, as problems shall name it; paths inside are relative to its folder.
+    pub name: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
+
+/// All that a snapshot is compiled from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    specs: Vec<Source>,
+    defaults: Option<Source>,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+/// Why bytes are no bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BundleFault {
+    /// They do not begin with a bundle's magic.
+    Magic,
+    /// Another program version wrote them, in a schema that this one does not know.
+    Schema(u32),
+    /// They are cut off, or something follows.
+    Length,
+    /// Header or body were changed since they were written.
+    Hash,
+    /// They are larger than [`BUNDLE_BYTES_MAX`], or a part is larger than its own limit.
+    TooLarge,
+    /// The hash is right but the layout is not.
+    Layout,
+}
+
+impl fmt::Display for BundleFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Magic => out.write_str("this is no bundle"),
+            Self::Schema(schema) => write!(out, "the bundle has schema {schema}, and {SCHEMA} is known here"),
+            Self::Length => out.write_str("the bundle is cut off, or something follows it"),
+            Self::Hash => out.write_str("the bundle was damaged: its hash does not match"),
+            Self::TooLarge => out.write_str("the bundle is larger than its limit"),
+            Self::Layout => out.write_str("the bundle's layout is broken"),
+        }
+    }
+}
+
+impl std::error::Error for BundleFault {}
+
+impl Bundle {
+    /// Puts a bundle together. The order of `specs` does not matter: they are sorted by name.
+    ///
+    /// `files` holds, by the path of [`crate::compile::NamedFile::path`], the bytes of the files that could
+    /// be read; one that is missing is a problem when compiling.
+    #[must_use]
+    pub fn new(mut specs: Vec<Source>, defaults: Option<Source>, files: BTreeMap<String, Vec<u8>>) -> Self {
+        specs.sort();
+        Self { specs, defaults, files }
+    }
+
+    /// The zone files, by name.
+    #[must_use]
+    pub fn specs(&self) -> &[Source] {
+        &self.specs
+    }
+
+    /// The file that holds `[zone_defaults]`, if there is one.
+    #[must_use]
+    pub fn defaults(&self) -> Option<&Source> {
+        self.defaults.as_ref()
+    }
+
+    /// The files that the specs name, by path.
+    #[must_use]
+    pub fn files(&self) -> &BTreeMap<String, Vec<u8>> {
+        &self.files
+    }
+
+    /// Replaces the bytes of one file, as when a certificate was renewed.
+    pub fn replace_file(&mut self, path: &str, bytes: Vec<u8>) {
+        self.files.insert(path.to_owned(), bytes);
+    }
+
+    /// SHA-256 over all of it. Two bundles with the same hash compile to the same zones (given the same
+    /// keys). Takes time in proportion to the size.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        hash_of(&self.body())
+    }
+
+    /// Writes it as bytes, for disk or transport.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let body = self.body();
+        let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&SCHEMA.to_be_bytes());
+        out.extend_from_slice(&(body.len() as u64).to_be_bytes());
+        out.extend_from_slice(&hash_of(&body));
+        out.extend_from_slice(&body);
+        out
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        push_count(&mut out, self.specs.len());
+        for source in &self.specs {
+            push_part(&mut out, &source.name, &source.bytes);
+        }
+        out.push(u8::from(self.defaults.is_some()));
+        if let Some(source) = &self.defaults {
+            push_part(&mut out, &source.name, &source.bytes);
+        }
+        push_count(&mut out, self.files.len());
+        for (path, bytes) in &self.files {
+            push_part(&mut out, path, bytes);
+        }
+        out
+    }
+
+    /// Reads a bundle from bytes; checks length, schema and hash first.
+    ///
+    /// Memory is taken only for bytes that are there, never for a length that is merely claimed.
+    ///
+    /// # Errors
+    /// If a single bit differs from what was written, or a limit is passed.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BundleFault> {
+        if bytes.len() > BUNDLE_BYTES_MAX {
+            return Err(BundleFault::TooLarge);
+        }
+        let rest = bytes.strip_prefix(MAGIC).ok_or(BundleFault::Magic)?;
+        let mut header = Cut(rest);
+        let schema = header.number().ok_or(BundleFault::Length)?;
+        if schema != SCHEMA {
+            return Err(BundleFault::Schema(schema));
+        }
+        let length = header.array::<8>().map(u64::from_be_bytes).ok_or(BundleFault::Length)?;
+        let hash = header.array::<32>().ok_or(BundleFault::Length)?;
+        let body = header.0;
+        if body.len() as u64 != length {
+            return Err(BundleFault::Length);
+        }
+        if hash_of(body) != hash {
+            return Err(BundleFault::Hash);
+        }
+        let mut cut = Cut(body);
+        let specs = cut.parts(ZONES_MAX, SPEC_BYTES_MAX)?;
+        let specs = specs.into_iter().map(|(name, bytes)| Source { name, bytes }).collect();
+        let defaults = match cut.array::<1>() {
+            Some([0]) => None,
+            Some([1]) => {
+                let (name, bytes) = cut.part(SPEC_BYTES_MAX)?;
+                Some(Source { name, bytes })
+            }
+            _ => return Err(BundleFault::Layout),
+        };
+        let parts = cut.parts(FILES_MAX, FILE_BYTES_MAX)?;
+        if !cut.0.is_empty() {
+            return Err(BundleFault::Layout);
+        }
+        let bundle = Self::new(specs, defaults, parts.into_iter().collect());
+        // One bundle has one form: anything else would give two hashes to the same content.
+        if hash_of(&bundle.body()) == hash { Ok(bundle) } else { Err(BundleFault::Layout) }
+    }
+}
+
+fn hash_of(body: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(MAGIC);
+    hash.update(SCHEMA.to_be_bytes());
+    hash.update((body.len() as u64).to_be_bytes());
+    hash.update(body);
+    hash.finalize().into()
+}
+
+/// Counts and lengths beyond 4 GiB cannot be: [`BUNDLE_BYTES_MAX`] stands before them. Were one there, the
+/// bundle would be refused when read.
+fn push_count(out: &mut Vec<u8>, count: usize) {
+    out.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
+}
+
+fn push_part(out: &mut Vec<u8>, name: &str, bytes: &[u8]) {
+    push_count(out, name.len());
+    out.extend_from_slice(name.as_bytes());
+    push_count(out, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// Bytes being cut into parts, front to back.
+struct Cut<'a>(&'a [u8]);
+
+impl<'a> Cut<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn number(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    fn piece(&mut self, bytes_max: usize) -> Result<&'a [u8], BundleFault> {
+        let length = self.number().ok_or(BundleFault::Layout)? as usize;
+        if length > bytes_max {
+            return Err(BundleFault::TooLarge);
+        }
+        self.take(length).ok_or(BundleFault::Layout)
+    }
+
+    fn part(&mut self, bytes_max: usize) -> Result<(String, Vec<u8>), BundleFault> {
+        let name = std::str::from_utf8(self.piece(PATH_BYTES_MAX)?).map_err(|_| BundleFault::Layout)?;
+        Ok((name.to_owned(), self.piece(bytes_max)?.to_vec()))
+    }
+
+    fn parts(&mut self, count_max: usize, bytes_max: usize) -> Result<Vec<(String, Vec<u8>)>, BundleFault> {
+        let count = self.number().ok_or(BundleFault::Layout)? as usize;
+        if count > count_max {
+            return Err(BundleFault::TooLarge);
+        }
+        let mut parts = Vec::new();
+        for _ in 0..count {
+            parts.push(self.part(bytes_max)?);
+        }
+        Ok(parts)
+    }
+}

@@ -1,0 +1,85 @@
+//! Every limit on what a person may write and on what a bundle may hold, each with its reason.
+//!
+//! It holds numbers only; the checks stand where the thing is read. Limits on what strangers send (heads,
+//! connections, rates) are settings with defaults, see [`crate::zone::HttpSettings`]. Read next:
+//! [`crate::compile`].
+
+/// Zones on one node: the figure the project is tested with; ten times more would still fit in memory, but
+/// nobody has measured the reload.
+pub const ZONES_MAX: usize = 10_000;
+
+/// Bytes of one zone file. A zone with all its lists full is about 600 KiB.
+pub const SPEC_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of one file that a zone names (certificate chain, authority, error page): a system's whole trust
+/// store is about 220 KiB.
+pub const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Files in one bundle: three per zone and some shared ones.
+pub const FILES_MAX: usize = 4 * ZONES_MAX;
+
+/// Bytes of one bundle: 10,000 zones of 8 KiB with chains of 8 KiB are 160 MiB; the rest is room. It bounds
+/// what a hostile or broken bundle can make a node hold.
+pub const BUNDLE_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Characters of a path or of a source's name: Linux accepts no longer path.
+pub const PATH_BYTES_MAX: usize = 4096;
+
+/// Problems reported in one run; beyond it one line says how many were left out. A person reads the first
+/// page, and ten thousand broken zones must not make a gigabyte of text.
+pub const PROBLEMS_MAX: usize = 1_000;
+
+/// Bytes of a hostname (RFC 1035 §2.3.4, without the root's dot).
+pub const HOSTNAME_BYTES_MAX: usize = 253;
+
+/// Bytes of one label of a hostname (RFC 1035 §2.3.4).
+pub const LABEL_BYTES_MAX: usize = 63;
+
+/// Hostnames of one zone: a zone with more wants a wildcard.
+pub const HOSTNAMES_MAX: usize = 1_000;
+
+/// Routes of one zone: they are tried in order for each request, and a thousand take some 10 µs.
+pub const ROUTES_MAX: usize = 1_000;
+
+/// Header conditions, or methods, of one route: for the same reason as [`ROUTES_MAX`].
+pub const CONDITIONS_MAX: usize = 16;
+
+/// Pools of one zone.
+pub const POOLS_MAX: usize = 256;
+
+/// Origins of one pool: balancing looks at them in turn when many are unhealthy.
+pub const ORIGINS_MAX: usize = 1_000;
+
+/// The greatest weight of an origin: finer shares cannot be told apart in practice.
+pub const WEIGHT_MAX: u64 = 1_000;
+
+/// Characters of a name (zone, pool, route): it goes into each log line.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// Bytes of a path, prefix, header value, redirect or cookie name in a zone: a request head's usual limit.
+pub const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of a fixed answer or error page: these live in memory once per zone, and a larger one is a site of
+/// its own.
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// Error pages of one zone: as many as there are statuses that Rempart sends by itself.
+pub const ERROR_PAGES_MAX: usize = 64;
+
+/// Address ranges in one list: they are tried in order.
+pub const RANGES_MAX: usize = 1_000;
+
+/// Listeners of a node: each costs a socket per thread.
+pub const LISTENERS_MAX: usize = 64;
+
+/// Threads of a node: beyond it, per-thread pools of connections cost more than they give.
+pub const THREADS_MAX: u64 = 1_024;
+
+/// The longest duration that a setting accepts, in milliseconds: one day. Longer ones are typing errors.
+pub const DURATION_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+
+/// The longest `max-age` or lifetime in seconds: two years, the most that HSTS preload lists ask for.
+pub const AGE_S_MAX: u64 = 2 * 366 * 24 * 60 * 60;
+
+/// Certificates in one chain, or authorities in one file: the largest public trust stores hold about 450.
+pub const CERTIFICATES_MAX: usize = 2_000;

@@ -1,0 +1,395 @@
+//! The node file: ports, paths and sizes of this machine, and `[zone_defaults]`.
+//!
+//! Spec and compiled node stand together here, since the node file has little meaning beyond its types. It
+//! is not part of a bundle: only `[zone_defaults]` is, by way of [`defaults_of`]. It opens no socket and no
+//! path. Called by the binary's wiring; the settings' machinery is [`crate::read`].
+
+use std::net::SocketAddr;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::bundle::Source;
+use crate::cidr::Cidr;
+use crate::compile::{parse, resolved};
+use crate::limits::{LISTENERS_MAX, RANGES_MAX, THREADS_MAX};
+use crate::problem::{Place, Problem, Report};
+use crate::read::values::{Count, FilePath, List, Milliseconds, Name, Size, Text, quoted, words};
+use crate::read::{Placed, Row, Section, Setting, Table, settings};
+
+words! {
+    /// What a listener speaks.
+    pub enum ListenerProtocol {
+        /// HTTP on cleartext.
+        Http = "http",
+        /// HTTP over TLS, and over QUIC on the same port.
+        Https = "https",
+    }
+}
+
+settings! {
+    /// The node file.
+    pub struct NodeFileSpec in "the node file" {
+        /// The machine.
+        section node: NodeSpec,
+        /// The sockets that visitors come to.
+        plain listener: List<ListenerSpec> = List(Vec::new()),
+        /// The address for health and metrics.
+        section admin: AdminSpec,
+        /// Room for the cache of all zones.
+        section cache: NodeCacheSpec,
+        /// The access log.
+        section log: LogSpec,
+        /// Anything that a zone may say except `name`, `hostnames` and `id`; tables merge, and the zone wins.
+        optional zone_defaults: ZoneDefaults,
+    }
+}
+
+settings! {
+    /// `[node]`.
+    pub struct NodeSpec in "[node]" {
+        /// Folder for what the node keeps, relative to this file.
+        plain data_dir: FilePath = FilePath("./rempart-data".to_owned()),
+        /// Threads that serve; 0 for one per core.
+        plain threads: Count<0, THREADS_MAX> = Count(0),
+        /// Folder of zone files (`*.toml`), relative to this file.
+        plain zones: FilePath = FilePath("zones".to_owned()),
+        /// Unix user to become once the sockets are open.
+        optional user: Name,
+        /// How long open exchanges may go on after SIGTERM.
+        plain drain_ms: Milliseconds<0> = Count(10_000),
+        /// The node's name in logs, `Via` and `CDN-Loop`.
+        plain name: Name = Name("rempart".to_owned()),
+        /// Addresses whose `X-Forwarded-*` and `Forwarded` are believed, such as those of a CDN in front.
+        plain trusted_proxies: List<Cidr> = List(Vec::new()),
+    }
+}
+
+settings! {
+    /// `[[listener]]`.
+    pub struct ListenerSpec in "[[listener]]" {
+        /// IP address and port; `[::]:443` takes IPv6 only, so write one listener for each family.
+        required address: Text,
+        /// What it speaks.
+        required protocol: ListenerProtocol,
+        /// Expects the PROXY protocol (version 1 or 2) before each connection.
+        plain proxy_protocol: bool = false,
+        /// Addresses that the PROXY protocol is accepted from; others are refused.
+        plain trusted: List<Cidr> = List(Vec::new()),
+        /// Accepts HTTP/2 by prior knowledge; only for `protocol = "http"`.
+        plain h2c: bool = false,
+        /// Serves HTTP/3 on the UDP port of the same number; only for `protocol = "https"`, where it is the
+        /// default.
+        optional http3: bool,
+    }
+}
+
+settings! {
+    /// `[admin]`.
+    pub struct AdminSpec in "[admin]" {
+        /// IP address and port of health and metrics; without it there is no such listener.
+        optional address: Text,
+    }
+}
+
+settings! {
+    /// `[cache]` of the node.
+    pub struct NodeCacheSpec in "[cache]" {
+        /// Memory for stored answers.
+        plain memory_bytes: Size = Size(256 << 20),
+        /// Disk for stored answers.
+        plain disk_bytes: Size = Size(10 << 30),
+    }
+}
+
+settings! {
+    /// `[log]`.
+    pub struct LogSpec in "[log]" {
+        /// `"stdout"`, `"off"`, or a file relative to this one; one JSON object a line.
+        plain access: FilePath = FilePath("stdout".to_owned()),
+        /// Leaves query strings out.
+        plain redact_query: bool = false,
+        /// Cuts visitors' addresses to /24 (IPv4) or /48 (IPv6).
+        plain truncate_addresses: bool = false,
+    }
+}
+
+/// `[zone_defaults]`: only its being there is noted here; it is read as the layer behind each zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ZoneDefaults;
+
+impl Setting for ZoneDefaults {
+    fn kind() -> String {
+        "a table of zone settings".to_owned()
+    }
+
+    fn read(entry: crate::read::Entry<'_>, report: &mut Report) -> Option<Self> {
+        if entry.section().is_none() {
+            entry.report_type("a table", report);
+            return None;
+        }
+        Some(Self)
+    }
+
+    fn shown(&self) -> String {
+        "{}".to_owned()
+    }
+
+    fn inside(_path: &str, _rows: &mut Vec<Row>) {}
+}
+
+/// A node's own settings, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Folder for what the node keeps, resolved against the node file's folder.
+    pub data_dir: String,
+    /// Threads that serve; 0 for one per core.
+    pub threads: usize,
+    /// Folder of zone files, resolved.
+    pub zones: String,
+    /// Unix user to become.
+    pub user: Option<String>,
+    /// How long open exchanges may go on after SIGTERM, in milliseconds.
+    pub drain_ms: u64,
+    /// The node's name.
+    pub name: String,
+    /// Addresses whose forwarding headers are believed.
+    pub trusted_proxies: Vec<Cidr>,
+    /// 1 to [`LISTENERS_MAX`] listeners, no two alike.
+    pub listeners: Vec<Listener>,
+    /// Address of health and metrics.
+    pub admin: Option<SocketAddr>,
+    /// Memory for stored answers, in bytes.
+    pub cache_memory_bytes: u64,
+    /// Disk for stored answers, in bytes.
+    pub cache_disk_bytes: u64,
+    /// Where the access log goes.
+    pub access_log: AccessLog,
+    /// Whether query strings are left out of it.
+    pub redact_query: bool,
+    /// Whether visitors' addresses are cut to /24 or /48 in it.
+    pub truncate_addresses: bool,
+    /// What the person should know; all warnings.
+    pub warnings: Vec<Problem>,
+}
+
+/// A socket that visitors come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// What it speaks.
+    pub protocol: ListenerProtocol,
+    /// Whether the PROXY protocol comes first.
+    pub proxy_protocol: bool,
+    /// Who may send the PROXY protocol.
+    pub trusted: Vec<Cidr>,
+    /// Whether HTTP/2 by prior knowledge is accepted.
+    pub h2c: bool,
+    /// Whether HTTP/3 is served on the same UDP port.
+    pub http3: bool,
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// To standard output.
+    Stdout,
+    /// To a file, resolved against the node file's folder.
+    File(String),
+}
+
+/// Reads and checks the node file. What stands under `[zone_defaults]` is not judged here but when zones are
+/// compiled.
+///
+/// # Errors
+/// Every problem, if one of them is an error.
+pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
+    let mut report = Report::default();
+    let table = parse(0, &source.bytes, &mut report);
+    let file = match &table {
+        Some(table) => NodeFileSpec::from_section(Section::whole(0, table), &mut report),
+        None => NodeFileSpec::from_section(Section::unwritten(Place::default()), &mut report),
+    };
+    let at = |path: &str| resolved(&source.name, path);
+    let ranges = |list: &Placed<List<Cidr>>, report: &mut Report| -> Vec<Cidr> {
+        if list.0.len() > RANGES_MAX {
+            report.error(list.place, format!("more than {RANGES_MAX} address ranges"));
+        }
+        list.0.iter().map(|cidr| cidr.value).collect()
+    };
+    let trusted_proxies = ranges(&file.node.trusted_proxies, &mut report);
+    let mut listeners: Vec<Listener> = Vec::new();
+    if report.errors() == 0 && file.listener.0.is_empty() {
+        report.error_with(
+            Place::default(),
+            "the node has no listener",
+            "write a [[listener]] with address = \"0.0.0.0:80\" and protocol = \"http\"",
+        );
+    }
+    if file.listener.0.len() > LISTENERS_MAX {
+        report.error(file.listener.place, format!("more than {LISTENERS_MAX} listeners"));
+    }
+    for spec in file.listener.0.iter().take(LISTENERS_MAX) {
+        let trusted = ranges(&spec.trusted, &mut report);
+        let Some(listener) = listener(&spec.value, trusted, &mut report) else { continue };
+        let is_taken = |other: &Listener| listener.address.port() != 0 && other.address == listener.address;
+        if listeners.iter().any(is_taken) {
+            report.error(spec.place, format!("{} has a listener already", listener.address));
+        }
+        listeners.push(listener);
+    }
+    let admin = file.admin.address.as_ref().and_then(|text| address(text, &mut report));
+    if let (Some(admin), Some(text)) = (admin, &file.admin.address) {
+        if listeners.iter().any(|listener| admin.port() != 0 && listener.address == admin) {
+            report.error(text.place, format!("{admin} has a listener already"));
+        }
+        if !admin.ip().is_loopback() {
+            let message = "the admin address can be reached from outside";
+            report.warning(text.place, message, "bind 127.0.0.1 unless a firewall stands before it");
+        }
+    }
+    let access_log = match file.log.access.0.as_str() {
+        "off" => AccessLog::Off,
+        "stdout" => AccessLog::Stdout,
+        path => AccessLog::File(at(path)),
+    };
+    let errors = report.errors();
+    let problems = report.finish(&[(&source.name, &source.bytes)]);
+    if errors > 0 {
+        return Err(problems);
+    }
+    Ok(Node {
+        data_dir: at(&file.node.data_dir.0),
+        threads: usize::try_from(file.node.threads.0).unwrap_or(0),
+        zones: at(&file.node.zones.0),
+        user: file.node.user.as_ref().map(|user| user.0.clone()),
+        drain_ms: file.node.drain_ms.0,
+        name: file.node.name.0.clone(),
+        trusted_proxies,
+        listeners,
+        admin,
+        cache_memory_bytes: file.cache.memory_bytes.0,
+        cache_disk_bytes: file.cache.disk_bytes.0,
+        access_log,
+        redact_query: file.log.redact_query.value,
+        truncate_addresses: file.log.truncate_addresses.value,
+        warnings: problems,
+    })
+}
+
+fn listener(spec: &ListenerSpec, trusted: Vec<Cidr>, report: &mut Report) -> Option<Listener> {
+    let is_https = spec.protocol.as_ref().is_some_and(|protocol| **protocol == ListenerProtocol::Https);
+    if spec.h2c.value && is_https {
+        report.error_with(
+            spec.h2c.place,
+            "h2c is for cleartext",
+            "leave it out; https negotiates HTTP/2 by itself",
+        );
+    }
+    if let Some(http3) = &spec.http3
+        && http3.value
+        && !is_https
+    {
+        report.error(http3.place, "HTTP/3 needs protocol = \"https\"");
+    }
+    if spec.proxy_protocol.value && trusted.is_empty() {
+        report.error_with(
+            spec.proxy_protocol.place,
+            "the PROXY protocol needs senders to trust",
+            "write trusted = [\"10.0.0.0/8\"] with the addresses of your balancer",
+        );
+    }
+    if !spec.proxy_protocol.value && !trusted.is_empty() {
+        report.error_with(
+            spec.trusted.place,
+            "`trusted` is for the PROXY protocol",
+            "write proxy_protocol = true; for headers see trusted_proxies of [node]",
+        );
+    }
+    let address = address(spec.address.as_ref()?, report)?;
+    let protocol = spec.protocol.as_ref()?.value;
+    let http3 = spec.http3.as_ref().map_or(is_https && !spec.proxy_protocol.value, |http3| http3.value);
+    Some(Listener {
+        address,
+        protocol,
+        proxy_protocol: spec.proxy_protocol.value,
+        trusted,
+        h2c: spec.h2c.value,
+        http3,
+    })
+}
+
+fn address(text: &Placed<Text>, report: &mut Report) -> Option<SocketAddr> {
+    let written = text.0.as_str();
+    if let Ok(address) = written.parse() {
+        return Some(address);
+    }
+    let message = format!("{} is no IP address with a port", quoted(written));
+    match written.strip_prefix(':').or_else(|| written.strip_prefix("*:")).unwrap_or(written).parse::<u16>() {
+        Ok(port) => report.error_with(text.place, message, format!("did you mean \"0.0.0.0:{port}\"?")),
+        Err(_) => report.error_with(text.place, message, "such as \"0.0.0.0:80\" or \"[::]:80\""),
+    }
+    None
+}
+
+/// Cuts `[zone_defaults]` out of a node file, for a bundle: everything else becomes spaces, so that lines and
+/// columns stay what they are while nothing of the machine travels. `None` if there are no defaults, or if
+/// the file is no TOML.
+#[must_use]
+pub fn defaults_of(source: &Source) -> Option<Source> {
+    const KEY: &str = "zone_defaults";
+    let text = std::str::from_utf8(&source.bytes).ok()?;
+    let root = DeTable::parse(text).ok()?;
+    root.get_ref().get(KEY)?;
+    let strings = many_lined(root.get_ref());
+    let mut bytes = source.bytes.clone();
+    let mut is_kept = false;
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim_start();
+        let begin = start + (line.len() - trimmed.len());
+        let is_inside = strings.iter().any(|span| span.contains(&begin));
+        if trimmed.starts_with('[') && !is_inside {
+            let name = trimmed.trim_start_matches('[').trim_start().trim_start_matches(['"', '\'']);
+            is_kept = name.strip_prefix(KEY).is_some_and(|rest| {
+                rest.trim_start_matches(['"', '\'']).trim_start().starts_with(['.', ']'])
+            });
+        } else if !is_inside && start_of_root_key(text, start) {
+            is_kept = trimmed.trim_start_matches(['"', '\'']).starts_with(KEY);
+        }
+        if !is_kept && let Some(bytes) = bytes.get_mut(start..start + line.len()) {
+            bytes.iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
+        }
+        start += line.len();
+    }
+    Some(Source { name: source.name.clone(), bytes })
+}
+
+/// Says whether no table header stands before `offset`, that is whether a key there belongs to the root.
+fn start_of_root_key(text: &str, offset: usize) -> bool {
+    !text.get(..offset).unwrap_or("").lines().any(|line| line.trim_start().starts_with('['))
+}
+
+/// The spans of all values that may run over several lines (strings and arrays), without recursion.
+fn many_lined(root: &DeTable<'_>) -> Vec<std::ops::Range<usize>> {
+    let mut spans = Vec::new();
+    let mut left: Vec<&toml::Spanned<DeValue<'_>>> = root.values().collect();
+    while let Some(value) = left.pop() {
+        match value.get_ref() {
+            DeValue::Table(table) => left.extend(table.values()),
+            DeValue::String(_) => spans.push(value.span()),
+            DeValue::Array(array) => {
+                // An array of tables has the span of its headers, which must still be found.
+                let holds_tables = array.iter().any(|item| item.get_ref().is_table());
+                if !holds_tables {
+                    spans.push(value.span());
+                }
+                left.extend(array.iter());
+            }
+            _ => {}
+        }
+    }
+    spans
+}

@@ -1,0 +1,208 @@
+//! Problems: what is wrong with a file that a person wrote, and where.
+//!
+//! A reader of configuration goes on after each problem, so that one run shows them all; it never stops at
+//! the first. [`Report`] collects them by byte offset and turns offsets into lines once, at the end. It
+//! decides nothing about what is wrong: that is [`crate::read`] (types, unknown keys) and
+//! [`crate::compile`] (meaning).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::limits::PROBLEMS_MAX;
+
+/// Whether a problem forbids publishing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The files cannot be published as they are.
+    Error,
+    /// They can, but the person should know.
+    Warning,
+}
+
+/// One thing that is wrong with a file, with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file's name, as the caller gave it.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What is wrong, as one sentence without a full stop.
+    pub message: String,
+    /// What to write instead, where that can be guessed.
+    pub suggestion: Option<String>,
+    /// Whether it forbids publishing.
+    pub severity: Severity,
+}
+
+impl Problem {
+    /// Says whether this problem forbids publishing.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+impl fmt::Display for Problem {
+    /// Writes `file:line:column: message (suggestion)`, with `warning: ` before the message of a warning.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}:{}: ", self.file, self.line, self.column)?;
+        if self.severity == Severity::Warning {
+            out.write_str("warning: ")?;
+        }
+        out.write_str(&self.message)?;
+        match &self.suggestion {
+            Some(suggestion) => write!(out, " ({suggestion})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a value was written: which of the files being read, and at which byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Place {
+    /// Index of the file in the reading order.
+    pub file: u32,
+    /// Byte offset in that file.
+    pub offset: u32,
+}
+
+impl Place {
+    /// Builds a place from an index and an offset; offsets beyond 4 GiB are pressed to the end.
+    #[must_use]
+    pub fn new(file: usize, offset: usize) -> Self {
+        let press = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self { file: press(file), offset: press(offset) }
+    }
+}
+
+#[derive(Debug)]
+struct Noted {
+    place: Place,
+    message: String,
+    suggestion: Option<String>,
+    severity: Severity,
+}
+
+/// Collects problems while files are read.
+///
+/// Holds at most [`PROBLEMS_MAX`] of them; further ones are counted.
+#[derive(Debug, Default)]
+pub struct Report {
+    noted: Vec<Noted>,
+    errors: usize,
+    left_out: usize,
+    forgives_missing: bool,
+}
+
+impl Report {
+    /// Notes an error.
+    pub fn error(&mut self, place: Place, message: impl Into<String>) {
+        self.note(place, Severity::Error, message.into(), None);
+    }
+
+    /// Notes an error together with what to write instead.
+    pub fn error_with(&mut self, place: Place, message: impl Into<String>, suggestion: impl Into<String>) {
+        self.note(place, Severity::Error, message.into(), Some(suggestion.into()));
+    }
+
+    /// Notes a warning, with what to do about it.
+    pub fn warning(&mut self, place: Place, message: impl Into<String>, suggestion: impl Into<String>) {
+        self.note(place, Severity::Warning, message.into(), Some(suggestion.into()));
+    }
+
+    /// Notes a problem of any kind.
+    pub fn note(&mut self, place: Place, severity: Severity, message: String, suggestion: Option<String>) {
+        if severity == Severity::Error {
+            self.errors += 1;
+        }
+        if self.noted.len() < PROBLEMS_MAX {
+            self.noted.push(Noted { place, message, suggestion, severity });
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// Says whether a missing setting is no problem: while defaults are read by themselves, or a file whose
+    /// syntax is broken, of which parts may be lost.
+    pub fn forgive_missing(&mut self, is_forgiven: bool) {
+        self.forgives_missing = is_forgiven;
+    }
+
+    /// Notes a setting that must be there and is not.
+    pub fn missing(&mut self, place: Place, message: &str, suggestion: String) {
+        if !self.forgives_missing {
+            self.error_with(place, message, suggestion);
+        }
+    }
+
+    /// Counts the errors noted so far, those left out included.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// Turns what was noted into problems with lines and columns, in the order of files and places.
+    ///
+    /// `files` gives name and bytes by file index. The same problem at the same place is told once: defaults
+    /// shared by all zones are read once per zone.
+    #[must_use]
+    pub fn finish(mut self, files: &[(&str, &[u8])]) -> Vec<Problem> {
+        self.noted.sort_by(|a, b| {
+            let key = |noted: &Noted| (noted.place.file, noted.place.offset);
+            key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message))
+        });
+        self.noted.dedup_by(|a, b| a.place == b.place && a.message == b.message);
+        let mut lines: BTreeMap<u32, Lines<'_>> = BTreeMap::new();
+        let mut problems = Vec::with_capacity(self.noted.len());
+        for noted in self.noted {
+            let (name, bytes) = files.get(noted.place.file as usize).copied().unwrap_or(("", b""));
+            let lines = lines.entry(noted.place.file).or_insert_with(|| Lines::new(bytes));
+            let (line, column) = lines.at(noted.place.offset as usize);
+            problems.push(Problem {
+                file: name.to_owned(),
+                line,
+                column,
+                message: noted.message,
+                suggestion: noted.suggestion,
+                severity: noted.severity,
+            });
+        }
+        if self.left_out > 0 {
+            let severity = if self.errors > 0 { Severity::Error } else { Severity::Warning };
+            problems.push(Problem {
+                file: problems.last().map(|last| last.file.clone()).unwrap_or_default(),
+                line: 1,
+                column: 1,
+                message: format!("{} more problems are not shown", self.left_out),
+                suggestion: None,
+                severity,
+            });
+        }
+        problems
+    }
+}
+
+/// Finds lines by offset in one file, in one pass over it.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        let mut starts = vec![0];
+        starts.extend(memchr::memchr_iter(b'\n', bytes).map(|end| end + 1));
+        Self { bytes, starts }
+    }
+
+    fn at(&self, offset: usize) -> (usize, usize) {
+        let offset = offset.min(self.bytes.len());
+        let line = self.starts.partition_point(|start| *start <= offset).max(1);
+        let start = self.starts.get(line - 1).copied().unwrap_or(0);
+        let before = self.bytes.get(start..offset).unwrap_or(b"");
+        // A UTF-8 character has exactly one byte that is not a continuation.
+        (line, before.iter().filter(|byte| **byte & 0xC0 != 0x80).count() + 1)
+    }
+}

@@ -1,0 +1,408 @@
+//! The zone file as written: every setting that a site's owner may change, with its default and meaning.
+//!
+//! These types hold what a person asked, each value with its place; whether it makes sense is
+//! [`crate::compile`]'s question, and what runs is [`crate::zone::Zone`]. The doc line of each field is its
+//! text in the reference too. Key names are fixed: add, never rename.
+
+use crate::id::Id;
+use crate::limits::{AGE_S_MAX, WEIGHT_MAX};
+use crate::pool::ProxyVersion;
+use crate::read::settings;
+use crate::read::values::{
+    Body, Count, FieldName, FilePath, List, Milliseconds, Name, OneOrMany, Size, Statuses, Text, words,
+};
+use crate::tls::{ClientCertificate, TlsVersion};
+
+words! {
+    /// How a pool chooses among its origins.
+    pub enum BalanceWord {
+        /// In turn, by weight.
+        RoundRobin = "round_robin",
+        /// The one with fewer open exchanges, of two drawn by weight.
+        LeastConnections = "least_connections",
+        /// Always the same one for the same key, with bounded load.
+        Hash = "hash",
+        /// Drawn by weight.
+        Random = "random",
+    }
+
+    /// Which HTTP version to speak to origins.
+    pub enum ProtocolWord {
+        /// HTTP/1.1.
+        Http1 = "http1",
+        /// HTTP/2, by prior knowledge on cleartext and by ALPN on TLS.
+        Http2 = "http2",
+        /// HTTP/1.1 on cleartext; on TLS whatever the origin chooses by ALPN.
+        Auto = "auto",
+    }
+
+    /// Headers of another product that origins also get.
+    pub enum CompatWord {
+        /// `CF-Connecting-IP`, `CF-Ray`, `CF-IPCountry`, `CF-Visitor`.
+        Cloudflare = "cloudflare",
+    }
+
+    /// What the web application firewall does.
+    pub enum WafWord {
+        /// Nothing.
+        Off = "off",
+        /// Inspects and writes what it would have done.
+        Log = "log",
+        /// Inspects and refuses.
+        Block = "block",
+    }
+}
+
+settings! {
+    /// One zone file.
+    pub struct ZoneSpec in "the zone" {
+        /// The zone's name: it appears in logs and metrics, and ids are derived from it.
+        required name: Name,
+        /// Names served by this zone: exact (`example.org`), wildcard (`*.example.org`, any depth, not the
+        /// name itself), or `*` for every name that no other zone has. ASCII; international names in punycode.
+        required hostnames: List<Text>,
+        /// The zone's id; without it derived from the name. Write it to rename a zone and keep its state.
+        optional id: Id,
+        /// The id of the account that owns the zone.
+        optional account: Id,
+        /// Also sends origins the headers of another product.
+        optional compat: CompatWord,
+        /// Tells visitors by `Server-Timing` what each phase took.
+        plain server_timing: bool = false,
+        /// Certificate and TLS settings towards visitors.
+        section tls: TlsSpec,
+        /// HTTP settings towards visitors.
+        section http: HttpSpec,
+        /// Groups of origins that serve the same thing.
+        plain pool: List<PoolSpec> = List(Vec::new()),
+        /// What to do with which requests; the first match wins. What no route matches goes to the first pool.
+        plain route: List<RouteSpec> = List(Vec::new()),
+        /// The zone's own pages for refusals and faults.
+        plain error_page: List<ErrorPageSpec> = List(Vec::new()),
+        /// The cache of this zone.
+        section cache: CacheSpec,
+        /// The web application firewall of this zone.
+        section waf: WafSpec,
+        /// Firewall rules.
+        plain rule: List<RuleSpec> = List(Vec::new()),
+    }
+}
+
+settings! {
+    /// `[tls]` of a zone.
+    pub struct TlsSpec in "[tls]" {
+        /// Gets certificates by ACME. Not there yet: an error for now.
+        plain automatic: bool = false,
+        /// File with the certificate chain, PEM, the server's own certificate first.
+        optional certificate: FilePath,
+        /// File with the certificate's private key, PEM.
+        optional private_key: FilePath,
+        /// The oldest TLS version that visitors may use.
+        plain minimum: TlsVersion = TlsVersion::V1_2,
+        /// File with the authorities, PEM, whose client certificates are accepted.
+        optional client_ca: FilePath,
+        /// Whether visitors must show a certificate from `client_ca`, or may. Default with `client_ca`:
+        /// `"require"`.
+        optional client_certificate: ClientCertificate,
+        /// Sends visitors of `http://` to `https://`.
+        plain redirect_https: bool = false,
+        /// Status of that redirect: 301, 302, 307 or 308.
+        plain redirect_status: Count<301, 308> = Count(308),
+        /// Tells browsers to come over HTTPS only (RFC 6797).
+        optional hsts: HstsSpec,
+    }
+}
+
+settings! {
+    /// `hsts` of `[tls]`.
+    pub struct HstsSpec in "hsts" {
+        /// For how many seconds browsers remember it.
+        plain max_age_s: Count<0, AGE_S_MAX> = Count(31_536_000),
+        /// Whether it holds for all names below.
+        plain include_subdomains: bool = false,
+        /// Whether browsers may build it in; needs `include_subdomains` and a year of `max_age_s`.
+        plain preload: bool = false,
+    }
+}
+
+settings! {
+    /// `[http]` of a zone. Before a connection's zone is known, those of `[zone_defaults]` hold.
+    pub struct HttpSpec in "[http]" {
+        /// Passes WebSocket and other upgrades on.
+        plain websocket: bool = true,
+        /// The largest request body; without it there is no limit, and bodies are never buffered.
+        optional max_body_bytes: Size,
+        /// How long a visitor may take to send a request's head.
+        plain header_ms: Milliseconds<1> = Count(10_000),
+        /// How long a body may stand still, in either direction. A transfer that moves is never cut.
+        plain body_idle_ms: Milliseconds<1> = Count(60_000),
+        /// How long an idle connection stays open.
+        plain keepalive_ms: Milliseconds<1> = Count(75_000),
+        /// How long an upgraded connection (WebSocket) may be silent in both directions.
+        plain upgrade_idle_ms: Milliseconds<1> = Count(3_600_000),
+        /// The slowest rate at which a visitor may send a body, on average since it began; 0 for any.
+        plain min_rate_bytes_per_s: Count<0, 1_000_000_000> = Count(0),
+        /// The largest request head, all fields together.
+        plain max_header_bytes: Size = Size(64 * 1024),
+        /// The most header fields in a request.
+        plain max_headers: Count<8, 1_000> = Count(128),
+    }
+}
+
+settings! {
+    /// `[[pool]]` of a zone.
+    pub struct PoolSpec in "[[pool]]" {
+        /// The pool's name, by which routes and other pools call it.
+        required name: Name,
+        /// The pool's id; without it derived from zone and name.
+        optional id: Id,
+        /// The origins.
+        required origins: List<OriginSpec>,
+        /// How to choose among them.
+        plain balance: BalanceWord = BalanceWord::RoundRobin,
+        /// What `balance = "hash"` hashes: `address` (the default then), `path`, `uri`, `header:NAME` or
+        /// `cookie:NAME`.
+        optional hash_key: Text,
+        /// Active health checks, once per node.
+        optional health: HealthSpec,
+        /// Leaves out origins for a while after failures seen in traffic.
+        section ejection: EjectionSpec,
+        /// Over how long a recovered or new origin's share grows to its full weight; 0 for at once.
+        plain slow_start_ms: Milliseconds<0> = Count(0),
+        /// Keeps a visitor at the same origin by a cookie.
+        optional sticky: StickySpec,
+        /// The pool that takes over when none of these origins is healthy.
+        optional backup: Name,
+        /// How long to wait for an origin.
+        section timeouts: TimeoutsSpec,
+        /// When to try another origin. Only requests that are safe to repeat are.
+        section retries: RetriesSpec,
+        /// The most connections to one origin from this node; 0 for no limit.
+        plain max_connections: Count<0, 1_000_000> = Count(0),
+        /// How long an idle connection to an origin is kept; shorter than the origin's own time.
+        plain keepalive_ms: Milliseconds<0> = Count(30_000),
+        /// Which HTTP version to speak.
+        plain protocol: ProtocolWord = ProtocolWord::Http1,
+        /// Tells origins the visitor's address by the PROXY protocol.
+        optional proxy_protocol: ProxyVersion,
+        /// The `Host` that origins see: `keep` (the visitor's), `origin` (the origin's own), or a name.
+        plain host: Text = Text("keep".to_owned()),
+        /// TLS towards `https://` origins.
+        section tls: OriginTlsSpec,
+    }
+}
+
+settings! {
+    /// One of `origins`.
+    pub struct OriginSpec in "the origin" {
+        /// Where it is: `http://HOST:PORT`, `https://HOST:PORT`, `h2c://HOST:PORT` (HTTP/2 on cleartext) or
+        /// `unix:/PATH`.
+        required url: Text,
+        /// The origin's id; without it derived from zone, pool and url.
+        optional id: Id,
+        /// Its share, relative to the others; 0 for none.
+        plain weight: Count<0, WEIGHT_MAX> = Count(1),
+        /// Takes no new visitors; those already with it (sticky) stay.
+        plain drain: bool = false,
+        /// Used only while no other origin of the pool is healthy.
+        plain backup: bool = false,
+    }
+}
+
+settings! {
+    /// `health` of a pool.
+    pub struct HealthSpec in "health" {
+        /// Asks for this path over HTTP.
+        optional path: Text,
+        /// Only opens a TCP connection (with TLS for `https://`).
+        plain tcp: bool = false,
+        /// The method of the question.
+        plain method: Text = Text("GET".to_owned()),
+        /// Statuses that count as healthy.
+        plain expected: OneOrMany<Statuses> = OneOrMany(vec![healthy_statuses()]),
+        /// The `Host` of the question; without it the origin's own.
+        optional host: Text,
+        /// Time between two questions.
+        plain interval_ms: Milliseconds<100> = Count(5_000),
+        /// How long to wait for the answer.
+        plain timeout_ms: Milliseconds<1> = Count(2_000),
+        /// Good answers in a row until an unhealthy origin counts as healthy.
+        plain healthy_after: Count<1, 100> = Count(2),
+        /// Bad answers in a row until a healthy origin counts as unhealthy.
+        plain unhealthy_after: Count<1, 100> = Count(3),
+    }
+}
+
+fn healthy_statuses() -> crate::read::Placed<Statuses> {
+    crate::read::Placed { value: Statuses { first: 200, last: 399 }, place: crate::problem::Place::default() }
+}
+
+settings! {
+    /// `ejection` of a pool.
+    pub struct EjectionSpec in "ejection" {
+        /// Failures in a row (no connection, no answer, 502 to 504) until an origin is left out; 0 for never.
+        plain consecutive_failures: Count<0, 1_000> = Count(5),
+        /// For how long at first; each further time it is longer by as much.
+        plain base_ms: Milliseconds<1> = Count(10_000),
+        /// The greatest part of the pool that may be left out at once.
+        plain max_percent: Count<0, 100> = Count(50),
+    }
+}
+
+settings! {
+    /// `sticky` of a pool.
+    pub struct StickySpec in "sticky" {
+        /// The cookie's name.
+        required cookie: Text,
+        /// Its lifetime in seconds; 0 for as long as the browser is open.
+        plain ttl_s: Count<0, AGE_S_MAX> = Count(0),
+    }
+}
+
+settings! {
+    /// `timeouts` of a pool. None of them limits a transfer that moves.
+    pub struct TimeoutsSpec in "timeouts" {
+        /// To open a connection.
+        plain connect_ms: Milliseconds<1> = Count(5_000),
+        /// For the TLS handshake.
+        plain tls_ms: Milliseconds<1> = Count(5_000),
+        /// From the end of the request to the first byte of the answer.
+        plain first_byte_ms: Milliseconds<1> = Count(60_000),
+        /// How long a body may stand still.
+        plain idle_ms: Milliseconds<1> = Count(60_000),
+        /// The slowest rate at which an origin may send; 0 for any.
+        plain min_rate_bytes_per_s: Count<0, 1_000_000_000> = Count(0),
+    }
+}
+
+settings! {
+    /// `retries` of a pool.
+    pub struct RetriesSpec in "retries" {
+        /// The most further tries for one request.
+        plain max: Count<0, 10> = Count(1),
+        /// The most retries, as a part of the pool's requests, so that a failing pool is not flooded.
+        plain budget_percent: Count<0, 100> = Count(20),
+    }
+}
+
+settings! {
+    /// `tls` of a pool.
+    pub struct OriginTlsSpec in "tls" {
+        /// Whether the origin's certificate is checked. Without it anybody on the way can read and change.
+        plain verify: bool = true,
+        /// File with the authorities, PEM, to trust instead of the system's.
+        optional ca: FilePath,
+        /// File with a certificate chain, PEM, to show to origins.
+        optional certificate: FilePath,
+        /// File with that certificate's private key, PEM.
+        optional private_key: FilePath,
+        /// The name to ask for and to check, instead of the url's host.
+        optional sni: Text,
+    }
+}
+
+settings! {
+    /// `[[route]]` of a zone. All conditions must hold; a route without any matches every request.
+    pub struct RouteSpec in "[[route]]" {
+        /// A name for logs and the trail; without it the route's position.
+        optional name: Name,
+        /// The route's id; without it derived from zone and name.
+        optional id: Id,
+        /// Matches this path exactly (without the query, percent-encoding compared as sent).
+        optional path: Text,
+        /// Matches this path and everything below it: `/api` takes `/api` and `/api/x`, not `/apix`; `/api/`
+        /// takes `/api/` and `/api/x`.
+        optional path_prefix: Text,
+        /// Matches these methods.
+        optional method: OneOrMany<Text>,
+        /// Matches requests with these header fields.
+        optional header: OneOrMany<HeaderSpec>,
+        /// Removes the prefix before the request goes to the pool; `/api/x` becomes `/x`.
+        plain strip_prefix: bool = false,
+        /// Sends the request to this pool.
+        optional pool: Name,
+        /// Answers with a redirect.
+        optional redirect: RedirectSpec,
+        /// Answers with a fixed text.
+        optional answer: AnswerSpec,
+    }
+}
+
+settings! {
+    /// One of `header`.
+    pub struct HeaderSpec in "the header condition" {
+        /// The field's name, in any case.
+        required name: FieldName,
+        /// The value it must have; without it the field must only be there.
+        optional equals: Text,
+    }
+}
+
+settings! {
+    /// `redirect` of a route.
+    pub struct RedirectSpec in "redirect" {
+        /// Where to. `$scheme`, `$host`, `$path` and `$query` (with its `?`, if there is one) are replaced;
+        /// `$$` is a dollar.
+        required location: Text,
+        /// 301, 302, 303, 307 or 308.
+        plain status: Count<301, 308> = Count(308),
+    }
+}
+
+settings! {
+    /// `answer` of a route.
+    pub struct AnswerSpec in "answer" {
+        /// The status.
+        plain status: Count<200, 599> = Count(200),
+        /// The `Content-Type`.
+        plain content_type: Text = Text("text/plain; charset=utf-8".to_owned()),
+        /// The body.
+        plain body: Body = Body(String::new()),
+    }
+}
+
+settings! {
+    /// `[[error_page]]` of a zone.
+    pub struct ErrorPageSpec in "[[error_page]]" {
+        /// For which statuses, when the answer is Rempart's own.
+        required status: OneOrMany<Statuses>,
+        /// File with the page. `{{request_id}}`, `{{status}}` and `{{fault}}` are replaced.
+        required file: FilePath,
+        /// The page's `Content-Type`.
+        plain content_type: Text = Text("text/html; charset=utf-8".to_owned()),
+    }
+}
+
+settings! {
+    /// `[cache]` of a zone.
+    pub struct CacheSpec in "[cache]" {
+        /// Whether answers are kept. Not there yet: a warning for now, and nothing is kept.
+        plain enabled: bool = false,
+    }
+}
+
+settings! {
+    /// `[waf]` of a zone.
+    pub struct WafSpec in "[waf]" {
+        /// What it does. Not there yet: an error for now unless `"off"`.
+        plain mode: WafWord = WafWord::Off,
+        /// An OWASP CRS folder, or SecLang files.
+        plain rules: List<FilePath> = List(Vec::new()),
+    }
+}
+
+settings! {
+    /// `[[rule]]` of a zone. Not there yet: an error for now.
+    pub struct RuleSpec in "[[rule]]" {
+        /// The phase in which it is evaluated.
+        required phase: Text,
+        /// The condition.
+        required expression: Body,
+        /// What it does.
+        required action: Text,
+        /// A name for logs.
+        optional name: Name,
+        /// The rule's id.
+        optional id: Id,
+    }
+}

@@ -1,0 +1,141 @@
+//! The compiled zone: a domain with all its settings, as run.
+//!
+//! A compiled zone cannot be invalid: [`crate::compile`] builds it, and nothing else can. It holds no state
+//! of traffic. Read next: [`crate::route`], [`crate::pool`], [`crate::tls`].
+
+use std::sync::Arc;
+
+use crate::hosts::Hostname;
+use crate::id::Id;
+use crate::pool::Pool;
+use crate::read::values::Statuses;
+use crate::route::{Action, Destination, Route};
+use crate::tls::Tls;
+
+/// A domain with all its settings, as run.
+#[derive(Debug)]
+pub struct Zone {
+    /// The zone's id.
+    pub id: Id,
+    /// The account that owns it, if it was written.
+    pub account: Option<Id>,
+    /// The zone's name.
+    pub name: String,
+    /// The names it serves.
+    pub hostnames: Vec<Hostname>,
+    /// Routes, in order.
+    pub routes: Vec<Route>,
+    /// What happens to requests that no route takes: the first pool, or nothing without pools.
+    pub fallback: Action,
+    /// Pools, in the order written.
+    pub pools: Vec<Arc<Pool>>,
+    /// TLS towards visitors.
+    pub tls: Tls,
+    /// HTTP towards visitors.
+    pub http: HttpSettings,
+    /// The zone's own pages for refusals and faults.
+    pub error_pages: Vec<ErrorPage>,
+    /// Whether origins also get the headers of Cloudflare.
+    pub compat_cloudflare: bool,
+    /// Whether visitors are told by `Server-Timing` what each phase took.
+    pub server_timing: bool,
+    /// SHA-256 over everything the zone was compiled from, keys included. A zone whose fingerprint did not
+    /// change is shared between snapshots.
+    pub fingerprint: [u8; 32],
+}
+
+/// HTTP settings towards visitors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// Whether WebSocket and other upgrades are passed on.
+    pub websocket: bool,
+    /// The largest request body, if there is a limit.
+    pub max_body_bytes: Option<u64>,
+    /// How long a visitor may take to send a request's head, in milliseconds.
+    pub header_ms: u64,
+    /// How long a body may stand still, in milliseconds.
+    pub body_idle_ms: u64,
+    /// How long an idle connection stays open, in milliseconds.
+    pub keepalive_ms: u64,
+    /// How long an upgraded connection may be silent in both directions, in milliseconds.
+    pub upgrade_idle_ms: u64,
+    /// The slowest rate at which a visitor may send a body; 0 for any.
+    pub min_rate_bytes_per_s: u64,
+    /// The largest request head, in bytes.
+    pub max_header_bytes: usize,
+    /// The most header fields in a request.
+    pub max_headers: usize,
+}
+
+/// A page of the zone's own for answers that Rempart makes itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorPage {
+    /// For which statuses.
+    pub statuses: Vec<Statuses>,
+    /// The `Content-Type`.
+    pub content_type: String,
+    /// The page, with its placeholders.
+    pub body: Arc<[u8]>,
+}
+
+impl ErrorPage {
+    /// Fills `{{request_id}}`, `{{status}}` and `{{fault}}` in. The values must need no escaping: they are
+    /// Rempart's own words, never a visitor's.
+    #[must_use]
+    pub fn filled(&self, request_id: &str, status: u16, fault: &str) -> Vec<u8> {
+        let status = status.to_string();
+        let known = [("request_id", request_id), ("status", status.as_str()), ("fault", fault)];
+        let mut out = Vec::with_capacity(self.body.len() + 64);
+        let mut rest: &[u8] = &self.body;
+        while let Some(start) = memchr::memmem::find(rest, b"{{") {
+            let (before, after) = rest.split_at(start);
+            out.extend_from_slice(before);
+            let value = known.iter().find_map(|(name, value)| {
+                let after = after.strip_prefix(b"{{")?.strip_prefix(name.as_bytes())?.strip_prefix(b"}}")?;
+                Some((*value, after))
+            });
+            match value {
+                Some((value, after)) => {
+                    out.extend_from_slice(value.as_bytes());
+                    rest = after;
+                }
+                None => {
+                    out.extend_from_slice(b"{{");
+                    rest = after.strip_prefix(b"{{").unwrap_or(b"");
+                }
+            }
+        }
+        out.extend_from_slice(rest);
+        out
+    }
+}
+
+impl Zone {
+    /// Finds where a request goes: the first route that matches, else the first pool.
+    ///
+    /// `path` is the path without the query. `header` answers the first value of a field, named in lower
+    /// case.
+    #[must_use]
+    pub fn route<'h>(
+        &self,
+        method: &[u8],
+        path: &[u8],
+        header: &dyn Fn(&[u8]) -> Option<&'h [u8]>,
+    ) -> Destination<'_> {
+        let route = self.routes.iter().find(|route| route.matcher.matches(method, path, header));
+        Destination { route, action: route.map_or(&self.fallback, |route| &route.action) }
+    }
+
+    /// Finds the zone's own page for a status: the first that names it.
+    #[must_use]
+    pub fn error_page(&self, status: u16) -> Option<&ErrorPage> {
+        let covers = |range: &Statuses| (range.first..=range.last).contains(&status);
+        self.error_pages.iter().find(|page| page.statuses.iter().any(covers))
+    }
+
+    /// Finds a pool by name.
+    #[must_use]
+    pub fn pool_named(&self, name: &str) -> Option<&Arc<Pool>> {
+        self.pools.iter().find(|pool| pool.name == name)
+    }
+}
