@@ -16,8 +16,8 @@ enum Side {
 /// What the peer's SETTINGS said; absent ones have the defaults of their RFC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Largest field section the peer takes, in bytes as [`Limits::field_section_bytes_max`] counts them; `None`:
-    /// no limit announced (RFC 9114 §7.2.4.1).
+    /// Largest field section the peer takes, in bytes as [`Limits::field_section_bytes_max`] counts them;
+    /// `None`: no limit announced (RFC 9114 §7.2.4.1).
     pub max_field_section_size: Option<u64>,
     /// Bytes of dynamic table the peer would keep; we never use them (RFC 9204 §5).
     pub qpack_max_table_capacity: u64,
@@ -84,8 +84,8 @@ impl Settings {
 pub enum ControlEvent {
     /// Its settings: once, and before anything else.
     Settings(Settings),
-    /// It is going away. From a server: the first request id it will not serve; from a client: a push id. Never
-    /// larger than before.
+    /// It is going away. From a server: the first request id it will not serve; from a client: a push id.
+    /// Never larger than before.
     GoAway(u64),
     /// It takes pushes up to this id; of no use to a server that never pushes. Never smaller than before.
     MaxPushId(u64),
@@ -107,8 +107,8 @@ enum At {
     },
 }
 
-/// Reader of the peer's control stream, its stream type already taken off. Holds the SETTINGS payload while it
-/// is incomplete (at most [`Limits::settings_bytes_max`]) and 16 bytes beside.
+/// Reader of the peer's control stream, its stream type already taken off. Holds the SETTINGS payload
+/// while it is incomplete (at most [`Limits::settings_bytes_max`]) and 16 bytes beside.
 #[derive(Debug)]
 pub struct ControlStream {
     side: Side,
@@ -145,8 +145,8 @@ impl ControlStream {
         ControlStream { side: Side::Client, ..ControlStream::new(limits) }
     }
 
-    /// Reads on from `input`, moving past what it used, to the next event; `None` once `input` is used up. Call
-    /// it until then.
+    /// Reads on from `input`, moving past what it used, to the next event; `None` once `input` is used
+    /// up. Call it until then.
     ///
     /// # Errors
     /// Always of the connection (RFC 9114 §6.2.1, §7.2); the same again at each further call.
@@ -162,7 +162,8 @@ impl ControlStream {
         step
     }
 
-    /// The stream ended or was reset, which it never may (RFC 9114 §6.2.1): what to close the connection with.
+    /// The stream ended or was reset, which it never may (RFC 9114 §6.2.1): what to close the connection
+    /// with.
     pub fn push_end(&mut self) -> Broken {
         closed_critical_stream()
     }
@@ -286,8 +287,9 @@ pub(crate) const fn closed_critical_stream() -> Broken {
     Broken::Connection(Code::ClosedCriticalStream, "a critical stream was closed")
 }
 
-/// The first bytes of our control stream: its type and SETTINGS with our field section limit, extended CONNECT
-/// where `enable_connect`, and one reserved setting. QPACK's settings are left at their default, 0.
+/// The first bytes of our control stream: its type and SETTINGS with our field section limit, extended
+/// CONNECT where `enable_connect`, and one reserved setting. QPACK's settings are left at their default,
+/// 0.
 pub fn server_preface(limits: &Limits, enable_connect: bool) -> Vec<u8> {
     let mut payload = Vec::with_capacity(24);
     let size = limits.field_section_bytes_max.min(varint::MAX);
@@ -321,8 +323,8 @@ fn put_setting(out: &mut Vec<u8>, id: u64, value: u64) {
     varint::write(out, value);
 }
 
-/// A GOAWAY frame. For a server `id` is the first request stream it will not serve: the next id, not the last one
-/// served (RFC 9114 §5.2); a multiple of four, never larger than in an earlier frame.
+/// A GOAWAY frame. For a server `id` is the first request stream it will not serve: the next id, not the
+/// last one served (RFC 9114 §5.2); a multiple of four, never larger than in an earlier frame.
 pub fn goaway_frame(id: u64) -> Vec<u8> {
     let mut number = Vec::with_capacity(8);
     varint::write(&mut number, id);

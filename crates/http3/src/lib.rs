@@ -1,22 +1,25 @@
 //! HTTP/3 (RFC 9114) and QPACK (RFC 9204) without I/O: bytes in, events out, and back.
 //!
-//! For use on QUIC streams by whoever owns them (`wire` towards visitors). It never blocks, spawns, reads a
-//! clock or holds more of a peer's bytes than [`Limits`] say; it knows neither sockets nor zones. What it leaves
-//! to its caller: time limits, counting resets, flow control, joining cookies, and deciding what a request means.
+//! For use on QUIC streams by whoever owns them (`wire` towards visitors). It never blocks, spawns, reads
+//! a clock or holds more of a peer's bytes than [`Limits`] say; it knows neither sockets nor zones. What
+//! it leaves to its caller: time limits, counting resets, flow control, joining cookies, and deciding
+//! what a request means.
 //!
 //! A server's way through it:
 //!
 //! 1. open a unidirectional stream and write [`server_preface`];
-//! 2. feed the peer's unidirectional streams to a [`UniStream`] each, note them in [`CriticalStreams`], and pass
-//!    what follows to [`ControlStream`], [`QpackEncoderStream`] or [`QpackDecoderStream`];
-//! 3. feed each request stream to a [`RequestStream`], decode its [`Event::Head`] with [`decode_request`], and
-//!    tell the stream what the head declared ([`RequestStream::expect_body`], [`RequestStream::become_tunnel`]);
-//! 4. answer with [`encode_response_head`], [`data_frame_head`], [`encode_trailers`]; leave with [`goaway_frame`].
+//! 2. feed the peer's unidirectional streams to a [`UniStream`] each, note them in [`CriticalStreams`], and
+//!    pass what follows to [`ControlStream`], [`QpackEncoderStream`] or [`QpackDecoderStream`];
+//! 3. feed each request stream to a [`RequestStream`], decode its [`Event::Head`] with [`decode_request`],
+//!    and tell the stream what the head declared: [`RequestStream::expect_body`],
+//!    [`RequestStream::become_tunnel`];
+//! 4. answer with [`encode_response_head`], [`data_frame_head`], [`encode_trailers`]; leave with
+//!    [`goaway_frame`].
 //!
 //! Every error is a [`Broken`]: which of stream and connection to end, and with which [`Code`].
 //!
-//! Deliberately absent: a dynamic table (see the notes in `qpack`), server push, PRIORITY_UPDATE (skipped as an
-//! unknown frame), datagrams.
+//! Deliberately absent: a dynamic table (see the notes in `qpack`), server push, PRIORITY_UPDATE (skipped
+//! as an unknown frame), datagrams.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod code;

@@ -11,8 +11,8 @@ use crate::{Broken, Code, Limits};
 use std::cell::Cell;
 pub(crate) use syntax::is_connection_specific;
 
-/// Receives a request head in the order of the wire: pseudo-fields first, then the fields. Slices live for the
-/// call only. What was received counts only once [`decode_request`] has said `Ok`.
+/// Receives a request head in the order of the wire: pseudo-fields first, then the fields. Slices live
+/// for the call only. What was received counts only once [`decode_request`] has said `Ok`.
 pub trait RequestSink {
     /// A token (RFC 9110 §9.1), never empty.
     fn method(&mut self, value: &[u8]);
@@ -47,8 +47,8 @@ const fn malformed<T>(why: &'static str) -> Result<T, Broken> {
     Err(Broken::Stream(Code::Message, why))
 }
 
-/// Decodes and judges field sections, and keeps the memory that this takes from one to the next (at most twice
-/// [`Limits::encoded_section_bytes_max`] times 8/5). One for a thread or a connection will do.
+/// Decodes and judges field sections, and keeps the memory that this takes from one to the next (at most
+/// twice [`Limits::encoded_section_bytes_max`] times 8/5). One for a thread or a connection will do.
 #[derive(Debug, Default)]
 pub struct Decoder {
     scratch: Scratch,
@@ -165,9 +165,9 @@ fn with_decoder<T>(work: impl FnOnce(&mut Decoder) -> T) -> T {
 /// and values are not judged: any bytes may come.
 ///
 /// # Errors
-/// [`Broken::Connection`] with [`Code::QpackDecompression`] for what RFC 9204 does not allow, references to the
-/// dynamic table among it; [`Broken::TooLarge`] past the size (32 bytes counted beside name and value) or
-/// number of fields in `limits`. The sink may have received some fields by then.
+/// [`Broken::Connection`] with [`Code::QpackDecompression`] for what RFC 9204 does not allow, references
+/// to the dynamic table among it; [`Broken::TooLarge`] past the size (32 bytes counted beside name and
+/// value) or number of fields in `limits`. The sink may have received some fields by then.
 pub fn decode_fields(
     section: &[u8],
     limits: &Limits,
@@ -179,8 +179,8 @@ pub fn decode_fields(
 /// Decodes and judges a request's head (RFC 9114 §4.2 to §4.4, RFC 9220).
 ///
 /// # Errors
-/// As [`decode_fields`], and [`Broken::Stream`] with [`Code::Message`] when the request is malformed: answer 400
-/// or reset the stream. What the sink received by then does not count.
+/// As [`decode_fields`], and [`Broken::Stream`] with [`Code::Message`] when the request is malformed:
+/// answer 400 or reset the stream. What the sink received by then does not count.
 pub fn decode_request(
     section: &[u8],
     limits: &Limits,

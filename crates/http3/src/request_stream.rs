@@ -1,10 +1,10 @@
 //! The bytes of a request stream, cut into events (RFC 9114 §4.1, §7.1, §7.2).
 //!
-//! A push parser: bytes go in with [`RequestStream::push`], events come out of [`RequestStream::next`]. Bodies
-//! pass through as slices of what was pushed, never copied; only a field section that spans pushes is
-//! gathered, after its length was held against the limit. It does not decode field sections
-//! ([`crate::decode_request`] does), keep time, or touch a stream. The visitors' wire calls it for requests;
-//! a client calls it for responses through [`RequestStream::for_response`].
+//! A push parser: bytes go in with [`RequestStream::push`], events come out of [`RequestStream::next`].
+//! Bodies pass through as slices of what was pushed, never copied; only a field section that spans pushes
+//! is gathered, after its length was held against the limit. It does not decode field sections
+//! ([`crate::decode_request`] does), keep time, or touch a stream. The visitors' wire calls it for
+//! requests; a client calls it for responses through [`RequestStream::for_response`].
 
 use crate::frame::{self, HeadReader};
 use crate::{Broken, Code, Limits};
@@ -142,8 +142,9 @@ impl RequestStream {
     /// The next event, or `None` when more bytes are needed, and ever after [`Event::End`].
     ///
     /// # Errors
-    /// What the peer broke (RFC 9114 §4.1, §7.1, §7.2); the same again at each further call, while the bytes
-    /// held so far are dropped. [`Broken::TooLarge`] comes on the length of the HEADERS frame, before its payload.
+    /// What the peer broke (RFC 9114 §4.1, §7.1, §7.2); the same again at each further call, while the
+    /// bytes held so far are dropped. [`Broken::TooLarge`] comes on the length of the HEADERS frame,
+    /// before its payload.
     #[allow(clippy::should_implement_trait, reason = "it is no iterator: None is not its end")]
     pub fn next(&mut self) -> Result<Option<Event>, Broken> {
         if let Some(broken) = self.broken {
@@ -275,8 +276,8 @@ impl RequestStream {
         Ok(())
     }
 
-    /// The field section of `length` bytes, once all of it is there: a slice of the piece where it lies whole in
-    /// one, else gathered.
+    /// The field section of `length` bytes, once all of it is there: a slice of the piece where it lies
+    /// whole in one, else gathered.
     fn gather(&mut self, length: usize) -> Option<Bytes> {
         if self.part.is_empty() && self.piece.len() >= length {
             return Some(self.piece.split_to(length));

@@ -27,8 +27,8 @@ pub enum UniKind {
     Unknown(u64),
 }
 
-/// Reader of the type that a unidirectional stream starts with. Holds at most 7 bytes. A stream that ends or is
-/// reset before its type is known is no error (RFC 9114 §6.2).
+/// Reader of the type that a unidirectional stream starts with. Holds at most 7 bytes. A stream that ends
+/// or is reset before its type is known is no error (RFC 9114 §6.2).
 #[derive(Debug, Default)]
 pub struct UniStream {
     bytes: [u8; 8],
@@ -41,8 +41,8 @@ impl UniStream {
         UniStream::default()
     }
 
-    /// Reads on from `input`, moving past what it used; `None` when more is needed. Once it has said a kind, the
-    /// rest of `input` belongs to that kind's reader.
+    /// Reads on from `input`, moving past what it used; `None` when more is needed. Once it has said a
+    /// kind, the rest of `input` belongs to that kind's reader.
     ///
     /// # Errors
     /// [`Code::StreamCreation`] for the connection on a push stream: a server gets none, and a client of ours
@@ -93,7 +93,8 @@ impl CriticalStreams {
     /// Notes that the peer opened a stream of this kind.
     ///
     /// # Errors
-    /// [`Code::StreamCreation`] for the connection when there is one already (RFC 9114 §6.2.1, RFC 9204 §4.2).
+    /// [`Code::StreamCreation`] for the connection when there is one already (RFC 9114 §6.2.1, RFC 9204
+    /// §4.2).
     pub fn open(&mut self, kind: UniKind) -> Result<(), Broken> {
         let place = match kind {
             UniKind::Control => &mut self.control,
@@ -169,8 +170,8 @@ impl QpackDecoderStream {
     /// Judges all of `input`.
     ///
     /// # Errors
-    /// [`Code::QpackDecoderStream`] for the connection on an acknowledgment, an increment, or a stream id that is
-    /// none.
+    /// [`Code::QpackDecoderStream`] for the connection on an acknowledgment, an increment, or a stream id
+    /// that is none.
     pub fn push(&mut self, input: &[u8]) -> Result<(), Broken> {
         const WRONG: Code = Code::QpackDecoderStream;
         for &byte in input {

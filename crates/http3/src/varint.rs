@@ -3,7 +3,8 @@
 /// Largest value that fits: 2^62 - 1.
 pub const MAX: u64 = (1 << 62) - 1;
 
-/// Appends `v` in its shortest form. A value above [`MAX`], which the wire cannot carry, is written as [`MAX`].
+/// Appends `v` in its shortest form. A value above [`MAX`], which the wire cannot carry, is written as
+/// [`MAX`].
 pub fn write(out: &mut Vec<u8>, v: u64) {
     debug_assert!(v <= MAX, "the caller gives no more than 62 bits");
     let v = v.min(MAX);

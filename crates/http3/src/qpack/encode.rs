@@ -15,8 +15,8 @@ const METHOD: u8 = 15;
 const SCHEME: u8 = 22;
 const STATUS: u8 = 24;
 
-/// Names whose values no one on the way should put into a dynamic table (RFC 9204 §7.1.3): cookie, set-cookie,
-/// authorization.
+/// Names whose values no one on the way should put into a dynamic table (RFC 9204 §7.1.3): cookie,
+/// set-cookie, authorization.
 const SECRET: [u8; 3] = [5, 14, 84];
 
 /// Bytes kept free for the frame's length until it is known: right for 64 to 16,383 bytes, nearly all heads.

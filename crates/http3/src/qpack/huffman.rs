@@ -19,8 +19,8 @@ const WINDOW: u32 = 12;
 /// Length of the longest code.
 const LONGEST: u32 = 30;
 
-/// What a window of bits starts with: symbols in bits 0–7 and 8–15, bits used by the first in 16–19 and by all
-/// in 20–23, number of symbols (1 or 2) in 24–25. Zero: a code longer than the window.
+/// What a window of bits starts with: symbols in bits 0–7 and 8–15, bits used by the first in 16–19 and
+/// by all in 20–23, number of symbols (1 or 2) in 24–25. Zero: a code longer than the window.
 type Entry = u32;
 
 const fn entry(first: u8, first_bits: u32, second: u8, all_bits: u32, symbols: u32) -> Entry {
@@ -100,9 +100,9 @@ const CANONICAL: ([Length; LONGEST as usize + 1], [u16; SYMBOLS]) = lengths();
 static LENGTHS: [Length; LONGEST as usize + 1] = CANONICAL.0;
 static BY_LENGTH: [u16; SYMBOLS] = CANONICAL.1;
 
-/// Decodes `encoded` into the front of `out`, which grows as needed and never shrinks, and says how many bytes
-/// it wrote: at most 8/5 of what it read. `None` when the string holds EOS, or ends in a part of a symbol
-/// other than up to seven one bits (RFC 7541 §5.2).
+/// Decodes `encoded` into the front of `out`, which grows as needed and never shrinks, and says how many
+/// bytes it wrote: at most 8/5 of what it read. `None` when the string holds EOS, or ends in a part of a
+/// symbol other than up to seven one bits (RFC 7541 §5.2).
 pub(crate) fn decode(encoded: &[u8], out: &mut Vec<u8>) -> Option<usize> {
     // The shortest code has five bits; two bytes more, as symbols are stored in pairs.
     let room = encoded.len() * 8 / 5 + 2;

@@ -131,7 +131,7 @@ proptest! {
     }
 
     #[test]
-    fn agrees_with_the_slow_decoder_after_one_flipped_bit(plain in "[ -~]{1,30}", place: proptest::sample::Index) {
+    fn agrees_with_the_slow_one_after_a_flipped_bit(plain in "[ -~]{1,30}", place: proptest::sample::Index) {
         let mut bytes = encode(plain.as_bytes());
         let place = place.index(bytes.len() * 8);
         bytes[place / 8] ^= 1 << (place % 8);
