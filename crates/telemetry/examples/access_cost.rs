@@ -46,7 +46,8 @@ fn main() {
         rules: &[],
         score: None,
         user_agent: Some(
-            b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
+            b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
+              Chrome/126.0.0.0 Safari/537.36",
         ),
         referer: Some(b"https://www.example.org/articles/"),
     };

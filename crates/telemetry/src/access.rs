@@ -17,7 +17,8 @@ mod tests;
 pub const SCHEMA: u32 = 1;
 
 /// Longest text of a field that a visitor controls, in bytes before escaping; a longer one is cut and ends in
-/// `…`. A request head may be far longer, and one visitor must not be able to fill the queue with few requests.
+/// `…`. A request head may be far longer, and one visitor must not be able to fill the queue with few
+/// requests.
 pub const TEXT_BYTES_MAX: usize = 4096;
 
 /// Most rule ids a line shows; a request that matches more names only the first.
@@ -265,8 +266,9 @@ pub fn reference() -> String {
     );
     page.push_str(&format!(
         "Text from a visitor is cut at {TEXT_BYTES_MAX} bytes and then ends in `…`; bytes that are not UTF-8 \
-         read as U+FFFD; at most {RULES_MAX} rules are named.\n\n| field | kind | meaning |\n| --- | --- | --- |\n",
+         read as U+FFFD; at most {RULES_MAX} rules are named.\n\n",
     ));
+    page.push_str("| field | kind | meaning |\n| --- | --- | --- |\n");
     for Field { name, kind, meaning } in FIELDS {
         page.push_str(&format!("| `{name}` | {kind} | {meaning} |\n"));
     }

@@ -1,10 +1,10 @@
 //! Metrics: counters that each serving thread keeps to itself, summed when somebody asks.
 //!
-//! A request costs a few relaxed stores to memory no other thread writes. Labels come from closed enums, so the
-//! number of series is known at build time; zones are open-ended and therefore have counters and a page of
-//! their own ([`zones`]). Does not listen on a port and decides nothing.
-//! Called by the edge ([`ThreadMetrics`]), the binary (scrape) and `xtask` ([`reference()`]).
-//! Read next: [`Registry`], then [`ThreadMetrics`].
+//! A request costs a few relaxed stores to memory no other thread writes. Labels come from closed enums, so
+//! the number of series is known at build time; zones are open-ended and therefore have counters and a page
+//! of their own ([`zones`]). Does not listen on a port and decides nothing. Called by the edge
+//! ([`ThreadMetrics`]), the binary (scrape) and `xtask` ([`reference()`]). Read next: [`Registry`], then
+//! [`ThreadMetrics`].
 
 mod block;
 mod families;
@@ -78,8 +78,8 @@ impl Registry {
         })
     }
 
-    /// Registers one serving thread and gives its counters. What a thread counted stays counted after its end,
-    /// so call it once per thread and not per connection.
+    /// Registers one serving thread and gives its counters. What a thread counted stays counted after its
+    /// end, so call it once per thread and not per connection.
     pub fn thread(&self) -> ThreadMetrics {
         let block = Arc::new(Block::new(self.labels.refusals.len(), self.labels.faults.len()));
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&block));

@@ -1,9 +1,9 @@
 //! The access log's way out: each serving thread fills a batch, one writer thread writes.
 //!
-//! A request never waits here. When the queue is full, because the disk is full or a reader of standard output
-//! stopped reading, lines are dropped and counted. Does not format (that is [`crate::access`]) and does not
-//! rotate: whoever moves the file away asks for [`AccessLog::reopen`].
-//! Called by the edge (batches) and by the binary (open, reopen, close). Read next: [`AccessLog`].
+//! A request never waits here. When the queue is full, because the disk is full or a reader of standard
+//! output stopped reading, lines are dropped and counted. Does not format (that is [`crate::access`]) and
+//! does not rotate: whoever moves the file away asks for [`AccessLog::reopen`]. Called by the edge (batches)
+//! and by the binary (open, reopen, close). Read next: [`AccessLog`].
 
 pub(crate) mod queue;
 

@@ -105,8 +105,8 @@ families! { ZONES:
 /// `cargo xtask references`.
 pub fn reference() -> String {
     let mut page = String::from(
-        "# Metrics\n\nPrometheus text format 0.0.4 on the admin address. Every combination of labels is always \
-         there.\n\n## `/metrics`\n",
+        "# Metrics\n\nPrometheus text format 0.0.4 on the admin address. Every combination of labels is \
+         always there.\n\n## `/metrics`\n",
     );
     table(&mut page, NODE);
     page.push_str("\n## `/metrics/zones`\n");

@@ -1,7 +1,7 @@
 //! The process's own resources, from the text of files under `/proc` (proc(5)).
 //!
-//! Reading the files and understanding them are two functions, so that the second is tested on text. Called by
-//! the binary at each scrape. Read next: [`Process::parse`].
+//! Reading the files and understanding them are two functions, so that the second is tested on text. Called
+//! by the binary at each scrape. Read next: [`Process::parse`].
 
 use std::fs;
 

@@ -22,7 +22,8 @@ pub const ZONES_MAX: usize = 20_000;
 pub const OTHER_ZONES: &str = "(other)";
 
 /// Copies of each zone's counters, so that threads that serve the same busy zone rarely meet on a cache line.
-/// Four hold the cost of an addition near that of an uncontended one up to some 16 threads, at 256 bytes a zone.
+/// Four hold the cost of an addition near that of an uncontended one up to some 16 threads, at 256 bytes a
+/// zone.
 const STRIPES: usize = 4;
 
 /// Counters of one zone. Threads share them; the edge keeps the reference with its compiled zone.

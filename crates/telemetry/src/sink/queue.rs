@@ -1,8 +1,8 @@
 //! A bounded queue of byte batches and the one thread that writes them to a descriptor.
 //!
-//! Bounded twice, by bytes and by batches; an offer never blocks. Knows nothing of what the bytes say but that
-//! they are whole lines. Used by [`super::AccessLog`] and [`crate::events::Events`].
-//! Read next: [`Queue`], then `Writer::write_batch` for what happens when writing fails.
+//! Bounded twice, by bytes and by batches; an offer never blocks. Knows nothing of what the bytes say but
+//! that they are whole lines. Used by [`super::AccessLog`] and [`crate::events::Events`]. Read next:
+//! [`Queue`], then `Writer::write_batch` for what happens when writing fails.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -203,8 +203,8 @@ impl Writer {
 
     /// Writes whole lines, however long it takes; gives up (false) only when abandoned.
     ///
-    /// A failed write goes on where it stopped, so that no line is torn; if the file was reopened meanwhile it
-    /// goes on from the start of the line it was in.
+    /// A failed write goes on where it stopped, so that no line is torn; if the file was reopened meanwhile
+    /// it goes on from the start of the line it was in.
     fn write_batch(&mut self, bytes: &[u8]) -> bool {
         let mut from = 0;
         while let Some(rest) = bytes.get(from..).filter(|rest| !rest.is_empty()) {

@@ -1,0 +1,173 @@
+//! Who may use what: the direction of dependencies of ARCHITECTURE.md, as data, over `cargo metadata`.
+//!
+//! The tables are closed: a crate or a package that is not in them is a problem, so that every new dependency
+//! is a decision somebody wrote down here. Read next: [`CRATES`], then [`PACKAGES`].
+
+use anyhow::{Context, Result};
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+use super::Problem;
+use crate::tree::Tree;
+
+/// Crates of the workspace with the workspace crates each may use; lower levels only, as ARCHITECTURE.md
+/// says. In tests every crate may use `testkit` too.
+const CRATES: &[(&str, &[&str])] = &[
+    // The languages.
+    ("http1", &[]),
+    ("http3", &[]),
+    // The vocabulary; its two crates do not know each other.
+    ("exchange", &["http1"]),
+    ("zone", &[]),
+    // The parts never know each other. `wire` does not know zones.
+    ("wire", &["exchange", "http1", "http3"]),
+    ("origin", &["exchange", "http1", "zone"]),
+    ("telemetry", &[]),
+    // The planes.
+    ("edge", &["exchange", "http1", "zone", "wire", "origin", "telemetry"]),
+    // The only place that knows everybody.
+    ("rempart", &["exchange", "zone", "wire", "origin", "telemetry", "edge"]),
+    // Development.
+    ("testkit", &[]),
+    ("xtask", &["exchange", "telemetry", "zone"]),
+];
+
+/// Who may use a package in the product.
+enum Users {
+    Everybody,
+    /// These; tests of other crates may not either.
+    Only(&'static [&'static str]),
+    /// These in the product, and tests of every crate.
+    InTests(&'static [&'static str]),
+}
+use Users::{Everybody, InTests, Only};
+
+/// Every package used directly. What a level may not know, its crates may not link: no runtime below level 2,
+/// no serialisation of compiled types, no client library on a request's way.
+const PACKAGES: &[(&str, Users)] = &[
+    // Small and without opinions.
+    ("bytes", Everybody),
+    ("foldhash", Everybody),
+    ("hashbrown", Everybody),
+    ("itoa", Everybody),
+    ("memchr", Everybody),
+    // Errors without a type are for the program and for tests: crates have their own small enums.
+    ("anyhow", Only(&["rempart", "testkit", "xtask"])),
+    // The runtime and sockets.
+    ("tokio", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
+    ("socket2", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
+    ("rustix", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
+    ("nix", Only(&["rempart"])),
+    ("arc-swap", Only(&["edge", "rempart"])),
+    // Protocol engines.
+    ("httparse", Only(&["http1"])),
+    ("h2", Only(&["wire", "origin", "testkit"])),
+    ("http", Only(&["wire", "origin", "testkit"])),
+    ("quinn", Only(&["wire", "testkit"])),
+    ("hyper", InTests(&[])),
+    // TLS: `zone` only loads certificates into the form they are used in.
+    ("rustls", Only(&["zone", "wire", "origin", "edge", "rempart", "testkit"])),
+    ("tokio-rustls", Only(&["origin", "testkit"])),
+    ("rustls-native-certs", Only(&["origin", "rempart"])),
+    ("aws-lc-rs", Only(&["wire", "edge", "rempart", "testkit"])),
+    ("sha2", Only(&["zone"])),
+    // Files people write; `zone` reads them by its own tables, so that every problem has its place.
+    ("serde", Only(&["rempart"])),
+    ("toml", Only(&["zone", "rempart"])),
+    ("strsim", Only(&["zone", "rempart"])),
+    ("serde_json", InTests(&["rempart", "testkit"])),
+    // The program.
+    ("clap", Only(&["rempart"])),
+    ("mimalloc", Only(&["rempart"])),
+    ("rcgen", InTests(&["rempart", "testkit"])),
+    // Development.
+    ("cargo_metadata", Only(&["xtask"])),
+    ("proptest", InTests(&[])),
+];
+
+pub(super) fn check(tree: &Tree, problems: &mut Vec<Problem>) -> Result<()> {
+    let metadata = MetadataCommand::new()
+        .manifest_path(tree.root.join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .context("`cargo metadata` did not answer")?;
+    for package in &metadata.packages {
+        for dependency in &package.dependencies {
+            let in_tests = dependency.kind == DependencyKind::Development;
+            let ours = dependency.path.is_some();
+            problems.extend(judge(&package.name, &dependency.name, ours, in_tests));
+        }
+    }
+    Ok(())
+}
+
+/// Judges one line of a manifest.
+fn judge(user: &str, used: &str, ours: bool, in_tests: bool) -> Option<Problem> {
+    let path = format!("crates/{user}/Cargo.toml");
+    let Some((_, allowed)) = CRATES.iter().find(|(name, _)| *name == user) else {
+        let what = format!("the crate `{user}` is not in tidy's table");
+        return Some(Problem::new(&path, 0, what, "add it with the crates it may use"));
+    };
+    if ours {
+        let may = allowed.contains(&used) || in_tests && used == "testkit";
+        let what = format!("`{user}` may not use `{used}`");
+        let remedy = "a crate uses lower levels only: see ARCHITECTURE.md";
+        return (!may).then(|| Problem::new(&path, 0, what, remedy));
+    }
+    let Some((_, users)) = PACKAGES.iter().find(|(name, _)| *name == used) else {
+        let what = format!("the package `{used}` is not in tidy's table");
+        return Some(Problem::new(&path, 0, what, "do without, or add it with who may use it"));
+    };
+    let may = match users {
+        Everybody => true,
+        Only(users) => users.contains(&user),
+        InTests(users) => in_tests || users.contains(&user),
+    };
+    let remedy = "let the crate that may use it do it, or change tidy's table with a reason";
+    (!may).then(|| Problem::new(&path, 0, format!("`{user}` may not use the package `{used}`"), remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_refused(user: &str, used: &str, ours: bool, in_tests: bool) -> bool {
+        judge(user, used, ours, in_tests).is_some()
+    }
+
+    #[test]
+    fn a_higher_or_equal_level_is_refused() {
+        assert!(is_refused("exchange", "wire", true, false));
+        assert!(is_refused("wire", "zone", true, false));
+        assert!(is_refused("origin", "telemetry", true, false));
+        assert!(!is_refused("edge", "origin", true, false));
+    }
+
+    #[test]
+    fn testkit_is_for_tests() {
+        assert!(!is_refused("edge", "testkit", true, true));
+        assert!(is_refused("edge", "testkit", true, false));
+    }
+
+    #[test]
+    fn packages_are_held_to_their_users() {
+        assert!(is_refused("http1", "tokio", false, false));
+        assert!(is_refused("edge", "hyper", false, false));
+        assert!(!is_refused("http1", "hyper", false, true));
+        assert!(!is_refused("wire", "quinn", false, false));
+    }
+
+    #[test]
+    fn what_is_not_in_the_tables_is_refused() {
+        assert!(is_refused("util", "bytes", false, false));
+        assert!(is_refused("edge", "left-pad", false, false));
+    }
+
+    #[test]
+    fn nobody_uses_a_crate_listed_after_it() {
+        for (place, (name, uses)) in CRATES.iter().enumerate() {
+            for used in *uses {
+                assert!(CRATES[..place].iter().any(|(lower, _)| lower == used), "{name} uses {used}");
+            }
+        }
+    }
+}
