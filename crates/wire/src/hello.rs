@@ -25,8 +25,8 @@ use crate::ja4;
 /// place.
 const HELLO_BYTES_MAX: usize = 64 * 1024;
 
-/// Records that one hello may be cut into. Five hold 64 KiB; some visitors cut a hello in small pieces to pass
-/// middleboxes, and twenty leaves them room, while the headers cost us at most 100 bytes.
+/// Records that one hello may be cut into. Five hold 64 KiB; some visitors cut a hello in small pieces to
+/// pass middleboxes, and twenty leaves them room, while the headers cost us at most 100 bytes.
 const RECORDS_MAX: usize = 20;
 
 /// Bytes after which [`read_hello`] has always answered: a caller's buffer never needs more.
@@ -51,8 +51,8 @@ const SUPPORTED_VERSIONS: u16 = 0x002b;
 /// What a ClientHello says of its sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// The host asked for (RFC 6066 §3), in lower case, without a trailing dot, at most 253 bytes of letters,
-    /// digits, `-`, `_` and `.`. `None` without the extension, or when it carries an IP address.
+    /// The host asked for (RFC 6066 §3), in lower case, without a trailing dot, at most 253 bytes of
+    /// letters, digits, `-`, `_` and `.`. `None` without the extension, or when it carries an IP address.
     pub sni: Option<Box<str>>,
     /// ALPN names `h2`.
     pub offers_http2: bool,
@@ -91,8 +91,8 @@ impl fmt::Display for NotHello {
 impl Error for NotHello {}
 
 /// Reads the ClientHello at the front of `buffer`, which holds all bytes of the connection so far, beginning
-/// with its first TLS record. `Ok(None)` asks for more bytes and never comes once `buffer` holds 65,636 (64 KiB
-/// of hello and 20 record headers); what follows the hello is not looked at.
+/// with its first TLS record. `Ok(None)` asks for more bytes and never comes once `buffer` holds 65,636 (64
+/// KiB of hello and 20 record headers); what follows the hello is not looked at.
 ///
 /// An answer other than `Ok(None)` does not change when bytes are added. A call that ends in `Ok(None)` looks
 /// at no more than 20 record headers, so a visitor that sends byte by byte costs little; the whole
@@ -101,7 +101,8 @@ impl Error for NotHello {}
 /// Decisions where the specifications leave room, or visitors differ from them:
 /// - The server name is valid or not exactly as the TLS library has it (NUL, port, brackets, an empty or
 ///   over-long label, a last label that is a number: [`NotHello::Malformed`]). An IP address, which RFC 6066
-///   §3 forbids, counts as no name. One trailing dot, forbidden too, is dropped, since it names the same host.
+///   §3 forbids, counts as no name. One trailing dot, forbidden too, is dropped, since it names the same
+///   host.
 /// - Names of a type other than `host_name` end the list, for their layout is unknown; two host names are
 ///   malformed.
 /// - The record version is ignored but for its first byte (RFC 8446 §5.1), the legacy version altogether.

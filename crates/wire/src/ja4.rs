@@ -1,8 +1,8 @@
 //! JA4: the fingerprint of a TLS ClientHello sent over TCP.
 //!
 //! It turns the parts of a hello that tell one TLS library from another into a short, comparable string, such
-//! as `t13d1516h2_8daaf6152771_e5627efa2ab1`. Only this member of the family is here: it has a BSD licence, its
-//! sisters (JA4H, JA4S and others) do not. The module reads no bytes from the wire and judges nobody: a
+//! as `t13d1516h2_8daaf6152771_e5627efa2ab1`. Only this member of the family is here: it has a BSD licence,
+//! its sisters (JA4H, JA4S and others) do not. The module reads no bytes from the wire and judges nobody: a
 //! fingerprint is a hint that any visitor can forge.
 //!
 //! Called by [`crate::hello`], which takes the hello apart; read that next.
@@ -19,7 +19,8 @@ pub(crate) const APPLICATION_PROTOCOLS: u16 = 0x0010;
 /// Written in place of a hash when there was nothing to hash, so that an empty list is visible as such.
 const NOTHING: &str = "000000000000";
 
-/// What of a ClientHello counts for the fingerprint, as found on the wire: GREASE included, in the order sent.
+/// What of a ClientHello counts for the fingerprint, as found on the wire: GREASE included, in the order
+/// sent.
 #[derive(Debug, Default)]
 pub(crate) struct Traits<'a> {
     /// Highest value of `supported_versions` without GREASE; the `legacy_version` when that is absent.
@@ -34,8 +35,8 @@ pub(crate) struct Traits<'a> {
     pub(crate) first_protocol: Option<&'a [u8]>,
 }
 
-/// Whether `value` is one of the sixteen that RFC 8701 §2 reserves to keep servers tolerant: `0x0A0A`, `0x1A1A`
-/// … `0xFAFA`. They are random, so that they say nothing about who sent them.
+/// Whether `value` is one of the sixteen that RFC 8701 §2 reserves to keep servers tolerant: `0x0A0A`,
+/// `0x1A1A` … `0xFAFA`. They are random, so that they say nothing about who sent them.
 pub(crate) fn is_grease(value: u16) -> bool {
     let [high, low] = value.to_be_bytes();
     high == low && low & 0x0f == 0x0a
@@ -118,8 +119,8 @@ fn hex_digit(value: u8) -> u8 {
     }
 }
 
-/// SHA-256 over `aaaa,bbbb` or `aaaa,bbbb_cccc,dddd`, cut to 12 hexadecimal digits, without building the text:
-/// a hostile hello can list 32 thousand values.
+/// SHA-256 over `aaaa,bbbb` or `aaaa,bbbb_cccc,dddd`, cut to 12 hexadecimal digits, without building the
+/// text: a hostile hello can list 32 thousand values.
 struct ListHash {
     context: Context,
     separator: &'static [u8],
@@ -165,14 +166,16 @@ mod tests {
         Traits {
             version: 0x0304,
             ciphers: vec![
-                0x8a8a, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014,
-                0x009c, 0x009d, 0x002f, 0x0035,
+                0x8a8a, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013,
+                0xc014, 0x009c, 0x009d, 0x002f, 0x0035,
             ],
             extensions: vec![
-                0x2a2a, 0x001b, 0x0000, 0x0033, 0x0010, 0x4469, 0x0017, 0x002d, 0x000d, 0x0005, 0x0023, 0x0012,
-                0x002b, 0xff01, 0x000b, 0x000a, 0xbaba, 0x0015,
+                0x2a2a, 0x001b, 0x0000, 0x0033, 0x0010, 0x4469, 0x0017, 0x002d, 0x000d, 0x0005, 0x0023,
+                0x0012, 0x002b, 0xff01, 0x000b, 0x000a, 0xbaba, 0x0015,
             ],
-            signature_algorithms: vec![0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601],
+            signature_algorithms: vec![
+                0x5a5a, 0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601,
+            ],
             first_protocol: Some(b"h2"),
         }
     }
@@ -192,9 +195,7 @@ mod tests {
     fn agrees_with_a_fingerprint_published_by_another_implementation() {
         let traits = Traits {
             version: 0x0304,
-            ciphers: vec![
-                0x1302, 0x1301, 0x1303, 0xc02c, 0xc02b, 0xcca9, 0xc030, 0xc02f, 0xcca8, 0x00ff,
-            ],
+            ciphers: vec![0x1302, 0x1301, 0x1303, 0xc02c, 0xc02b, 0xcca9, 0xc030, 0xc02f, 0xcca8, 0x00ff],
             extensions: vec![
                 0x0000, 0x0005, 0x000a, 0x000b, 0x000d, 0x0010, 0x0017, 0x0023, 0x002b, 0x002d, 0x0033,
             ],

@@ -20,8 +20,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 const LINE_BYTES_MAX: usize = 107;
 
 /// Bytes that may follow the fixed part of a version 2 header. The length field allows 64 KiB; addresses need
-/// 36 (216 for Unix sockets), and cloud balancers add some 100 bytes of TLVs, so that a page leaves room for a
-/// client certificate's name.
+/// 36 (216 for Unix sockets), and cloud balancers add some 100 bytes of TLVs, so that a page leaves room for
+/// a client certificate's name.
 const BLOCK_BYTES_MAX: usize = 4096;
 
 /// First bytes of version 1 (§2.1).
@@ -43,8 +43,8 @@ const TLV_CRC32C: u8 = 0x03;
 /// Whose connection it is, as the sender of the header has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proxied {
-    /// The sender's own, such as a health check, or one whose ends it cannot tell: the addresses of the socket
-    /// hold.
+    /// The sender's own, such as a health check, or one whose ends it cannot tell: the addresses of the
+    /// socket hold.
     Local,
     /// Relayed for a visitor. IPv4 addresses written as IPv6 (`::ffff:192.0.2.1`) come as IPv4, so that no
     /// visitor has two names.
@@ -68,7 +68,8 @@ pub enum Malformed {
     LineEnding,
     /// Version 1: words missing, in excess, not separated by one space, or an unknown protocol.
     Line,
-    /// Version 1: an address or port not in its canonical form; version 2: no room for the addresses announced.
+    /// Version 1: an address or port not in its canonical form; version 2: no room for the addresses
+    /// announced.
     Address,
     /// Version 2: another version, or a command other than LOCAL and PROXY.
     Command,
@@ -103,18 +104,18 @@ impl Error for Malformed {}
 
 /// Reads the header at the front of `buffer`, which holds all bytes of the connection so far. Answers whose
 /// connection it is and how many bytes to drop before the visitor's own begin; `Ok(None)` asks for more bytes
-/// and never comes once `buffer` holds 4112 (107 in version 1). An answer other than `Ok(None)` does not change
-/// when bytes are added.
+/// and never comes once `buffer` holds 4112 (107 in version 1). An answer other than `Ok(None)` does not
+/// change when bytes are added.
 ///
-/// - Version 1: `TCP4`, `TCP6`, and `UNKNOWN`, whose rest of line is ignored. IPv6 may be written with an IPv4
-///   tail, since the system's own formatting does so.
+/// - Version 1: `TCP4`, `TCP6`, and `UNKNOWN`, whose rest of line is ignored. IPv6 may be written with an
+///   IPv4 tail, since the system's own formatting does so.
 /// - Version 2: LOCAL, TCP over IPv4 and IPv6. Other assigned families and transports (UDP, Unix sockets,
 ///   UNSPEC) count as [`Proxied::Local`], as §2.2 asks; their block is skipped unread. TLVs are skipped, but
 ///   must add up; the checksum is verified when there is one.
 ///
 /// # Errors
 ///
-/// [`Malformed`], as soon as the bytes leave no other reading.
+/// `Malformed`, as soon as the bytes leave no other reading.
 pub fn read_header(buffer: &[u8]) -> Result<Option<(Proxied, usize)>, Malformed> {
     if buffer.starts_with(LINE_START) {
         read_line(buffer)

@@ -56,8 +56,8 @@ fn good_headers() -> Vec<(Vec<u8>, Proxied)> {
         ),
         (b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n".to_vec(), from("[2001:db8::1]:1", "[::1]:2")),
         (
-            b"PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff FFFF:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 \
-              65535\r\n"
+            b"PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff FFFF:ffff:ffff:ffff:ffff:ffff:ffff:ffff \
+              65535 65535\r\n"
                 .to_vec(),
             from(
                 "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535",
@@ -77,10 +77,7 @@ fn good_headers() -> Vec<(Vec<u8>, Proxied)> {
             binary(COMMAND_PROXY, TCP_OVER_IPV6, &ipv6_ends()),
             from("[2001:db8::7]:56324", "[2001:db8::9]:443"),
         ),
-        (
-            binary(COMMAND_PROXY, TCP_OVER_IPV6, &with_tlvs),
-            from("[2001:db8::7]:56324", "[2001:db8::9]:443"),
-        ),
+        (binary(COMMAND_PROXY, TCP_OVER_IPV6, &with_tlvs), from("[2001:db8::7]:56324", "[2001:db8::9]:443")),
         (binary_with_checksum(), from("192.0.2.7:56324", "198.51.100.9:443")),
     ]
 }
@@ -296,6 +293,17 @@ fn near_headers() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Two ends of one connection: both IPv4 or both IPv6.
+fn both_ends() -> impl Strategy<Value = [SocketAddr; 2]> {
+    let ends = |addresses: [IpAddr; 2], ports: [u16; 2]| {
+        [SocketAddr::new(addresses[0], ports[0]), SocketAddr::new(addresses[1], ports[1])]
+    };
+    prop_oneof![
+        any::<([Ipv4Addr; 2], [u16; 2])>().prop_map(move |(both, ports)| ends(both.map(IpAddr::V4), ports)),
+        any::<([Ipv6Addr; 2], [u16; 2])>().prop_map(move |(both, ports)| ends(both.map(IpAddr::V6), ports)),
+    ]
+}
+
 proptest! {
     #[test]
     fn never_changes_an_answer_when_bytes_are_added(bytes in near_headers(), more in any::<Vec<u8>>()) {
@@ -315,20 +323,20 @@ proptest! {
     }
 
     #[test]
-    fn reads_back_what_a_sender_wrote(visitor: SocketAddr, local: SocketAddr) {
-        let (family, block) = match (visitor.ip(), local.ip()) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => (TCP_OVER_IPV4, [a.octets(), b.octets()].concat()),
-            (IpAddr::V6(a), IpAddr::V6(b)) => (TCP_OVER_IPV6, [a.octets(), b.octets()].concat()),
-            _ => return Err(TestCaseError::reject("a sender has both ends in one family")),
+    fn reads_back_what_a_sender_wrote(ends in both_ends()) {
+        let [visitor, local] = ends;
+        let (family, name, block) = match (visitor.ip(), local.ip()) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => (TCP_OVER_IPV4, "TCP4", [a.octets(), b.octets()].concat()),
+            (IpAddr::V6(a), IpAddr::V6(b)) => (TCP_OVER_IPV6, "TCP6", [a.octets(), b.octets()].concat()),
+            _ => return Err(TestCaseError::fail("both ends are of one family")),
         };
         let ports = [visitor.port().to_be_bytes(), local.port().to_be_bytes()].concat();
-        let end = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
-        let expected = Proxied::From { visitor: end(visitor), local: end(local) };
+        let canonical = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
+        let expected = Proxied::From { visitor: canonical(visitor), local: canonical(local) };
 
         let header = binary(COMMAND_PROXY, family, &[block, ports].concat());
         prop_assert_eq!(read_header(&header), Ok(Some((expected, header.len()))));
 
-        let name = if family == TCP_OVER_IPV4 { "TCP4" } else { "TCP6" };
         let line = format!(
             "PROXY {name} {} {} {} {}\r\n",
             visitor.ip(), local.ip(), visitor.port(), local.port(),
