@@ -1,0 +1,58 @@
+# What a person runs. Every target works from a clean checkout on Debian 12 with rustup, make and a C compiler.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help run test prepare fmt lint doc tidy references unit bench fuzz
+
+help:
+	@echo 'make run         build and start the demo: a node with a built-in site, nothing to write'
+	@echo 'make test        everything CI checks, installing what the tests need'
+	@echo 'make fmt         format all code'
+	@echo 'make lint        format check, clippy and docs, warnings denied'
+	@echo 'make references  write docs/reference/ from the code'
+	@echo 'make bench       compare with nginx and HAProxy; writes bench/results/'
+	@echo 'make fuzz        fuzz every parser, SECONDS (60) each'
+
+run:
+	$(CARGO) run --release --bin rempart -- demo
+
+# The test run comes last, so that its summary closes the output.
+test: prepare lint unit
+
+prepare:
+	tests/prepare
+
+fmt:
+	$(CARGO) fmt --all
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked
+
+tidy:
+	$(CARGO) xtask tidy
+
+references:
+	$(CARGO) xtask references
+
+# Tidy is a test of the crate xtask, so it runs here too.
+unit:
+	$(CARGO) test --workspace --doc --locked --quiet
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	    set -x; $(CARGO) nextest run --workspace --locked --no-fail-fast; \
+	else \
+	    set -x; $(CARGO) test --workspace --lib --bins --tests --locked --no-fail-fast; \
+	fi
+
+bench: prepare
+	$(CARGO) build --release --locked
+	bench/run
+
+# Needs cargo-fuzz and a nightly toolchain.
+SECONDS ?= 60
+fuzz:
+	cd fuzz && for target in $$($(CARGO) fuzz list); do \
+	    $(CARGO) +nightly fuzz run "$$target" -- -max_total_time=$(SECONDS) || exit 1; \
+	done
