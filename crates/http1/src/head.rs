@@ -62,8 +62,8 @@ impl Facts {
 
 /// Fills `fields` from what httparse found in the head `head`, and reads what concerns the message itself.
 ///
-/// `minor` is the minor version; with `is_tunnel`, Content-Length and Transfer-Encoding mean nothing. The order of checks is the order of the fields, but for what needs all of
-/// them.
+/// `minor` is the minor version; with `is_tunnel`, Content-Length and Transfer-Encoding mean nothing. Checks
+/// are made in the order of the fields, but for what needs all of them.
 ///
 /// # Errors
 ///

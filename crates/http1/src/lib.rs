@@ -1,4 +1,4 @@
-//! HTTP/1.1 messages without I/O: heads are parsed (on `httparse`), bodies framed, both strictly, and written.
+//! HTTP/1.1 messages without I/O: parses heads (on `httparse`), frames bodies, both strictly, and writes.
 //!
 //! The crate is used towards visitors and towards origins. Heads are offsets into the caller's buffer, so
 //! order and case of fields survive and nothing is allocated on the way. Whatever two parsers could read

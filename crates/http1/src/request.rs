@@ -1,4 +1,4 @@
-//! Heads of requests: the request line, the target's four forms, Host, and what the fields say (RFC 9112 §3).
+//! Heads of requests: request line, the target's four forms, Host, what the fields say (RFC 9112 §3).
 //!
 //! It does not decide whether a method or a host is served. Called by `wire` for visitors. Read next:
 //! `head.rs`.
