@@ -19,12 +19,13 @@ const WINDOW: u32 = 12;
 /// Length of the longest code.
 const LONGEST: u32 = 30;
 
-/// What a window of bits starts with: symbols in bits 0–7 and 8–15, bits used by the first in 16–19 and
-/// by all in 20–23, number of symbols (1 or 2) in 24–25. Zero: a code longer than the window.
+/// What a window of bits starts with: bits used by all its symbols in bits 0–7, where a shift finds them, the
+/// symbols in 8–15 and 16–23, their number (1 or 2) in 24–27, bits used by the first in 28–31. Zero: a code
+/// longer than the window.
 type Entry = u32;
 
 const fn entry(first: u8, first_bits: u32, second: u8, all_bits: u32, symbols: u32) -> Entry {
-    first as u32 | (second as u32) << 8 | first_bits << 16 | all_bits << 20 | symbols << 24
+    all_bits | (first as u32) << 8 | (second as u32) << 16 | symbols << 24 | first_bits << 28
 }
 
 /// Fills the look-up table: first each window's leading symbol, then a second one where it fits whole.
@@ -47,12 +48,13 @@ const fn windows() -> [Entry; 1 << WINDOW] {
     let mut window = 0;
     while window < 1 << WINDOW {
         let first = singles[window];
-        let first_bits = (first >> 16) & 15;
+        let first_bits = first >> 28;
         if first != 0 {
             let second = singles[(window << first_bits) & ((1 << WINDOW) - 1)];
-            let second_bits = (second >> 16) & 15;
+            let second_bits = second >> 28;
             if second != 0 && first_bits + second_bits <= WINDOW {
-                table[window] = entry(first as u8, first_bits, second as u8, first_bits + second_bits, 2);
+                let (one, two) = ((first >> 8) as u8, (second >> 8) as u8);
+                table[window] = entry(one, first_bits, two, first_bits + second_bits, 2);
             }
         }
         window += 1;
@@ -104,64 +106,109 @@ static BY_LENGTH: [u16; SYMBOLS] = CANONICAL.1;
 /// bytes it wrote: at most 8/5 of what it read. `None` when the string holds EOS, or ends in a part of a
 /// symbol other than up to seven one bits (RFC 7541 §5.2).
 pub(crate) fn decode(encoded: &[u8], out: &mut Vec<u8>) -> Option<usize> {
-    // The shortest code has five bits; two bytes more, as symbols are stored in pairs.
-    let room = encoded.len() * 8 / 5 + 2;
+    // The shortest code has five bits; beyond that, room to store eight symbols wherever we stand.
+    let room = encoded.len() * 8 / 5 + 8;
     if out.len() < room {
         out.resize(room, 0);
     }
+    let out = out.get_mut(..room)?;
+    let mut from = Bits { bits: 0, held: 0, input: encoded };
     let mut written = 0;
-    // Bits not yet used, left-aligned, with zeros below; `held` counts them.
-    let (mut bits, mut held) = (0u64, 0u32);
-    let mut input = encoded;
     loop {
-        if held <= 32 {
-            (bits, held) = refill(bits, held, &mut input);
+        written = decode_fours(&mut from, out, written)?;
+        if from.input.len() < 8 {
+            break;
         }
-        let entry = WINDOWS[(bits >> (64 - WINDOW)) as usize];
-        let used = (entry >> 20) & 15;
-        if entry != 0 && used <= held {
-            out.get_mut(written..written + 2)?.copy_from_slice(&(entry as u16).to_le_bytes());
-            written += ((entry >> 24) & 3) as usize;
-            bits <<= used;
-            held -= used;
-            continue;
-        }
-        if held == 0 {
+        written = decode_long(&mut from, usize::MAX, out, written)?;
+    }
+    // The rest, with ones behind it: no window that starts in those has an entry, so they end the fours.
+    let mut rest = [0xff; TAIL];
+    rest.get_mut(..from.input.len())?.copy_from_slice(from.input);
+    let added = 8 * (TAIL - from.input.len());
+    from.input = &rest;
+    loop {
+        written = decode_fours(&mut from, out, written)?;
+        // A symbol that took of the ones behind would have left padding that is not all ones.
+        let left = (from.held as usize + 8 * from.input.len()).checked_sub(added)?;
+        if left < 8 && is_padding(from.bits, left as u32) {
             return Some(written);
         }
-        // A long code, the last symbol, or padding.
-        let (symbol, used) = match (entry >> 16) & 15 {
-            first if entry != 0 && first <= held => (entry as u8, first),
-            _ => match long_symbol(bits, held) {
-                Some(found) => found,
-                None => return is_padding(bits, held).then_some(written),
-            },
-        };
-        *out.get_mut(written)? = symbol;
-        written += 1;
-        bits <<= used;
-        held -= used;
+        written = decode_long(&mut from, left, out, written)?;
     }
 }
 
-/// Tops `bits` up with whole bytes of `input`: to more than 32 bits as long as there are as many.
+/// Length of the rest with the ones behind it: at most seven bytes of the string, then more than the sixteen
+/// that may lie in [`Bits::bits`] or stay unread when [`decode_fours`] stops for want of input.
+const TAIL: usize = 24;
+
+/// Decodes one symbol of any length, within the `left` bits that belong to the string.
+#[cold]
+fn decode_long(from: &mut Bits<'_>, left: usize, out: &mut [u8], written: usize) -> Option<usize> {
+    from.refill_by_bytes();
+    let (symbol, used) = long_symbol(from.bits, (from.held as usize).min(left) as u32)?;
+    *out.get_mut(written)? = symbol;
+    from.bits <<= used;
+    from.held -= used;
+    Some(written + 1)
+}
+
+/// The bits to come: those held left-aligned with zeros below, then `input`.
+struct Bits<'a> {
+    bits: u64,
+    held: u32,
+    input: &'a [u8],
+}
+
+/// Decodes four windows at a time, as long as eight bytes of input are left and no long code turns up,
+/// and says how much is written then. What one window needs from the one before is a load and two shifts;
+/// all else runs beside.
 #[inline]
-fn refill(mut bits: u64, mut held: u32, input: &mut &[u8]) -> (u64, u32) {
-    if let Some((four, rest)) = input.split_first_chunk::<4>() {
-        *input = rest;
-        return (bits | u64::from(u32::from_be_bytes(*four)) << (32 - held), held + 32);
+fn decode_fours(from: &mut Bits<'_>, out: &mut [u8], mut written: usize) -> Option<usize> {
+    let Bits { mut bits, mut held, mut input } = *from;
+    'fours: while let Some(eight) = input.first_chunk::<8>() {
+        // As many whole bytes as fit: 56 to 63 bits are held after it, of which four windows take 48.
+        let taken = (63 - held) / 8;
+        bits |= u64::from_be_bytes(*eight) >> held;
+        held += 8 * taken;
+        // The part of a byte that came along is not held: cut it off, it comes again.
+        bits &= !(u64::MAX >> held);
+        input = input.get(taken as usize..)?;
+        let place = out.get_mut(written..)?.first_chunk_mut::<8>()?;
+        let (mut symbols, mut count) = (0u64, 0u32);
+        for _ in 0..4 {
+            let entry = WINDOWS[(bits >> (64 - WINDOW)) as usize];
+            symbols |= u64::from((entry >> 8) as u16) << (8 * count);
+            count += (entry >> 24) & 3;
+            bits <<= entry & 63;
+            held -= entry & 63;
+            if entry == 0 {
+                *place = symbols.to_le_bytes();
+                written += count as usize;
+                break 'fours;
+            }
+        }
+        *place = symbols.to_le_bytes();
+        written += count as usize;
     }
-    for &byte in *input {
-        bits |= u64::from(byte) << (56 - held);
-        held += 8;
+    *from = Bits { bits, held, input };
+    Some(written)
+}
+
+impl Bits<'_> {
+    /// Tops up to more than 56 bits, or with all that is left.
+    fn refill_by_bytes(&mut self) {
+        while self.held <= 56
+            && let Some((&byte, rest)) = self.input.split_first()
+        {
+            self.bits |= u64::from(byte) << (56 - self.held);
+            self.held += 8;
+            self.input = rest;
+        }
     }
-    *input = &[];
-    (bits, held)
 }
 
 /// The symbol that `bits` start with, of any length up to `held`, with the bits it takes. `None` for EOS and
 /// when no code is complete.
-#[cold]
 fn long_symbol(bits: u64, held: u32) -> Option<(u8, u32)> {
     for used in 5..=LONGEST.min(held) {
         let length = LENGTHS.get(used as usize)?;
@@ -174,9 +221,9 @@ fn long_symbol(bits: u64, held: u32) -> Option<(u8, u32)> {
     None
 }
 
-/// True when what is left is padding: fewer than eight bits, all of them ones.
-fn is_padding(bits: u64, held: u32) -> bool {
-    held < 8 && bits >> (64 - held) == (1 << held) - 1
+/// True when the `left` (fewer than eight) bits left are padding: all of them ones.
+fn is_padding(bits: u64, left: u32) -> bool {
+    bits.leading_ones() >= left
 }
 
 #[cfg(test)]

@@ -111,43 +111,68 @@ pub(crate) const TABLE: [(&str, &str); ENTRIES] = [
     ("x-frame-options", "sameorigin"),
 ];
 
+/// Length of the longest name.
+const NAME_LONGEST: usize = 32;
+
 /// Number of chains; a power of two, about twice the number of distinct names.
 const CHAINS: usize = 128;
 
 /// Marks the end of a chain: no entry has this index.
 const NONE: u8 = 255;
 
-/// Chain of a name: its length, first and last octet spread the 52 names well enough (longest chain of
-/// distinct names is short; a test holds it). Letters are taken in lower case.
+/// Chain of a name in lower case: its length, first and last octet spread the names well enough (a test holds
+/// how many share one).
 const fn chain_of(name: &[u8]) -> usize {
     match name {
         [] => 0,
-        [first, .., last] => {
-            let first = first.to_ascii_lowercase() as usize;
-            let last = last.to_ascii_lowercase() as usize;
-            (name.len() * 7 + first * 3 + last * 29) % CHAINS
+        [only] => (7 + *only as usize * 32) % CHAINS,
+        [first, .., last] => (name.len() * 7 + *first as usize * 3 + *last as usize * 29) % CHAINS,
+    }
+}
+
+/// The search's tables.
+struct Chains {
+    /// For each chain the first entry of its first name.
+    first: [u8; CHAINS],
+    /// For the first entry of a name, the first entry of the next name of the chain.
+    next_name: [u8; ENTRIES],
+    /// For each entry, the next entry with the same name.
+    same_name: [u8; ENTRIES],
+}
+
+const fn chains() -> Chains {
+    let mut chains = Chains { first: [NONE; CHAINS], next_name: [NONE; ENTRIES], same_name: [NONE; ENTRIES] };
+    let mut index = 0;
+    while index < ENTRIES {
+        let name = TABLE[index].0.as_bytes();
+        let chain = chain_of(name);
+        let mut at = chains.first[chain];
+        while at != NONE && !is_same(TABLE[at as usize].0.as_bytes(), name) {
+            at = chains.next_name[at as usize];
         }
-        [only] => (7 + only.to_ascii_lowercase() as usize * 32) % CHAINS,
+        if at == NONE {
+            chains.next_name[index] = chains.first[chain];
+            chains.first[chain] = index as u8;
+        } else {
+            while chains.same_name[at as usize] != NONE {
+                at = chains.same_name[at as usize];
+            }
+            chains.same_name[at as usize] = index as u8;
+        }
+        index += 1;
     }
+    chains
 }
 
-/// First entry of each chain, and for each entry the next one of its chain, both in ascending order.
-const fn chains() -> ([u8; CHAINS], [u8; ENTRIES]) {
-    let mut first = [NONE; CHAINS];
-    let mut next = [NONE; ENTRIES];
-    let mut index = ENTRIES;
-    while index > 0 {
-        index -= 1;
-        let chain = chain_of(TABLE[index].0.as_bytes());
-        next[index] = first[chain];
-        first[chain] = index as u8;
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let mut index = 0;
+    while index < one.len() && index < other.len() && one[index] == other[index] {
+        index += 1;
     }
-    (first, next)
+    index == one.len() && index == other.len()
 }
 
-const CHAINED: ([u8; CHAINS], [u8; ENTRIES]) = chains();
-static FIRST: [u8; CHAINS] = CHAINED.0;
-static NEXT: [u8; ENTRIES] = CHAINED.1;
+static SEARCH: Chains = chains();
 
 /// What the static table has for a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,22 +185,32 @@ pub(crate) enum Found {
     Nothing,
 }
 
-/// Looks for `name` (any case) and `value` (exact).
+/// Looks for `name`, in any case, and `value`, exactly.
 pub(crate) fn find(name: &[u8], value: &[u8]) -> Found {
-    let mut found = Found::Nothing;
-    let mut index = FIRST[chain_of(name)];
-    while let Some((entry_name, entry_value)) = TABLE.get(usize::from(index)) {
-        if entry_name.as_bytes().eq_ignore_ascii_case(name) {
-            if entry_value.as_bytes() == value {
-                return Found::Line(index);
-            }
-            if found == Found::Nothing {
-                found = Found::Name(index);
-            }
+    let mut lower = [0; NAME_LONGEST];
+    let Some(lower) = lower.get_mut(..name.len()) else { return Found::Nothing };
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    let mut index = SEARCH.first[chain_of(lower)];
+    while let Some((entry_name, _)) = TABLE.get(usize::from(index)) {
+        if entry_name.as_bytes() == lower {
+            return find_value(index, value);
         }
-        index = NEXT[usize::from(index)];
+        index = SEARCH.next_name[usize::from(index)];
     }
-    found
+    Found::Nothing
+}
+
+/// Looks for `value` among the entries with the name of `first`, the first of them.
+fn find_value(first: u8, value: &[u8]) -> Found {
+    let mut index = first;
+    while let Some((_, entry_value)) = TABLE.get(usize::from(index)) {
+        if entry_value.as_bytes() == value {
+            return Found::Line(index);
+        }
+        index = SEARCH.same_name[usize::from(index)];
+    }
+    Found::Name(first)
 }
 
 #[cfg(test)]
@@ -199,15 +234,20 @@ mod tests {
     }
 
     #[test]
-    fn chains_hold_few_distinct_names() {
-        for first in FIRST {
-            let mut names = std::collections::BTreeSet::new();
-            let mut index = first;
+    fn chains_hold_few_names() {
+        for mut index in SEARCH.first {
+            let mut names = 0;
             while index != NONE {
-                names.insert(TABLE[usize::from(index)].0);
-                index = NEXT[usize::from(index)];
+                index = SEARCH.next_name[usize::from(index)];
+                names += 1;
             }
-            assert!(names.len() <= 4, "{names:?}");
+            assert!(names <= 3, "{names}");
         }
+    }
+
+    #[test]
+    fn has_room_for_the_longest_name() {
+        assert_eq!(TABLE.iter().map(|(name, _)| name.len()).max(), Some(NAME_LONGEST));
+        assert_eq!(find(&[b'a'; NAME_LONGEST + 1], b""), Found::Nothing);
     }
 }
