@@ -25,7 +25,7 @@ const CRATES: &[(&str, &[&str])] = &[
     // The planes.
     ("edge", &["exchange", "http1", "zone", "wire", "origin", "telemetry"]),
     // The only place that knows everybody.
-    ("rempart", &["exchange", "zone", "wire", "origin", "telemetry", "edge"]),
+    ("rempart", &["http1", "exchange", "zone", "wire", "origin", "telemetry", "edge"]),
     // Development.
     ("testkit", &[]),
     ("xtask", &["exchange", "telemetry", "zone"]),
