@@ -3,7 +3,7 @@
 //! Pure: the same bundle and keys give the same snapshot. It goes on after each problem. A zone whose
 //! fingerprint equals that of the previous snapshot is shared with it, so that a reload of 10,000 zones of
 //! which one changed parses one key. It judges no expiry (no clock) and opens nothing. Called by the wiring,
-//! `rempart check`, and whoever publishes. Parts: [`tls`], [`pool`], [`route`].
+//! `rempart check`, and whoever publishes. Parts: `tls`, `pool`, `route`.
 
 mod pool;
 mod route;
@@ -141,12 +141,17 @@ pub(crate) fn parse<'a>(file: usize, bytes: &'a [u8], report: &mut Report) -> Op
             return None;
         }
     };
+    report.doubt(None);
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
         let place = Place::new(file, error.span().map_or(0, |span| span.start));
         report.error(place, error.message().trim().replace('\n', ", "));
     }
-    report.forgive_missing(!errors.is_empty());
+    let first = errors.iter().map(|error| error.span().map_or(0, |span| span.start)).min();
+    report.doubt(first.map(|offset| {
+        let before = text.get(..offset).unwrap_or("");
+        Place::new(file, before.rfind('\n').map_or(0, |end| end + 1))
+    }));
     Some(table.into_inner())
 }
 
@@ -203,10 +208,8 @@ pub fn compile_after(
     let mut index = HostIndex::new(u64::from_be_bytes(seed));
 
     let defaults_file = bundle.specs().len();
-    let behind = bundle.defaults().and_then(|source| {
-        let table = parse(defaults_file, &source.bytes, &mut compiler.report)?;
-        Some(table)
-    });
+    let behind =
+        bundle.defaults().and_then(|source| parse(defaults_file, &source.bytes, &mut compiler.report));
     let http = compiler.defaults(defaults_file, behind.as_ref());
 
     if bundle.specs().len() > ZONES_MAX {
@@ -222,7 +225,6 @@ pub fn compile_after(
         let table = parse(file, &source.bytes, &mut compiler.report);
         let Some(table) = table else { continue };
         let spec = read_zone(file, &table, defaults_file, behind.as_ref(), &mut compiler.report);
-        compiler.report.forgive_missing(false);
         let fingerprint = compiler.fingerprint(source, &spec);
         let zone_name = spec.name.as_ref().map_or("", |name| name.0.as_str());
         let id = spec.id.as_ref().map_or_else(|| Id::derived("zone", zone_name, zone_name), |id| id.value);
@@ -282,7 +284,6 @@ impl Compiler<'_> {
         };
         self.report.forgive_missing(true);
         let spec = ZoneSpec::from_section(section, &mut self.report);
-        self.report.forgive_missing(false);
         let own = [
             ("name", spec.name.as_ref().map(|name| name.place)),
             ("hostnames", spec.hostnames.as_ref().map(|hostnames| hostnames.place)),
@@ -293,7 +294,9 @@ impl Compiler<'_> {
                 self.report.error(place, format!("`{key}` is each zone's own and has no default"));
             }
         }
-        self.http(&spec.http)
+        let http = self.http(&spec.http);
+        self.report.doubt(None);
+        http
     }
 
     fn taken(&mut self, first: Option<Place>, place: Place, message: &str) {
@@ -363,8 +366,10 @@ impl Compiler<'_> {
             None => Vec::new(),
         };
         let tls = self.tls(&spec.tls, &hostnames, same);
-        let pools = self.pools(spec, name, same);
-        let routes = self.routes(spec, name);
+        // With an id of its own, a zone can be renamed and keep the ids of what is in it.
+        let key = spec.id.as_ref().map_or_else(|| name.to_owned(), |id| id.to_string());
+        let pools = self.pools(spec, &key, same);
+        let routes = self.routes(spec, &key);
         let fallback =
             if pools.is_empty() { Action::Nothing } else { Action::Pool { pool: 0, strip_prefix: None } };
         if spec.pool.0.is_empty() && spec.route.0.is_empty() && spec.name.is_some() {
@@ -501,7 +506,7 @@ impl Compiler<'_> {
         let known: Vec<&str> =
             spec.pool.0.iter().map(|pool| pool.name.as_ref().map_or("", |name| name.0.as_str())).collect();
         let found = known.iter().position(|known| *known == name.0);
-        if found.is_none() {
+        if found.is_none() && !self.report.forgives_missing() {
             let message = format!("there is no pool {} in this zone", quoted(&name.0));
             match crate::read::nearest(&name.0, &known).filter(|known| !known.is_empty()) {
                 Some(near) => {

@@ -2,7 +2,7 @@
 //!
 //! State that outlives a snapshot (counters, health, connections, stored objects) is keyed by these ids, so
 //! an id must not change when a tunable value does. Ids come from `id = "…"` or from the name. It draws no
-//! randomness. Called by [`crate::compile`].
+//! randomness. Called by [`mod@crate::compile`].
 
 use std::fmt;
 use std::str::FromStr;

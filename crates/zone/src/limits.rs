@@ -2,7 +2,7 @@
 //!
 //! It holds numbers only; the checks stand where the thing is read. Limits on what strangers send (heads,
 //! connections, rates) are settings with defaults, see [`crate::zone::HttpSettings`]. Read next:
-//! [`crate::compile`].
+//! [`mod@crate::compile`].
 
 /// Zones on one node: the figure the project is tested with; ten times more would still fit in memory, but
 /// nobody has measured the reload.

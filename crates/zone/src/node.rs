@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::bundle::Source;
@@ -334,62 +335,55 @@ fn address(text: &Placed<Text>, report: &mut Report) -> Option<SocketAddr> {
     None
 }
 
-/// Cuts `[zone_defaults]` out of a node file, for a bundle: everything else becomes spaces, so that lines and
-/// columns stay what they are while nothing of the machine travels. `None` if there are no defaults, or if
-/// the file is no TOML.
+/// Cuts `[zone_defaults]` out of a node file, for a bundle: all other tables become spaces, so that lines and
+/// columns stay what they are while nothing of the machine travels. Keys before the first table header stay
+/// if the defaults are among them; compiling looks at nothing but the defaults.
+///
+/// A file whose syntax is broken comes back whole, so that compiling tells its problems. `None` if it has no
+/// defaults.
 #[must_use]
 pub fn defaults_of(source: &Source) -> Option<Source> {
     const KEY: &str = "zone_defaults";
-    let text = std::str::from_utf8(&source.bytes).ok()?;
-    let root = DeTable::parse(text).ok()?;
-    root.get_ref().get(KEY)?;
-    let strings = many_lined(root.get_ref());
+    let root = std::str::from_utf8(&source.bytes).ok().and_then(|text| DeTable::parse(text).ok());
+    let Some(root) = root else { return Some(source.clone()) };
+    let (key, value) = root.get_ref().get_key_value(KEY)?;
+    // Each header with whether it is one of the defaults'; the part before the first header comes first.
+    let mut parts =
+        vec![(0, !is_header(source, value.span().start) && is_before_headers(source, key.span()))];
+    let mut left: Vec<(bool, &Spanned<DeValue<'_>>)> =
+        root.get_ref().iter().map(|(key, value)| (key.get_ref() == KEY, value)).collect();
+    while let Some((is_kept, value)) = left.pop() {
+        match value.get_ref() {
+            DeValue::Table(table) => {
+                if is_header(source, value.span().start) {
+                    parts.push((value.span().start, is_kept));
+                }
+                left.extend(table.values().map(|value| (is_kept, value)));
+            }
+            DeValue::Array(array) => left.extend(array.iter().map(|value| (is_kept, value))),
+            _ => {}
+        }
+    }
+    parts.sort_unstable();
     let mut bytes = source.bytes.clone();
-    let mut is_kept = false;
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let trimmed = line.trim_start();
-        let begin = start + (line.len() - trimmed.len());
-        let is_inside = strings.iter().any(|span| span.contains(&begin));
-        if trimmed.starts_with('[') && !is_inside {
-            let name = trimmed.trim_start_matches('[').trim_start().trim_start_matches(['"', '\'']);
-            is_kept = name.strip_prefix(KEY).is_some_and(|rest| {
-                rest.trim_start_matches(['"', '\'']).trim_start().starts_with(['.', ']'])
-            });
-        } else if !is_inside && start_of_root_key(text, start) {
-            is_kept = trimmed.trim_start_matches(['"', '\'']).starts_with(KEY);
+    for (index, (start, is_kept)) in parts.iter().enumerate() {
+        let end = parts.get(index + 1).map_or(bytes.len(), |(next, _)| *next);
+        if !is_kept && let Some(part) = bytes.get_mut(*start..end) {
+            part.iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
         }
-        if !is_kept && let Some(bytes) = bytes.get_mut(start..start + line.len()) {
-            bytes.iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
-        }
-        start += line.len();
     }
     Some(Source { name: source.name.clone(), bytes })
 }
 
-/// Says whether no table header stands before `offset`, that is whether a key there belongs to the root.
-fn start_of_root_key(text: &str, offset: usize) -> bool {
-    !text.get(..offset).unwrap_or("").lines().any(|line| line.trim_start().starts_with('['))
+/// Says whether a table's span begins at a header; an inline one begins at its brace, an implied one at a
+/// key.
+fn is_header(source: &Source, start: usize) -> bool {
+    source.bytes.get(start) == Some(&b'[')
 }
 
-/// The spans of all values that may run over several lines (strings and arrays), without recursion.
-fn many_lined(root: &DeTable<'_>) -> Vec<std::ops::Range<usize>> {
-    let mut spans = Vec::new();
-    let mut left: Vec<&toml::Spanned<DeValue<'_>>> = root.values().collect();
-    while let Some(value) = left.pop() {
-        match value.get_ref() {
-            DeValue::Table(table) => left.extend(table.values()),
-            DeValue::String(_) => spans.push(value.span()),
-            DeValue::Array(array) => {
-                // An array of tables has the span of its headers, which must still be found.
-                let holds_tables = array.iter().any(|item| item.get_ref().is_table());
-                if !holds_tables {
-                    spans.push(value.span());
-                }
-                left.extend(array.iter());
-            }
-            _ => {}
-        }
-    }
-    spans
+/// Says whether a key of the root is written before the first header, not inside one (`[zone_defaults.tls]`).
+fn is_before_headers(source: &Source, key: std::ops::Range<usize>) -> bool {
+    let line = source.bytes.get(..key.start).unwrap_or(b"");
+    let line = line.rsplit(|byte| *byte == b'\n').next().unwrap_or(b"");
+    !line.trim_ascii_start().starts_with(b"[")
 }

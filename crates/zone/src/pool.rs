@@ -1,6 +1,6 @@
 //! Compiled pools and origins: where requests of a zone may go, and how.
 //!
-//! Plain values, checked by [`crate::compile`]; choosing, connecting and checking health is the `origin`
+//! Plain values, checked by [`mod@crate::compile`]; choosing, connecting and checking health is the `origin`
 //! crate's, with state of its own keyed by the ids here.
 
 use std::fmt;

@@ -3,7 +3,7 @@
 //! A reader of configuration goes on after each problem, so that one run shows them all; it never stops at
 //! the first. [`Report`] collects them by byte offset and turns offsets into lines once, at the end. It
 //! decides nothing about what is wrong: that is [`crate::read`] (types, unknown keys) and
-//! [`crate::compile`] (meaning).
+//! [`mod@crate::compile`] (meaning).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -60,7 +60,7 @@ impl fmt::Display for Problem {
 }
 
 /// Where a value was written: which of the files being read, and at which byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Place {
     /// Index of the file in the reading order.
     pub file: u32,
@@ -77,10 +77,9 @@ impl Place {
     }
 }
 
+/// What is noted about one message at one place.
 #[derive(Debug)]
 struct Noted {
-    place: Place,
-    message: String,
     suggestion: Option<String>,
     severity: Severity,
 }
@@ -90,10 +89,12 @@ struct Noted {
 /// Holds at most [`PROBLEMS_MAX`] of them; further ones are counted.
 #[derive(Debug, Default)]
 pub struct Report {
-    noted: Vec<Noted>,
+    /// By place and message: defaults shared by all zones are read once per zone, and told once.
+    noted: BTreeMap<(Place, String), Noted>,
     errors: usize,
     left_out: usize,
     forgives_missing: bool,
+    doubtful: Option<Place>,
 }
 
 impl Report {
@@ -114,14 +115,35 @@ impl Report {
 
     /// Notes a problem of any kind.
     pub fn note(&mut self, place: Place, severity: Severity, message: String, suggestion: Option<String>) {
+        let is_doubtful = |from: &Place| from.file == place.file && from.offset <= place.offset;
+        if self.doubtful.as_ref().is_some_and(is_doubtful) {
+            return;
+        }
+        let key = (place, message);
+        if self.noted.contains_key(&key) {
+            return;
+        }
         if severity == Severity::Error {
             self.errors += 1;
         }
         if self.noted.len() < PROBLEMS_MAX {
-            self.noted.push(Noted { place, message, suggestion, severity });
+            self.noted.insert(key, Noted { suggestion, severity });
         } else {
             self.left_out += 1;
         }
+    }
+
+    /// Says from where on a file's syntax is broken: what comes behind may have been misunderstood, so
+    /// nothing more is noted about it. `None` when the next file begins.
+    pub fn doubt(&mut self, from: Option<Place>) {
+        self.doubtful = from;
+        self.forgives_missing = from.is_some();
+    }
+
+    /// Says whether a missing setting is told now.
+    #[must_use]
+    pub fn forgives_missing(&self) -> bool {
+        self.forgives_missing
     }
 
     /// Says whether a missing setting is no problem: while defaults are read by themselves, or a file whose
@@ -145,26 +167,20 @@ impl Report {
 
     /// Turns what was noted into problems with lines and columns, in the order of files and places.
     ///
-    /// `files` gives name and bytes by file index. The same problem at the same place is told once: defaults
-    /// shared by all zones are read once per zone.
+    /// `files` gives name and bytes by file index.
     #[must_use]
-    pub fn finish(mut self, files: &[(&str, &[u8])]) -> Vec<Problem> {
-        self.noted.sort_by(|a, b| {
-            let key = |noted: &Noted| (noted.place.file, noted.place.offset);
-            key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message))
-        });
-        self.noted.dedup_by(|a, b| a.place == b.place && a.message == b.message);
+    pub fn finish(self, files: &[(&str, &[u8])]) -> Vec<Problem> {
         let mut lines: BTreeMap<u32, Lines<'_>> = BTreeMap::new();
         let mut problems = Vec::with_capacity(self.noted.len());
-        for noted in self.noted {
-            let (name, bytes) = files.get(noted.place.file as usize).copied().unwrap_or(("", b""));
-            let lines = lines.entry(noted.place.file).or_insert_with(|| Lines::new(bytes));
-            let (line, column) = lines.at(noted.place.offset as usize);
+        for ((place, message), noted) in self.noted {
+            let (name, bytes) = files.get(place.file as usize).copied().unwrap_or(("", b""));
+            let lines = lines.entry(place.file).or_insert_with(|| Lines::new(bytes));
+            let (line, column) = lines.at(place.offset as usize);
             problems.push(Problem {
                 file: name.to_owned(),
                 line,
                 column,
-                message: noted.message,
+                message,
                 suggestion: noted.suggestion,
                 severity: noted.severity,
             });
@@ -172,7 +188,7 @@ impl Report {
         if self.left_out > 0 {
             let severity = if self.errors > 0 { Severity::Error } else { Severity::Warning };
             problems.push(Problem {
-                file: problems.last().map(|last| last.file.clone()).unwrap_or_default(),
+                file: problems.last().map(|last: &Problem| last.file.clone()).unwrap_or_default(),
                 line: 1,
                 column: 1,
                 message: format!("{} more problems are not shown", self.left_out),

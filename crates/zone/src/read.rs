@@ -177,7 +177,7 @@ pub trait Setting: Sized {
     fn inside(_path: &str, _rows: &mut Vec<Row>) {}
 }
 
-/// A table of settings, made by [`settings!`](crate::read::settings).
+/// A table of settings, made by `settings!`.
 pub trait Table: Sized {
     /// Reads a section; each problem is reported, and a setting that has one is taken as unwritten.
     fn from_section(section: Section<'_>, report: &mut Report) -> Self;

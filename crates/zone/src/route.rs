@@ -2,7 +2,7 @@
 //!
 //! Routes are tried in order and the first that matches wins. Paths are compared as the bytes they are given
 //! as: nothing is decoded or normalised here, so a route directs traffic and is no access control. Called by
-//! the edge's route phase through [`crate::zone::Zone::route`]; built by [`crate::compile`].
+//! the edge's route phase through [`crate::zone::Zone::route`]; built by [`mod@crate::compile`].
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! The snapshot: all compiled zones of one publish, found by host.
 //!
 //! Immutable and numbered; the edge swaps one pointer, so a request sees either all of the old or all of the
-//! new. Built by [`crate::compile`]. It knows neither the previous snapshot nor any state of traffic.
+//! new. Built by [`mod@crate::compile`]. It knows neither the previous snapshot nor any state of traffic.
 
 use std::sync::Arc;
 
@@ -35,6 +35,13 @@ impl Snapshot {
         warnings: Vec<Problem>,
     ) -> Self {
         Self { number, hash, http, warnings, zones, hosts }
+    }
+
+    /// As [`Snapshot::zone_for`], but gives the zone's place in [`Snapshot::zones`], for callers that keep
+    /// something beside each zone.
+    #[must_use]
+    pub fn index_for(&self, host: &[u8]) -> Option<usize> {
+        self.hosts.find(host).map(|index| index as usize)
     }
 
     /// Finds the zone of a host: exact, then the longest wildcard, then the catch-all.

@@ -1,8 +1,8 @@
 //! The zone file as written: every setting that a site's owner may change, with its default and meaning.
 //!
 //! These types hold what a person asked, each value with its place; whether it makes sense is
-//! [`crate::compile`]'s question, and what runs is [`crate::zone::Zone`]. The doc line of each field is its
-//! text in the reference too. Key names are fixed: add, never rename.
+//! [`mod@crate::compile`]'s question, and what runs is [`crate::zone::Zone`]. The doc line of each field is
+//! its text in the reference too. Key names are fixed: add, never rename.
 
 use crate::id::Id;
 use crate::limits::{AGE_S_MAX, WEIGHT_MAX};
@@ -59,7 +59,8 @@ settings! {
         /// The zone's name: it appears in logs and metrics, and ids are derived from it.
         required name: Name,
         /// Names served by this zone: exact (`example.org`), wildcard (`*.example.org`, any depth, not the
-        /// name itself), or `*` for every name that no other zone has. ASCII; international names in punycode.
+        /// name itself), or `*` for every name that no other zone has. ASCII; international names in
+        /// punycode.
         required hostnames: List<Text>,
         /// The zone's id; without it derived from the name. Write it to rename a zone and keep its state.
         optional id: Id,
@@ -75,7 +76,8 @@ settings! {
         section http: HttpSpec,
         /// Groups of origins that serve the same thing.
         plain pool: List<PoolSpec> = List(Vec::new()),
-        /// What to do with which requests; the first match wins. What no route matches goes to the first pool.
+        /// What to do with which requests; the first match wins. What no route matches goes to the first
+        /// pool.
         plain route: List<RouteSpec> = List(Vec::new()),
         /// The zone's own pages for refusals and faults.
         plain error_page: List<ErrorPageSpec> = List(Vec::new()),

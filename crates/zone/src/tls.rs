@@ -2,7 +2,7 @@
 //!
 //! Parses certificates, keys and authorities from bytes and checks that a key belongs to its certificate. It
 //! does not judge expiry (there is no clock here), does not choose cipher suites and makes no handshake: that
-//! is `wire`'s (towards visitors) and `origin`'s. Read next: [`crate::compile`].
+//! is `wire`'s (towards visitors) and `origin`'s. Read next: [`mod@crate::compile`].
 
 use std::fmt;
 use std::sync::Arc;

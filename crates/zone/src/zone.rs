@@ -1,7 +1,7 @@
 //! The compiled zone: a domain with all its settings, as run.
 //!
-//! A compiled zone cannot be invalid: [`crate::compile`] builds it, and nothing else can. It holds no state
-//! of traffic. Read next: [`crate::route`], [`crate::pool`], [`crate::tls`].
+//! A compiled zone cannot be invalid: [`mod@crate::compile`] builds it, and nothing else can. It holds no
+//! state of traffic. Read next: [`crate::route`], [`crate::pool`], [`crate::tls`].
 
 use std::sync::Arc;
 

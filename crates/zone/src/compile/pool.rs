@@ -121,7 +121,10 @@ impl Compiler<'_> {
 
     fn origins(&mut self, pool: &Placed<PoolSpec>, protocol: OriginProtocol, zone: &str) -> Vec<Origin> {
         let Some(written) = &pool.origins else { return Vec::new() };
-        let pool_name = pool.name.as_ref().map_or("", |name| name.0.as_str());
+        let key = match (&pool.id, &pool.name) {
+            (Some(id), _) => id.to_string(),
+            (None, name) => name.as_ref().map_or_else(String::new, |name| name.0.clone()),
+        };
         if written.0.is_empty() {
             let suggestion = "write origins = [{ url = \"http://10.0.0.1:8080\" }]";
             self.report.error_with(written.place, "the pool has no origins", suggestion);
@@ -144,7 +147,7 @@ impl Compiler<'_> {
                     continue;
                 }
             };
-            let derived = || Id::derived("origin", zone, &format!("{pool_name}\0{}", url.0));
+            let derived = || Id::derived("origin", zone, &format!("{key}\0{}", url.0));
             let id = origin.id.as_ref().map_or_else(derived, |id| id.value);
             if !ids.insert(id) {
                 let message = format!("the pool has {} twice", quoted(&url.0));
@@ -358,7 +361,12 @@ impl Reached {
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             let why = "the scheme is missing".to_owned();
-            return Err((why, Some(format!("did you mean \"http://{text}\"?"))));
+            // `http//host` and `http:host` lack only a character or two.
+            let scheme = if text.starts_with("https") { "https" } else { "http" };
+            let rest = text.strip_prefix(scheme).filter(|rest| rest.starts_with([':', '/'])).unwrap_or(text);
+            let rest = rest.trim_start_matches([':', '/']);
+            let scheme = if rest == text { "http" } else { scheme };
+            return Err((why, Some(format!("did you mean \"{scheme}://{rest}\"?"))));
         };
         let (scheme, own_port, is_h2c) = match scheme {
             "http" => (OriginScheme::Http, 80, false),

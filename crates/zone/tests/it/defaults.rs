@@ -1,0 +1,89 @@
+//! `[zone_defaults]`: merging table by table, where the zone wins.
+
+use crate::{bundle_with_defaults, snapshot, source, zone_text};
+
+const NODE: &str = r#"
+zone_defaults = { server_timing = true }
+[node]
+data_dir = "/srv/secret"
+[[listener]]
+address = "0.0.0.0:80" # [not a header]
+protocol = "http"
+trusted = [
+  "10.0.0.0/8",
+]
+"#;
+
+#[test]
+fn merges_tables_and_lets_the_zone_win() {
+    let node = "[zone_defaults]\nserver_timing = true\ncompat = \"cloudflare\"\n\
+                [zone_defaults.http]\nheader_ms = 1111\nbody_idle_ms = 2222\n\
+                [zone_defaults.tls]\nminimum = \"1.3\"\nhsts = { max_age_s = 5, include_subdomains = true }\n\
+                [[zone_defaults.error_page]]\nstatus = \"5xx\"\nfile = \"e.html\"\n";
+    let text = zone_text(
+        "z",
+        "[\"a.example\"]",
+        "server_timing = false\nerror_page = []\n[http]\nheader_ms = 3333\n[tls]\nhsts = { max_age_s = 7 }\n",
+    );
+    let snapshot = snapshot(&bundle_with_defaults(&[("z.toml", &text)], node));
+    let zone = &snapshot.zones()[0];
+    assert!(!zone.server_timing);
+    assert!(zone.compat_cloudflare);
+    assert_eq!((zone.http.header_ms, zone.http.body_idle_ms), (3333, 2222));
+    assert_eq!(zone.http.keepalive_ms, 75_000);
+    assert_eq!(zone.tls.minimum, zone::TlsVersion::V1_3);
+    assert_eq!(zone.tls.hsts.as_ref().map(|hsts| hsts.value.as_str()), Some("max-age=7; includeSubDomains"));
+    assert!(zone.error_pages.is_empty());
+    assert_eq!((snapshot.http.header_ms, snapshot.http.body_idle_ms), (1111, 2222));
+}
+
+#[test]
+fn takes_a_pool_from_the_defaults_and_paths_from_the_node_file() {
+    let node = "[[zone_defaults.pool]]\nname = \"app\"\norigins = [{ url = \"http://h:1\" }]\n\
+                [[zone_defaults.error_page]]\nstatus = 502\nfile = \"pages/e.html\"\n";
+    let zone = source("/etc/r/zones/z.toml", "name = \"z\"\nhostnames = [\"a.example\"]\n");
+    let node = source("/etc/r/rempart.toml", node);
+    let named = zone::files_named(std::slice::from_ref(&zone), zone::defaults_of(&node).as_ref());
+    assert_eq!(named.len(), 1);
+    assert_eq!(
+        (named[0].path.as_str(), named[0].file.as_str(), named[0].line, named[0].column),
+        ("/etc/r/pages/e.html", "/etc/r/rempart.toml", 6, 8)
+    );
+    let files = [("/etc/r/pages/e.html".to_owned(), b"x".to_vec())].into();
+    let bundle = zone::Bundle::new(vec![zone], zone::defaults_of(&node), files);
+    let snapshot = snapshot(&bundle);
+    assert_eq!(snapshot.zones()[0].pools[0].name, "app");
+    assert_eq!(snapshot.zones()[0].error_page(502).map(|page| page.body.to_vec()), Some(b"x".to_vec()));
+}
+
+#[test]
+fn cuts_everything_but_the_defaults_out_of_the_node_file() {
+    let node = format!(
+        "{}\n[zone_defaults.http]\nheader_ms = 5 # é\n[ log ]\naccess = \"off\"\n\
+         [\"zone_defaults\".tls]\nminimum = \"1.3\"\n",
+        NODE.replace("zone_defaults = { server_timing = true }", "")
+    );
+    let cut = zone::defaults_of(&source("n", &node)).expect("there are defaults");
+    let text = String::from_utf8(cut.bytes).expect("blanks are text");
+    assert_eq!(text.lines().count(), node.lines().count());
+    assert!(!text.contains("secret") && !text.contains("access") && !text.contains("10.0.0.0"), "{text}");
+    let kept: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    assert_eq!(
+        kept,
+        ["[zone_defaults.http]", "header_ms = 5 # é", "[\"zone_defaults\".tls]", "minimum = \"1.3\""]
+    );
+}
+
+#[test]
+fn keeps_defaults_written_inline() {
+    let cut = zone::defaults_of(&source("n", NODE)).expect("there are defaults");
+    let text = String::from_utf8(cut.bytes).expect("blanks are text");
+    assert_eq!(text.trim(), "zone_defaults = { server_timing = true }");
+    let snapshot = snapshot(&bundle_with_defaults(&[("z", &zone_text("z", "[\"a.example\"]", ""))], NODE));
+    assert!(snapshot.zones()[0].server_timing);
+}
+
+#[test]
+fn has_no_defaults_where_none_are_written() {
+    assert_eq!(zone::defaults_of(&source("n", "[node]\nthreads = 1\n")), None);
+}
