@@ -1,0 +1,261 @@
+//! The health of one origin: a state machine over check results and over how real exchanges went.
+//!
+//! Two judges, kept apart. Active checks take an origin out after `unhealthy_after` failures in a row and
+//! back in after `healthy_after` successes. Real exchanges eject an origin for a while after some failures
+//! in a row; each ejection that follows soon after the last is longer. Whoever comes back gets its full
+//! share only after `slow_start_ms`.
+//!
+//! What it does not do: it reads no clock, makes no connection, and does not know the other origins of the
+//! pool; the caller says whether one more ejection is within the pool's limit. Called by `fleet.rs` and
+//! `probe.rs`. Read next: `fleet.rs`.
+
+use crate::balance::mix;
+
+/// What the pool's settings say about health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Successful checks in a row that bring an origin back.
+    pub healthy_after: u32,
+    /// Failed checks in a row that take an origin out.
+    pub unhealthy_after: u32,
+    /// Failed exchanges in a row that eject an origin; 0 switches ejection off.
+    pub failures_max: u32,
+    /// Length of a first ejection, in milliseconds.
+    pub ejection_ms: u64,
+    /// Time from coming back to the full share, in milliseconds; 0 gives it at once.
+    pub slow_start_ms: u64,
+}
+
+/// Ejections grow by doubling, up to this factor: 10 s become 160 s at most, so that a repaired origin is
+/// not forgotten.
+pub const EJECTION_FACTOR_MAX: u64 = 16;
+
+/// An ejection grows only if the last one ended less than this many base lengths ago.
+pub const EJECTION_MEMORY: u64 = 10;
+
+/// The share an origin starts with after coming back, in thousandths: enough to be seen to work.
+pub const SHARE_START: u32 = 100;
+
+/// What changed by an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Checks found it well again.
+    Recovered,
+    /// Checks found it unwell.
+    Failed,
+    /// Real exchanges had it ejected.
+    Ejected,
+}
+
+/// What a choice needs to know: small, copied, comparable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether the checks let it serve. An origin that was never checked is.
+    pub is_up: bool,
+    /// Ejected before this time, in milliseconds; 0 if never.
+    pub ejected_until_ms: u64,
+    /// When it last came back, by checks or at the end of an ejection; 0 if it was never away.
+    pub back_since_ms: u64,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self { is_up: true, ejected_until_ms: 0, back_since_ms: 0 }
+    }
+}
+
+impl Standing {
+    /// Whether it may be chosen in the ordinary way.
+    pub fn may_serve(self, now_ms: u64) -> bool {
+        self.is_up && now_ms >= self.ejected_until_ms
+    }
+
+    /// Whether it is ejected now.
+    pub fn is_ejected(self, now_ms: u64) -> bool {
+        now_ms < self.ejected_until_ms
+    }
+
+    /// Its share in thousandths of its weight: a straight ramp from a tenth to all of it.
+    pub fn share(self, slow_start_ms: u64, now_ms: u64) -> u32 {
+        if self.back_since_ms == 0 || slow_start_ms == 0 {
+            return 1000;
+        }
+        let passed = now_ms.saturating_sub(self.back_since_ms).min(slow_start_ms);
+        SHARE_START + (u64::from(1000 - SHARE_START) * passed / slow_start_ms) as u32
+    }
+}
+
+/// The health of one origin.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Health {
+    standing: Standing,
+    /// Check results in a row that speak against the present state.
+    against: u32,
+    failures: u32,
+    ejections: u32,
+    checks: u64,
+}
+
+impl Health {
+    /// What a choice needs to know.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Failed exchanges in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Takes in the result of an active check.
+    pub fn checked(&mut self, is_well: bool, policy: &Policy, now_ms: u64) -> Option<Change> {
+        self.checks += 1;
+        if is_well == self.standing.is_up {
+            self.against = 0;
+            return None;
+        }
+        self.against += 1;
+        let needed = if is_well { policy.healthy_after } else { policy.unhealthy_after };
+        if self.against < needed.max(1) {
+            return None;
+        }
+        self.against = 0;
+        self.standing.is_up = is_well;
+        if is_well {
+            // What visitors saw before the recovery says nothing about now.
+            self.failures = 0;
+            self.standing.ejected_until_ms = self.standing.ejected_until_ms.min(now_ms);
+            self.standing.back_since_ms = now_ms.max(1);
+            Some(Change::Recovered)
+        } else {
+            Some(Change::Failed)
+        }
+    }
+
+    /// Takes in an exchange that the origin answered.
+    pub fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Takes in an exchange that the origin failed. `may_eject` says whether one more ejection is within
+    /// the pool's limit; failures count on without it, so that it is ejected once there is room.
+    pub fn failed(&mut self, may_eject: bool, policy: &Policy, now_ms: u64) -> Option<Change> {
+        if self.standing.is_ejected(now_ms) {
+            return None; // failures of exchanges begun before the ejection, or made for want of others
+        }
+        self.failures = self.failures.saturating_add(1);
+        if policy.failures_max == 0 || self.failures < policy.failures_max || !may_eject {
+            return None;
+        }
+        let memory = policy.ejection_ms.saturating_mul(EJECTION_MEMORY);
+        let since = now_ms.saturating_sub(self.standing.ejected_until_ms);
+        let is_again = self.standing.ejected_until_ms > 0 && since < memory;
+        self.ejections = if is_again { self.ejections + 1 } else { 0 };
+        let factor = (1_u64 << self.ejections.min(32)).min(EJECTION_FACTOR_MAX);
+        self.standing.ejected_until_ms = now_ms.saturating_add(policy.ejection_ms.saturating_mul(factor));
+        self.standing.back_since_ms = self.standing.ejected_until_ms;
+        self.failures = 0;
+        Some(Change::Ejected)
+    }
+
+    /// Puts it back to never checked and never failed: its checks were taken out of the settings.
+    pub fn forget_checks(&mut self) {
+        self.standing.is_up = true;
+        self.against = 0;
+    }
+
+    /// When the next check is due: one interval on, give or take a tenth, so that the checks of many origins
+    /// and many nodes spread by themselves. The first is due within one interval and within a second.
+    pub fn next_check_ms(&self, interval_ms: u64, seed: u64, now_ms: u64) -> u64 {
+        let interval_ms = interval_ms.max(1);
+        let draw = mix(seed ^ mix(self.checks.wrapping_add(1)));
+        if self.checks == 0 {
+            return now_ms + draw % interval_ms.min(1000);
+        }
+        let tenth = interval_ms / 10;
+        now_ms + interval_ms - tenth + draw % (2 * tenth + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Policy = Policy {
+        healthy_after: 2,
+        unhealthy_after: 3,
+        failures_max: 5,
+        ejection_ms: 10_000,
+        slow_start_ms: 1000,
+    };
+
+    #[test]
+    fn checks_take_it_out_and_bring_it_back() {
+        let mut health = Health::default();
+        let mut results = Vec::new();
+        for (at, is_well) in
+            [false, false, true, false, false, false, true, false, true, true].iter().enumerate()
+        {
+            results.push(health.checked(*is_well, &POLICY, at as u64));
+        }
+        let mut expected = vec![None; 10];
+        expected[5] = Some(Change::Failed);
+        expected[9] = Some(Change::Recovered);
+        assert_eq!(results, expected);
+        assert!(health.standing().may_serve(9));
+    }
+
+    #[test]
+    fn who_comes_back_is_given_a_growing_share() {
+        let mut health = Health::default();
+        assert_eq!(health.standing().share(1000, 5), 1000, "never away");
+        for _ in 0..3 {
+            health.checked(false, &POLICY, 10);
+        }
+        health.checked(true, &POLICY, 20);
+        health.checked(true, &POLICY, 100);
+        let share = |now| health.standing().share(1000, now);
+        assert_eq!((share(100), share(600), share(1100), share(9999)), (100, 550, 1000, 1000));
+        assert_eq!(health.standing().share(0, 100), 1000, "slow start switched off");
+    }
+
+    #[test]
+    fn failures_in_a_row_eject_for_longer_each_time() {
+        let mut health = Health::default();
+        let mut now = 1000;
+        let mut lengths = Vec::new();
+        for _ in 0..7 {
+            while health.failed(true, &POLICY, now).is_none() {}
+            lengths.push((health.standing().ejected_until_ms - now) / 1000);
+            now = health.standing().ejected_until_ms;
+            assert!(!health.standing().may_serve(now - 1) && health.standing().may_serve(now));
+        }
+        assert_eq!(lengths, [10, 20, 40, 80, 160, 160, 160]);
+        now += 200_000;
+        while health.failed(true, &POLICY, now).is_none() {}
+        assert_eq!(health.standing().ejected_until_ms - now, 10_000, "long ago is forgotten");
+    }
+
+    #[test]
+    fn a_success_between_failures_and_the_pools_limit_keep_it_in() {
+        let mut health = Health::default();
+        for _ in 0..100 {
+            assert_eq!((0..4).find_map(|_| health.failed(true, &POLICY, 1)), None);
+            health.succeeded();
+        }
+        assert_eq!((0..50).find_map(|_| health.failed(false, &POLICY, 1)), None);
+        assert_eq!(health.failed(true, &POLICY, 1), Some(Change::Ejected), "as soon as there is room");
+        let never = Policy { failures_max: 0, ..POLICY };
+        assert_eq!((0..50).find_map(|_| Health::default().failed(true, &never, 1)), None);
+    }
+
+    #[test]
+    fn checks_spread_around_their_interval() {
+        let mut health = Health::default();
+        assert!((0..64).all(|seed| health.next_check_ms(2000, seed, 50) < 1050));
+        health.checked(true, &POLICY, 0);
+        let times: std::collections::HashSet<_> =
+            (0..64).map(|seed| health.next_check_ms(2000, mix(seed), 0)).collect();
+        assert!(times.len() > 32 && times.iter().all(|at| (1800..=2200).contains(at)), "{times:?}");
+    }
+}

@@ -1,0 +1,62 @@
+//! Idle HTTP/1 connections on their way from one thread to another.
+//!
+//! A thread keeps the connections it used in the last moments and parks the rest here, with the origin's
+//! state, so that a node with many threads and few requests uses as few connections as one thread would.
+//! Called by `origins.rs` and `connect.rs`. Read next: `stream.rs`.
+
+use std::sync::Arc;
+
+use crate::fleet::{OriginState, PARKED_MAX, Permit, lock};
+use crate::stream::{Parked, Stream};
+
+/// An idle connection without a thread.
+#[derive(Debug)]
+pub(crate) struct ParkedConnection {
+    pub(crate) parked: Parked,
+    pub(crate) permit: Permit,
+    pub(crate) target: u64,
+    pub(crate) idle_since_ms: u64,
+    pub(crate) label: Arc<str>,
+}
+
+/// Parks a connection; the oldest goes if there are too many.
+pub(crate) fn park(origin: &OriginState, connection: ParkedConnection) {
+    if origin.is_gone() {
+        return;
+    }
+    let mut parked = lock(&origin.parked);
+    let oldest = (parked.len() >= PARKED_MAX).then(|| parked.remove(0));
+    parked.push(connection);
+    drop(parked);
+    drop(oldest);
+    origin.released.notify_one();
+}
+
+/// Takes the connection that was idle for the shortest time, made for this target and still open.
+pub(crate) fn take(
+    origin: &OriginState,
+    target: u64,
+    keepalive_ms: u64,
+    now_ms: u64,
+) -> Option<(Stream, Permit, Arc<str>)> {
+    loop {
+        let one = lock(&origin.parked).pop()?;
+        let is_young = now_ms.saturating_sub(one.idle_since_ms) < keepalive_ms;
+        if one.target == target
+            && is_young
+            && let Some(stream) = one.parked.unpark()
+        {
+            return Some((stream, one.permit, one.label));
+        }
+    }
+}
+
+/// Closes what has been idle for too long. Whoever finds another thread at it leaves it to that one.
+pub(crate) fn expire(origin: &OriginState, keepalive_ms: u64, now_ms: u64) {
+    let Ok(mut parked) = origin.parked.try_lock() else { return };
+    let mut expired = Vec::new();
+    while parked.first().is_some_and(|one| now_ms.saturating_sub(one.idle_since_ms) >= keepalive_ms) {
+        expired.push(parked.remove(0));
+    }
+    drop(parked);
+}
