@@ -4,6 +4,8 @@
 //! so a plain test run holds them. `references` writes the pages under `docs/reference/` that are made from
 //! code. Nothing of the product depends on this crate. Read next: [`tidy::check`].
 
+#[cfg(test)]
+mod examples;
 mod references;
 mod tidy;
 mod tree;

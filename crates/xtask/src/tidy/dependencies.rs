@@ -68,7 +68,7 @@ const PACKAGES: &[(&str, Users)] = &[
     ("rustls", Only(&["zone", "wire", "origin", "edge", "rempart", "testkit"])),
     ("tokio-rustls", Only(&["origin", "testkit"])),
     ("rustls-native-certs", Only(&["origin", "rempart"])),
-    ("aws-lc-rs", Only(&["wire", "edge", "rempart", "testkit"])),
+    ("aws-lc-rs", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
     ("sha2", Only(&["zone"])),
     // Files people write; `zone` reads them by its own tables, so that every problem has its place.
     ("serde", Only(&["rempart"])),
