@@ -138,6 +138,13 @@ impl Fields {
         self.list.retain(|slot| slot.known != known);
     }
 
+    /// Keeps only the fields for which `keeps` is true.
+    pub fn retain(&mut self, mut keeps: impl FnMut(&FieldRef<'_>) -> bool) {
+        let mut list = std::mem::take(&mut self.list);
+        list.retain(|slot| keeps(&self.view(slot)));
+        self.list = list;
+    }
+
     /// Takes out every field of a name, whatever its case.
     pub fn remove(&mut self, name: &[u8]) {
         let bytes = &self.bytes;

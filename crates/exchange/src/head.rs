@@ -124,6 +124,7 @@ pub struct Request {
     method_part: Part,
     authority_part: Part,
     target_part: Part,
+    sent_target_part: Part,
     protocol_part: Part,
     /// The method, where it is one we decide by.
     pub method: Method,
@@ -177,6 +178,7 @@ impl Request {
     /// Sets path and query in origin form (or `*`).
     pub fn set_target(&mut self, target: &[u8]) {
         self.target_part = self.put(target);
+        self.sent_target_part = self.target_part;
     }
 
     /// Sets the protocol that an upgrade asks for.
@@ -220,6 +222,11 @@ impl Request {
     /// Path and query in origin form, or `*`.
     pub fn target(&self) -> &[u8] {
         self.part(self.target_part)
+    }
+
+    /// Path and query as the visitor sent them, whatever was rewritten since.
+    pub fn sent_target(&self) -> &[u8] {
+        self.part(self.sent_target_part)
     }
 
     /// The path alone.
@@ -300,9 +307,13 @@ mod tests {
 
     #[test]
     fn stripping_a_prefix_keeps_the_query_and_a_leading_slash() {
-        for (target, len, expected) in
-            [("/api/x?q", 4, "/x?q"), ("/api/x", 5, "/x"), ("/api?q", 4, "/?q"), ("/api", 4, "/"), ("/a", 9, "/")]
-        {
+        for (target, len, expected) in [
+            ("/api/x?q", 4, "/x?q"),
+            ("/api/x", 5, "/x"),
+            ("/api?q", 4, "/?q"),
+            ("/api", 4, "/"),
+            ("/a", 9, "/"),
+        ] {
             let mut r = request(b"h", target.as_bytes());
             r.strip_path_prefix(len);
             assert_eq!(r.target(), expected.as_bytes(), "{target}");

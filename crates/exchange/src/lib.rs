@@ -26,5 +26,5 @@ pub use head::{Method, Request, Response, Scheme, Upgrade, Version};
 pub use http1::Known;
 pub use id::{IdSource, RequestId};
 pub use outcome::{Cause, Fault, Refusal};
-pub use page::{write_page, Page};
+pub use page::{Page, write_page};
 pub use trail::{Phase, Trail, TrailLine};

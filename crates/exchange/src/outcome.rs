@@ -74,6 +74,8 @@ outcomes! {
         StricterTls = "stricter_tls", 421, Visitor, "This site asks for a connection of its own.";
         /// `CDN-Loop` or `Via` names this node already (RFC 8586).
         Loop = "loop_detected", 508, Origin, "The request came back to where it had been.";
+        /// No route of the zone takes the request, and it has no pool.
+        NoRoute = "no_route", 404, Visitor, "There is nothing at this address.";
         /// The request's head passes the limits.
         HeadTooLarge = "head_too_large", 431, Visitor, "The request's header fields are too large.";
         /// The request's target passes the limits.

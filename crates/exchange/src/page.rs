@@ -25,10 +25,8 @@ fn asks_for(accept: &[u8], kind: &[u8]) -> Option<usize> {
 
 /// Writes the page into `out` and returns its media type.
 ///
-/// The form is the first of HTML and JSON that `accept` names; without either it is plain text. A zone's
-/// own HTML (`template`) replaces ours where HTML is chosen; `{status}`, `{word}`, `{message}`, `{cause}`
-/// and `{request_id}` in it are filled in.
-pub fn write_page(page: &Page<'_>, accept: &[u8], template: Option<&str>, out: &mut Vec<u8>) -> &'static str {
+/// The form is the first of HTML and JSON that `accept` names; without either it is plain text.
+pub fn write_page(page: &Page<'_>, accept: &[u8], out: &mut Vec<u8>) -> &'static str {
     let html = asks_for(accept, b"text/html");
     let json = asks_for(accept, b"json");
     let id = page.id.to_string();
@@ -36,8 +34,7 @@ pub fn write_page(page: &Page<'_>, accept: &[u8], template: Option<&str>, out: &
     let cause = page.cause.as_str();
     match (html, json) {
         (Some(h), j) if j.is_none_or(|j| h < j) => {
-            let text = template.unwrap_or(HTML);
-            let filled = text
+            let filled = HTML
                 .replace("{status}", &status)
                 .replace("{word}", page.word)
                 .replace("{message}", page.message)
@@ -57,10 +54,8 @@ pub fn write_page(page: &Page<'_>, accept: &[u8], template: Option<&str>, out: &
             "application/json"
         }
         _ => {
-            let text = format!(
-                "{status} {}\n{}\ncause: {cause}\nrequest id: {id}\n",
-                page.word, page.message
-            );
+            let text =
+                format!("{status} {}\n{}\ncause: {cause}\nrequest id: {id}\n", page.word, page.message);
             out.extend_from_slice(text.as_bytes());
             "text/plain; charset=utf-8"
         }
@@ -94,16 +89,9 @@ mod tests {
             ("", "text/plain; charset=utf-8"),
         ] {
             let mut out = Vec::new();
-            assert_eq!(write_page(&page(), accept.as_bytes(), None, &mut out), kind, "{accept}");
+            assert_eq!(write_page(&page(), accept.as_bytes(), &mut out), kind, "{accept}");
             let text = String::from_utf8(out).expect("pages are UTF-8");
             assert!(text.contains("dns_error") && text.contains("origin") && text.contains(&"07".repeat(16)));
         }
-    }
-
-    #[test]
-    fn a_zones_own_page_is_filled_in() {
-        let mut out = Vec::new();
-        write_page(&page(), b"text/html", Some("<p>{status} {request_id}"), &mut out);
-        assert_eq!(out, format!("<p>502 {}", "07".repeat(16)).as_bytes());
     }
 }

@@ -6,18 +6,18 @@
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::task::{ready, Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use exchange::{Connection, Deadline, Protocol, TlsFacts, TlsVersion};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::conn::{poll_read_tcp, Conn};
+use crate::conn::{Conn, poll_read_tcp};
 use crate::h1::{Idle, Visitor};
 use crate::limits::{HANDSHAKE_MS, HELLO_BYTES};
 use crate::thread::{OpenCount, Service, Thread, WireEvent};
 use crate::tls::Tls;
-use crate::{read_hello, read_proxy_header, with_scratch, Hello, Proxied};
+use crate::{Hello, Proxied, read_hello, read_proxy_header, with_scratch};
 
 /// How a TCP listener is to be served.
 #[derive(Clone)]
@@ -34,7 +34,11 @@ pub struct TcpListenerSettings {
 }
 
 /// Accepts until the thread drains.
-pub async fn accept_tcp<S: Service>(thread: Rc<Thread<S>>, listener: TcpListener, settings: TcpListenerSettings) {
+pub async fn accept_tcp<S: Service>(
+    thread: Rc<Thread<S>>,
+    listener: TcpListener,
+    settings: TcpListenerSettings,
+) {
     let settings = Rc::new(settings);
     loop {
         let accepted = poll_fn(|cx| {
@@ -83,7 +87,8 @@ fn begin<S: Service>(
     let has_proxy = settings.trusts_proxy.as_ref().is_some_and(|trusts| trusts(visitor.ip()));
     if settings.is_tls || settings.allows_h2c || has_proxy {
         let count = OpenCount::new(thread);
-        let busy = Box::pin(find_out(Rc::clone(thread), Rc::clone(settings), tcp, facts, deadline, has_proxy));
+        let busy =
+            Box::pin(find_out(Rc::clone(thread), Rc::clone(settings), tcp, facts, deadline, has_proxy));
         tokio::task::spawn_local(Visitor::begin(count, busy));
     } else {
         let idle = Idle { conn: Conn::plain(tcp), facts: Rc::new(facts), deadline };
@@ -187,7 +192,11 @@ async fn read_until<T>(
     .await
 }
 
-fn poll_append(tcp: &mut TcpStream, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> Poll<std::io::Result<usize>> {
+fn poll_append(
+    tcp: &mut TcpStream,
+    cx: &mut Context<'_>,
+    bytes: &mut Vec<u8>,
+) -> Poll<std::io::Result<usize>> {
     with_scratch(|scratch| {
         let read = ready!(poll_read_tcp(tcp, cx, scratch))?;
         bytes.extend_from_slice(scratch.get(..read).unwrap_or_default());

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{ready, Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -34,7 +34,11 @@ impl Conn {
 
     /// Writes some of `parts`; at least one byte if there is any. Over TLS, what is accepted may still have
     /// to be flushed.
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let written = match &mut self.tls {
             Some(tls) => ready!(tls.poll_write(&mut self.tcp, cx, parts))?,
             None => ready!(match parts {
@@ -43,7 +47,9 @@ impl Conn {
             })?,
         };
         match written {
-            0 if parts.iter().any(|part| !part.is_empty()) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            0 if parts.iter().any(|part| !part.is_empty()) => {
+                Poll::Ready(Err(io::ErrorKind::WriteZero.into()))
+            }
             _ => Poll::Ready(Ok(written)),
         }
     }

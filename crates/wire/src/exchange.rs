@@ -7,7 +7,9 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use exchange::{BodySize, Chunk, Connection, Deadline, Fields, Incoming, Protocol, Refusal, Request, Response};
+use exchange::{
+    BodySize, Chunk, Connection, Deadline, Fields, Incoming, Protocol, Refusal, Request, Response,
+};
 
 use crate::h1::Http1;
 use crate::h2::Http2;
@@ -263,7 +265,9 @@ pub(crate) fn host_agrees(request: &Request) -> bool {
     let mut hosts = request.fields.all_known(exchange::Known::Host);
     match (hosts.next(), hosts.next()) {
         (None, _) => true,
-        (Some(host), None) => request.authority().is_empty() || host.eq_ignore_ascii_case(request.authority()),
+        (Some(host), None) => {
+            request.authority().is_empty() || host.eq_ignore_ascii_case(request.authority())
+        }
         (Some(_), Some(_)) => false,
     }
 }
@@ -273,9 +277,7 @@ pub(crate) fn host_agrees(request: &Request) -> bool {
 pub(crate) fn is_authority(authority: &[u8]) -> bool {
     !authority.is_empty()
         && authority.len() <= 512
-        && authority.iter().all(|byte| {
-            byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte)
-        })
+        && authority.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
 }
 
 /// Whether a target is origin-form or `*` without anything that would not survive HTTP/1.

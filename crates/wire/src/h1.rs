@@ -4,15 +4,15 @@
 //! thread and boxes the slow path, and gives both back when it is idle again. That is what makes half a KiB
 //! per idle connection. Parsing and framing are `http1`'s.
 
-use std::future::{poll_fn, Future};
+use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{ready, Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use exchange::{
-    BodySize, Chunk, Connection, Deadline, Fields, Incoming, Method, Protocol, Refusal, Request, Response, Scheme,
-    Upgrade, Version,
+    BodySize, Chunk, Connection, Deadline, Fields, Incoming, Method, Protocol, Refusal, Request, Response,
+    Scheme, Upgrade, Version,
 };
 use http1::{BodyDecoder, Framing, Known};
 
@@ -22,7 +22,7 @@ use crate::limits::{
     FLUSH_MS, HEAD_MS, KEEP_ALIVE_MS, LINGER_BYTES, LINGER_MS, READ_AHEAD_BYTES, UNSENT_BYTES,
 };
 use crate::thread::{OpenCount, Service, Thread};
-use crate::{with_scratch, Exchange, Gone, ResponseState};
+use crate::{Exchange, Gone, ResponseState, with_scratch};
 
 /// What a busy connection needs and an idle one gives back.
 #[derive(Default)]
@@ -231,7 +231,9 @@ impl Http1 {
             Delimiter::None => {
                 let may_have_length = response.status != 204 && response.status >= 200;
                 match response.declared_length {
-                    Some(length) if may_have_length && (is_head || response.status == 304) => write_length(out, length),
+                    Some(length) if may_have_length && (is_head || response.status == 304) => {
+                        write_length(out, length)
+                    }
                     None if may_have_length && !is_head && response.status != 304 => write_length(out, 0),
                     Some(_) if may_have_length => write_length(out, 0),
                     _ => {}
@@ -352,12 +354,8 @@ impl Http1 {
             }
             return;
         }
-        let slices = [
-            IoSlice::new(held),
-            IoSlice::new(parts[0]),
-            IoSlice::new(parts[1]),
-            IoSlice::new(parts[2]),
-        ];
+        let slices =
+            [IoSlice::new(held), IoSlice::new(parts[0]), IoSlice::new(parts[1]), IoSlice::new(parts[2])];
         let first = slices.iter().position(|slice| !slice.is_empty()).unwrap_or(0);
         let last = slices.iter().rposition(|slice| !slice.is_empty()).unwrap_or(3);
         let mut written = match conn.poll_write(cx, slices.get(first..=last).unwrap_or(&slices)) {
@@ -536,7 +534,8 @@ fn load(work: &mut Work, request: &mut Request, scheme: Scheme) {
     // Absolute form names the authority; http1 has checked that it agrees with Host.
     let target = head.target.of(buffer);
     let host = head.known(buffer, Known::Host).unwrap_or_default();
-    match memchr::memmem::find(target, b"://").filter(|_| target.first().is_some_and(|first| *first != b'/')) {
+    match memchr::memmem::find(target, b"://").filter(|_| target.first().is_some_and(|first| *first != b'/'))
+    {
         Some(scheme_end) => {
             let rest = target.get(scheme_end + 3..).unwrap_or_default();
             let path = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
@@ -755,7 +754,6 @@ fn into_idle<S: Service>(thread: &Thread<S>, exchange: Exchange) -> Idle {
     thread.put_work(work);
     Idle { conn, facts: connection, deadline }
 }
-
 
 /// Goes on with a connection whose first bytes were already read.
 pub(crate) async fn resume<S: Service>(thread: Rc<Thread<S>>, idle: Idle, bytes: Vec<u8>) -> Option<Idle> {

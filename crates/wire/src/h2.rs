@@ -9,22 +9,22 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{ready, Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use exchange::{
-    BodySize, Chunk, Connection, Deadline, Fields, Incoming, Known, Refusal, Request, Response, Scheme, Upgrade,
-    Version,
+    BodySize, Chunk, Connection, Deadline, Fields, Incoming, Known, Refusal, Request, Response, Scheme,
+    Upgrade, Version,
 };
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::conn::Conn;
-use crate::exchange::{host_agrees, is_authority, is_target, join_cookies, Side};
+use crate::exchange::{Side, host_agrees, is_authority, is_target, join_cookies};
 use crate::limits::{
-    CONNECTION_WINDOW_BYTES, FIELD_SECTION_BYTES, GATHER_BYTES, HANDSHAKE_MS, KEEP_ALIVE_MS, RESET_STREAMS_LOCAL,
-    RESET_STREAMS_PENDING, STREAMS, STREAM_UNSENT_BYTES, STREAM_WINDOW_BYTES,
+    CONNECTION_WINDOW_BYTES, FIELD_SECTION_BYTES, GATHER_BYTES, HANDSHAKE_MS, KEEP_ALIVE_MS,
+    RESET_STREAMS_LOCAL, RESET_STREAMS_PENDING, STREAM_UNSENT_BYTES, STREAM_WINDOW_BYTES, STREAMS,
 };
 use crate::thread::{Service, Thread};
 use crate::{Exchange, Gone, ResponseState};
@@ -57,11 +57,7 @@ impl Gather {
 struct Shared(Rc<RefCell<Gather>>);
 
 impl AsyncRead for Shared {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let gather = &mut *self.0.borrow_mut();
         if !gather.preread.is_empty() {
             let fits = gather.preread.len().min(into.remaining());

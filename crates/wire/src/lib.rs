@@ -22,9 +22,9 @@ mod scratch;
 mod thread;
 mod tls;
 
-pub use accept::{accept_tcp, TcpListenerSettings};
+pub use accept::{TcpListenerSettings, accept_tcp};
 pub use exchange::{Exchange, Gone, ResponseState};
-pub use hello::{read_hello, Hello, NotHello};
-pub use proxy_protocol::{read_header as read_proxy_header, Proxied};
+pub use hello::{Hello, NotHello, read_hello};
+pub use proxy_protocol::{Proxied, read_header as read_proxy_header};
 pub use scratch::with_scratch;
 pub use thread::{Service, Thread, TlsChoice, WireEvent};

@@ -9,10 +9,12 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{ready, Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
@@ -73,7 +75,11 @@ impl Tls {
     }
 
     /// Runs the handshake to its end.
-    pub(crate) fn poll_handshake(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_handshake(
+        &mut self,
+        tcp: &mut TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             if !self.unread.is_empty() {
                 let mut bytes = std::mem::take(&mut self.unread);
@@ -236,7 +242,8 @@ impl Tls {
             // One part alone needs no gathering, but its copy is cheaper than a second code path.
             let plain = areas.plain.get(..gathered).unwrap_or_default();
             let sealed = match self.session.process_tls_records(&mut []).state.map_err(broken)? {
-                ConnectionState::WriteTraffic(mut traffic) => match traffic.encrypt(plain, &mut areas.cipher) {
+                ConnectionState::WriteTraffic(mut traffic) => match traffic.encrypt(plain, &mut areas.cipher)
+                {
                     Ok(sealed) => sealed,
                     Err(EncryptError::InsufficientSize(_)) => {
                         return Poll::Ready(Err(broken("TLS expansion larger than its limit")));
@@ -282,7 +289,9 @@ impl Tls {
         if std::mem::replace(&mut self.is_closing, true) {
             return;
         }
-        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = self.session.process_tls_records(&mut []).state {
+        if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
+            self.session.process_tls_records(&mut []).state
+        {
             let at = self.unsent.len();
             self.unsent.resize(at + 64, 0); // an alert record: 2 bytes and the expansion
             let room = self.unsent.get_mut(at..).unwrap_or_default();

@@ -1,0 +1,157 @@
+//! Phase 1: who is it, which zone, and may it come in at all. Pure over snapshot and facts.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use exchange::{Connection, Known, Method, Refusal, Request, Scheme, Upgrade};
+use zone::{Cidr, ClientCertificate, TlsVersion};
+
+use crate::course::Course;
+use crate::live::{Live, Site};
+
+/// Fields in which a proxy names the visitor, that http1's list of known names does not hold.
+pub(crate) const VISITOR_FIELDS: [&[u8]; 4] =
+    [b"x-real-ip", b"true-client-ip", b"cf-connecting-ip", b"x-client-ip"];
+
+/// Finds the visitor behind trusted proxies.
+///
+/// `X-Forwarded-For` is read from the right: the first address that is not a trusted proxy's is the visitor's;
+/// what stands left of it anybody may have written. Without it the peer is the visitor.
+pub(crate) fn identify(course: &mut Course, request: &Request, connection: &Connection, trusted: &[Cidr]) {
+    if trusted.is_empty() || !zone::cidr::any_contains(trusted, connection.visitor.ip()) {
+        return;
+    }
+    course.is_peer_trusted = true;
+    let lists: Vec<&[u8]> = request.fields.all_known(Known::XForwardedFor).collect();
+    'found: for list in lists.iter().rev() {
+        for entry in list.rsplit(|byte| *byte == b',') {
+            let Some(address) = forwarded_address(entry.trim_ascii()) else { break 'found };
+            course.visitor = address;
+            if !zone::cidr::any_contains(trusted, address.ip()) {
+                break 'found;
+            }
+        }
+    }
+    match request.fields.known(Known::XForwardedProto).map(<[u8]>::trim_ascii) {
+        Some(proto) if proto.eq_ignore_ascii_case(b"https") => course.scheme = Scheme::Https,
+        Some(proto) if proto.eq_ignore_ascii_case(b"http") => course.scheme = Scheme::Http,
+        _ => {}
+    }
+}
+
+/// An address in `X-Forwarded-For`: `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]`, `[::1]:5`.
+fn forwarded_address(entry: &[u8]) -> Option<SocketAddr> {
+    let text = std::str::from_utf8(entry).ok()?;
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let address = match bare.parse::<IpAddr>() {
+        Ok(ip) => SocketAddr::new(ip, 0),
+        Err(_) => text.parse().ok()?,
+    };
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+/// Whether `CDN-Loop` names this node already (RFC 8586 §2).
+fn has_passed_here(request: &Request, token: &[u8]) -> bool {
+    request.fields.all_known(Known::CdnLoop).any(|value| {
+        value
+            .split(|byte| *byte == b',')
+            .any(|entry| entry.split(|byte| *byte == b';').next().is_some_and(|id| id.trim_ascii() == token))
+    })
+}
+
+/// Decides whether the request comes in, and for which zone.
+///
+/// # Errors
+/// The refusal and, in words, why.
+pub(crate) fn admit(
+    live: &Live,
+    request: &mut Request,
+    connection: &Connection,
+    loop_token: &[u8],
+) -> Result<Arc<Site>, (Refusal, &'static str, Option<Arc<Site>>)> {
+    let Some(site) = live.site_for(request.host()) else {
+        return Err((Refusal::NoZone, "no zone has this host name", None));
+    };
+    let refuse = |refusal, why| Err((refusal, why, Some(Arc::clone(site))));
+    match request.method {
+        Method::Trace => return refuse(Refusal::Method, "TRACE would show fields that we added"),
+        Method::Connect if request.upgrade == Upgrade::No => {
+            return refuse(Refusal::Method, "CONNECT is for forward proxies");
+        }
+        _ => {}
+    }
+    if let Some(tls) = &connection.tls {
+        let floor = match site.zone.tls.minimum {
+            TlsVersion::V1_2 => exchange::TlsVersion::V1_2,
+            TlsVersion::V1_3 => exchange::TlsVersion::V1_3,
+        };
+        if tls.version < floor {
+            return refuse(Refusal::StricterTls, "the zone asks for a newer TLS version");
+        }
+        if let Some(client) = &site.zone.tls.client {
+            // A handshake made for another zone proves nothing here (connection coalescing).
+            let is_own = tls.verified_for == Some(site.zone.id.0);
+            let is_required = client.mode == ClientCertificate::Require;
+            if !is_own || (is_required && !tls.has_client_certificate) {
+                return refuse(Refusal::StricterTls, "the zone asks for a client certificate");
+            }
+        }
+    } else if site.zone.tls.client.as_ref().is_some_and(|c| c.mode == ClientCertificate::Require)
+        && !site.zone.tls.redirect_to_https
+    {
+        return refuse(Refusal::StricterTls, "the zone asks for a client certificate");
+    }
+    if has_passed_here(request, loop_token) {
+        return refuse(Refusal::Loop, "CDN-Loop names this node");
+    }
+    if let (exchange::BodySize::Length(length), Some(most)) = (request.body, site.zone.http.max_body_bytes) {
+        if length > most {
+            return refuse(Refusal::BodyTooLarge, "content-length passes max_body_bytes");
+        }
+    }
+    if request.is_websocket() {
+        if !site.zone.http.websocket {
+            return refuse(Refusal::Upgrade, "the zone has websocket = false");
+        }
+    } else if request.upgrade == Upgrade::Extended {
+        return refuse(Refusal::NotImplemented, "extended CONNECT for something other than a WebSocket");
+    } else if request.upgrade == Upgrade::Http1 {
+        // An offer to change protocols may be ignored (RFC 9110 §7.8); passing on `h2c` would open a tunnel
+        // past every rule.
+        request.upgrade = Upgrade::No;
+    }
+    if request.upgrade == Upgrade::Http1 && request.body != exchange::BodySize::None {
+        request.upgrade = Upgrade::No;
+    }
+    Ok(Arc::clone(site))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_addresses_in_every_usual_form() {
+        for (text, address) in [
+            ("192.0.2.1", Some("192.0.2.1:0")),
+            ("192.0.2.1:99", Some("192.0.2.1:99")),
+            ("2001:db8::1", Some("[2001:db8::1]:0")),
+            ("[2001:db8::1]", Some("[2001:db8::1]:0")),
+            ("[2001:db8::1]:7", Some("[2001:db8::1]:7")),
+            ("::ffff:192.0.2.1", Some("192.0.2.1:0")),
+            ("unknown", None),
+            ("", None),
+        ] {
+            let expected = address.map(|text| text.parse::<SocketAddr>().expect("the table is right"));
+            assert_eq!(forwarded_address(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_loop_is_seen_whatever_stands_around_the_token() {
+        let mut request = Request::default();
+        request.fields.push(b"CDN-Loop", b"other; v=1, node-1;a=b");
+        assert!(has_passed_here(&request, b"node-1"));
+        assert!(!has_passed_here(&request, b"node"));
+    }
+}

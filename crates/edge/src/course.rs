@@ -1,0 +1,55 @@
+//! The course of one exchange: what was decided so far, for the trail, the log and the counters.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
+
+use crate::live::Site;
+
+/// What is known of one exchange while it is served.
+pub(crate) struct Course {
+    pub(crate) id: RequestId,
+    /// The thread's clock when the head was complete.
+    pub(crate) began_us: u64,
+    pub(crate) snapshot: u64,
+    pub(crate) site: Option<Arc<Site>>,
+    /// The visitor behind trusted proxies.
+    pub(crate) visitor: SocketAddr,
+    /// How the visitor reached the first trusted proxy, or us.
+    pub(crate) scheme: Scheme,
+    /// Whether the peer is a proxy whose forwarding fields are believed.
+    pub(crate) is_peer_trusted: bool,
+    pub(crate) status: Option<u16>,
+    pub(crate) refusal: Option<Refusal>,
+    pub(crate) fault: Option<Fault>,
+    /// Which rule or condition, in words; for the trail alone.
+    pub(crate) reason: &'static str,
+    /// The origin that answered or was tried last.
+    pub(crate) origin: Option<Arc<zone::Pool>>,
+    pub(crate) origin_index: usize,
+    pub(crate) origin_began_us: u64,
+    pub(crate) origin_us: Option<u64>,
+    pub(crate) ttfb_us: Option<u64>,
+    pub(crate) retries: u32,
+    pub(crate) is_visitor_gone: bool,
+    pub(crate) trail: Trail,
+}
+
+impl Course {
+    /// Adds a line to the trail.
+    pub(crate) fn note(&mut self, phase: Phase, decision: &'static str, detail: u32, now_us: u64) {
+        let at_us = u32::try_from(now_us.saturating_sub(self.began_us)).unwrap_or(u32::MAX);
+        self.trail.add(phase, decision, detail, at_us);
+    }
+
+    /// The one word for how it ended.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match (self.refusal, self.fault) {
+            (Some(refusal), _) => refusal.as_str(),
+            (None, Some(fault)) => fault.as_str(),
+            (None, None) if self.is_visitor_gone => "visitor_left",
+            (None, None) => "served",
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The snapshot in force, with what this process keeps beside each zone.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use telemetry::metrics::zones::ZoneCounters;
+use zone::{Snapshot, Zone};
+
+/// One zone and what goes with it in this process.
+pub struct Site {
+    /// The compiled zone.
+    pub zone: Arc<Zone>,
+    /// TLS settings towards visitors; swapped alone when certificate files change. None without a certificate.
+    pub tls: ArcSwapOption<rustls::ServerConfig>,
+    /// The certificate, for QUIC, whose TLS settings are one for all zones.
+    pub certificate: ArcSwapOption<rustls::sign::CertifiedKey>,
+    /// The zone's counters.
+    pub counters: Arc<ZoneCounters>,
+    /// The zone's id as text, for the log.
+    pub account: Option<String>,
+}
+
+/// A snapshot and its sites, swapped as one.
+pub struct Live {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// One site a zone, in the snapshot's order.
+    pub sites: Vec<Arc<Site>>,
+    /// The site that answers TLS handshakes without a server name: the first that has a certificate.
+    pub without_name: Option<usize>,
+}
+
+impl Live {
+    /// The site that serves a host (without port, any case).
+    pub fn site_for(&self, host: &[u8]) -> Option<&Arc<Site>> {
+        self.snapshot.index_for(host).and_then(|index| self.sites.get(index))
+    }
+
+    /// The site whose TLS settings a handshake for this server name is made under.
+    pub fn site_for_handshake(&self, name: Option<&str>) -> Option<&Arc<Site>> {
+        match name {
+            Some(name) => self.site_for(name.as_bytes()),
+            None => self.without_name.and_then(|index| self.sites.get(index)),
+        }
+    }
+}

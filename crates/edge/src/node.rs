@@ -1,0 +1,343 @@
+//! What outlives a snapshot: counters, origins' health, trails, the log, ticket keys.
+//!
+//! One per process, shared by all serving threads. A snapshot is swapped here at once; a request that began
+//! under the old one ends under it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use exchange::{Fault, Refusal, RequestId};
+use origin::{Fleet, FleetSettings};
+use rustls::sign::CertifiedKey;
+use telemetry::events::Events;
+use telemetry::metrics::zones::ZoneTable;
+use telemetry::metrics::{LabelLists, Outcome, Outside, Registry};
+use telemetry::sink::AccessLog;
+use zone::{Id, Snapshot, Zone};
+
+use crate::clock::Clock;
+use crate::live::{Live, Site};
+use crate::tls::TlsShared;
+use crate::trails::Trails;
+
+/// What a node is made from.
+pub struct NodeSetup {
+    /// Threads that serve, at least 1.
+    pub threads: usize,
+    /// The node file's settings, checked.
+    pub settings: zone::Node,
+    /// Where the access log goes.
+    pub access_log: AccessLog,
+    /// Where operational events go.
+    pub events: Events,
+    /// Random, anew at each start: request ids, balancing.
+    pub seed: [u64; 2],
+    /// Key of sticky cookies: the same over restarts.
+    pub sticky_key: [u8; 16],
+    /// Keys of QUIC's stateless resets and address tokens: the same over restarts.
+    pub quic_keys: ([u8; 64], [u8; 32]),
+    /// Most visitors' connections at once over all threads; a connection to an origin may come with each.
+    pub connections_max: usize,
+}
+
+/// One running Rempart.
+pub struct Node {
+    setup: NodeSetup,
+    loop_token: String,
+    live: ArcSwap<Live>,
+    version: AtomicU64,
+    fleet: Arc<Fleet>,
+    registry: Arc<Registry>,
+    zone_table: ZoneTable,
+    trails: Vec<Trails>,
+    tls: TlsShared,
+    clock: Clock,
+    is_draining: AtomicBool,
+    serving: AtomicUsize,
+    swapped_unix_us: AtomicU64,
+    started_unix_us: u64,
+}
+
+/// What runs, since when.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The node's name.
+    pub name: String,
+    /// Number of the snapshot in force.
+    pub snapshot: u64,
+    /// Its hash, hex.
+    pub hash: String,
+    /// When it came into force, microseconds after 1970.
+    pub since_unix_us: u64,
+    /// When the process began, microseconds after 1970.
+    pub started_unix_us: u64,
+    /// Threads that serve at this moment.
+    pub threads: usize,
+    /// Whether the node drains.
+    pub is_draining: bool,
+    /// The zones in force, at most 10,000.
+    pub zones: Vec<ZoneStatus>,
+}
+
+/// One zone in a [`Status`].
+#[derive(Clone, Debug)]
+pub struct ZoneStatus {
+    /// The zone's name.
+    pub name: String,
+    /// The zone's id, 32 hex digits.
+    pub id: String,
+    /// How many host names it serves.
+    pub hostnames: usize,
+    /// How many pools it has.
+    pub pools: usize,
+    /// How many routes it has.
+    pub routes: usize,
+    /// Whether it has a certificate.
+    pub has_certificate: bool,
+}
+
+impl Node {
+    /// A node that will serve `snapshot`.
+    pub fn new(setup: NodeSetup, snapshot: Snapshot) -> Arc<Self> {
+        let clock = Clock::start();
+        let fleet = Fleet::new(FleetSettings {
+            sticky_key: setup.sticky_key,
+            seed: setup.seed[0],
+            ..FleetSettings::default()
+        });
+        let registry = Registry::new(LabelLists { refusals: Refusal::WORDS, faults: Fault::WORDS });
+        let zone_table = ZoneTable::new();
+        let tls = TlsShared::new();
+        let live = Arc::new(build(snapshot, None, &tls, &zone_table, &setup.events));
+        fleet.apply(&live.snapshot, clock.now_ms());
+        registry.set_snapshot_number(live.snapshot.number);
+        // Unique to this process, so that two nodes of one name in a row are no loop.
+        let loop_token =
+            format!("{}-{:016x}", setup.settings.name, setup.seed[0] ^ setup.seed[1].rotate_left(29));
+        let unix_us = clock.unix_us();
+        Arc::new(Self {
+            trails: (0..setup.threads.max(1)).map(|_| Trails::default()).collect(),
+            loop_token,
+            live: ArcSwap::new(live),
+            version: AtomicU64::new(1),
+            fleet,
+            registry,
+            zone_table,
+            tls,
+            clock,
+            is_draining: AtomicBool::new(false),
+            serving: AtomicUsize::new(0),
+            swapped_unix_us: AtomicU64::new(unix_us),
+            started_unix_us: unix_us,
+            setup,
+        })
+    }
+
+    /// Puts another snapshot in force, at once and whole. Open connections and exchanges are not touched.
+    pub fn swap(&self, snapshot: Snapshot) {
+        let before = self.live.load_full();
+        let live = Arc::new(build(snapshot, Some(&before), &self.tls, &self.zone_table, &self.setup.events));
+        self.fleet.apply(&live.snapshot, self.clock.now_ms());
+        self.registry.set_snapshot_number(live.snapshot.number);
+        self.registry.reloaded(Outcome::Ok);
+        self.live.store(live);
+        self.version.fetch_add(1, Ordering::Release);
+        self.swapped_unix_us.store(self.clock.unix_us(), Ordering::Relaxed);
+    }
+
+    /// Counts a change that was refused.
+    pub fn swap_refused(&self) {
+        self.registry.reloaded(Outcome::Failed);
+    }
+
+    /// Gives a zone another certificate: for handshakes from now on.
+    ///
+    /// # Errors
+    /// rustls' reason why the zone's TLS settings cannot be made with it; the old one stays.
+    pub fn replace_certificate(
+        &self,
+        zone: Id,
+        certificate: &Arc<CertifiedKey>,
+    ) -> Result<(), rustls::Error> {
+        let live = self.live();
+        let Some(site) = live.sites.iter().find(|site| site.zone.id == zone) else { return Ok(()) };
+        let config = self.tls.config_for(&site.zone, Some(certificate));
+        self.registry.certificates_reloaded(if config.is_ok() { Outcome::Ok } else { Outcome::Failed });
+        site.tls.store(config?);
+        site.certificate.store(Some(Arc::clone(certificate)));
+        Ok(())
+    }
+
+    /// Counts certificate files that were refused.
+    pub fn certificate_refused(&self) {
+        self.registry.certificates_reloaded(Outcome::Failed);
+    }
+
+    /// Begins to drain: see [`wire::Thread::drain`].
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the node drains.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
+    }
+
+    /// Whether zones answer: every thread accepts, a snapshot with a zone is in force, and nothing drains.
+    pub fn is_ready(&self) -> bool {
+        self.serving.load(Ordering::Acquire) == self.setup.threads.max(1)
+            && !self.is_draining()
+            && !self.live().snapshot.zones().is_empty()
+    }
+
+    /// What runs.
+    pub fn status(&self) -> Status {
+        let live = self.live();
+        let zones = live.sites.iter().take(10_000).map(|site| ZoneStatus {
+            name: site.zone.name.clone(),
+            id: site.zone.id.to_string(),
+            hostnames: site.zone.hostnames.len(),
+            pools: site.zone.pools.len(),
+            routes: site.zone.routes.len(),
+            has_certificate: site.tls.load().is_some(),
+        });
+        Status {
+            name: self.setup.settings.name.clone(),
+            snapshot: live.snapshot.number,
+            hash: live.snapshot.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            since_unix_us: self.swapped_unix_us.load(Ordering::Relaxed),
+            started_unix_us: self.started_unix_us,
+            threads: self.serving.load(Ordering::Acquire),
+            is_draining: self.is_draining(),
+            zones: zones.collect(),
+        }
+    }
+
+    /// What each phase decided for a request, for a person to read; none if it is no longer kept.
+    pub fn trace(&self, id: RequestId) -> Option<String> {
+        self.trails.iter().find_map(|trails| trails.find(id)).map(|kept| kept.text())
+    }
+
+    /// Metrics in the Prometheus text format.
+    pub fn metrics(&self) -> String {
+        self.registry.render(&Outside {
+            access_log: self.setup.access_log.counts(),
+            events_suppressed: self.setup.events.suppressed(),
+            process: telemetry::metrics::process::Process::read(),
+        })
+    }
+
+    /// Counters by zone in the Prometheus text format.
+    pub fn zone_metrics(&self) -> String {
+        self.zone_table.render()
+    }
+
+    /// The snapshot in force.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    pub(crate) fn live_version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn live_with_version(&self) -> (u64, Arc<Live>) {
+        // The version first: at worst the newer snapshot is fetched once more.
+        (self.live_version(), self.live.load_full())
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.setup.settings.name
+    }
+
+    pub(crate) fn loop_token(&self) -> &str {
+        &self.loop_token
+    }
+
+    pub(crate) fn settings(&self) -> &zone::Node {
+        &self.setup.settings
+    }
+
+    pub(crate) fn setup(&self) -> &NodeSetup {
+        &self.setup
+    }
+
+    pub(crate) fn fleet(&self) -> &Arc<Fleet> {
+        &self.fleet
+    }
+
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    pub(crate) fn access_log(&self) -> &AccessLog {
+        &self.setup.access_log
+    }
+
+    pub(crate) fn trails(&self, thread: usize) -> &Trails {
+        &self.trails[thread % self.trails.len()]
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(crate) fn tls(&self) -> &TlsShared {
+        &self.tls
+    }
+
+    pub(crate) fn seed_for(&self, thread: usize) -> [u64; 2] {
+        let [first, second] = self.setup.seed;
+        [first ^ (thread as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), second.wrapping_add(thread as u64)]
+    }
+
+    /// One thread more, or one less, accepts.
+    pub(crate) fn count_serving(&self, begins: bool) {
+        if begins {
+            self.serving.fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.serving.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Puts sites beside the zones of a snapshot; sites of unchanged zones are shared with the one before, so that
+/// certificates reloaded since then stay.
+fn build(
+    snapshot: Snapshot,
+    before: Option<&Live>,
+    tls: &TlsShared,
+    zone_table: &ZoneTable,
+    events: &Events,
+) -> Live {
+    let known: HashMap<Id, &Arc<Site>> =
+        before.map(|live| live.sites.iter().map(|site| (site.zone.id, site)).collect()).unwrap_or_default();
+    let site = |zone: &Arc<Zone>| match known.get(&zone.id) {
+        Some(site) if site.zone.fingerprint == zone.fingerprint => Arc::clone(site),
+        _ => {
+            let config = tls.config_for(zone, zone.tls.certificate.as_ref()).unwrap_or_else(|error| {
+                let (zone, error) = (zone.name.as_str(), error.to_string());
+                events.error(
+                    "tls_settings_refused",
+                    &[("zone", zone.into()), ("error", error.as_str().into())],
+                );
+                None
+            });
+            Arc::new(Site {
+                tls: ArcSwapOption::new(config),
+                certificate: ArcSwapOption::new(zone.tls.certificate.clone()),
+                counters: zone_table.zone(&zone.id.to_string(), &zone.name),
+                account: zone.account.map(|account| account.to_string()),
+                zone: Arc::clone(zone),
+            })
+        }
+    };
+    let sites: Vec<Arc<Site>> = snapshot.zones().iter().map(site).collect();
+    let served: std::collections::HashSet<String> =
+        snapshot.zones().iter().map(|zone| zone.id.to_string()).collect();
+    zone_table.retain(|id| served.contains(id));
+    let without_name = sites.iter().position(|site| site.certificate.load().is_some());
+    Live { snapshot, sites, without_name }
+}

@@ -1,0 +1,105 @@
+//! Answers that the node makes itself: refusals, faults, redirects, fixed answers.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use exchange::{BodySize, Cause, Chunk, Fault, Known, Method, Page, Refusal, Response, write_page};
+use wire::Exchange;
+
+use crate::course::Course;
+use crate::forward;
+
+/// Gives a whole small answer. With HEAD the body stays away and its length is told.
+pub(crate) async fn reply(exchange: &mut Exchange, course: &mut Course, mut response: Response, body: &[u8]) {
+    forward::towards_visitor(&mut response, course, &exchange.connection, exchange.request.version);
+    let is_head = exchange.request.method == Method::Head;
+    if is_head || response.status == 304 {
+        response.declared_length = Some(body.len() as u64);
+        response.body = BodySize::None;
+    } else {
+        response.body = BodySize::of_length(body.len() as u64);
+    }
+    course.status = Some(response.status);
+    poll_fn(|cx| {
+        exchange.respond(cx, &response);
+        if response.body != BodySize::None {
+            exchange.send(cx, Chunk::Borrowed(body), true);
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+async fn page(
+    exchange: &mut Exchange,
+    course: &mut Course,
+    mut response: Response,
+    word: &'static str,
+    message: &'static str,
+    cause: Cause,
+) {
+    let status = response.status;
+    let own = course.site.as_ref().and_then(|site| {
+        let page = site.zone.error_page(status)?;
+        Some((page.filled(&course.id.to_string(), status, word), page.content_type.clone()))
+    });
+    let (body, kind) = match own {
+        Some(own) => own,
+        None => {
+            let accept = exchange.request.fields.known(Known::Accept).unwrap_or_default();
+            let mut body = Vec::new();
+            let kind = write_page(&Page { status, word, message, cause, id: course.id }, accept, &mut body);
+            (body, kind.to_owned())
+        }
+    };
+    response.fields.push(b"Content-Type", kind.as_bytes());
+    response.fields.push(b"Cache-Control", b"no-store");
+    reply(exchange, course, response, &body).await;
+}
+
+/// Answers with a refusal.
+pub(crate) async fn refuse(
+    exchange: &mut Exchange,
+    course: &mut Course,
+    refusal: Refusal,
+    reason: &'static str,
+) {
+    course.refusal = Some(refusal);
+    course.reason = reason;
+    let mut response = Response { status: refusal.status(), ..Response::default() };
+    match refusal {
+        Refusal::Method => response.fields.push(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        Refusal::Overload => response.fields.push(b"Retry-After", b"1"),
+        _ => {}
+    }
+    if matches!(
+        refusal,
+        Refusal::Malformed | Refusal::HeadTimeout | Refusal::BodyTimeout | Refusal::BodyTooLarge
+    ) {
+        exchange.close_after();
+    }
+    page(exchange, course, response, refusal.as_str(), refusal.public_message(), refusal.cause()).await;
+}
+
+/// Answers with a fault, or breaks the answer off if it has begun.
+pub(crate) async fn fail(exchange: &mut Exchange, course: &mut Course, fault: Fault, node: &str) {
+    course.fault = Some(fault);
+    if exchange.state() != wire::ResponseState::Waiting {
+        exchange.abort();
+        return;
+    }
+    let mut response = Response { status: fault.status(), ..Response::default() };
+    let value = format!("{node}; error={}", fault.as_str());
+    response.fields.push(b"Proxy-Status", value.as_bytes());
+    if fault.status() == 503 {
+        response.fields.push(b"Retry-After", b"1");
+    }
+    page(exchange, course, response, fault.as_str(), fault.public_message(), fault.cause()).await;
+}
+
+/// A redirect.
+pub(crate) async fn redirect(exchange: &mut Exchange, course: &mut Course, status: u16, location: &[u8]) {
+    let mut response = Response { status, ..Response::default() };
+    response.fields.push_known(b"Location", location, Known::Location, false);
+    reply(exchange, course, response, b"").await;
+}

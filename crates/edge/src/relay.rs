@@ -1,0 +1,549 @@
+//! Phases 5 to 8 for an exchange that goes to an origin: send the request, await the answer, stream it back.
+//!
+//! One task drives both sides with poll functions; at most one chunk is held in each direction. Time-outs
+//! float: they begin anew with each progress, and no total time cuts a transfer that moves.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use exchange::{BodySize, Chunk, Fault, Incoming, Phase, Refusal, Response, Upgrade};
+use origin::{Chosen, Link, Wanted};
+use telemetry::metrics::{OriginConnection, OriginOutcome};
+use wire::{Exchange, Gone, ResponseState, with_scratch};
+use zone::Pool;
+
+use crate::course::Course;
+use crate::pipeline::Edge;
+
+/// How an exchange with an origin ended before its answer's body.
+pub(crate) enum Failed {
+    /// Something broke.
+    Fault(Fault),
+    /// The request's body was refused.
+    Refused(Refusal, &'static str),
+    /// The visitor left.
+    Gone,
+}
+
+impl From<Gone> for Failed {
+    fn from(gone: Gone) -> Self {
+        match gone {
+            Gone::Left => Self::Gone,
+            Gone::Malformed(refusal) => Self::Refused(refusal, "the body's framing is broken"),
+        }
+    }
+}
+
+/// The request's body on its way to the origin.
+struct Upload {
+    is_done: bool,
+    /// The origin reads no more; its answer may still come.
+    is_refused: bool,
+    bytes: u64,
+    bytes_max: u64,
+    moved: bool,
+}
+
+impl Upload {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        link: &mut Link,
+    ) -> Poll<Result<(), Failed>> {
+        while !self.is_done && !self.is_refused {
+            if ready!(link.poll_ready(cx)).is_err() {
+                self.is_refused = true;
+                break;
+            }
+            let step = with_scratch(|scratch| -> Poll<Result<(), Failed>> {
+                let sent = match ready!(exchange.poll_body(cx, scratch))? {
+                    Incoming::Data(chunk) => {
+                        self.bytes += chunk.len() as u64;
+                        link.send(cx, chunk, false)
+                    }
+                    Incoming::Last(chunk) => {
+                        self.bytes += chunk.len() as u64;
+                        self.is_done = true;
+                        link.send(cx, chunk, true)
+                    }
+                    Incoming::Trailers(trailers) => {
+                        self.is_done = true;
+                        link.send_trailers(cx, &trailers)
+                    }
+                    Incoming::End => {
+                        self.is_done = true;
+                        link.send(cx, Chunk::Borrowed(b""), true)
+                    }
+                };
+                self.is_refused |= sent.is_err();
+                Poll::Ready(Ok(()))
+            });
+            ready!(step)?;
+            self.moved = true;
+            if self.bytes > self.bytes_max {
+                return Poll::Ready(Err(Failed::Refused(
+                    Refusal::BodyTooLarge,
+                    "the body passes max_body_bytes",
+                )));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// An origin's answer, its head given to the visitor or about to be.
+pub(crate) struct Answered {
+    link: Link,
+    chosen: Chosen,
+    upload: Upload,
+}
+
+impl Answered {
+    /// The value of the cookie that keeps the visitor at this origin, if it must be set.
+    pub(crate) fn sticky_to_set(&self) -> Option<&[u8]> {
+        self.chosen.sticky_to_set.as_deref()
+    }
+
+    /// The pool that answered.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        self.chosen.pool()
+    }
+}
+
+/// Attempts after the first, stale connections included: a bound on what a pool of closing servers can cost.
+const RETRIES_MAX: u32 = 8;
+
+fn ms(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+impl Edge {
+    /// Sends the request to an origin of the pool and awaits the head of its final answer, with retries.
+    pub(crate) async fn fetch(
+        &self,
+        exchange: &mut Exchange,
+        course: &mut Course,
+        pool: &Arc<Pool>,
+        response: &mut Response,
+    ) -> Result<Answered, Failed> {
+        let hash_key = self.hash_key(exchange, course, pool);
+        let sticky = pool.sticky.as_ref().and_then(|sticky| cookie(exchange, sticky.cookie.as_bytes()));
+        let is_idempotent =
+            exchange.request.method.is_idempotent() && exchange.request.upgrade == Upgrade::No;
+        let mut tried: Vec<usize> = Vec::new();
+        // A connection from the pool may be closed by the origin at this very moment. A request that must not
+        // be sent twice does not take that chance: a fresh connection cannot lose it.
+        let mut may_reuse = is_idempotent;
+        loop {
+            let wanted = Wanted {
+                pool,
+                hash_key,
+                sticky: sticky.as_deref(),
+                tried: &tried,
+                needs_http1: exchange.request.upgrade == Upgrade::Http1,
+            };
+            let chosen = match self.origins.choose(&wanted, self.clock.now_ms()) {
+                Ok(chosen) => chosen,
+                Err(fault) => return Err(Failed::Fault(course.fault.take().unwrap_or(fault))),
+            };
+            course.origin = Some(Arc::clone(pool));
+            course.origin_index = chosen.index;
+            course.origin_began_us = self.clock.now_us();
+            course.note(Phase::Origin, "chosen", chosen.index as u32, course.origin_began_us);
+            let failure = match self.attempt(exchange, course, &chosen, pool, may_reuse, response).await {
+                Ok((link, upload)) => {
+                    chosen.succeeded();
+                    self.metrics.origin_request(OriginOutcome::Ok);
+                    return Ok(Answered { link, chosen, upload });
+                }
+                Err(failure) => failure,
+            };
+            let fault = match failure.failed {
+                Failed::Fault(fault) => fault,
+                other => return Err(other),
+            };
+            self.metrics.origin_request(OriginOutcome::Fault);
+            course.note(Phase::Origin, fault.as_str(), chosen.index as u32, self.clock.now_us());
+            // A connection that the origin closed while idle is not the origin's failure and costs no budget.
+            let is_stale = failure.was_reused && failure.may_retry;
+            if !is_stale {
+                chosen.failed(fault);
+            }
+            let is_safe = is_idempotent && failure.may_retry || failure.is_unworked;
+            let is_body_whole = exchange.bytes_in() == 0;
+            let is_in_budget = || {
+                (tried.len() as u64) < u64::from(pool.retries.max)
+                    && self.origins.take_retry(pool, self.clock.now_ms())
+            };
+            if !is_safe || !is_body_whole || course.retries >= RETRIES_MAX || !(is_stale || is_in_budget()) {
+                return Err(Failed::Fault(fault));
+            }
+            if is_stale {
+                may_reuse = false;
+            } else {
+                tried.push(chosen.index);
+                course.fault = Some(fault);
+            }
+            course.retries += 1;
+            self.metrics.origin_retry();
+            response.clear();
+        }
+    }
+
+    async fn attempt(
+        &self,
+        exchange: &mut Exchange,
+        course: &mut Course,
+        chosen: &Chosen,
+        pool: &Arc<Pool>,
+        may_reuse: bool,
+        response: &mut Response,
+    ) -> Result<(Link, Upload), Attempt> {
+        let opened = self.origins.open(chosen, may_reuse, course.visitor, exchange.connection.local).await;
+        let mut link = opened.map_err(|fault| Attempt {
+            failed: Failed::Fault(fault),
+            may_retry: true,
+            is_unworked: true,
+            was_reused: false,
+        })?;
+        let was_reused = link.is_reused();
+        self.metrics.origin_connection(match was_reused {
+            true => OriginConnection::Reused,
+            false => OriginConnection::New,
+        });
+        let site = course.site.clone();
+        let http = site.as_ref().map(|site| &site.zone.http);
+        let mut upload = Upload {
+            is_done: exchange.request.body == BodySize::None && exchange.request.upgrade != Upgrade::Extended,
+            is_refused: false,
+            bytes: 0,
+            bytes_max: http.and_then(|http| http.max_body_bytes).unwrap_or(u64::MAX),
+            moved: false,
+        };
+        // An extended CONNECT's stream carries the tunnel, not a body.
+        if exchange.request.upgrade == Upgrade::Extended {
+            upload.is_done = true;
+        }
+        let fail = |failed, link: &Link| Attempt {
+            failed,
+            may_retry: link.may_retry(),
+            is_unworked: link.was_not_worked_on(),
+            was_reused,
+        };
+        let host = match &pool.host {
+            zone::HostHeader::Keep => exchange.request.authority().to_vec(),
+            zone::HostHeader::Set(host) => host.as_bytes().to_vec(),
+            zone::HostHeader::Origin => {
+                chosen.origin().map_or_else(Vec::new, |origin| origin.authority.as_bytes().to_vec())
+            }
+        };
+        if let Err(fault) = link.begin(&exchange.request, &host) {
+            return Err(fail(Failed::Fault(fault), &link));
+        }
+        let body_idle_ms = ms(http.map_or(60_000, |http| http.body_idle_ms));
+        let first_byte_ms = ms(pool.timeouts.first_byte_ms);
+        let mut is_awaiting = upload.is_done;
+        exchange.deadline.arm(if upload.is_done { first_byte_ms } else { body_idle_ms });
+        loop {
+            let got = poll_fn(|cx| -> Poll<Result<(), Failed>> {
+                exchange.deadline.register(cx.waker());
+                if !is_awaiting {
+                    match upload.poll(cx, exchange, &mut link) {
+                        Poll::Ready(Err(failed)) => return Poll::Ready(Err(failed)),
+                        Poll::Ready(Ok(())) => {
+                            is_awaiting = true;
+                            exchange.deadline.arm(first_byte_ms);
+                        }
+                        Poll::Pending if upload.moved => {
+                            upload.moved = false;
+                            exchange.deadline.arm(body_idle_ms);
+                        }
+                        Poll::Pending => {}
+                    }
+                }
+                if let Poll::Ready(result) = link.poll_head(cx, response) {
+                    return Poll::Ready(result.map_err(Failed::Fault));
+                }
+                if upload.is_done {
+                    if let Poll::Ready(gone) = exchange.poll_gone(cx) {
+                        return Poll::Ready(Err(gone.into()));
+                    }
+                }
+                if exchange.deadline.is_due() {
+                    return Poll::Ready(Err(match is_awaiting {
+                        true => Failed::Fault(Fault::HttpResponseTimeout),
+                        false if link.poll_ready(cx).is_pending() => {
+                            Failed::Fault(Fault::ConnectionWriteTimeout)
+                        }
+                        false => Failed::Refused(Refusal::BodyTimeout, "the body stood still"),
+                    }));
+                }
+                Poll::Pending
+            })
+            .await;
+            match got {
+                Err(failed) => return Err(fail(failed, &link)),
+                Ok(()) if response.is_informational() && response.status != 101 => {
+                    poll_fn(|cx| {
+                        exchange.inform(cx, response);
+                        Poll::Ready(())
+                    })
+                    .await;
+                    response.clear();
+                }
+                Ok(()) => break,
+            }
+        }
+        if response.status == 101 && exchange.request.upgrade != Upgrade::Http1 {
+            return Err(fail(Failed::Fault(Fault::HttpUpgradeFailed), &link));
+        }
+        Ok((link, upload))
+    }
+
+    /// Gives the answer's head and streams its body, and the rest of the request's body meanwhile.
+    pub(crate) async fn deliver(
+        &self,
+        exchange: &mut Exchange,
+        course: &mut Course,
+        answered: Answered,
+        response: &Response,
+    ) {
+        let Answered { mut link, chosen, mut upload, .. } = answered;
+        let idle_ms = ms(chosen.pool().timeouts.idle_ms);
+        exchange.deadline.arm(idle_ms);
+        let is_tunnel = match exchange.request.upgrade {
+            Upgrade::No => false,
+            Upgrade::Http1 => response.status == 101,
+            Upgrade::Extended => (200..300).contains(&response.status),
+        };
+        poll_fn(|cx| {
+            exchange.respond(cx, response);
+            Poll::Ready(())
+        })
+        .await;
+        if is_tunnel {
+            let silent_ms = course.site.as_ref().map_or(3_600_000, |site| site.zone.http.upgrade_idle_ms);
+            return tunnel(exchange, &mut link, ms(silent_ms)).await;
+        }
+        if response.body == BodySize::None {
+            // Reads whatever ends the message, so that the connection can be used again.
+            link.finish();
+            return;
+        }
+        let mut is_visitor_slow = false;
+        let ended = poll_fn(|cx| -> Poll<Result<(), Failed>> {
+            exchange.deadline.register(cx.waker());
+            if !upload.is_done {
+                match upload.poll(cx, exchange, &mut link) {
+                    Poll::Ready(Err(failed)) => return Poll::Ready(Err(failed)),
+                    _ if upload.moved => {
+                        upload.moved = false;
+                        exchange.deadline.arm(idle_ms);
+                    }
+                    _ => {}
+                }
+            }
+            loop {
+                is_visitor_slow = true;
+                match exchange.poll_ready(cx) {
+                    Poll::Ready(ready) => ready?,
+                    Poll::Pending => break,
+                }
+                is_visitor_slow = false;
+                let step = with_scratch(|scratch| match link.poll_body(cx, scratch) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Err(fault)) => Poll::Ready(Err(Failed::Fault(fault))),
+                    Poll::Ready(Ok(incoming)) => {
+                        match incoming {
+                            Incoming::Data(chunk) => exchange.send(cx, chunk, false),
+                            Incoming::Last(chunk) => exchange.send(cx, chunk, true),
+                            Incoming::Trailers(trailers) => exchange.send_trailers(cx, &trailers),
+                            Incoming::End => exchange.send(cx, Chunk::Borrowed(b""), true),
+                        }
+                        Poll::Ready(Ok(()))
+                    }
+                });
+                match step {
+                    Poll::Pending => {
+                        if upload.is_done {
+                            if let Poll::Ready(gone) = exchange.poll_gone(cx) {
+                                return Poll::Ready(Err(gone.into()));
+                            }
+                        }
+                        break;
+                    }
+                    Poll::Ready(result) => result?,
+                }
+                exchange.deadline.arm(idle_ms);
+                if exchange.state() != ResponseState::Streaming {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            if exchange.deadline.is_due() {
+                return Poll::Ready(Err(match is_visitor_slow {
+                    true => Failed::Gone,
+                    false => Failed::Fault(Fault::ConnectionReadTimeout),
+                }));
+            }
+            Poll::Pending
+        })
+        .await;
+        match ended {
+            Ok(()) if exchange.state() == ResponseState::Complete => link.finish(),
+            Ok(()) => course.fault = Some(Fault::HttpResponseIncomplete),
+            Err(Failed::Fault(fault)) => {
+                course.fault = Some(fault);
+                exchange.abort();
+            }
+            Err(Failed::Refused(refusal, reason)) => {
+                course.refusal = Some(refusal);
+                course.reason = reason;
+                exchange.abort();
+            }
+            Err(Failed::Gone) => {
+                course.is_visitor_gone = true;
+                exchange.abort();
+            }
+        }
+    }
+
+    /// The key of consistent hashing, as the pool asks for it.
+    fn hash_key(&self, exchange: &Exchange, course: &Course, pool: &Pool) -> u64 {
+        let zone::Balance::Hash { key, .. } = &pool.balance else { return 0 };
+        let request = &exchange.request;
+        match key {
+            zone::HashKey::Address => match course.visitor.ip() {
+                std::net::IpAddr::V4(v4) => fnv(&v4.octets()),
+                std::net::IpAddr::V6(v6) => fnv(&v6.octets()),
+            },
+            zone::HashKey::Path => fnv(request.path()),
+            zone::HashKey::Uri => fnv(request.target()),
+            zone::HashKey::Header(name) => fnv(request.fields.value(name.as_bytes()).unwrap_or_default()),
+            zone::HashKey::Cookie(name) => fnv(&cookie(exchange, name.as_bytes()).unwrap_or_default()),
+        }
+    }
+}
+
+/// FNV-1a with a final mix: the same on every node, so that nodes send a key to the same origin.
+fn fnv(bytes: &[u8]) -> u64 {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The value of a cookie the visitor sent.
+fn cookie(exchange: &Exchange, name: &[u8]) -> Option<Vec<u8>> {
+    exchange
+        .request
+        .fields
+        .all_known(exchange::Known::Cookie)
+        .flat_map(|value| value.split(|byte| *byte == b';'))
+        .find_map(|pair| pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"=").map(<[u8]>::to_vec))
+}
+
+/// Why one attempt failed, and whether another may follow.
+struct Attempt {
+    failed: Failed,
+    may_retry: bool,
+    /// It is certain that the origin has not worked on the request.
+    is_unworked: bool,
+    was_reused: bool,
+}
+
+/// Bytes both ways until both sides have ended, one breaks, or silence lasts too long.
+async fn tunnel(exchange: &mut Exchange, link: &mut Link, silent_ms: u32) {
+    exchange.into_tunnel();
+    link.into_tunnel();
+    exchange.deadline.arm(silent_ms);
+    let (mut is_up_done, mut is_down_done) = (false, false);
+    poll_fn(|cx| -> Poll<()> {
+        exchange.deadline.register(cx.waker());
+        let mut moved = false;
+        while !is_up_done {
+            match link.poll_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+            let step = with_scratch(|scratch| match exchange.poll_body(cx, scratch) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(Incoming::Data(chunk))) => Poll::Ready(link.send(cx, chunk, false).is_ok()),
+                Poll::Ready(Ok(Incoming::Last(chunk))) => {
+                    is_up_done = true;
+                    Poll::Ready(link.send(cx, chunk, true).is_ok())
+                }
+                Poll::Ready(Ok(Incoming::Trailers(_) | Incoming::End)) => {
+                    is_up_done = true;
+                    Poll::Ready(link.send(cx, Chunk::Borrowed(b""), true).is_ok())
+                }
+                Poll::Ready(Err(_)) => Poll::Ready(false),
+            });
+            match step {
+                Poll::Pending => break,
+                Poll::Ready(true) => moved = true,
+                Poll::Ready(false) => return Poll::Ready(()),
+            }
+        }
+        if is_up_done && link.poll_ready(cx).is_ready_and(|ready| ready.is_err()) {
+            return Poll::Ready(());
+        }
+        while !is_down_done {
+            match exchange.poll_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+            let step = with_scratch(|scratch| match link.poll_body(cx, scratch) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(Incoming::Data(chunk))) => {
+                    exchange.send(cx, chunk, false);
+                    Poll::Ready(true)
+                }
+                Poll::Ready(Ok(Incoming::Last(chunk))) => {
+                    is_down_done = true;
+                    exchange.send(cx, chunk, true);
+                    Poll::Ready(true)
+                }
+                Poll::Ready(Ok(Incoming::Trailers(_) | Incoming::End)) => {
+                    is_down_done = true;
+                    exchange.send(cx, Chunk::Borrowed(b""), true);
+                    Poll::Ready(true)
+                }
+                Poll::Ready(Err(_)) => Poll::Ready(false),
+            });
+            match step {
+                Poll::Pending => break,
+                Poll::Ready(true) => moved = true,
+                Poll::Ready(false) => return Poll::Ready(()),
+            }
+        }
+        if moved {
+            exchange.deadline.arm(silent_ms);
+        }
+        if is_up_done && is_down_done || exchange.deadline.is_due() {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    })
+    .await;
+    if exchange.state() == ResponseState::Streaming {
+        exchange.abort();
+    }
+}
+
+/// `Poll::is_ready` with a condition.
+trait ReadyAnd<T> {
+    fn is_ready_and(self, condition: impl FnOnce(T) -> bool) -> bool;
+}
+
+impl<T> ReadyAnd<T> for Poll<T> {
+    fn is_ready_and(self, condition: impl FnOnce(T) -> bool) -> bool {
+        match self {
+            Self::Ready(value) => condition(value),
+            Self::Pending => false,
+        }
+    }
+}

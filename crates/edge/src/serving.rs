@@ -1,0 +1,182 @@
+//! The serving threads: one runtime each, with listeners, deadlines and connections of its own.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use exchange::{Deadlines, TICK_MS};
+use tokio::time::MissedTickBehavior;
+use wire::{TcpListenerSettings, Thread, accept_tcp};
+use zone::ListenerProtocol;
+
+use crate::admin::Admin;
+use crate::clock::http_date;
+use crate::node::Node;
+use crate::pipeline::Edge;
+
+/// Inherited sockets of one listener.
+pub struct ListenerSetup {
+    /// What the node file says of it.
+    pub settings: zone::Listener,
+    /// The address it is bound to.
+    pub local: SocketAddr,
+    /// One TCP socket a thread.
+    pub tcp: Vec<TcpListener>,
+    /// One UDP socket a thread for HTTP/3, or none.
+    pub udp: Vec<UdpSocket>,
+}
+
+/// The serving threads.
+pub struct Running {
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Blocks until every thread has drained.
+    pub fn join(self) {
+        for thread in self.threads {
+            // A thread that panicked has been counted by the panic hook; the others drain on.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+/// One listener's sockets for one thread.
+struct Share {
+    settings: zone::Listener,
+    local: SocketAddr,
+    tcp: Option<TcpListener>,
+    udp: Option<UdpSocket>,
+}
+
+/// Starts the serving threads. The admin socket is served by the first.
+///
+/// # Errors
+/// No thread or no runtime could be started.
+pub fn run(
+    node: &Arc<Node>,
+    listeners: Vec<ListenerSetup>,
+    admin: Option<TcpListener>,
+) -> io::Result<Running> {
+    let count = node.setup().threads.max(1);
+    let mut shares: Vec<Vec<Share>> = (0..count).map(|_| Vec::new()).collect();
+    for listener in listeners {
+        let (mut tcp, mut udp) = (listener.tcp.into_iter(), listener.udp.into_iter());
+        for share in &mut shares {
+            share.push(Share {
+                settings: listener.settings.clone(),
+                local: listener.local,
+                tcp: tcp.next(),
+                udp: udp.next(),
+            });
+        }
+    }
+    let mut admin = admin;
+    let mut threads = Vec::new();
+    for (number, share) in shares.into_iter().enumerate() {
+        let (node, admin) = (Arc::clone(node), admin.take());
+        let thread = std::thread::Builder::new().name(format!("edge-{number}")).spawn(move || {
+            if let Err(error) = serve(&node, number, share, admin) {
+                let error = error.to_string();
+                let fields = [("thread", (number as u64).into()), ("error", error.as_str().into())];
+                node.setup().events.error("serving_thread_ended", &fields);
+            }
+        })?;
+        threads.push(thread);
+    }
+    Ok(Running { threads })
+}
+
+fn serve(node: &Arc<Node>, number: usize, shares: Vec<Share>, admin: Option<TcpListener>) -> io::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+    runtime.block_on(async {
+        let deadlines = Deadlines::new();
+        let edge = Rc::new(Edge::new(node, number, &deadlines));
+        let threads = node.setup().threads.max(1);
+        let connections_max = (node.setup().connections_max / threads).max(16);
+        let index = u8::try_from(number).unwrap_or(u8::MAX);
+        let thread = Thread::new(Rc::clone(&edge), Rc::clone(&deadlines), index, connections_max);
+        thread.set_date(http_date(node.clock().unix_us() / 1_000_000));
+        for share in shares {
+            if let Some(socket) = share.tcp {
+                socket.set_nonblocking(true)?;
+                let socket = tokio::net::TcpListener::from_std(socket)?;
+                let settings = tcp_settings(&share.settings, share.local, share.udp.is_some());
+                tokio::task::spawn_local(accept_tcp(Rc::clone(&thread), socket, settings));
+            }
+        }
+        let admin = match admin {
+            Some(socket) => {
+                let service = Rc::new(Admin::new(Arc::clone(node), socket.local_addr()?));
+                socket.set_nonblocking(true)?;
+                let socket = tokio::net::TcpListener::from_std(socket)?;
+                // Some operators and scrapers, never the public: a small share of the descriptors.
+                let admin = Thread::new(service, Rc::clone(&deadlines), u8::MAX, 64);
+                let settings = TcpListenerSettings {
+                    is_tls: false,
+                    allows_h2c: false,
+                    trusts_proxy: None,
+                    http3_port: None,
+                };
+                tokio::task::spawn_local(accept_tcp(Rc::clone(&admin), socket, settings));
+                Some(admin)
+            }
+            None => None,
+        };
+        node.count_serving(true);
+        tick(node, &edge, &thread, admin.as_deref()).await;
+        node.count_serving(false);
+        edge.tick(); // the last lines of the log
+        Ok(())
+    })
+}
+
+fn tcp_settings(listener: &zone::Listener, local: SocketAddr, has_quic: bool) -> TcpListenerSettings {
+    let trusted = listener.trusted.clone();
+    TcpListenerSettings {
+        is_tls: listener.protocol == ListenerProtocol::Https,
+        allows_h2c: listener.h2c,
+        trusts_proxy: listener.proxy_protocol.then(|| -> Rc<dyn Fn(std::net::IpAddr) -> bool> {
+            Rc::new(move |ip| zone::cidr::any_contains(&trusted, ip))
+        }),
+        http3_port: has_quic.then_some(local.port()),
+    }
+}
+
+/// Sweeps deadlines, turns the clock, and watches for the drain, until the thread has drained.
+async fn tick(node: &Arc<Node>, edge: &Edge, thread: &Thread<Edge>, admin: Option<&Thread<Admin>>) {
+    let mut interval = tokio::time::interval(Duration::from_millis(u64::from(TICK_MS)));
+    interval.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut second = 0;
+    let mut drain_until_ms = None;
+    loop {
+        interval.tick().await;
+        thread.deadlines.sweep();
+        edge.tick();
+        let now_s = node.clock().unix_us() / 1_000_000;
+        if now_s != second {
+            second = now_s;
+            let date = http_date(now_s);
+            thread.set_date(date);
+            if let Some(admin) = admin {
+                admin.set_date(date);
+            }
+        }
+        let now_ms = node.clock().now_ms();
+        match drain_until_ms {
+            None if node.is_draining() => {
+                thread.drain();
+                if let Some(admin) = admin {
+                    admin.drain();
+                }
+                drain_until_ms = Some(now_ms + node.settings().drain_ms);
+            }
+            Some(until) if thread.open() == 0 || now_ms >= until => return,
+            _ => {}
+        }
+    }
+}

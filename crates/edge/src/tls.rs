@@ -1,0 +1,103 @@
+//! TLS settings towards visitors, made from compiled zones.
+//!
+//! One `ServerConfig` a zone, so that versions and client certificates are the zone's; all share the
+//! provider, the ticket keys and nothing else. The choice by server name is `wire`'s and [`crate::Live`]'s.
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use zone::{TlsVersion, Zone};
+
+use crate::node::Node;
+
+/// What all zones' TLS settings share.
+pub(crate) struct TlsShared {
+    provider: Arc<CryptoProvider>,
+    tickets: Option<Arc<dyn ProducesTickets>>,
+}
+
+impl TlsShared {
+    /// Ticket keys are random, rotate every six hours inside rustls, and are shared by all threads.
+    pub(crate) fn new() -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        // Without tickets every handshake is a full one; nothing else is lost.
+        let tickets = rustls::crypto::aws_lc_rs::Ticketer::new().ok();
+        Self { provider, tickets }
+    }
+
+    /// The settings of one zone; none if it has no certificate.
+    pub(crate) fn config_for(
+        &self,
+        zone: &Zone,
+        certificate: Option<&Arc<CertifiedKey>>,
+    ) -> Result<Option<Arc<rustls::ServerConfig>>, rustls::Error> {
+        let Some(certificate) = certificate else { return Ok(None) };
+        let versions: &[&rustls::SupportedProtocolVersion] = match zone.tls.minimum {
+            TlsVersion::V1_2 => &[&TLS13, &TLS12],
+            TlsVersion::V1_3 => &[&TLS13],
+        };
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(versions)?;
+        let builder = match &zone.tls.client {
+            Some(client) => builder.with_client_cert_verifier(Arc::clone(&client.verifier)),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(One(Arc::clone(certificate))));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        if let Some(tickets) = &self.tickets {
+            config.ticketer = Arc::clone(tickets);
+            config.send_tls13_tickets = 1;
+        } else {
+            config.send_tls13_tickets = 0;
+        }
+        Ok(Some(Arc::new(config)))
+    }
+
+    /// The settings of QUIC, one for all zones: certificates follow the snapshot in force. Zones that want a
+    /// client certificate answer 421 over HTTP/3, since QUIC settings are chosen before the name is known.
+    pub(crate) fn quic_config(&self, node: &Arc<Node>) -> Result<Arc<rustls::ServerConfig>, rustls::Error> {
+        let resolver = Following(Arc::downgrade(node));
+        let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&TLS13])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(resolver));
+        config.alpn_protocols = vec![b"h3".to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        if let Some(tickets) = &self.tickets {
+            config.ticketer = Arc::clone(tickets);
+            config.send_tls13_tickets = 1;
+        } else {
+            config.send_tls13_tickets = 0;
+        }
+        config.max_early_data_size = 0; // 0-RTT is replayable (RFC 8446 §8)
+        Ok(Arc::new(config))
+    }
+}
+
+#[derive(Debug)]
+struct One(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for One {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+struct Following(std::sync::Weak<Node>);
+
+impl std::fmt::Debug for Following {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Following")
+    }
+}
+
+impl ResolvesServerCert for Following {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let live = self.0.upgrade()?.live();
+        live.site_for_handshake(hello.server_name())?.certificate.load_full()
+    }
+}
