@@ -6,7 +6,7 @@
 use std::mem::MaybeUninit;
 
 use crate::field::{self, Field, Known, Span};
-use crate::limits::{CONNECTION_OPTIONS_MAX, FIELDS_CEILING};
+use crate::limits::{CONNECTION_OPTIONS_MAX, FIELDS_CEILING, Limits};
 use crate::malformed::Malformed;
 
 /// How the end of a message's content is found (RFC 9112 §6.3).
@@ -243,6 +243,12 @@ fn is_chunked(codings: &[u8]) -> Result<bool, Malformed> {
 fn is_continue(value: &[u8]) -> bool {
     let mut members = field::list(value).peekable();
     members.peek().is_some() && members.all(|member| member.eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Whether an unfinished head needs no new reading: no line ends among the bytes after `seen`, and more fit.
+pub(crate) fn may_wait(buffer: &[u8], seen: usize, limits: &Limits) -> bool {
+    let is_new_without_line_end = buffer.get(seen..).is_some_and(|new| memchr::memchr(b'\n', new).is_none());
+    seen > 0 && is_new_without_line_end && buffer.len() < limits.head_bytes()
 }
 
 /// The first value of `known`, or `None`.

@@ -100,6 +100,18 @@ impl RequestHead {
         Ok(true)
     }
 
+    /// As [`RequestHead::parse`], when the first `seen` bytes of `buffer` gave `Ok(false)` before.
+    ///
+    /// A head ends in a line end, so without one among the new bytes the old ones are not read again. That
+    /// bounds what a head sent byte by byte costs: one reading per line, and lines are bounded.
+    ///
+    /// # Errors
+    ///
+    /// As `parse`; what is wrong in an unfinished line may show at its end only.
+    pub fn parse_more(&mut self, buffer: &[u8], seen: usize, limits: &Limits) -> Result<bool, Malformed> {
+        if head::may_wait(buffer, seen, limits) { Ok(false) } else { self.parse(buffer, limits) }
+    }
+
     /// The first value of the field `k`, or `None`.
     pub fn known<'b>(&self, buffer: &'b [u8], k: Known) -> Option<&'b [u8]> {
         head::known(&self.fields, buffer, k)

@@ -98,6 +98,22 @@ impl ResponseHead {
         Ok(true)
     }
 
+    /// As [`ResponseHead::parse`], when the first `seen` bytes of `buffer` gave `Ok(false)` before; see
+    /// [`crate::RequestHead::parse_more`].
+    ///
+    /// # Errors
+    ///
+    /// As `parse`; what is wrong in an unfinished line may show at its end only.
+    pub fn parse_more(
+        &mut self,
+        buffer: &[u8],
+        seen: usize,
+        expected: Expected,
+        limits: &Limits,
+    ) -> Result<bool, Malformed> {
+        if head::may_wait(buffer, seen, limits) { Ok(false) } else { self.parse(buffer, expected, limits) }
+    }
+
     /// The first value of the field `k`, or `None`.
     pub fn known<'b>(&self, buffer: &'b [u8], k: Known) -> Option<&'b [u8]> {
         head::known(&self.fields, buffer, k)

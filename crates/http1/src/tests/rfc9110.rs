@@ -92,7 +92,8 @@ mod section_7_6_1_connection {
     #[test]
     fn keeps_end_to_end_fields_that_connection_names() {
         let fields = "Connection: host, content-length, cookie, x-forwarded-for, via, authorization, \
-                      cache-control\r\nContent-Length: 0\r\nCookie: a\r\nX-Forwarded-For: b\r\nVia: c\r\nAuthorization: d\r\n\
+                      cache-control\r\nContent-Length: 0\r\nCookie: a\r\nX-Forwarded-For: b\r\nVia: c\r\n\
+                      Authorization: d\r\n\
                       Cache-Control: e\r\n";
         assert_eq!(hop_by_hop(fields), ["Connection"]);
     }

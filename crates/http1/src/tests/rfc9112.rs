@@ -967,6 +967,19 @@ mod limits {
     }
 
     #[test]
+    fn reads_an_unfinished_head_again_only_when_a_line_ended() {
+        let limits = Limits { head_bytes_max: 40, ..Limits::default() };
+        let mut head = RequestHead::default();
+        // A wrong method goes unseen until its line ends, or nothing more fits.
+        assert_eq!(head.parse_more(b"G(", 0, &limits), Err(Malformed::Method));
+        assert_eq!(head.parse_more(b"G( /", 2, &limits), Ok(false));
+        assert_eq!(head.parse_more(b"G( / HTTP/1.1\r\n", 4, &limits), Err(Malformed::Method));
+        assert_eq!(head.parse_more(&[b'a'; 40], 39, &limits), Err(Malformed::TargetTooLong));
+        let whole = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(head.parse_more(whole, whole.len() - 1, &limits), Ok(true));
+    }
+
+    #[test]
     fn keeps_the_room_for_fields_between_heads() {
         let mut head = RequestHead::default();
         let limits = Limits::default();
