@@ -76,10 +76,12 @@ impl Bundle {
     /// Puts a bundle together. The order of `specs` does not matter: they are sorted by name.
     ///
     /// `files` holds, by the path of [`crate::compile::NamedFile::path`], the bytes of the files that could
-    /// be read; one that is missing is a problem when compiling.
+    /// be read; one that is missing is a problem when compiling. Private keys in them are left out, as when
+    /// one file holds chain and key.
     #[must_use]
     pub fn new(mut specs: Vec<Source>, defaults: Option<Source>, files: BTreeMap<String, Vec<u8>>) -> Self {
         specs.sort();
+        let files = files.into_iter().map(|(path, bytes)| (path, without_keys(bytes))).collect();
         Self { specs, defaults, files }
     }
 
@@ -101,9 +103,9 @@ impl Bundle {
         &self.files
     }
 
-    /// Replaces the bytes of one file, as when a certificate was renewed.
+    /// Replaces the bytes of one file, as when a certificate was renewed. Private keys in it are left out.
     pub fn replace_file(&mut self, path: &str, bytes: Vec<u8>) {
-        self.files.insert(path.to_owned(), bytes);
+        self.files.insert(path.to_owned(), without_keys(bytes));
     }
 
     /// SHA-256 over all of it. Two bundles with the same hash compile to the same zones (given the same
@@ -187,6 +189,30 @@ impl Bundle {
         // One bundle has one form: anything else would give two hashes to the same content.
         if hash_of(&bundle.body()) == hash { Ok(bundle) } else { Err(BundleFault::Layout) }
     }
+}
+
+/// Cuts PEM private keys (RFC 7468 §10, and the older forms with a kind before the words) out of a file: a
+/// bundle is kept on disk and travels, and keys must do neither.
+fn without_keys(bytes: Vec<u8>) -> Vec<u8> {
+    const BEGIN: &[u8] = b"-----BEGIN ";
+    const END: &[u8] = b"-----END ";
+    let line_end = |from: usize| memchr::memchr(b'\n', bytes.get(from..)?).map(|length| from + length + 1);
+    let mut out = Vec::new();
+    let mut kept = 0;
+    for begin in memchr::memmem::find_iter(&bytes, BEGIN) {
+        let head = bytes.get(begin..line_end(begin).unwrap_or(bytes.len())).unwrap_or(b"");
+        if begin < kept || !head.trim_ascii_end().ends_with(b"PRIVATE KEY-----") {
+            continue;
+        }
+        out.extend_from_slice(bytes.get(kept..begin).unwrap_or(b""));
+        let rest = bytes.get(begin..).unwrap_or(b"");
+        kept = memchr::memmem::find(rest, END).and_then(|end| line_end(begin + end)).unwrap_or(bytes.len());
+    }
+    if kept == 0 {
+        return bytes;
+    }
+    out.extend_from_slice(bytes.get(kept..).unwrap_or(b""));
+    out
 }
 
 fn hash_of(body: &[u8]) -> [u8; 32] {

@@ -29,6 +29,9 @@ pub const PATH_BYTES_MAX: usize = 4096;
 /// page, and ten thousand broken zones must not make a gigabyte of text.
 pub const PROBLEMS_MAX: usize = 1_000;
 
+/// Warnings among these: they must not push errors out of the list.
+pub const WARNINGS_MAX: usize = 100;
+
 /// Bytes of a hostname (RFC 1035 §2.3.4, without the root's dot).
 pub const HOSTNAME_BYTES_MAX: usize = 253;
 

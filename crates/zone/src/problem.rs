@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::limits::PROBLEMS_MAX;
+use crate::limits::{PROBLEMS_MAX, WARNINGS_MAX};
 
 /// Whether a problem forbids publishing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,12 +86,13 @@ struct Noted {
 
 /// Collects problems while files are read.
 ///
-/// Holds at most [`PROBLEMS_MAX`] of them; further ones are counted.
+/// Holds at most [`PROBLEMS_MAX`] of them, and [`WARNINGS_MAX`] warnings; further ones are counted.
 #[derive(Debug, Default)]
 pub struct Report {
     /// By place and message: defaults shared by all zones are read once per zone, and told once.
     noted: BTreeMap<(Place, String), Noted>,
     errors: usize,
+    warnings: usize,
     left_out: usize,
     forgives_missing: bool,
     doubtful: Option<Place>,
@@ -123,10 +124,17 @@ impl Report {
         if self.noted.contains_key(&key) {
             return;
         }
-        if severity == Severity::Error {
-            self.errors += 1;
-        }
-        if self.noted.len() < PROBLEMS_MAX {
+        let is_room = match severity {
+            Severity::Error => {
+                self.errors += 1;
+                self.errors <= PROBLEMS_MAX - WARNINGS_MAX
+            }
+            Severity::Warning => {
+                self.warnings += 1;
+                self.warnings <= WARNINGS_MAX
+            }
+        };
+        if is_room {
             self.noted.insert(key, Noted { suggestion, severity });
         } else {
             self.left_out += 1;

@@ -52,6 +52,31 @@ fn says_what_is_wrong_with_it() {
 }
 
 #[test]
+fn never_holds_a_private_key() {
+    let block = |kind: &str| format!("-----BEGIN {kind}-----\nAAAA\n-----END {kind}-----\n");
+    let kept = |text: String| {
+        let mut bundle =
+            Bundle::new(Vec::new(), None, BTreeMap::from([("a".to_owned(), text.clone().into())]));
+        let made = bundle.files()["a"].clone();
+        bundle.replace_file("a", text.into());
+        assert_eq!(bundle.files()["a"], made);
+        assert_eq!(Bundle::from_bytes(&bundle.to_bytes()), Ok(bundle));
+        String::from_utf8(made).expect("it is text")
+    };
+    let certificate = block("CERTIFICATE");
+    for kind in ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] {
+        assert_eq!(kept(format!("{}{certificate}", block(kind))), certificate);
+        assert_eq!(kept(format!("{certificate}{}{certificate}", block(kind))), certificate.repeat(2));
+    }
+    assert_eq!(kept(certificate.clone()), certificate);
+    assert_eq!(kept(format!("{certificate}-----BEGIN PRIVATE KEY-----\r\nAAAA\n")), certificate);
+    assert_eq!(
+        kept(format!("{certificate}-----BEGIN PRIVATE KEY-----\nAA\n-----END PRIVATE KEY-----")),
+        certificate
+    );
+}
+
+#[test]
 fn has_a_hash_that_knows_all_of_it_and_no_order() {
     let hash = sample().hash();
     let mut other = sample();

@@ -128,8 +128,34 @@ fn tells_problems_of_the_defaults_without_any_zone() {
 fn bounds_the_number_of_problems() {
     let keys: String = (0..3_000).map(|n| format!("zzz{n} = 1\n")).collect();
     let told = problems(&bundle(&[("a.toml", &keys)]));
-    assert_eq!(told.len(), zone::limits::PROBLEMS_MAX + 1);
+    assert_eq!(told.len(), zone::limits::PROBLEMS_MAX - zone::limits::WARNINGS_MAX + 1);
     assert!(told.last().is_some_and(|last| last.message.ends_with("more problems are not shown")));
+}
+
+#[test]
+fn lets_no_crowd_of_warnings_hide_an_error() {
+    let mut texts: Vec<(String, String)> = (0..2_000)
+        .map(|n| {
+            let hostnames = format!("[\"{n}.example\"]");
+            (format!("{n:04}"), zone_text(&format!("z{n}"), &hostnames, "[cache]\nenabled = true"))
+        })
+        .collect();
+    texts.push(("9999".to_owned(), zone_text("last", "[\"0.example\"]", "")));
+    let specs: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let told = problems(&bundle(&specs));
+    assert_eq!(told.len(), zone::limits::WARNINGS_MAX + 2);
+    assert!(told.iter().any(|problem| problem.is_error() && problem.file == "9999"));
+}
+
+#[test]
+fn reads_numbers_and_sizes_in_all_their_forms() {
+    let text = "[http]\nheader_ms = 10_001\nkeepalive_ms = 0x10\nmax_body_bytes = \"1_0MB\"\n";
+    let told = problems_of(&zone_text("z", "[\"a.example\"]", text));
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.contains("`1_0MB` is no size"), "{told}");
+    let snapshot = one(&zone_text("z", "[\"a.example\"]", &text.replace("1_0MB", "10 MB")));
+    let http = &snapshot.zones()[0].http;
+    assert_eq!((http.header_ms, http.keepalive_ms, http.max_body_bytes), (10_001, 16, Some(10_000_000)));
 }
 
 #[test]
