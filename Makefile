@@ -53,6 +53,6 @@ bench: prepare
 # Needs cargo-fuzz and a nightly toolchain.
 SECONDS ?= 60
 fuzz:
-	cd fuzz && for target in $$($(CARGO) fuzz list); do \
+	for target in $$($(CARGO) fuzz list); do \
 	    $(CARGO) +nightly fuzz run "$$target" -- -max_total_time=$(SECONDS) || exit 1; \
 	done

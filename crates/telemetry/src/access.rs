@@ -85,7 +85,7 @@ pub struct Record<'a> {
     pub duration_us: u64,
     /// From the request's head to the first byte of the final response, in microseconds.
     pub ttfb_us: Option<u64>,
-    /// The origin that answered, or was tried last.
+    /// Url of the origin that answered, or was tried last.
     pub origin: Option<&'a str>,
     /// From the request sent to the origin to its response head, in microseconds.
     pub origin_us: Option<u64>,
@@ -244,7 +244,7 @@ const FIELDS: &[Field] = &[
     field("bytes_out", "number", "bytes of the response's body"),
     field("duration_us", "number", "microseconds from the request's head to the end of the exchange"),
     field("ttfb_us", "number or null", "microseconds from the request's head to the response's first byte"),
-    field("origin", "text or null", "origin that answered, or was tried last"),
+    field("origin", "text or null", "url of the origin that answered, or was tried last"),
     field("origin_us", "number or null", "microseconds from the request to the origin to its response head"),
     field("retries", "number", "attempts at an origin after the first"),
     field("cache", "text or null", "outcome of the cache, a token of RFC 9211"),

@@ -29,7 +29,7 @@ fn typical() -> Record<'static> {
         bytes_out: 1024,
         duration_us: 1500,
         ttfb_us: Some(1200),
-        origin: Some("10.0.0.1:8080"),
+        origin: Some("http://10.0.0.1:8080"),
         origin_us: Some(1000),
         retries: 0,
         cache: None,
@@ -62,7 +62,7 @@ fn writes_every_value() {
         "visitor_port": 50123, "country": null, "protocol": "HTTP/2", "tls": "TLSv1.3",
         "sni": "www.example.org", "ja4": null, "method": "GET", "host": "www.example.org", "path": "/a/b",
         "query": "q=1&token=secret", "status": 200, "bytes_in": 0, "bytes_out": 1024, "duration_us": 1500,
-        "ttfb_us": 1200, "origin": "10.0.0.1:8080", "origin_us": 1000, "retries": 0, "cache": null,
+        "ttfb_us": 1200, "origin": "http://10.0.0.1:8080", "origin_us": 1000, "retries": 0, "cache": null,
         "cache_age": null, "fault": null, "verdict": "pass", "rules": ["r1", "r2"], "score": null,
         "user_agent": "Mozilla/5.0 (X11; Linux x86_64)", "referer": "https://example.org/?q=private#part",
     });

@@ -1,6 +1,6 @@
 //! Rules for the lock file: a budget of packages, no duplicates without a reason, nothing from git.
 //!
-//! Licences and advisories are deny.toml's. Read next: [`check`].
+//! Licences are [`super::licences`]', advisories are deny.toml's. Read next: [`check`].
 
 use std::collections::BTreeMap;
 
