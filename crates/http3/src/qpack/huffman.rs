@@ -119,7 +119,7 @@ pub(crate) fn decode(encoded: &[u8], out: &mut Vec<u8>) -> Option<usize> {
         if from.input.len() < 8 {
             break;
         }
-        written = decode_long(&mut from, usize::MAX, out, written)?;
+        written = decode_long(&mut from, out, written)?;
     }
     // The rest, with ones behind it: no window that starts in those has an entry, so they end the fours.
     let mut rest = [0xff; TAIL];
@@ -133,26 +133,28 @@ pub(crate) fn decode(encoded: &[u8], out: &mut Vec<u8>) -> Option<usize> {
         if left < 8 && is_padding(from.bits, left as u32) {
             return Some(written);
         }
-        written = decode_long(&mut from, left, out, written)?;
+        written = decode_long(&mut from, out, written)?;
     }
 }
 
 /// Length of the rest with the ones behind it: at most seven bytes of the string, then more than the sixteen
-/// that may lie in [`Bits::bits`] or stay unread when [`decode_fours`] stops for want of input.
+/// that may lie in [`Bits::bits`] or stay unread when [`decode_fours`] stops for want of input. With less,
+/// symbols would be left to the slow path.
 const TAIL: usize = 24;
 
-/// Decodes one symbol of any length, within the `left` bits that belong to the string.
+/// Decodes one symbol of any length.
 #[cold]
-fn decode_long(from: &mut Bits<'_>, left: usize, out: &mut [u8], written: usize) -> Option<usize> {
+fn decode_long(from: &mut Bits<'_>, out: &mut [u8], written: usize) -> Option<usize> {
     from.refill_by_bytes();
-    let (symbol, used) = long_symbol(from.bits, (from.held as usize).min(left) as u32)?;
+    let (symbol, used) = long_symbol(from.bits, from.held)?;
     *out.get_mut(written)? = symbol;
     from.bits <<= used;
     from.held -= used;
     Some(written + 1)
 }
 
-/// The bits to come: those held left-aligned with zeros below, then `input`.
+/// The bits to come: those held, left-aligned, then `input`. Below those held are zeros or the first of
+/// `input`.
 struct Bits<'a> {
     bits: u64,
     held: u32,
@@ -166,12 +168,11 @@ struct Bits<'a> {
 fn decode_fours(from: &mut Bits<'_>, out: &mut [u8], mut written: usize) -> Option<usize> {
     let Bits { mut bits, mut held, mut input } = *from;
     'fours: while let Some(eight) = input.first_chunk::<8>() {
-        // As many whole bytes as fit: 56 to 63 bits are held after it, of which four windows take 48.
+        // As many whole bytes as fit: 56 to 63 bits are held after it, of which four windows take 48. A part
+        // of the next byte may come along; it comes again, to the same place.
         let taken = (63 - held) / 8;
         bits |= u64::from_be_bytes(*eight) >> held;
         held += 8 * taken;
-        // The part of a byte that came along is not held: cut it off, it comes again.
-        bits &= !(u64::MAX >> held);
         input = input.get(taken as usize..)?;
         let place = out.get_mut(written..)?.first_chunk_mut::<8>()?;
         let (mut symbols, mut count) = (0u64, 0u32);

@@ -84,6 +84,16 @@ fn decodes_every_symbol_alone_and_between_others() {
 }
 
 #[test]
+fn decodes_long_strings_of_the_shortest_and_longest_codes() {
+    for symbol in [b'0', b'a', b't', 22, 0xf9] {
+        for length in [1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007] {
+            let plain = vec![symbol; length];
+            assert_eq!(decoded(&encode(&plain)), Some(plain));
+        }
+    }
+}
+
+#[test]
 fn refuses_the_end_of_string_symbol() {
     let mut bits = Vec::new();
     push_code(&mut bits, usize::from(b'a'));

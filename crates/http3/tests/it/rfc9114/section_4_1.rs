@@ -109,6 +109,16 @@ fn holds_the_body_to_its_declared_length() {
 }
 
 #[test]
+fn gives_no_trailers_behind_a_body_that_is_too_short() {
+    let mut stream = RequestStream::new(&Limits::default());
+    stream.push([head(), frame(0, b"0"), frame(1, &section(&[]))].concat().into());
+    assert!(matches!(stream.next(), Ok(Some(Event::Head(_)))));
+    stream.expect_body(2);
+    let (events, broken) = drain(&mut stream);
+    assert_eq!((events, stream_code(broken)), (vec![Event::Data("0".into())], Some(Code::Message)));
+}
+
+#[test]
 fn says_the_same_again_once_broken() {
     let mut stream = RequestStream::new(&Limits::default());
     stream.push(frame(0, b"x").into());

@@ -115,8 +115,9 @@ fn refuses_goaway_with_a_growing_id() {
 
 #[test]
 fn refuses_max_push_id_that_shrinks() {
-    let (events, broken) = as_server(&[settings(&[]), number(13, 0), number(13, 70_000)].concat());
-    assert_eq!((events.last(), broken), (Some(&ControlEvent::MaxPushId(70_000)), None));
+    let (events, broken) =
+        as_server(&[settings(&[]), number(13, 0), number(13, 70_000), number(13, 70_000)].concat());
+    assert_eq!((events.len(), events.last(), broken), (4, Some(&ControlEvent::MaxPushId(70_000)), None));
     let shrinking = [settings(&[]), number(13, 5), number(13, 4)].concat();
     assert_eq!(connection_code(as_server(&shrinking).1), Some(Code::Id));
 }
