@@ -1,2 +1,54 @@
-//! The binary: flags, files, runtime, signals, supervision, wiring.
-fn main() {}
+//! Rempart's binary: flags, files, signals, supervision, wiring. The only place that knows everybody.
+//!
+//! `serve` and `demo` become the supervisor, which starts this binary again as the edge (`edge-role`). The
+//! other commands read files or talk to a running node over its command socket. No request is served here:
+//! that is the `edge` crate's. Read next: [`flags`] for what can be asked, [`supervisor`] and [`edge_role`]
+//! for the two processes, [`configuration`] and [`publishing`] for a change's way.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+mod addresses;
+mod certificates;
+mod clock;
+mod command_socket;
+mod commands;
+mod configuration;
+mod control;
+mod demo;
+mod demo_site;
+mod edge_role;
+mod files;
+mod flags;
+mod generations;
+mod keys;
+mod messages;
+mod privileges;
+mod publishing;
+mod signals;
+mod sockets;
+mod supervisor;
+
+use flags::{Command, Flags};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let outcome = match Flags::parse().command {
+        Command::Serve(node) => node.find().and_then(|config| supervisor::run(&config, |_| ())),
+        Command::Check(node) => commands::check(&node),
+        Command::Demo(wanted) => demo::run(&wanted),
+        Command::Publish(running) => commands::publish(&running),
+        Command::Status(asked) => commands::status(&asked),
+        Command::Trace(asked) => commands::trace(&asked),
+        Command::EdgeRole => edge_role::run_role(),
+        Command::DemoSiteRole => demo_site::run_role(),
+    };
+    outcome.unwrap_or_else(|error| {
+        // The whole chain: what was tried, and beneath it why it failed.
+        eprintln!("rempart: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,161 @@
+//! The edge's side of the command socket: reads a request a line, answers a line.
+//!
+//! Plain threads, off the serving ones: a publish compiles for as long as it takes, and a command that
+//! nobody reads the answer of holds up only itself. It does not know what commands do: that is `Carry`'s.
+//! Called by [`crate::edge_role`]; read next: [`crate::messages`].
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::messages::{Answer, REQUEST_BYTES_MAX, Request};
+
+/// Connections served at a time; each costs a thread. A person, a deploy script and a monitor or two.
+const CONNECTIONS_MAX: usize = 16;
+
+/// How long a connection may be silent, and how long it may take to read an answer.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Carries a command out.
+pub(crate) type Carry = dyn Fn(Request) -> Answer + Send + Sync;
+
+/// Accepts connections for as long as the process lives.
+///
+/// # Errors
+/// When the thread cannot be started.
+pub(crate) fn serve(listener: UnixListener, carry: Arc<Carry>) -> io::Result<()> {
+    let open = Arc::new(AtomicUsize::new(0));
+    let accept = move || {
+        for connection in listener.incoming() {
+            let Ok(connection) = connection else {
+                // Out of descriptors: the pause lets connections end.
+                thread::sleep(Duration::from_millis(100));
+                continue;
+            };
+            let place = Place::take(&open);
+            if place.is_none() {
+                let _ = answer(&connection, &Answer::refused("too many commands at once: try again"));
+                continue;
+            }
+            let carry = Arc::clone(&carry);
+            let started = thread::Builder::new().name("command".into()).spawn(move || {
+                let _place = place;
+                // Whoever asked is gone when this fails; there is nobody to tell.
+                let _ = serve_connection(&connection, &*carry);
+            });
+            // Without a thread the connection is closed; the command says that the node gave no answer.
+            drop(started);
+        }
+    };
+    thread::Builder::new().name("commands".into()).spawn(accept).map(drop)
+}
+
+/// A place among [`CONNECTIONS_MAX`], given back on drop.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(open: &Arc<AtomicUsize>) -> Option<Self> {
+        let taken = Self(Arc::clone(open));
+        (open.fetch_add(1, Ordering::Relaxed) < CONNECTIONS_MAX).then_some(taken)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn serve_connection(connection: &UnixStream, carry: &Carry) -> io::Result<()> {
+    connection.set_read_timeout(Some(IDLE))?;
+    connection.set_write_timeout(Some(IDLE))?;
+    let mut reader = BufReader::new(connection);
+    loop {
+        let mut line = Vec::new();
+        // The bound holds for each line alone.
+        (&mut reader).take(REQUEST_BYTES_MAX as u64).read_until(b'\n', &mut line)?;
+        if line.is_empty() {
+            return Ok(());
+        }
+        if line.last() != Some(&b'\n') {
+            let text = format!("a request is one line of at most {REQUEST_BYTES_MAX} bytes");
+            return answer(connection, &Answer::refused(text));
+        }
+        let given = match serde_json::from_slice(&line) {
+            Ok(request) => carry(request),
+            Err(error) => Answer::refused(format!(
+                "the request is not understood: {error}; known are {{\"command\":\"publish\"}}, \
+                 {{\"command\":\"status\"}} and {{\"command\":\"trace\",\"request_id\":\"…\"}}"
+            )),
+        };
+        answer(connection, &given)?;
+    }
+}
+
+fn answer(mut connection: &UnixStream, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    connection.write_all(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Shutdown;
+
+    use super::*;
+
+    /// Sends bytes to a connection served with a trail that repeats the request's id; gives the answers.
+    fn exchange(sent: &[u8]) -> Vec<Answer> {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let served = thread::spawn(move || {
+            let carry: Box<Carry> = Box::new(|request| match request {
+                Request::Trace { request_id } => {
+                    Answer { ok: true, trail: Some(request_id), ..Answer::default() }
+                }
+                _ => Answer { ok: true, ..Answer::default() },
+            });
+            serve_connection(&theirs, &*carry)
+        });
+        (&ours).write_all(sent).unwrap();
+        ours.shutdown(Shutdown::Write).unwrap();
+        let answers = BufReader::new(&ours).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap());
+        let answers = answers.collect();
+        served.join().unwrap().unwrap();
+        answers
+    }
+
+    #[test]
+    fn several_requests_on_a_connection_are_answered_in_order() {
+        let answers = exchange(b"{\"command\":\"trace\",\"request_id\":\"7\"}\n{\"command\":\"status\"}\n");
+        assert_eq!(answers.len(), 2);
+        assert_eq!(answers[0].trail.as_deref(), Some("7"));
+        assert!(answers[1].ok);
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_what_is_known_and_the_connection_goes_on() {
+        let answers = exchange(b"\xff\xfe\n{\"command\":\"reboot\"}\n{\"command\":\"status\"}\n");
+        assert!(answers[0].error.as_deref().unwrap().contains("publish"));
+        assert!(!answers[1].ok);
+        assert!(answers[2].ok);
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused_at_the_bound() {
+        let answers = exchange(&vec![b'x'; REQUEST_BYTES_MAX]);
+        assert_eq!(answers.len(), 1);
+        assert!(answers[0].error.as_deref().unwrap().contains("one line"));
+    }
+
+    #[test]
+    fn places_are_bounded_and_given_back() {
+        let open = Arc::new(AtomicUsize::new(0));
+        let mut taken: Vec<_> = (0..CONNECTIONS_MAX).map(|_| Place::take(&open).unwrap()).collect();
+        assert!(Place::take(&open).is_none());
+        taken.pop();
+        assert!(Place::take(&open).is_some());
+    }
+}

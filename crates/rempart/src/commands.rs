@@ -1,0 +1,240 @@
+//! The commands a person runs beside a node: `check`, `publish`, `status`, `trace`.
+//!
+//! `check` reads files and touches nothing; the others ask the running node over its command socket and
+//! print what it answers. What they print to standard output is meant to be read or piped; problems go to
+//! standard error. Called by `main`; read next: [`crate::messages`].
+
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use zone::Problem;
+
+use crate::configuration::{Problems, gather, read_node_file};
+use crate::flags::{NodeFile, Running, Status, Trace};
+use crate::messages::{ANSWER_BYTES_MAX, Answer, Request};
+
+/// How long a node may take to answer. A publish of 10,000 zones with fresh certificates takes seconds on a
+/// small machine; what takes longer than this is stuck.
+const ANSWER_WAIT: Duration = Duration::from_secs(120);
+
+/// Reads all files, and prints every problem or a summary.
+///
+/// # Errors
+/// When no node file is named, or standard output is closed.
+pub(crate) fn check(named: &NodeFile) -> Result<ExitCode> {
+    let path = named.find()?;
+    let file = match read_node_file(&path) {
+        Ok(file) => file,
+        Err(mut problems) => {
+            // The zones cannot be found without the node file, so theirs are not known.
+            problems.0.dedup();
+            return Ok(problems.print_and_refuse());
+        }
+    };
+    let gathered = gather(&file);
+    match gathered.compile(0, None) {
+        Ok(snapshot) => {
+            let warnings: Vec<&Problem> = file.node.warnings.iter().chain(&snapshot.warnings).collect();
+            warnings.iter().for_each(|warning| eprintln!("{warning}"));
+            let hostnames: usize = snapshot.zones().iter().map(|zone| zone.hostnames.len()).sum();
+            writeln!(
+                io::stdout(),
+                "{} is in order: {}, {}, {}, {}",
+                path.display(),
+                counted(file.node.listeners.len(), "listener"),
+                counted(snapshot.zones().len(), "zone"),
+                counted(hostnames, "hostname"),
+                counted(warnings.len(), "warning"),
+            )?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(Problems(problems)) => {
+            let mut all = file.node.warnings;
+            all.extend(problems);
+            Ok(Problems(all).print_and_refuse())
+        }
+    }
+}
+
+/// Makes the running node take its files.
+///
+/// # Errors
+/// When no node answers.
+pub(crate) fn publish(running: &Running) -> Result<ExitCode> {
+    let answer = ask(&socket(running)?, &Request::Publish {})?;
+    let problems: Vec<Problem> = answer.problems.into_iter().map(Problem::from).collect();
+    if !answer.ok {
+        if problems.is_empty() {
+            bail!("the node did not publish: {}", answer.error.unwrap_or_default());
+        }
+        return Ok(Problems(problems).print_and_refuse());
+    }
+    problems.iter().for_each(|warning| eprintln!("{warning}"));
+    let (number, zones) = (answer.number.unwrap_or(0), counted(answer.zones.unwrap_or(0), "zone"));
+    if answer.changed == Some(false) {
+        writeln!(io::stdout(), "snapshot {number} stays: the files say the same ({zones})")?;
+    } else {
+        writeln!(io::stdout(), "snapshot {number} is live: {zones}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what the running node serves.
+///
+/// # Errors
+/// When no node answers.
+pub(crate) fn status(asked: &Status) -> Result<ExitCode> {
+    let answer = ask(&socket(&asked.running)?, &Request::Status {})?;
+    let Some(status) = answer.status.filter(|_| answer.ok) else {
+        bail!("the node gave no status: {}", answer.error.unwrap_or_default());
+    };
+    let mut out = io::stdout();
+    if asked.json {
+        writeln!(out, "{status}")?;
+    } else {
+        write_status(&mut out, &status)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows the trail of one request.
+///
+/// # Errors
+/// When no node answers.
+pub(crate) fn trace(asked: &Trace) -> Result<ExitCode> {
+    let request = Request::Trace { request_id: asked.request_id.clone() };
+    let answer = ask(&socket(&asked.running)?, &request)?;
+    let Some(trail) = answer.trail.filter(|_| answer.ok) else {
+        bail!("no trail: {}", answer.error.unwrap_or_default());
+    };
+    writeln!(io::stdout(), "{}", trail.trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a status as lines for a person: plain members first, then one line per element of each list.
+fn write_status(out: &mut impl Write, status: &Value) -> io::Result<()> {
+    let Some(members) = status.as_object() else { return writeln!(out, "{status}") };
+    let width = members.keys().map(String::len).max().unwrap_or(0);
+    for (name, value) in members {
+        match value {
+            Value::Array(elements) => {
+                for element in elements {
+                    writeln!(out, "{name:width$}  {}", one_line(element))?;
+                }
+            }
+            plain => writeln!(out, "{name:width$}  {}", one_line(plain))?,
+        }
+    }
+    Ok(())
+}
+
+fn one_line(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(members) => {
+            let parts: Vec<String> =
+                members.iter().map(|(name, value)| format!("{name}={}", one_line(value))).collect();
+            parts.join(" ")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Writes a number with its noun.
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Finds the command socket: the flag, else below the data folder that the node file names.
+fn socket(running: &Running) -> Result<PathBuf> {
+    if let Some(socket) = &running.socket {
+        return Ok(socket.clone());
+    }
+    let path = running.node.find()?;
+    match read_node_file(&path) {
+        Ok(file) => Ok(Path::new(&file.node.data_dir).join("rempart.sock")),
+        Err(problems) => {
+            eprint!("{}", problems.lines());
+            bail!("the node file does not say where the node is: mend it, or name the socket with --socket")
+        }
+    }
+}
+
+/// Asks the node one thing.
+fn ask(socket: &Path, request: &Request) -> Result<Answer> {
+    let connection = UnixStream::connect(socket).map_err(|error| {
+        let remedy = match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                "no node runs with this data folder: start it with `rempart serve`, or name another with --config"
+            }
+            ErrorKind::PermissionDenied => "run this as the user that the node runs as, or as root",
+            _ => "see the cause",
+        };
+        let what = format!("the node's command socket {} cannot be reached: {remedy}", socket.display());
+        anyhow::Error::new(error).context(what)
+    })?;
+    connection.set_read_timeout(Some(ANSWER_WAIT))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    (&connection).write_all(&line).context("the node does not read the command")?;
+    let mut line = Vec::new();
+    BufReader::new(&connection)
+        .take(ANSWER_BYTES_MAX as u64)
+        .read_until(b'\n', &mut line)
+        .context("the node gave no answer in time: `rempart status` or its log may tell why")?;
+    if line.is_empty() {
+        bail!("the node ended the connection without an answer: it may be starting anew; try again");
+    }
+    serde_json::from_slice(&line).context("the node's answer is not understood: is it of another version?")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::sync::Arc;
+
+    use testkit::folder::Folder;
+
+    use super::*;
+    use crate::command_socket;
+
+    #[test]
+    fn a_command_and_its_answer_pass_over_the_socket() {
+        let folder = Folder::new().unwrap();
+        let path = folder.path().join("rempart.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let carry =
+            |request| Answer { ok: request == Request::Publish {}, number: Some(9), ..Answer::default() };
+        command_socket::serve(listener, Arc::new(carry)).unwrap();
+        let answer = ask(&path, &Request::Publish {}).unwrap();
+        assert_eq!((answer.ok, answer.number), (true, Some(9)));
+        assert!(!ask(&path, &Request::Status {}).unwrap().ok);
+    }
+
+    #[test]
+    fn without_a_node_the_error_says_how_to_start_one() {
+        let folder = Folder::new().unwrap();
+        let error = ask(&folder.path().join("rempart.sock"), &Request::Status {}).unwrap_err().to_string();
+        assert!(error.contains("rempart serve"), "{error}");
+    }
+
+    #[test]
+    fn a_status_is_lines_that_a_person_can_read() {
+        let status = serde_json::json!({"snapshot": 3, "node": "a", "zones": [{"name": "x", "requests": 2}]});
+        let mut out = Vec::new();
+        write_status(&mut out, &status).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.lines().count(), 3);
+        assert!(text.contains("snapshot  3\n") && text.contains("zones     name=x requests=2\n"), "{text}");
+    }
+
+    #[test]
+    fn counts_have_their_plural() {
+        assert_eq!((counted(1, "zone"), counted(0, "zone")), ("1 zone".to_owned(), "0 zones".to_owned()));
+    }
+}

@@ -1,0 +1,307 @@
+//! From files to a snapshot: reads the node file, the zone files and every file these name.
+//!
+//! All reading of configuration happens here; what it means is judged by the `zone` crate, which gets
+//! bytes. Every file is bounded, and one that cannot be read is a problem with its place, never a stop.
+//! Called by [`crate::supervisor`] (node file only), [`crate::publishing`] and [`crate::commands`]. Read
+//! next: [`gather`].
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use zone::limits::{FILE_BYTES_MAX, SPEC_BYTES_MAX};
+use zone::{Bundle, FileKind, NamedFile, Node, Problem, Severity, Snapshot, Source};
+
+use crate::files::read_bounded;
+
+/// Every problem of one reading; at least one is an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problems(pub(crate) Vec<Problem>);
+
+impl Problems {
+    /// Counts the errors among them.
+    pub(crate) fn errors(&self) -> usize {
+        self.0.iter().filter(|problem| problem.is_error()).count()
+    }
+
+    /// Writes one line each: `file:line:column: message (suggestion)`.
+    pub(crate) fn lines(&self) -> String {
+        let mut text = String::new();
+        for problem in &self.0 {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{problem}");
+        }
+        text
+    }
+
+    /// Prints them to standard error with their number, and gives the exit code of a refusal.
+    pub(crate) fn print_and_refuse(&self) -> ExitCode {
+        let errors = self.errors();
+        let noun = if errors == 1 { "error" } else { "errors" };
+        eprint!("{}", self.lines());
+        eprintln!("rempart: {errors} {noun}; nothing was changed");
+        ExitCode::FAILURE
+    }
+}
+
+/// A node file that was read and is in order.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeFile {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// Its bytes.
+    pub(crate) source: Source,
+    /// What it says.
+    pub(crate) node: Node,
+}
+
+/// Reads the node file.
+///
+/// # Errors
+/// Every problem in it; or that it cannot be read.
+pub(crate) fn read_node_file(path: &Path) -> Result<NodeFile, Problems> {
+    let name = path.to_string_lossy().into_owned();
+    let bytes = read_bounded(path, SPEC_BYTES_MAX).map_err(|error| {
+        let suggestion = match error.kind() {
+            io::ErrorKind::NotFound => "name the node file with --config; `rempart demo` needs none",
+            io::ErrorKind::PermissionDenied => "let the user that runs Rempart read it",
+            _ => "it must be a file of at most 1 MiB",
+        };
+        let message = format!("the node file cannot be read: {error}");
+        Problems(vec![unplaced(&name, &message, suggestion)])
+    })?;
+    node_file(path, bytes)
+}
+
+/// Takes bytes as the node file of that path.
+///
+/// # Errors
+/// Every problem in them.
+pub(crate) fn node_file(path: &Path, bytes: Vec<u8>) -> Result<NodeFile, Problems> {
+    let source = Source { name: path.to_string_lossy().into_owned(), bytes };
+    let node = zone::compile_node(&source).map_err(Problems)?;
+    Ok(NodeFile { path: path.to_owned(), source, node })
+}
+
+/// What tells whether a file was changed: modification time, size, and which file it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Stamp {
+    seconds: i64,
+    nanoseconds: i64,
+    size: u64,
+    inode: u64,
+}
+
+impl Stamp {
+    /// Looks at a file; the default stamp, which no file has, when it cannot be looked at.
+    pub(crate) fn of(path: &str) -> Self {
+        fs::metadata(path).map_or_else(
+            |_| Self::default(),
+            |found| Self {
+                seconds: found.mtime(),
+                nanoseconds: found.mtime_nsec(),
+                size: found.size(),
+                inode: found.ino(),
+            },
+        )
+    }
+}
+
+/// All files of one publish, in memory.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    /// The zone files, the defaults, and what they name, private keys excepted.
+    pub(crate) bundle: Bundle,
+    /// Stamps of all named files, taken before each was read, by resolved path.
+    pub(crate) stamps: BTreeMap<String, Stamp>,
+    secrets: BTreeMap<String, Vec<u8>>,
+    unread: Vec<Problem>,
+}
+
+/// Reads everything that the zones of a node are compiled from.
+///
+/// The zones are the files `*.toml` right in the zones folder, hidden ones excepted.
+pub(crate) fn gather(file: &NodeFile) -> Gathered {
+    let mut unread = Vec::new();
+    let specs = read_zone_files(file, &mut unread);
+    let defaults = zone::defaults_of(&file.source);
+    let named = zone::files_named(&specs, defaults.as_ref());
+    let mut files = BTreeMap::new();
+    let mut secrets = BTreeMap::new();
+    let mut stamps = BTreeMap::new();
+    let mut failed: BTreeMap<String, io::Error> = BTreeMap::new();
+    for named in &named {
+        if !stamps.contains_key(&named.path) {
+            stamps.insert(named.path.clone(), Stamp::of(&named.path));
+            match read_bounded(Path::new(&named.path), FILE_BYTES_MAX) {
+                Ok(bytes) if named.kind == FileKind::PrivateKey => {
+                    secrets.insert(named.path.clone(), bytes);
+                }
+                Ok(bytes) => {
+                    files.insert(named.path.clone(), bytes);
+                }
+                Err(error) => {
+                    failed.insert(named.path.clone(), error);
+                }
+            }
+        }
+        let Some(error) = failed.get(&named.path) else {
+            share_between_kinds(named, &mut files, &mut secrets);
+            continue;
+        };
+        unread.push(Problem {
+            file: named.file.clone(),
+            line: named.line,
+            column: named.column,
+            message: format!("the file {} cannot be read: {error}", named.path),
+            suggestion: Some(remedy_for(error, named.kind)),
+            severity: Severity::Error,
+        });
+    }
+    Gathered { bundle: Bundle::new(specs, defaults, files), stamps, secrets, unread }
+}
+
+/// A file may hold a chain and its key at once, named twice: then each side needs the bytes.
+fn share_between_kinds(
+    named: &NamedFile,
+    files: &mut BTreeMap<String, Vec<u8>>,
+    secrets: &mut BTreeMap<String, Vec<u8>>,
+) {
+    let is_key = named.kind == FileKind::PrivateKey;
+    let (from, to) = if is_key { (files, secrets) } else { (secrets, files) };
+    if !to.contains_key(&named.path)
+        && let Some(bytes) = from.get(&named.path)
+    {
+        to.insert(named.path.clone(), bytes.clone());
+    }
+}
+
+fn remedy_for(error: &io::Error, kind: FileKind) -> String {
+    let remedy = match (error.kind(), kind) {
+        (io::ErrorKind::PermissionDenied, FileKind::PrivateKey) => {
+            "let the user that runs Rempart, and nobody else, read the key"
+        }
+        (io::ErrorKind::PermissionDenied, _) => "let the user that runs Rempart read it",
+        (io::ErrorKind::NotFound, _) => "paths are relative to the file that names them",
+        _ => "it must be a regular file of at most 4 MiB",
+    };
+    remedy.to_owned()
+}
+
+fn read_zone_files(file: &NodeFile, unread: &mut Vec<Problem>) -> Vec<Source> {
+    let folder = Path::new(&file.node.zones);
+    let mut specs = Vec::new();
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => {
+            let message = format!("the zones folder {} cannot be read: {error}", folder.display());
+            let suggestion = "make the folder, or set zones of [node] to where the zone files are";
+            unread.push(unplaced(&file.source.name, &message, suggestion));
+            return specs;
+        }
+    };
+    for entry in entries {
+        let path = match entry {
+            Ok(entry) => entry.path(),
+            Err(error) => {
+                let message = format!("the zones folder {} cannot be read whole: {error}", folder.display());
+                unread.push(unplaced(&file.source.name, &message, "check the disk"));
+                continue;
+            }
+        };
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if is_hidden || path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let name = path.to_string_lossy().into_owned();
+        match read_bounded(&path, SPEC_BYTES_MAX) {
+            Ok(bytes) => specs.push(Source { name, bytes }),
+            Err(error) => {
+                let message = format!("the zone file cannot be read: {error}");
+                let suggestion = "a zone file is a regular file of at most 1 MiB; move others away";
+                unread.push(unplaced(&name, &message, suggestion));
+            }
+        }
+    }
+    specs.sort_unstable();
+    specs
+}
+
+/// A problem of a whole file.
+fn unplaced(file: &str, message: &str, suggestion: &str) -> Problem {
+    Problem {
+        file: file.to_owned(),
+        line: 1,
+        column: 1,
+        message: message.to_owned(),
+        suggestion: Some(suggestion.to_owned()),
+        severity: Severity::Error,
+    }
+}
+
+impl Gathered {
+    /// Compiles what was gathered; zones that did not change are shared with `previous`.
+    ///
+    /// # Errors
+    /// Every problem there is, those of reading included, in the order of files and places.
+    pub(crate) fn compile(&self, number: u64, previous: Option<&Snapshot>) -> Result<Snapshot, Problems> {
+        let secrets = |path: &str| self.secrets.get(path).cloned();
+        let compiled = zone::compile_after(&self.bundle, number, &secrets, previous);
+        let mut problems = match compiled {
+            Ok(snapshot) if self.unread.is_empty() => return Ok(snapshot),
+            Ok(snapshot) => snapshot.warnings,
+            Err(problems) => problems,
+        };
+        // A file that could not be read is told once: by whoever knows why.
+        let place = |problem: &Problem| (problem.file.clone(), problem.line, problem.column);
+        let known: std::collections::BTreeSet<_> = self.unread.iter().map(place).collect();
+        problems.retain(|problem| {
+            !(problem.message.ends_with("could not be read") && known.contains(&place(problem)))
+        });
+        problems.extend(self.unread.iter().cloned());
+        problems.sort_by_key(place);
+        Err(Problems(problems))
+    }
+}
+
+/// Compiles a kept bundle; its private keys are read from where they are now.
+///
+/// # Errors
+/// Every problem there is: a key that is gone, or a setting that this version no longer takes.
+pub(crate) fn compile_kept(bundle: &Bundle, number: u64) -> Result<Snapshot, Problems> {
+    let secrets = |path: &str| read_bounded(Path::new(path), FILE_BYTES_MAX).ok();
+    zone::compile(bundle, number, &secrets).map_err(Problems)
+}
+
+/// Names the settings of the node file that differ from the running ones and wait for the next start.
+pub(crate) fn waits_for_start(running: &Node, read: &Node) -> Vec<&'static str> {
+    let differs = [
+        ("data_dir", running.data_dir != read.data_dir),
+        ("threads", running.threads != read.threads),
+        ("user", running.user != read.user),
+        ("drain_ms", running.drain_ms != read.drain_ms),
+        ("name", running.name != read.name),
+        ("trusted_proxies", running.trusted_proxies != read.trusted_proxies),
+        ("[[listener]]", running.listeners != read.listeners),
+        ("[admin]", running.admin != read.admin),
+        (
+            "[cache]",
+            (running.cache_memory_bytes, running.cache_disk_bytes)
+                != (read.cache_memory_bytes, read.cache_disk_bytes),
+        ),
+        ("[log]", running.access_log != read.access_log),
+        (
+            "privacy of [log]",
+            (running.redact_query, running.truncate_addresses)
+                != (read.redact_query, read.truncate_addresses),
+        ),
+    ];
+    differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,393 @@
+//! The edge's process: takes sockets from the supervisor, loads the files, and runs the data plane.
+//!
+//! The serving threads are the `edge` crate's. What is here waits: for the supervisor's messages, for
+//! signals, for the end of a drain. When the supervisor dies the edge drains and ends: a new supervisor
+//! brings an edge of its own. Called by `main` for the hidden role; read next: [`crate::publishing`].
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use exchange::RequestId;
+use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use telemetry::events::{Events, Value};
+use telemetry::sink::{AccessLog, Limits, Target};
+use zone::limits::SPEC_BYTES_MAX;
+
+use crate::certificates::Watch;
+use crate::clock;
+use crate::command_socket;
+use crate::configuration::{NodeFile, node_file};
+use crate::control::{Channel, FromEdge, Setup, ToEdge};
+use crate::generations::Generations;
+use crate::keys::{self, Keys};
+use crate::messages::{Answer, Request};
+use crate::publishing::{self, Publisher, Publishing};
+use crate::signals::Signals;
+use crate::sockets;
+
+mod status;
+
+/// How much longer than `drain_ms` a drain may take before the process ends all the same. Longer than the
+/// supervisor waits: this is for an edge whose supervisor is dead.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+/// Descriptors kept for files, commands, the admin listener's visitors, and the runtime's own.
+const DESCRIPTORS_KEPT: usize = 256;
+
+/// Connections allowed however low the limit on open files: below it nothing useful can be served.
+const CONNECTIONS_LEAST: usize = 64;
+
+/// How long the threads may take to start: some milliseconds, but for a machine that is badly overloaded.
+const THREADS_START: Duration = Duration::from_secs(30);
+
+/// How long to wait for the last log lines to be written.
+const LOG_CLOSE: Duration = Duration::from_secs(2);
+
+/// Serves until told to drain, and gives the exit code: 0 when all was served to its end.
+///
+/// # Errors
+/// When the setup is not what the supervisor sends, or the data plane cannot start.
+pub(crate) fn run_role() -> Result<ExitCode> {
+    let signals = Signals::take()?;
+    let channel = Channel::from_stdin()?;
+    let (setup, descriptors) = channel.receive_setup()?;
+    // The name that `ps` and `top` show; without it they show that of the binary.
+    let _ = rustix::thread::set_name(c"rempart-edge");
+    // Private keys are in this memory: no core dump, and no other process of this user may look into it.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    let events = Events::start(Target::Stderr, clock::unix_us).context("standard error cannot be used")?;
+    let outcome = run(&signals, &channel, &setup, descriptors, &events);
+    if let Err(error) = &outcome {
+        events.error("edge_failed", &[("cause", (&format!("{error:#}")).into())]);
+    }
+    events.close(LOG_CLOSE);
+    // What broke is told; a second telling on the way out would only repeat it.
+    Ok(outcome.unwrap_or(ExitCode::FAILURE))
+}
+
+/// The descriptors of the setup, each as what it is.
+struct Sockets {
+    node_file: NodeFile,
+    command: UnixListener,
+    admin: Option<TcpListener>,
+    listeners: Vec<edge::ListenerSetup>,
+}
+
+fn run(
+    signals: &Signals,
+    channel: &Channel,
+    setup: &Setup,
+    descriptors: Vec<OwnedFd>,
+    events: &Events,
+) -> Result<ExitCode> {
+    let sockets = sort(setup, descriptors)?;
+    let settings = sockets.node_file.node.clone();
+    let data_dir = PathBuf::from(&settings.data_dir);
+    let generations = Generations::open(&data_dir)?;
+    let started = match publishing::start(&setup.config, &generations, events) {
+        Ok(started) => started,
+        Err(problems) => {
+            eprint!("{}", problems.lines());
+            eprintln!(
+                "rempart: the files have {} errors and no kept generation can be used",
+                problems.errors()
+            );
+            channel.send(&FromEdge::Unusable, &[], false)?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let watch = Watch::new(&started.snapshot, &started.stamps);
+    let (number, zones) = (started.snapshot.number, started.snapshot.zones().len());
+    let access_log = open_access_log(&settings.access_log, events);
+    let keys = load_keys(&data_dir, events)?;
+    let sockets_held: usize = setup.descriptors();
+    let node = edge::Node::new(
+        edge::NodeSetup {
+            threads: setup.threads,
+            settings: settings.clone(),
+            access_log: access_log.clone(),
+            events: events.clone(),
+            seed: seed()?,
+            sticky_key: keys.sticky(),
+            quic_keys: keys.quic(),
+            connections_max: connections_max(sockets::raise_descriptor_limit(), sockets_held),
+        },
+        started.snapshot,
+    );
+    let running = edge::run(&node, sockets.listeners, sockets.admin)
+        .context("the data plane cannot start its threads")?;
+    let publishing = Publishing::start(Publisher {
+        node: Arc::clone(&node),
+        config: setup.config.clone(),
+        running: settings.clone(),
+        generations,
+        events: events.clone(),
+        watch,
+    })?;
+    let commands = Commands {
+        node: Arc::clone(&node),
+        publishing: publishing.clone(),
+        setup: setup.clone(),
+        kept: started.kept.is_some(),
+    };
+    command_socket::serve(sockets.command, Arc::new(move |request| commands.carry(request)))
+        .context("no thread for commands")?;
+    let drained = when_drained(running)?;
+    wait_until_served(&node, setup.threads)?;
+    channel.send(&FromEdge::Ready { number, zones }, &[], false)?;
+    let mut control = Control {
+        node: &node,
+        access_log: &access_log,
+        publishing: &publishing,
+        events,
+        drain: Duration::from_millis(settings.drain_ms),
+        end_at: None,
+    };
+    let whole = control.run(signals, channel, &drained);
+    access_log.close(LOG_CLOSE);
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Turns descriptors into sockets, in the order of [`Setup::descriptors`].
+fn sort(setup: &Setup, descriptors: Vec<OwnedFd>) -> Result<Sockets> {
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || descriptors.next().context("the setup has fewer descriptors than it announced");
+    let node_file = read_memory_file(&setup.config, next()?)?;
+    let command = UnixListener::from(next()?);
+    let admin = setup.admin.map(|_| next()).transpose()?.map(TcpListener::from);
+    let mut listeners = Vec::new();
+    for plan in &setup.listeners {
+        let settings = node_file.node.listeners.get(plan.index).cloned();
+        let settings = settings.context("the setup has a listener that the node file has not")?;
+        let mut tcp = Vec::new();
+        for _ in 0..plan.tcp {
+            tcp.push(TcpListener::from(next()?));
+        }
+        let mut udp = Vec::new();
+        for _ in 0..plan.udp {
+            udp.push(UdpSocket::from(next()?));
+        }
+        listeners.push(edge::ListenerSetup { local: plan.address, tcp, udp, settings });
+    }
+    Ok(Sockets { node_file, command, admin, listeners })
+}
+
+fn read_memory_file(path: &Path, descriptor: OwnedFd) -> Result<NodeFile> {
+    let mut file = File::from(descriptor);
+    let what = "the node file cannot be taken from the supervisor";
+    file.seek(SeekFrom::Start(0)).context(what)?;
+    let mut bytes = Vec::new();
+    file.take(SPEC_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).context(what)?;
+    node_file(path, bytes).map_err(|problems| anyhow::anyhow!("{what}: {}", problems.lines()))
+}
+
+/// Opens the access log. A log that cannot be opened must not keep the sites down: it is told, and nothing
+/// is logged.
+fn open_access_log(wanted: &zone::AccessLog, events: &Events) -> AccessLog {
+    let target = match wanted {
+        zone::AccessLog::Off => return AccessLog::off(),
+        zone::AccessLog::Stdout => Target::Stdout,
+        zone::AccessLog::File(path) => Target::File(PathBuf::from(path)),
+    };
+    AccessLog::open(target, Limits::default(), Some(events.clone())).unwrap_or_else(|error| {
+        let cause = error.to_string();
+        let remedy = "let the user that runs Rempart write the file of [log] access, and restart the node";
+        let fields: [(&'static str, Value<'_>); 2] = [("cause", (&cause).into()), ("remedy", remedy.into())];
+        events.error("access_log_off", &fields);
+        AccessLog::off()
+    })
+}
+
+/// Draws the seed of request ids and of all else that needs chance.
+fn seed() -> Result<[u64; 2]> {
+    let whole = u128::from_ne_bytes(keys::random()?);
+    Ok([whole as u64, (whole >> 64) as u64])
+}
+
+/// Loads the keys that outlive this process. Without the file it goes on with keys of its own: visitors may
+/// change their origin once, which is better than no site.
+fn load_keys(data_dir: &Path, events: &Events) -> Result<Keys> {
+    Keys::load(data_dir).or_else(|error| {
+        let remedy = "sticky visitors may change their origin at each restart until this is mended";
+        let cause = format!("{error:#}");
+        let fields: [(&'static str, Value<'_>); 2] = [("cause", (&cause).into()), ("remedy", remedy.into())];
+        events.error("keys_not_kept", &fields);
+        Keys::random()
+    })
+}
+
+/// How many visitors' connections fit the limit on open files: each may come with one to an origin. What
+/// the node itself holds, and room for logs, commands and certificates, is left out.
+fn connections_max(limit: Option<u64>, sockets_held: usize) -> usize {
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    (limit.saturating_sub(sockets_held).saturating_sub(DESCRIPTORS_KEPT) / 2).max(CONNECTIONS_LEAST)
+}
+
+/// Waits until every thread accepts, so that "ready" is not said before it is true.
+fn wait_until_served(node: &edge::Node, threads: usize) -> Result<()> {
+    let until = clock::now() + THREADS_START;
+    // A node without zones is never ready, and serves all the same: it says 421.
+    while !node.is_ready() && node.status().threads < threads {
+        anyhow::ensure!(
+            clock::now() < until,
+            "a serving thread did not start: see the events before this one"
+        );
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Gives a stream that ends, after one byte, when every serving thread has ended.
+fn when_drained(running: edge::Running) -> Result<UnixStream> {
+    let (ours, mut theirs) = UnixStream::pair().context("no socket pair for the end of the drain")?;
+    let wait = move || {
+        running.join();
+        // The other end is there for as long as the process.
+        let _ = theirs.write_all(b"d");
+    };
+    thread::Builder::new()
+        .name("drained".into())
+        .spawn(wait)
+        .context("no thread for the end of the drain")?;
+    Ok(ours)
+}
+
+/// What the waiting thread acts on.
+struct Control<'a> {
+    node: &'a edge::Node,
+    access_log: &'a AccessLog,
+    publishing: &'a Publishing,
+    events: &'a Events,
+    drain: Duration,
+    /// When to end although the drain goes on.
+    end_at: Option<Instant>,
+}
+
+impl Control<'_> {
+    /// Waits and acts until the drain ended (true) or took too long (false).
+    fn run(&mut self, signals: &Signals, channel: &Channel, drained: &UnixStream) -> bool {
+        let mut supervised = true;
+        loop {
+            let left = self.end_at.map(|end| end.saturating_duration_since(clock::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                self.events.warn("drain_cut_short", &[]);
+                return false;
+            }
+            let timeout = left.map(|left| Timespec {
+                tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            });
+            let mut watched = vec![PollFd::new(signals, PollFlags::IN), PollFd::new(drained, PollFlags::IN)];
+            if supervised {
+                watched.push(PollFd::new(channel, PollFlags::IN));
+            }
+            if poll(&mut watched, timeout.as_ref()).is_err() {
+                // Interrupted; any other cause would come again at once, and the pause keeps that cheap.
+                thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+            let ready: Vec<bool> = watched.iter().map(|watched| !watched.revents().is_empty()).collect();
+            if ready.get(1) == Some(&true) {
+                return true;
+            }
+            while let Some(signal) = signals.next() {
+                // The supervisor handles what is meant for the node. A service manager that signals every
+                // process wants the end.
+                if signal == Signal::SIGTERM {
+                    self.drain();
+                }
+            }
+            if ready.get(2) == Some(&true) {
+                supervised = self.take_message(channel);
+            }
+        }
+    }
+
+    /// Acts on one message; false when the supervisor is gone.
+    fn take_message(&mut self, channel: &Channel) -> bool {
+        match channel.receive::<ToEdge>() {
+            Ok(Some((ToEdge::Reload, _))) => self.publishing.publish_later(),
+            Ok(Some((ToEdge::ReopenLogs, _))) => self.access_log.reopen(),
+            Ok(Some((ToEdge::Drain, _))) => self.drain(),
+            Ok(Some((other @ (ToEdge::Setup(_) | ToEdge::Descriptors), _))) => {
+                let what = format!("{other:?}");
+                self.events.error("message_out_of_place", &[("message", (&what).into())]);
+            }
+            Ok(None) => {
+                self.events.error("supervisor_gone", &[("remedy", "start `rempart serve` anew".into())]);
+                self.drain();
+                return false;
+            }
+            Err(error) => {
+                self.events.error("message_not_understood", &[("cause", (&format!("{error:#}")).into())]);
+            }
+        }
+        true
+    }
+
+    fn drain(&mut self) {
+        if self.end_at.is_none() {
+            self.end_at = Some(clock::now() + self.drain + DRAIN_GRACE);
+            self.node.drain();
+        }
+    }
+}
+
+/// What commands act on.
+struct Commands {
+    node: Arc<edge::Node>,
+    publishing: Publishing,
+    setup: Setup,
+    kept: bool,
+}
+
+impl Commands {
+    fn carry(&self, request: Request) -> Answer {
+        match request {
+            Request::Publish {} => self.publishing.publish(),
+            Request::Status {} => {
+                let status = status::describe(&self.node.status(), &self.setup, self.kept);
+                Answer { ok: true, status: Some(status), ..Answer::default() }
+            }
+            Request::Trace { request_id } => {
+                let Some(id) = RequestId::parse(&request_id) else {
+                    return Answer::refused("a request id is 32 hex digits, as in `X-Request-Id`");
+                };
+                match self.node.trace(id) {
+                    Some(trail) => Answer { ok: true, trail: Some(trail), ..Answer::default() },
+                    None => Answer::refused(
+                        "this node keeps no trail of that request: trails of refusals, faults and a sample of the \
+                         rest are kept in memory until newer ones take their place",
+                    ),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_take_half_of_the_descriptors_that_are_left() {
+        assert_eq!(connections_max(Some(1_048_576), 20), (1_048_576 - 20 - DESCRIPTORS_KEPT) / 2);
+        assert_eq!(connections_max(Some(100), 20), CONNECTIONS_LEAST);
+        assert_eq!(connections_max(None, 20), (usize::MAX - 20 - DESCRIPTORS_KEPT) / 2);
+    }
+
+    #[test]
+    fn seeds_differ() {
+        assert_ne!(seed().unwrap(), seed().unwrap());
+    }
+}

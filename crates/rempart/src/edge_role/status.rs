@@ -1,0 +1,88 @@
+//! What `rempart status` shows, as JSON.
+//!
+//! The members are an interface: add, never rename. Called by [`super`].
+
+use serde_json::{Value, json};
+
+use crate::control::Setup;
+
+/// Describes the running node. Times are microseconds since 1970 in UTC; `kept` says whether the process
+/// began with a kept generation because the files could not be used.
+pub(super) fn describe(status: &edge::Status, setup: &Setup, kept: bool) -> Value {
+    let zones: Vec<Value> = status
+        .zones
+        .iter()
+        .map(|zone| {
+            json!({
+                "name": zone.name,
+                "id": zone.id,
+                "hostnames": zone.hostnames,
+                "pools": zone.pools,
+                "routes": zone.routes,
+                "has_certificate": zone.has_certificate,
+            })
+        })
+        .collect();
+    let listeners: Vec<Value> = setup
+        .listeners
+        .iter()
+        .map(|plan| json!({"address": plan.address, "tcp_sockets": plan.tcp, "udp_sockets": plan.udp}))
+        .collect();
+    json!({
+        "node": status.name,
+        "config": setup.config,
+        "supervisor_pid": setup.supervisor,
+        "edge_pid": std::process::id(),
+        "edge_restarts": setup.restarts,
+        "started_unix_us": status.started_unix_us,
+        "snapshot": status.snapshot,
+        "hash": status.hash,
+        "since_unix_us": status.since_unix_us,
+        "started_from_kept_generation": kept,
+        "is_draining": status.is_draining,
+        "threads": status.threads,
+        "admin": setup.admin,
+        "listeners": listeners,
+        "zones": zones,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::ListenerPlan;
+
+    #[test]
+    fn what_runs_is_there_by_name() {
+        let status = edge::Status {
+            name: "a".into(),
+            snapshot: 7,
+            hash: "ab".into(),
+            since_unix_us: 2,
+            started_unix_us: 1,
+            threads: 2,
+            is_draining: false,
+            zones: vec![edge::ZoneStatus {
+                name: "z".into(),
+                id: "0".repeat(32),
+                hostnames: 1,
+                pools: 1,
+                routes: 0,
+                has_certificate: true,
+            }],
+        };
+        let setup = Setup {
+            config: "/c".into(),
+            threads: 2,
+            listeners: vec![ListenerPlan { index: 0, address: ([127, 0, 0, 1], 80).into(), tcp: 2, udp: 0 }],
+            admin: None,
+            supervisor: 5,
+            restarts: 1,
+        };
+        let described = describe(&status, &setup, false);
+        assert_eq!(described["snapshot"], 7);
+        assert_eq!(described["supervisor_pid"], 5);
+        assert_eq!(described["listeners"][0]["address"], "127.0.0.1:80");
+        assert_eq!(described["zones"][0]["name"], "z");
+    }
+}

@@ -1,0 +1,193 @@
+//! The command line and the environment: what a person may say when starting Rempart.
+//!
+//! Reads flags and the one environment variable (`REMPART_CONFIG`), and finds the node file. It opens no
+//! other file and starts nothing. Called by `main`; read next: [`crate::supervisor`] for `serve`,
+//! [`crate::commands`] for the commands that talk to a running node.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, Subcommand};
+
+/// The environment variable that names the node file when `--config` does not.
+pub(crate) const CONFIG_VARIABLE: &str = "REMPART_CONFIG";
+
+/// Where the node file is looked for when nobody names it, in this order.
+const CONFIG_PATHS: [&str; 2] = ["./rempart.toml", "/etc/rempart/rempart.toml"];
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done: the node drained and ended, the files are in order, the command was carried out
+  1  refused: the files have problems, a port is taken, the node said no, or something broke; stderr says what
+  2  the command line is wrong
+
+Signals to `rempart serve` and `rempart demo`:
+  SIGTERM, SIGINT, SIGQUIT  drain: accept nothing new, finish what is under way, then end with 0
+                            (a second SIGINT or SIGQUIT ends at once)
+  SIGHUP                    publish the files anew, as `rempart publish` does
+  SIGUSR1                   reopen the access log's file, after it was moved away";
+
+/// Rempart stands between visitors and websites: it shields them, speeds them up and keeps the link up.
+#[derive(Debug, Parser)]
+#[command(name = "rempart", version, about, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(crate) struct Flags {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a node until it is told to stop
+    Serve(NodeFile),
+    /// Read all files and print every problem with its place; exit code 1 when there is one
+    Check(NodeFile),
+    /// Run a node with a built-in site: nothing to write, nothing to install
+    Demo(Demo),
+    /// Make the running node take over its files as they are now; prints every problem if it refuses
+    Publish(Running),
+    /// Show what the running node serves
+    Status(Status),
+    /// Show what each phase decided for one request
+    Trace(Trace),
+    /// The data plane; started by the supervisor, never by hand
+    #[command(hide = true)]
+    EdgeRole,
+    /// The built-in site; started by `demo`, never by hand
+    #[command(hide = true)]
+    DemoSiteRole,
+}
+
+/// Names the node file.
+#[derive(Debug, Args)]
+pub(crate) struct NodeFile {
+    /// The node file [default: $REMPART_CONFIG, else ./rempart.toml, else /etc/rempart/rempart.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl NodeFile {
+    /// Finds the node file: the flag, the environment, the usual places.
+    ///
+    /// # Errors
+    /// When none is named and none is at the usual places, or when the current folder cannot be told.
+    pub(crate) fn find(&self) -> Result<PathBuf> {
+        let found = choose(self.config.as_deref(), std::env::var_os(CONFIG_VARIABLE), Path::exists)?;
+        std::path::absolute(&found)
+            .with_context(|| format!("the path of the node file {} cannot be made absolute", found.display()))
+    }
+}
+
+/// How to reach a node that runs.
+#[derive(Debug, Args)]
+pub(crate) struct Running {
+    #[command(flatten)]
+    pub(crate) node: NodeFile,
+    /// The node's command socket, instead of the one below the node file's data folder
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) running: Running,
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trace {
+    #[command(flatten)]
+    pub(crate) running: Running,
+    /// The request's id: 32 hex digits, as in `X-Request-Id`, the access log and Rempart's error pages
+    #[arg(value_name = "REQUEST-ID")]
+    pub(crate) request_id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Folder for the demo's certificates, zone and state
+    #[arg(long, value_name = "FOLDER", default_value = "./rempart-data")]
+    pub(crate) data_dir: PathBuf,
+    /// Port for HTTP; 0 takes any free one
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub(crate) http_port: u16,
+    /// Port for HTTPS, over TCP and UDP; 0 takes any free one
+    #[arg(long, value_name = "PORT", default_value_t = 8443)]
+    pub(crate) https_port: u16,
+    /// Port for health and metrics; 0 takes any free one
+    #[arg(long, value_name = "PORT", default_value_t = 9901)]
+    pub(crate) admin_port: u16,
+    /// Threads that serve; 0 takes one per core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) threads: usize,
+}
+
+/// Chooses the node file out of flag, environment and usual places.
+fn choose(
+    flag: Option<&Path>,
+    variable: Option<OsString>,
+    exists: impl Fn(&Path) -> bool,
+) -> Result<PathBuf> {
+    if let Some(named) = flag {
+        return Ok(named.to_owned());
+    }
+    if let Some(named) = variable.filter(|text| !text.is_empty()) {
+        return Ok(named.into());
+    }
+    if let Some(found) = CONFIG_PATHS.iter().map(Path::new).find(|path| exists(path)) {
+        return Ok(found.to_owned());
+    }
+    bail!(
+        "no node file: neither --config nor {CONFIG_VARIABLE} names one, and there is none at {}; write one, \
+         or start with `rempart demo`, which needs none",
+        CONFIG_PATHS.join(" or ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn the_flag_goes_before_the_environment_and_both_before_the_usual_places() {
+        let all = |_: &Path| true;
+        let chosen = |flag: Option<&str>, variable: Option<&str>| {
+            choose(flag.map(Path::new), variable.map(OsString::from), all).unwrap()
+        };
+        assert_eq!(chosen(Some("a"), Some("b")), Path::new("a"));
+        assert_eq!(chosen(None, Some("b")), Path::new("b"));
+        assert_eq!(chosen(None, Some("")), Path::new("./rempart.toml"));
+        assert_eq!(chosen(None, None), Path::new("./rempart.toml"));
+    }
+
+    #[test]
+    fn the_system_wide_file_is_taken_when_the_folder_has_none() {
+        let only = |path: &Path| path == Path::new("/etc/rempart/rempart.toml");
+        assert_eq!(choose(None, None, only).unwrap(), Path::new("/etc/rempart/rempart.toml"));
+    }
+
+    #[test]
+    fn without_any_node_file_the_error_names_every_place_and_the_demo() {
+        let error = choose(None, None, |_| false).unwrap_err().to_string();
+        for part in ["--config", CONFIG_VARIABLE, "./rempart.toml", "/etc/rempart/rempart.toml", "demo"] {
+            assert!(error.contains(part), "{part} is missing in: {error}");
+        }
+    }
+
+    #[test]
+    fn commands_that_do_not_work_yet_are_not_offered() {
+        let help = Flags::command().render_help().to_string();
+        for absent in ["purge", "drill", "edge-role", "demo-site-role"] {
+            assert!(!help.contains(absent), "{absent} is offered");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Tests of the start: files, last good generation, older ones, nothing.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+
+use telemetry::sink::Target;
+use testkit::folder::Folder;
+
+use super::*;
+
+const NODE: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\n";
+
+fn zone(name: &str) -> String {
+    format!(
+        "name = \"{name}\"\nhostnames = [\"{name}\"]\n[[pool]]\nname = \"app\"\n\
+         origins = [{{ url = \"http://127.0.0.1:1\" }}]\n"
+    )
+}
+
+/// A folder with a node file, and a log to read after closing.
+struct Site {
+    folder: Folder,
+    events: Events,
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = Folder::new().unwrap();
+        folder.write("rempart.toml", NODE).unwrap();
+        let log = fs::File::create(folder.path().join("events")).unwrap();
+        let events = Events::start(Target::Descriptor(OwnedFd::from(log)), || 0).unwrap();
+        Self { folder, events }
+    }
+
+    fn zone(&self, name: &str) -> &Self {
+        self.folder.write("zones/a.toml", zone(name)).unwrap();
+        self
+    }
+
+    fn breaks(&self) -> &Self {
+        self.folder.write("zones/a.toml", "name = ").unwrap();
+        self
+    }
+
+    fn start(&self) -> Result<Start, Problems> {
+        start(&self.folder.path().join("rempart.toml"), &self.generations(), &self.events)
+    }
+
+    fn generations(&self) -> Generations {
+        Generations::open(&self.folder.path().join("state")).unwrap()
+    }
+
+    fn events(&self) -> String {
+        assert!(self.events.close(Duration::from_secs(60)));
+        fs::read_to_string(self.folder.path().join("events")).unwrap()
+    }
+}
+
+fn name(start: &Start) -> &str {
+    &start.snapshot.zones()[0].name
+}
+
+#[test]
+fn a_start_keeps_what_it_began_with_and_the_same_files_again_are_the_same_generation() {
+    let site = Site::new();
+    let first = site.zone("a.example").start().unwrap();
+    assert_eq!((name(&first), first.snapshot.number, first.kept), ("a.example", 1, None));
+    let again = site.start().unwrap();
+    assert_eq!(again.snapshot.number, 1);
+    assert_eq!(site.generations().kept().unwrap().len(), 1);
+    let other = site.zone("b.example").start().unwrap();
+    assert_eq!((name(&other), other.snapshot.number), ("b.example", 2));
+    assert_eq!(site.events(), "", "a good start tells nothing");
+}
+
+#[test]
+fn broken_files_start_the_last_good_generation_and_name_every_problem() {
+    let site = Site::new();
+    site.zone("a.example").start().unwrap();
+    let kept = site.breaks().start().unwrap();
+    assert_eq!((name(&kept), kept.snapshot.number), ("a.example", 1));
+    assert!(kept.kept.is_some() && kept.stamps.is_empty());
+    let events = site.events();
+    assert!(
+        events.contains("started_from_kept_generation") && events.contains("zones/a.toml:1:"),
+        "{events}"
+    );
+}
+
+#[test]
+fn a_broken_node_file_starts_the_last_good_generation_too() {
+    let site = Site::new();
+    site.zone("a.example").start().unwrap();
+    site.folder.write("rempart.toml", "[nodes]\n").unwrap();
+    assert_eq!(name(&site.start().unwrap()), "a.example");
+}
+
+#[test]
+fn damaged_generations_are_passed_over_and_told() {
+    let site = Site::new();
+    for zone in ["a.example", "b.example", "c.example"] {
+        site.zone(zone).start().unwrap();
+    }
+    let generations = site.generations();
+    let kept = generations.kept().unwrap();
+    fs::write(generations.path(&kept[0]), "no bundle").unwrap();
+    let mut bytes = fs::read(generations.path(&kept[1])).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(generations.path(&kept[1]), bytes).unwrap();
+    let start = site.breaks().start().unwrap();
+    assert_eq!((name(&start), start.snapshot.number), ("a.example", 1));
+    assert_eq!(site.events().matches("kept_generation_unusable").count(), 2);
+}
+
+#[test]
+fn with_nothing_usable_the_problems_of_the_files_are_the_answer() {
+    let site = Site::new();
+    let problems = site.breaks().start().unwrap_err();
+    assert!(problems.errors() > 0);
+    assert!(problems.lines().contains("zones/a.toml:1:"), "{}", problems.lines());
+}
+
+#[test]
+fn a_disk_that_takes_no_generation_does_not_keep_the_node_from_serving() {
+    let site = Site::new();
+    site.zone("a.example");
+    let generations = site.generations();
+    // A folder in the place of the temporary file makes the write fail, for root too.
+    fs::create_dir_all(site.folder.path().join("state/.last-good.new/x")).unwrap();
+    let start = start(&site.folder.path().join("rempart.toml"), &generations, &site.events).unwrap();
+    assert_eq!(name(&start), "a.example");
+    assert!(site.events().contains("generation_not_kept"));
+}
+
+#[test]
+fn a_change_that_was_put_back_is_a_new_generation_with_the_old_content() {
+    let site = Site::new();
+    for (zone, number) in [("a.example", 1), ("b.example", 2), ("a.example", 3)] {
+        assert_eq!(site.zone(zone).start().unwrap().snapshot.number, number);
+    }
+}
+
+#[test]
+fn hex_is_two_digits_a_byte() {
+    assert_eq!(hex(&[0, 10, 255]), "000aff");
+}

@@ -1,0 +1,249 @@
+//! Every socket of the node, made before root is dropped: TCP listeners, UDP sockets, the command socket.
+//!
+//! One socket per thread and address, all of one address in one `SO_REUSEPORT` group (socket(7)), so that
+//! the kernel spreads connections over threads without a lock between them; QUIC packets are steered by
+//! connection id with a classic BPF program. Nothing here accepts or reads: the edge does. Called by
+//! [`crate::supervisor`]; read next: [`crate::control`], which hands the descriptors over.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that may wait for `accept`, per thread. A burst of new visitors in the time of one slow poll
+/// (100 ms at 20,000 connections a second) fits; the kernel presses it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Bytes that a UDP socket may hold in each direction: 40 ms at 400 Mbit/s per thread. Without the right to
+/// force it the kernel presses it to `net.core.rmem_max` and `wmem_max`.
+const UDP_BUFFER_BYTES: usize = 2 * 1024 * 1024;
+
+/// How often another free port is tried when the one that TCP got is taken for UDP.
+const PORT_TRIES_MAX: usize = 16;
+
+/// Backlog of the admin listener and of the command socket: a person and a scraper or two.
+const LOCAL_BACKLOG: i32 = 64;
+
+/// The sockets of one listener of the node file.
+#[derive(Debug)]
+pub(crate) struct ListenerSockets {
+    /// Where it is bound, with the real port.
+    pub(crate) address: SocketAddr,
+    /// One listener per thread.
+    pub(crate) tcp: Vec<OwnedFd>,
+    /// One socket per thread when HTTP/3 is served; else none.
+    pub(crate) udp: Vec<OwnedFd>,
+}
+
+/// Binds one address for all threads, over TCP and, for HTTP/3, over UDP at the same port.
+///
+/// Port 0 takes one that is free for both.
+///
+/// # Errors
+/// When the address cannot be bound; the text says why and what to do.
+pub(crate) fn bind_listener(wanted: SocketAddr, threads: usize, http3: bool) -> Result<ListenerSockets> {
+    for _ in 1..PORT_TRIES_MAX {
+        match bind_both(wanted, threads, http3) {
+            Err((_, error)) if wanted.port() == 0 && error.kind() == ErrorKind::AddrInUse => {}
+            other => return other.map_err(|(over, error)| explain(wanted, over, error)),
+        }
+    }
+    bind_both(wanted, threads, http3).map_err(|(over, error)| explain(wanted, over, error))
+}
+
+fn bind_both(
+    wanted: SocketAddr,
+    threads: usize,
+    http3: bool,
+) -> Result<ListenerSockets, (&'static str, io::Error)> {
+    let tcp = bind_group(wanted, threads, Kind::Tcp).map_err(|error| ("TCP", error))?;
+    let address = local(&tcp).map_err(|error| ("TCP", error))?;
+    let udp = if http3 {
+        let udp = bind_group(address, threads, Kind::Udp).map_err(|error| ("UDP", error))?;
+        steer_by_connection_id(&udp).map_err(|error| ("UDP", error))?;
+        udp
+    } else {
+        Vec::new()
+    };
+    let owned = |sockets: Vec<Socket>| sockets.into_iter().map(OwnedFd::from).collect();
+    Ok(ListenerSockets { address, tcp: owned(tcp), udp: owned(udp) })
+}
+
+/// Binds the admin listener.
+///
+/// # Errors
+/// As [`bind_listener`].
+pub(crate) fn bind_admin(wanted: SocketAddr) -> Result<(SocketAddr, OwnedFd)> {
+    let made = bind_one(wanted, Kind::Tcp, false, LOCAL_BACKLOG);
+    let socket = made.map_err(|error| explain(wanted, "TCP", error))?;
+    let address = socket.local_addr()?.as_socket().context("an internet socket has an internet address")?;
+    Ok((address, socket.into()))
+}
+
+/// Binds the command socket with mode 0600, in the place of an earlier one.
+///
+/// The caller holds the data folder's lock, so whoever answers at an earlier one is an edge that drains
+/// after its supervisor died. The folder is the node's own (0700): nobody can connect before the mode is
+/// set.
+///
+/// # Errors
+/// When something other than a socket is at that path, or the path is longer than the 107 bytes of unix(7).
+pub(crate) fn bind_command(path: &Path) -> Result<OwnedFd> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            bail!("{} is in the way: it is not a socket; move it away", path.display())
+        }
+        Ok(_) => fs::remove_file(path)
+            .with_context(|| format!("the old command socket {} cannot be removed", path.display()))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("{} cannot be looked at", path.display())),
+    }
+    let listener = UnixListener::bind(path).with_context(|| {
+        let path = path.display();
+        format!("the command socket {path} cannot be made: if the path is over 107 bytes, shorten data_dir")
+    })?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("the mode of {} cannot be set", path.display()))?;
+    Ok(listener.into())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Tcp,
+    Udp,
+}
+
+/// Binds a group of sockets to one address.
+///
+/// The first is bound without `SO_REUSEPORT` and gets it afterwards: so an address that another process
+/// holds is an error even when that process is a second Rempart of the same user, which would otherwise
+/// silently share the visitors.
+fn bind_group(wanted: SocketAddr, count: usize, kind: Kind) -> io::Result<Vec<Socket>> {
+    let first = bind_one(wanted, kind, false, BACKLOG)?;
+    first.set_reuse_port(true)?;
+    let address = local(std::slice::from_ref(&first))?;
+    let mut group = vec![first];
+    while group.len() < count {
+        group.push(bind_one(address, kind, true, BACKLOG)?);
+    }
+    Ok(group)
+}
+
+fn bind_one(address: SocketAddr, kind: Kind, shared: bool, backlog: i32) -> io::Result<Socket> {
+    let (flavour, protocol) = match kind {
+        Kind::Tcp => (Type::STREAM, Protocol::TCP),
+        Kind::Udp => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = Socket::new(Domain::for_address(address), flavour, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if kind == Kind::Tcp {
+        // Connections of an earlier run that are still closing must not keep the port from us.
+        socket.set_reuse_address(true)?;
+    } else {
+        widen(&socket)?;
+    }
+    socket.set_reuse_port(shared)?;
+    socket.bind(&address.into())?;
+    if kind == Kind::Tcp {
+        socket.listen(backlog)?;
+    }
+    Ok(socket)
+}
+
+/// Widens a UDP socket's buffers, past the system's limit where root may.
+fn widen(socket: &Socket) -> io::Result<()> {
+    if setsockopt(socket, sockopt::RcvBufForce, &UDP_BUFFER_BYTES).is_err() {
+        socket.set_recv_buffer_size(UDP_BUFFER_BYTES)?;
+    }
+    if setsockopt(socket, sockopt::SndBufForce, &UDP_BUFFER_BYTES).is_err() {
+        socket.set_send_buffer_size(UDP_BUFFER_BYTES)?;
+    }
+    Ok(())
+}
+
+fn local(group: &[Socket]) -> io::Result<SocketAddr> {
+    let first = group.first().ok_or_else(|| io::Error::from(ErrorKind::AddrNotAvailable))?;
+    first.local_addr()?.as_socket().ok_or_else(|| io::Error::from(ErrorKind::AddrNotAvailable))
+}
+
+/// Attaches the program that sends each QUIC packet to its connection's thread.
+///
+/// The thread is the first byte of the destination connection id modulo the number of threads. That byte is
+/// the second of a short header's packet (RFC 9000 §17.3) and the seventh of a long header's (§17.2), which
+/// are told apart by the first bit. Ids that a visitor chose for a first packet are random: they spread. A
+/// packet too short for the load goes to the first socket, which drops it.
+fn steer_by_connection_id(group: &[Socket]) -> io::Result<()> {
+    let (Some(first), count) = (group.first(), u32::try_from(group.len()).unwrap_or(u32::MAX)) else {
+        return Ok(());
+    };
+    if count == 1 {
+        return Ok(());
+    }
+    let load_byte = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
+    let jump_if_set = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+    let jump = (libc::BPF_JMP | libc::BPF_JA) as u16;
+    let modulo = (libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K) as u16;
+    let answer = (libc::BPF_RET | libc::BPF_A) as u16;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut program = [
+        step(load_byte, 0, 0, 0),
+        step(jump_if_set, 0, 2, 0x80),
+        step(load_byte, 0, 0, 6),
+        step(jump, 0, 0, 1),
+        step(load_byte, 0, 0, 1),
+        step(modulo, 0, 0, count),
+        step(answer, 0, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    setsockopt(first, sockopt::AttachReusePortCbpf, &program).map_err(io::Error::from)
+}
+
+/// Says why an address cannot be bound, and what to do.
+fn explain(address: SocketAddr, over: &str, error: io::Error) -> anyhow::Error {
+    let what = format!("{address} cannot be bound over {over}");
+    let remedy = match error.kind() {
+        ErrorKind::AddrInUse if over == "TCP" && answers(address) => {
+            "another program serves there: stop it, or choose another port (`ss -ltnp` names it)"
+        }
+        ErrorKind::AddrInUse => {
+            "another program holds the port: stop it, or choose another one (`ss -lntup` names it)"
+        }
+        ErrorKind::PermissionDenied => {
+            "ports below 1024 need root or CAP_NET_BIND_SERVICE; Rempart gives root up after binding"
+        }
+        ErrorKind::AddrNotAvailable => "no interface of this machine has the address: see `ip address`",
+        _ => "see the cause",
+    };
+    anyhow!(error).context(format!("{what}: {remedy}"))
+}
+
+/// Says whether somebody accepts connections at an address. On loopback only, where the answer comes at once.
+fn answers(address: SocketAddr) -> bool {
+    address.ip().is_loopback() && TcpStream::connect(address).is_ok()
+}
+
+/// Raises the limit on open files to what the system allows this process; returns the limit in force.
+pub(crate) fn raise_descriptor_limit() -> Option<u64> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        // A refusal leaves the limit as it was; the node then serves fewer connections.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
+    getrlimit(Resource::Nofile).current
+}
+
+#[cfg(test)]
+mod tests;

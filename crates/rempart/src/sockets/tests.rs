@@ -1,0 +1,135 @@
+//! Tests of the sockets: groups, ports, steering, refusals.
+
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
+
+use testkit::folder::Folder;
+
+use super::*;
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+fn udp(descriptors: Vec<OwnedFd>) -> Vec<UdpSocket> {
+    descriptors.into_iter().map(UdpSocket::from).collect()
+}
+
+/// Sends one packet and says which socket of the group got it.
+fn thread_of(group: &[UdpSocket], to: SocketAddr, packet: &[u8]) -> usize {
+    let visitor = UdpSocket::bind(LOOPBACK).unwrap();
+    visitor.send_to(packet, to).unwrap();
+    let mut bytes = [0; 64];
+    // Loopback delivers within `send_to`, so the packet is there already.
+    group.iter().position(|socket| socket.recv(&mut bytes).is_ok()).expect("a socket has the packet")
+}
+
+#[test]
+fn port_zero_gives_every_thread_the_same_port_over_tcp_and_udp() {
+    let sockets = bind_listener(LOOPBACK, 3, true).unwrap();
+    assert_ne!(sockets.address.port(), 0);
+    assert_eq!((sockets.tcp.len(), sockets.udp.len()), (3, 3));
+    for listener in sockets.tcp {
+        assert_eq!(TcpListener::from(listener).local_addr().unwrap(), sockets.address);
+    }
+    for socket in udp(sockets.udp) {
+        assert_eq!(socket.local_addr().unwrap(), sockets.address);
+    }
+}
+
+#[test]
+fn every_connection_lands_at_exactly_one_thread() {
+    let sockets = bind_listener(LOOPBACK, 2, false).unwrap();
+    let listeners: Vec<_> = sockets.tcp.into_iter().map(TcpListener::from).collect();
+    let visitors: Vec<_> = (0..64).map(|_| TcpStream::connect(sockets.address).unwrap()).collect();
+    let accepted: Vec<usize> =
+        listeners.iter().map(|listener| std::iter::from_fn(|| listener.accept().ok()).count()).collect();
+    assert_eq!(accepted.iter().sum::<usize>(), visitors.len());
+    assert!(accepted.iter().all(|count| *count > 0), "one thread gets them all: {accepted:?}");
+}
+
+#[test]
+fn quic_packets_go_to_the_thread_named_by_their_connection_id() {
+    let sockets = bind_listener(LOOPBACK, 3, true).unwrap();
+    let group = udp(sockets.udp);
+    for id in 0..=255u8 {
+        let expected = usize::from(id) % 3;
+        let short = [0x40, id, 9, 9, 9, 9, 9, 9, 9, 9];
+        assert_eq!(thread_of(&group, sockets.address, &short), expected, "short header, id {id}");
+        let long = [0xc0, 0, 0, 0, 1, 8, id, 9, 9, 9, 9, 9, 9, 9];
+        assert_eq!(thread_of(&group, sockets.address, &long), expected, "long header, id {id}");
+    }
+}
+
+#[test]
+fn a_packet_too_short_for_a_connection_id_is_delivered_somewhere_and_harms_nobody() {
+    let sockets = bind_listener(LOOPBACK, 2, true).unwrap();
+    let group = udp(sockets.udp);
+    for packet in [&[0xc0u8][..], &[0x40], &[0xc0, 0, 0, 0, 1]] {
+        thread_of(&group, sockets.address, packet);
+    }
+}
+
+#[test]
+fn an_address_that_a_second_rempart_of_the_same_user_holds_is_refused() {
+    let first = bind_listener(LOOPBACK, 2, true).unwrap();
+    let error = bind_listener(first.address, 2, true).unwrap_err().to_string();
+    assert!(error.contains(&first.address.to_string()) && error.contains("choose another port"), "{error}");
+}
+
+#[test]
+fn a_udp_port_that_somebody_holds_is_refused_even_when_tcp_is_free() {
+    let holder = UdpSocket::bind(LOOPBACK).unwrap();
+    let error = bind_listener(holder.local_addr().unwrap(), 2, true).unwrap_err().to_string();
+    assert!(error.contains("over UDP") || error.contains("over TCP"), "{error}");
+}
+
+#[test]
+fn ipv6_leaves_the_ipv4_port_to_others() {
+    let Ok(sockets) = bind_listener((Ipv6Addr::LOCALHOST, 0).into(), 2, true) else {
+        // A machine without IPv6 cannot show it.
+        return;
+    };
+    assert!(sockets.address.is_ipv6());
+    let any = bind_listener((Ipv6Addr::UNSPECIFIED, 0).into(), 1, false).unwrap();
+    bind_listener((Ipv4Addr::UNSPECIFIED, any.address.port()).into(), 1, false).unwrap();
+}
+
+#[test]
+fn an_address_of_another_machine_is_explained() {
+    let error = bind_listener(([192, 0, 2, 1], 0).into(), 1, false).unwrap_err().to_string();
+    assert!(error.contains("no interface"), "{error}");
+}
+
+#[test]
+fn the_command_socket_is_for_its_owner_alone_and_takes_an_earlier_ones_place() {
+    let folder = Folder::new().unwrap();
+    let path = folder.path().join("rempart.sock");
+    let earlier = bind_command(&path).unwrap();
+    let later = UnixListener::from(bind_command(&path).unwrap());
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let _visitor = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    later.accept().unwrap();
+    drop(earlier);
+}
+
+#[test]
+fn a_file_in_the_place_of_the_command_socket_is_never_removed() {
+    let folder = Folder::new().unwrap();
+    let path = folder.write("rempart.sock", "precious").unwrap();
+    assert!(bind_command(&path).is_err());
+    assert_eq!(fs::read(&path).unwrap(), b"precious");
+}
+
+#[test]
+fn the_limit_on_open_files_is_raised_to_what_the_system_allows() {
+    use rustix::process::{Resource, getrlimit};
+    let limit = raise_descriptor_limit();
+    assert_eq!(limit, getrlimit(Resource::Nofile).maximum);
+}
+
+#[test]
+fn udp_buffers_are_wider_than_the_systems_default() {
+    let sockets = bind_listener(LOOPBACK, 1, true).unwrap();
+    let plain = Socket::from(UdpSocket::bind(LOOPBACK).unwrap());
+    let wide = Socket::from(sockets.udp.into_iter().next().unwrap());
+    assert!(wide.recv_buffer_size().unwrap() >= plain.recv_buffer_size().unwrap());
+    assert!(wide.recv_buffer_size().unwrap() >= 256 * 1024);
+}
