@@ -455,7 +455,7 @@ struct Attempt {
 
 /// Bytes both ways until both sides have ended, one breaks, or silence lasts too long.
 async fn tunnel(exchange: &mut Exchange, link: &mut Link, silent_ms: u32) {
-    exchange.into_tunnel();
+    exchange.become_tunnel();
     link.into_tunnel();
     exchange.deadline.arm(silent_ms);
     let (mut is_up_done, mut is_down_done) = (false, false);

@@ -96,7 +96,7 @@ impl Exchange {
         }
     }
 
-    /// Reads the next piece of the request's body, or after [`Exchange::into_tunnel`] of whatever the
+    /// Reads the next piece of the request's body, or after [`Exchange::become_tunnel`] of whatever the
     /// visitor sends. At most one read is made; `scratch` is [`crate::with_scratch`]'s.
     ///
     /// # Errors
@@ -145,7 +145,7 @@ impl Exchange {
     /// Gives the final head. Framing and `Connection` are made here; hop-by-hop fields are skipped.
     ///
     /// `response.body` says what follows. With [`BodySize::None`] the answer is complete at once, except
-    /// after 101 and a 2xx to extended CONNECT, which call [`Exchange::into_tunnel`] next.
+    /// after 101 and a 2xx to extended CONNECT, which call [`Exchange::become_tunnel`] next.
     pub fn respond(&mut self, cx: &mut Context<'_>, response: &Response) {
         if self.state != ResponseState::Waiting {
             return;
@@ -172,9 +172,9 @@ impl Exchange {
     }
 
     /// After a head that agreed to a change of protocol: bytes pass both ways as they are.
-    pub fn into_tunnel(&mut self) {
+    pub fn become_tunnel(&mut self) {
         if let Side::Http1(side) = &mut self.side {
-            side.into_tunnel();
+            side.become_tunnel();
         }
     }
 

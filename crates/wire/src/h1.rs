@@ -32,6 +32,8 @@ pub(crate) struct Work {
     out: Vec<u8>,
     out_at: usize,
     head: http1::RequestHead,
+    /// Bytes of an unfinished head that were looked at already.
+    seen: usize,
     request: Request,
 }
 
@@ -43,6 +45,7 @@ impl Work {
         }
         self.at = 0;
         self.out_at = 0;
+        self.seen = 0;
         self.request.clear();
     }
 
@@ -269,7 +272,7 @@ impl Http1 {
         self.work.inbound = inbound;
     }
 
-    pub(crate) fn into_tunnel(&mut self) {
+    pub(crate) fn become_tunnel(&mut self) {
         self.is_tunnel = true;
         self.is_persistent = false;
         self.delimiter = Delimiter::Tunnel;
@@ -504,10 +507,17 @@ enum Head {
 }
 
 fn read_head(work: &mut Work) -> Head {
-    let Work { inbound, at, head, .. } = work;
-    match head.parse(inbound.get(*at..).unwrap_or_default(), &http1::Limits::default()) {
-        Ok(true) => Head::Whole,
-        Ok(false) => Head::Partial,
+    let Work { inbound, at, head, seen, .. } = work;
+    let unread = inbound.get(*at..).unwrap_or_default();
+    match head.parse_more(unread, *seen, &http1::Limits::default()) {
+        Ok(true) => {
+            *seen = 0;
+            Head::Whole
+        }
+        Ok(false) => {
+            *seen = unread.len();
+            Head::Partial
+        }
         Err(malformed) => Head::Malformed(malformed),
     }
 }
@@ -531,28 +541,11 @@ fn load(work: &mut Work, request: &mut Request, scheme: Scheme) {
         request.upgrade = Upgrade::Http1;
         request.set_protocol(head.known(buffer, Known::Upgrade).unwrap_or_default());
     }
-    // Absolute form names the authority; http1 has checked that it agrees with Host.
-    let target = head.target.of(buffer);
-    let host = head.known(buffer, Known::Host).unwrap_or_default();
-    match memchr::memmem::find(target, b"://").filter(|_| target.first().is_some_and(|first| *first != b'/'))
-    {
-        Some(scheme_end) => {
-            let rest = target.get(scheme_end + 3..).unwrap_or_default();
-            let path = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
-            let (authority, path) = rest.split_at(path);
-            request.set_authority(authority);
-            if path.first() == Some(&b'/') {
-                request.set_target(path);
-            } else if path.is_empty() && request.method == Method::Options {
-                request.set_target(b"*"); // RFC 9112 §3.2.4
-            } else {
-                request.set_target(&[b"/", path].concat());
-            }
-        }
-        None => {
-            request.set_authority(host);
-            request.set_target(target);
-        }
+    // Whatever the form of the target; http1 has checked that an absolute one agrees with Host.
+    request.set_authority(head.authority(buffer).unwrap_or_default());
+    match head.path_and_query(buffer) {
+        query if query.first() == Some(&b'?') => request.set_target(&[b"/", query].concat()),
+        target => request.set_target(target),
     }
 }
 

@@ -375,10 +375,10 @@ fn response_head(response: &Response, date: Option<&[u8; 29]>) -> Option<http::R
     if let Some(length) = length.filter(|_| may_have_length) {
         map.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    if let Some(date) = date.filter(|_| !map.contains_key(http::header::DATE)) {
-        if let Ok(date) = HeaderValue::from_bytes(date) {
-            map.insert(http::header::DATE, date);
-        }
+    if let Some(date) = date.filter(|_| !map.contains_key(http::header::DATE))
+        && let Ok(date) = HeaderValue::from_bytes(date)
+    {
+        map.insert(http::header::DATE, date);
     }
     *head.headers_mut() = map;
     Some(head)
