@@ -15,9 +15,9 @@ const PACKAGES_MAX: usize = 350;
 /// Packages that may be there in more than one version: (name, versions, since when and why). `deny.toml`
 /// says the same.
 const DUPLICATES: [(&str, usize, &str); 4] = [
-    ("getrandom", 2, "2026-11: 0.2 by ring-free rcgen and quinn's tests, 0.4 by newer random crates"),
-    ("syn", 2, "2026-11: 3 by newer derive macros, 2 by the others; build time only"),
-    ("untrusted", 2, "2026-11: aws-lc-rs and rustls-webpki differ; a hundred lines"),
+    ("getrandom", 2, "2026-11: 0.2 by ring, which quinn-proto names for WebAssembly only; never built here"),
+    ("syn", 2, "2026-11: derive macros are moving from 2 to 3; build time only"),
+    ("untrusted", 2, "2026-11: 0.7 by an unused feature of aws-lc-rs, 0.9 by rustls-webpki"),
     ("windows-sys", 2, "2026-11: never built on Linux"),
 ];
 
