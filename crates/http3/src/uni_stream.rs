@@ -157,6 +157,7 @@ pub struct QpackDecoderStream {
     /// Continuation bytes read of a stream id, or `None` between instructions; and its value so far.
     continuation: Option<u32>,
     stream_id: u64,
+    broken: Option<Broken>,
 }
 
 impl QpackDecoderStream {
@@ -171,30 +172,35 @@ impl QpackDecoderStream {
     ///
     /// # Errors
     /// [`Code::QpackDecoderStream`] for the connection on an acknowledgment, an increment, or a stream id
-    /// that is none.
+    /// that is none; the same again at each further call.
     pub fn push(&mut self, input: &[u8]) -> Result<(), Broken> {
-        const WRONG: Code = Code::QpackDecoderStream;
         for &byte in input {
-            match self.continuation {
-                None if byte & 0x80 != 0 => {
-                    return Err(Broken::Connection(WRONG, "acknowledges a section without references"));
+            if let Some(broken) = self.broken {
+                return Err(broken);
+            }
+            if let Err(why) = self.byte(byte) {
+                self.broken = Some(Broken::Connection(Code::QpackDecoderStream, why));
+            }
+        }
+        self.broken.map_or(Ok(()), Err)
+    }
+
+    fn byte(&mut self, byte: u8) -> Result<(), &'static str> {
+        match self.continuation {
+            None if byte & 0x80 != 0 => return Err("acknowledges a section without references"),
+            None if byte & 0x40 == 0 => return Err("counts inserts that were never made"),
+            None => {
+                self.stream_id = u64::from(byte & Self::PREFIX);
+                self.continuation = (byte & Self::PREFIX == Self::PREFIX).then_some(0);
+            }
+            Some(index) => {
+                // Nine bytes carry 63 bits, and a tenth is never added: no overflow.
+                self.stream_id += u64::from(byte & 0x7f) << (7 * index);
+                let is_last = byte & 0x80 == 0;
+                if self.stream_id > varint::MAX || (!is_last && index == 8) {
+                    return Err("cancels a stream that cannot be");
                 }
-                None if byte & 0x40 == 0 => {
-                    return Err(Broken::Connection(WRONG, "counts inserts that were never made"));
-                }
-                None => {
-                    self.stream_id = u64::from(byte & Self::PREFIX);
-                    self.continuation = (byte & Self::PREFIX == Self::PREFIX).then_some(0);
-                }
-                Some(index) => {
-                    // Nine bytes carry 63 bits: no overflow.
-                    self.stream_id += u64::from(byte & 0x7f) << (7 * index);
-                    let is_last = byte & 0x80 == 0;
-                    if self.stream_id > varint::MAX || (!is_last && index == 8) {
-                        return Err(Broken::Connection(WRONG, "cancels a stream that cannot be"));
-                    }
-                    self.continuation = (!is_last).then_some(index + 1);
-                }
+                self.continuation = (!is_last).then_some(index + 1);
             }
         }
         Ok(())

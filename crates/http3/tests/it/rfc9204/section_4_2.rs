@@ -43,3 +43,13 @@ fn refuses_to_cancel_a_stream_whose_id_is_too_large() {
     bytes.push(0x7f);
     assert!(QpackDecoderStream::new().push(&bytes).is_err(), "over 62 bits");
 }
+
+#[test]
+fn says_the_same_again_once_the_decoder_stream_broke() {
+    let mut stream = QpackDecoderStream::new();
+    let first = stream.push(&[0x7f, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0xc0]);
+    assert!(first.is_err());
+    for next in [&[][..], &[0x44], &[0x40; 20]] {
+        assert_eq!(stream.push(next), first);
+    }
+}
