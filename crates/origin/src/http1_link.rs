@@ -555,7 +555,7 @@ impl Http1 {
         Poll::Ready(Ok(Incoming::Data(Chunk::Borrowed(data))))
     }
 
-    pub(crate) fn into_tunnel(&mut self) {
+    pub(crate) fn become_tunnel(&mut self) {
         self.reading = Reading::Raw;
         self.outgoing = Outgoing::Raw;
         self.is_persistent = false;

@@ -25,6 +25,8 @@ pub mod proxy_protocol;
 pub mod request_head;
 mod resolve;
 pub mod retry;
+#[cfg(test)]
+mod simulation;
 mod sticky;
 mod stream;
 mod tls;

@@ -182,7 +182,7 @@ impl Link {
     /// bytes as they are, and a last piece closes that direction only.
     pub fn into_tunnel(&mut self) {
         if let Kind::Http1(connection, _) = &mut self.kind {
-            connection.into_tunnel();
+            connection.become_tunnel();
         }
     }
 

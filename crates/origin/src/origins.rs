@@ -36,6 +36,7 @@ const CHECKS_PER_TICK: usize = 32;
 pub(crate) struct Local {
     pub(crate) state: Arc<OriginState>,
     pub(crate) keepalive_ms: Cell<u64>,
+    #[allow(clippy::vec_box, reason = "it moves between list and link, and is some 700 bytes")]
     pub(crate) idle: RefCell<Vec<Box<Http1>>>,
     pub(crate) http2: RefCell<Vec<Rc<Http2Connection>>>,
     /// Held while an HTTP/2 connection is opened, so that a burst of requests opens one and not one each.
