@@ -12,8 +12,9 @@ use crate::tree::SourceFile;
 #[cfg(test)]
 mod tests;
 
-/// Crates that read bytes from strangers or files from tenants.
-const FACING: [&str; 8] = ["rules", "seclang", "http1", "http3", "exchange", "zone", "wire", "telemetry"];
+/// Crates that read bytes from visitors or origins, or files from tenants.
+const FACING: [&str; 10] =
+    ["rules", "seclang", "http1", "http3", "exchange", "zone", "wire", "origin", "telemetry", "edge"];
 
 /// Functions that may call themselves, with the bound: (path, function, reason).
 const BOUNDED: [(&str, &str, &str); 0] = [];
