@@ -259,12 +259,13 @@ fn checks_find_an_origin_unwell_and_well_again() {
             unhealthy_after: 3,
         });
         let node = Node::new(checked);
-        let mut ticks_until = async |is_up: bool| {
+        let ticks_until = async |is_up: bool| {
             for ticks in 0..200 {
                 if node.report().is_up == is_up {
                     return ticks;
                 }
                 node.tick(100);
+                settle().await;
                 while node.report().connections > 0 {
                     tokio::task::yield_now().await;
                 }
