@@ -166,14 +166,22 @@ fn over_http2(site: &Site, call: &Call, visitor: &Http2Visitor, gate: Option<Gat
         fields.push("content-length", call.body.length().to_string());
     }
     let mut stream = visitor.open(&call.method, &call.target, site.hostname, &fields, !has_body)?;
+    let mut early = None;
     if has_body {
-        call.body.in_parts(|part| stream.send(part.to_vec()))?;
-        match call.trailers.is_empty() {
-            true => stream.finish()?,
-            false => stream.finish_with(&call.trailers)?,
+        let sent = call.body.in_parts(|part| stream.send(part.to_vec())).and_then(|()| {
+            if call.trailers.is_empty() { stream.finish() } else { stream.finish_with(&call.trailers) }
+        });
+        // Whoever has all they need may answer and stop the rest, were it only the stream's end (RFC 9113
+        // section 8.1); whether the site got the whole body shows in the request it recorded.
+        if let Err(error) = sent {
+            early = Some(stream.read_head().map_err(|_| error)?);
         }
     }
-    let mut outcome = begun(Vec::new(), stream.read_head()?);
+    let head = match early {
+        Some(head) => head,
+        None => stream.read_head()?,
+    };
+    let mut outcome = begun(Vec::new(), head);
     outcome.take_body(gate, || stream.body_part())?;
     outcome.trailers = stream.trailers().clone();
     Ok(outcome)
