@@ -109,7 +109,7 @@ impl Exchange {
         let polled = match &mut self.side {
             Side::Http1(side) => side.poll_body(cx, scratch),
             Side::Http2(side) => side.poll_body(cx),
-            Side::Http3(side) => side.poll_body(cx),
+            Side::Http3(side) => side.poll_body(cx, scratch),
         };
         if let Poll::Ready(Ok(Incoming::Data(chunk) | Incoming::Last(chunk))) = &polled {
             self.bytes_in += chunk.len() as u64;

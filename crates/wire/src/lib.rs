@@ -24,6 +24,7 @@ mod tls;
 
 pub use accept::{TcpListenerSettings, accept_tcp};
 pub use exchange::{Exchange, Gone, ResponseState};
+pub use h3::{QuicListenerSettings, accept_quic};
 pub use hello::{Hello, NotHello, read_hello};
 pub use proxy_protocol::{Proxied, read_header as read_proxy_header};
 pub use scratch::with_scratch;

@@ -1,0 +1,205 @@
+//! The UDP socket of a thread: QUIC's settings, connection ids, and who may shake hands.
+//!
+//! One quinn endpoint per thread. Connection ids carry the thread, so that the kernel's steering gives a packet to
+//! the socket that knows it, wherever the visitor has moved; keys for resets and tokens come from the wiring
+//! and outlive the process. Caller: `edge`. Read next: `h3/connection.rs`.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::net::{SocketAddr, UdpSocket};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use aws_lc_rs::{hkdf, hmac, rand};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+
+use crate::limits::{
+    CONNECTION_WINDOW_BYTES, HANDSHAKES_UNVALIDATED, QUIC_IDLE_MS, QUIC_SEND_WINDOW_BYTES, QUIC_STREAMS,
+    QUIC_STREAMS_UNI, QUIC_WAITING_BYTES, QUIC_WAITING_HANDSHAKES, STREAM_WINDOW_BYTES,
+};
+use crate::thread::{OpenCount, Service, Thread, WireEvent};
+
+/// Bytes of our connection ids: one names the thread, the others are random.
+const CONNECTION_ID_BYTES: usize = 8;
+
+/// How a UDP socket is to be served.
+#[derive(Clone)]
+pub struct QuicListenerSettings {
+    /// TLS 1.3, ALPN `h3`, a resolver that follows the snapshots, no early data.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// Which of the threads that share this address this is; below `threads`.
+    pub thread_index: u8,
+    /// How many threads share this address, at least one. The first byte of a connection id is congruent to
+    /// `thread_index` modulo this.
+    pub threads: u8,
+    /// Key of stateless reset tokens (RFC 9000 §10.3); the same for all threads and after a restart.
+    pub reset_key: [u8; 64],
+    /// Key of address validation tokens (RFC 9000 §8.1); the same for all threads and after a restart.
+    pub token_key: [u8; 32],
+}
+
+/// Makes connection ids that name a thread.
+struct ThreadIds {
+    thread_index: u8,
+    threads: u8,
+}
+
+impl ConnectionIdGenerator for ThreadIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut bytes = [0; CONNECTION_ID_BYTES];
+        rand::fill(&mut bytes).expect("aws-lc aborts rather than go without randomness");
+        bytes[0] = name_thread(bytes[0], self.thread_index, self.threads);
+        ConnectionId::new(&bytes)
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID_BYTES
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// A byte that is `thread_index` modulo `threads` and else as random as `random`.
+fn name_thread(random: u8, thread_index: u8, threads: u8) -> u8 {
+    let threads = threads.max(1);
+    let thread_index = thread_index % threads;
+    let multiple = random - random % threads;
+    multiple.checked_add(thread_index).unwrap_or_else(|| multiple - threads + thread_index)
+}
+
+fn transport() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(QUIC_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(QUIC_STREAMS_UNI))
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(QUIC_IDLE_MS))))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .send_window(QUIC_SEND_WINDOW_BYTES)
+        .datagram_receive_buffer_size(None)
+        .datagram_send_buffer_size(0);
+    transport
+}
+
+fn bind(socket: UdpSocket, settings: &QuicListenerSettings) -> Option<quinn::Endpoint> {
+    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &settings.reset_key);
+    let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
+    let (thread_index, threads) = (settings.thread_index, settings.threads);
+    endpoint.cid_generator(move || Box::new(ThreadIds { thread_index, threads }));
+    // Fails only when the TLS settings lack TLS 1.3 or AES-128-GCM, which QUIC begins with.
+    let crypto = QuicServerConfig::try_from(Arc::clone(&settings.tls)).ok()?;
+    let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&settings.token_key);
+    let mut server = quinn::ServerConfig::new(Arc::new(crypto), Arc::new(token_key));
+    server
+        .transport_config(Arc::new(transport()))
+        .max_incoming(QUIC_WAITING_HANDSHAKES)
+        .incoming_buffer_size(QUIC_WAITING_BYTES)
+        .incoming_buffer_size_total(QUIC_WAITING_BYTES * QUIC_WAITING_HANDSHAKES as u64);
+    quinn::Endpoint::new(endpoint, Some(server), socket, Arc::new(quinn::TokioRuntime)).ok()
+}
+
+/// Handshakes with visitors that have not proven their address.
+struct Shaking(Rc<Cell<usize>>);
+
+impl Shaking {
+    fn new(counter: &Rc<Cell<usize>>) -> Self {
+        counter.set(counter.get() + 1);
+        Self(Rc::clone(counter))
+    }
+}
+
+impl Drop for Shaking {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Serves HTTP/3 on a UDP socket until the thread drains, and then until the last connection has ended.
+///
+/// Runs in a `LocalRuntime` of one thread, with I/O and time enabled. A socket or TLS settings that QUIC cannot
+/// use are counted as [`WireEvent::Dropped`], and nothing is served: the settings lack TLS 1.3 or
+/// AES-128-GCM. Dropping the future closes the socket to new connections; open ones go on.
+pub async fn accept_quic<S: Service>(
+    thread: Rc<Thread<S>>,
+    socket: UdpSocket,
+    settings: QuicListenerSettings,
+) {
+    let local = socket.local_addr();
+    let (Ok(local), Some(endpoint)) = (local, bind(socket, &settings)) else {
+        thread.service.count(WireEvent::Dropped);
+        return;
+    };
+    let shaking = Rc::new(Cell::new(0));
+    loop {
+        let mut accept = pin!(endpoint.accept());
+        let incoming = poll_fn(|cx| {
+            thread.wake_on_drain(cx.waker());
+            match thread.is_draining() {
+                true => Poll::Ready(None),
+                false => accept.as_mut().poll(cx),
+            }
+        })
+        .await;
+        match incoming {
+            Some(incoming) => admit(&thread, incoming, local, &shaking),
+            None => break,
+        }
+    }
+    // What arrives now belongs to whoever serves next; it is left alone here.
+    endpoint.set_server_config(None);
+    endpoint.wait_idle().await;
+}
+
+fn admit<S: Service>(
+    thread: &Rc<Thread<S>>,
+    incoming: quinn::Incoming,
+    local: SocketAddr,
+    shaking: &Rc<Cell<usize>>,
+) {
+    if thread.open() >= thread.connections_max {
+        thread.service.count(WireEvent::Dropped);
+        return incoming.refuse();
+    }
+    let is_validated = incoming.remote_address_validated();
+    if !is_validated && shaking.get() >= HANDSHAKES_UNVALIDATED {
+        // Costs a round trip and no memory; only who receives at its address comes back (RFC 9000 §8.1.2).
+        let _always_allowed_when_unvalidated = incoming.retry();
+        return;
+    }
+    let Ok(connecting) = incoming.accept() else {
+        thread.service.count(WireEvent::HandshakeFailed);
+        return;
+    };
+    let shaking = (!is_validated).then(|| Shaking::new(shaking));
+    tokio::task::spawn_local(super::connection::serve(OpenCount::new(thread), connecting, local, shaking));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_byte_of_an_id_names_the_thread() {
+        for threads in 1..=255u8 {
+            for thread_index in [0, threads / 2, threads - 1] {
+                for random in 0..=255u8 {
+                    assert_eq!(name_thread(random, thread_index, threads) % threads, thread_index);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ids_of_one_thread_differ() {
+        let mut ids = ThreadIds { thread_index: 1, threads: 4 };
+        let (first, second) = (ids.generate_cid(), ids.generate_cid());
+        assert_ne!(first, second);
+        assert_eq!((first[0] % 4, second[0] % 4), (1, 1));
+    }
+}

@@ -1,0 +1,222 @@
+//! One request: its head, whoever answers it, and its stream's orderly end.
+//!
+//! Caller: `h3/connection.rs`. Read next: `h3.rs`.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use exchange::{BodySize, Deadline, Known, Refusal, Request, Scheme, Upgrade, Version};
+use http3::{Broken, Code, RequestSink, decode_request};
+use quinn::{RecvStream, SendStream};
+
+use super::Http3;
+use super::connection::{OpenRequest, Shared};
+use super::receiver::{NoHead, Receiver};
+use super::sender::Sender;
+use crate::exchange::{Side, join_cookies};
+use crate::limits::{FLUSH_MS, HEAD_MS, HTTP3, LINGER_BYTES, LINGER_MS};
+use crate::thread::{Service, Thread, WireEvent};
+use crate::{Exchange, ResponseState};
+
+/// Why a request is refused, and which rule it broke.
+type Refused = Option<(Refusal, &'static str)>;
+
+/// Serves one request; `open` counts it for as long as it lives.
+pub(super) async fn serve<S: Service>(
+    thread: Rc<Thread<S>>,
+    shared: Rc<Shared>,
+    open: OpenRequest,
+    sending: SendStream,
+    receiving: RecvStream,
+) {
+    let sender = Rc::new(RefCell::new(Sender::new(sending)));
+    let mut receiver = Receiver::new(receiving, Rc::clone(&shared));
+    let deadline = thread.deadlines.slot();
+    let mut request = Request::default();
+    let Ok(refused) = read_head(&mut receiver, &deadline, &mut request).await else {
+        shared.spend();
+        sender.borrow_mut().reject(Code::RequestCancelled);
+        return;
+    };
+    deadline.disarm();
+    let side = Http3 { receiver, sender: Rc::clone(&sender), date: thread.date() };
+    let mut exchange = Box::new(Exchange {
+        request,
+        connection: shared.facts(),
+        deadline,
+        refusal: refused.map(|(refusal, _)| refusal),
+        refusal_reason: refused.map_or("", |(_, reason)| reason),
+        side: Side::Http3(side),
+        state: ResponseState::Waiting,
+        bytes_in: 0,
+        bytes_out: 0,
+    });
+    if answer(&thread, &mut exchange, &sender).await.is_err() {
+        thread.service.count(WireEvent::Panicked);
+        exchange.abort();
+    }
+    if exchange.state() != ResponseState::Complete {
+        exchange.abort();
+    }
+    let is_sent = exchange.state() == ResponseState::Complete && flush(&mut exchange, &sender).await;
+    match is_sent {
+        true => {
+            shared.earn();
+            drain(&mut exchange).await;
+        }
+        false => {
+            shared.spend();
+            exchange.abort();
+        }
+    }
+    drop(exchange);
+    poll_fn(|cx| sender.borrow_mut().poll_delivered(cx)).await;
+    drop(open);
+}
+
+/// Reads the head into `request`; says why it is refused, if it is.
+async fn read_head(
+    receiver: &mut Receiver,
+    deadline: &Deadline,
+    request: &mut Request,
+) -> Result<Refused, NoHead> {
+    request.version = Version::Http3;
+    request.scheme = Scheme::Https;
+    request.accepts_trailers = true;
+    deadline.arm(HEAD_MS);
+    let section = poll_fn(|cx| {
+        deadline.register(cx.waker());
+        match receiver.poll_head(cx) {
+            Poll::Pending if deadline.is_due() => Poll::Ready(None),
+            polled => polled.map(Some),
+        }
+    })
+    .await;
+    let section = match section {
+        None => return Ok(Some((Refusal::HeadTimeout, "the head did not arrive in time"))),
+        Some(Ok(section)) => section,
+        Some(Err(NoHead::TooLarge)) => return Ok(TOO_LARGE),
+        Some(Err(NoHead::Malformed(_, why))) => return Ok(Some((Refusal::Malformed, why))),
+        Some(Err(gone)) => return Err(gone),
+    };
+    let shape = match decode_request(&section, &HTTP3, &mut Filling(request)) {
+        Ok(shape) => shape,
+        Err(Broken::TooLarge) => return Ok(TOO_LARGE),
+        Err(Broken::Stream(_, why)) => return Ok(Some((Refusal::Malformed, why))),
+        Err(Broken::Connection(code, why)) => {
+            receiver.shared().close(code, why);
+            return Err(NoHead::Gone);
+        }
+    };
+    if let Some(length) = shape.content_length {
+        receiver.parser().expect_body(length);
+    }
+    if shape.is_connect {
+        receiver.parser().become_tunnel();
+    }
+    match poll_fn(|cx| Poll::Ready(receiver.look_for_end(cx))).await {
+        Ok(()) => {}
+        Err(NoHead::Malformed(_, why)) => return Ok(Some((Refusal::Malformed, why))),
+        Err(NoHead::TooLarge) => return Ok(TOO_LARGE),
+        Err(gone) => return Err(gone),
+    }
+    request.body = match shape.content_length {
+        _ if receiver.is_body_done() => BodySize::None,
+        Some(length) => BodySize::of_length(length),
+        None => BodySize::Unknown,
+    };
+    Ok(complete(request))
+}
+
+const TOO_LARGE: Refused = Some((Refusal::HeadTooLarge, "the header section is over its limit"));
+
+/// What is left to do once all fields are there.
+fn complete(request: &mut Request) -> Refused {
+    join_cookies(&mut request.fields);
+    if request.authority().is_empty() {
+        let host = request.fields.known(Known::Host).unwrap_or_default().to_vec();
+        request.set_authority(&host);
+    }
+    request.expects_continue =
+        request.fields.known(Known::Expect).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+    crate::h2::check(request)
+}
+
+struct Filling<'a>(&'a mut Request);
+
+impl RequestSink for Filling<'_> {
+    fn method(&mut self, value: &[u8]) {
+        self.0.set_method(value);
+    }
+    fn scheme(&mut self, _value: &[u8]) {} // over QUIC it is https, whatever the visitor calls it
+    fn authority(&mut self, value: &[u8]) {
+        self.0.set_authority(value);
+    }
+    fn path(&mut self, value: &[u8]) {
+        self.0.set_target(value);
+    }
+    fn protocol(&mut self, value: &[u8]) {
+        self.0.upgrade = Upgrade::Extended;
+        self.0.set_protocol(value);
+    }
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        self.0.fields.push(name, value);
+    }
+}
+
+struct Panicked;
+
+/// Lets the service answer; what it gave within one poll leaves at the poll's end.
+async fn answer<S: Service>(
+    thread: &Rc<Thread<S>>,
+    exchange: &mut Exchange,
+    sender: &RefCell<Sender>,
+) -> Result<(), Panicked> {
+    let mut serving = pin!(thread.service.serve(exchange));
+    poll_fn(|cx| {
+        // A panic ends this exchange alone; what it left half done is dropped with it.
+        let polled = catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx)));
+        if let Ok(mut sender) = sender.try_borrow_mut() {
+            let _left_for_later = sender.poll_flush(cx);
+        }
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    })
+    .await
+}
+
+/// Waits until quinn has taken the whole answer; a visitor that never opens its window is given up.
+async fn flush(exchange: &mut Exchange, sender: &RefCell<Sender>) -> bool {
+    let poll_once = |cx: &mut Context<'_>| sender.borrow_mut().poll_flush(cx);
+    exchange.deadline.arm(FLUSH_MS);
+    poll_fn(|cx| {
+        exchange.deadline.register(cx.waker());
+        match poll_once(cx) {
+            Poll::Pending if exchange.deadline.is_due() => Poll::Ready(false),
+            polled => polled.map(|sent| sent.is_ok()),
+        }
+    })
+    .await
+}
+
+/// After a complete answer reads for a moment what of the request nobody wanted, because some visitors take an
+/// early stop for a failure; then the receiver's drop stops the rest without an error (RFC 9114 §4.1).
+async fn drain(exchange: &mut Exchange) {
+    let mut left = LINGER_BYTES;
+    exchange.deadline.arm(LINGER_MS);
+    poll_fn(|cx| {
+        exchange.deadline.register(cx.waker());
+        let Side::Http3(side) = &mut exchange.side else { return Poll::Ready(()) };
+        match side.receiver.poll_drain(cx, &mut left) {
+            Poll::Pending if exchange.deadline.is_due() => Poll::Ready(()),
+            polled => polled,
+        }
+    })
+    .await;
+}

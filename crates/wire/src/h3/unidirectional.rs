@@ -1,0 +1,172 @@
+//! The visitor's unidirectional streams: control, QPACK, and what it made up.
+//!
+//! All of a connection's are read by one task, which keeps a few bytes of each. Breaking one of them closes the
+//! connection. Caller: `h3/connection.rs`.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use exchange::Deadline;
+use http3::{
+    Broken, Code, ControlStream, CriticalStreams, QpackDecoderStream, QpackEncoderStream, UniKind, UniStream,
+};
+use quinn::RecvStream;
+
+use super::connection::Shared;
+use super::sender::number;
+use crate::limits::{HEAD_MS, HTTP3, READ_BYTES};
+
+enum Reader {
+    /// Its type is not known yet; whether it was so at the last tick of the deadline.
+    Kind(UniStream, bool),
+    Control(Box<ControlStream>),
+    QpackEncoder(QpackEncoderStream),
+    QpackDecoder(QpackDecoderStream),
+}
+
+struct Stream {
+    receiving: RecvStream,
+    reader: Reader,
+}
+
+/// What became of a stream.
+enum Read {
+    Waits,
+    Over,
+}
+
+/// Reads them until the connection ends.
+pub(super) async fn watch(shared: Rc<Shared>, deadline: Deadline) {
+    let mut accept = pin!(shared.quic().accept_uni());
+    let mut streams: Vec<Stream> = Vec::new();
+    let mut critical = CriticalStreams::new();
+    poll_fn(|cx| {
+        deadline.register(cx.waker());
+        loop {
+            match accept.as_mut().poll(cx) {
+                Poll::Ready(Ok(receiving)) => {
+                    accept.set(shared.quic().accept_uni());
+                    streams.push(Stream { receiving, reader: Reader::Kind(UniStream::new(), false) });
+                    deadline.arm(HEAD_MS);
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        let mut broken = None;
+        streams.retain_mut(|stream| match stream.read(cx, &shared, &mut critical) {
+            Ok(Read::Waits) => true,
+            Ok(Read::Over) => false,
+            Err(why) => {
+                broken.get_or_insert(why);
+                true
+            }
+        });
+        if let Some(broken) = broken {
+            match broken {
+                Broken::Connection(code, why) => shared.close(code, why),
+                // Not said of these streams; were it ever, the connection could not go on either.
+                Broken::Stream(code, why) => shared.close(code, why),
+                Broken::TooLarge => shared.close(Code::ExcessiveLoad, "a control stream over its limit"),
+            }
+            return Poll::Ready(());
+        }
+        if deadline.is_due() {
+            streams.retain_mut(Stream::is_named_in_time);
+            deadline.disarm();
+            if streams.iter().any(|stream| matches!(stream.reader, Reader::Kind(..))) {
+                deadline.arm(HEAD_MS);
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Stream {
+    /// Reads what is there.
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: &Shared,
+        critical: &mut CriticalStreams,
+    ) -> Result<Read, Broken> {
+        loop {
+            let read = pin!(self.receiving.read_chunk(READ_BYTES, true)).poll(cx);
+            match read {
+                Poll::Pending => return Ok(Read::Waits),
+                Poll::Ready(Ok(Some(chunk))) => {
+                    if let Read::Over = self.push(chunk.bytes, shared, critical)? {
+                        return Ok(Read::Over);
+                    }
+                }
+                Poll::Ready(Ok(None) | Err(quinn::ReadError::Reset(_))) => return self.end(shared, critical),
+                // The connection is gone, which accepting streams notices too.
+                Poll::Ready(Err(_)) => return Ok(Read::Over),
+            }
+        }
+    }
+
+    fn push(
+        &mut self,
+        bytes: Bytes,
+        shared: &Shared,
+        critical: &mut CriticalStreams,
+    ) -> Result<Read, Broken> {
+        let mut input = &bytes[..];
+        if let Reader::Kind(kind, _) = &mut self.reader {
+            let Some(kind) = kind.push(&mut input)? else { return Ok(Read::Waits) };
+            critical.open(kind)?;
+            self.reader = match kind {
+                UniKind::Control => Reader::Control(Box::new(ControlStream::new(&HTTP3))),
+                UniKind::QpackEncoder => Reader::QpackEncoder(QpackEncoderStream::new()),
+                UniKind::QpackDecoder => Reader::QpackDecoder(QpackDecoderStream::new()),
+                UniKind::Unknown(_) => {
+                    // One or two keep peers honest; a flood of them is paid for as resets are.
+                    shared.spend();
+                    let _ignored_when_it_ended = self.receiving.stop(number(Code::StreamCreation));
+                    return Ok(Read::Over);
+                }
+            };
+        }
+        match &mut self.reader {
+            Reader::Kind(..) => {}
+            // Nothing a visitor can say there changes what we do: we never push, nor insert into its table.
+            Reader::Control(control) => while control.push(&mut input)?.is_some() {},
+            Reader::QpackEncoder(encoder) => encoder.push(input)?,
+            Reader::QpackDecoder(decoder) => decoder.push(input)?,
+        }
+        Ok(Read::Waits)
+    }
+
+    fn end(&mut self, shared: &Shared, critical: &mut CriticalStreams) -> Result<Read, Broken> {
+        let kind = match self.reader {
+            Reader::Kind(..) => {
+                shared.spend();
+                return Ok(Read::Over);
+            }
+            Reader::Control(_) => UniKind::Control,
+            Reader::QpackEncoder(_) => UniKind::QpackEncoder,
+            Reader::QpackDecoder(_) => UniKind::QpackDecoder,
+        };
+        critical.close(kind).map(|()| Read::Over)
+    }
+
+    /// Whether the stream said its type by the second tick after it was opened; else it is stopped.
+    fn is_named_in_time(&mut self) -> bool {
+        match &mut self.reader {
+            Reader::Kind(_, was_unnamed) if *was_unnamed => {
+                let _ignored_when_it_ended = self.receiving.stop(number(Code::StreamCreation));
+                false
+            }
+            Reader::Kind(_, was_unnamed) => {
+                *was_unnamed = true;
+                true
+            }
+            _ => true,
+        }
+    }
+}
