@@ -71,8 +71,13 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn is_http2_only(protocol: OriginProtocol) -> bool {
-    protocol == OriginProtocol::Http2
+/// Which protocols to offer, or to speak by prior knowledge on cleartext.
+fn offer_to(origin: &zone::Origin, needs_http1: bool) -> Offer {
+    match origin.scheme {
+        OriginScheme::Https => Offer::of(origin.protocol, needs_http1),
+        _ if origin.protocol == OriginProtocol::Http2 => Offer::Http2,
+        _ => Offer::Http1,
+    }
 }
 
 /// Whom a connection is made to, as what, and for whom.
@@ -88,6 +93,45 @@ struct Target<'a> {
 }
 
 impl Origins {
+    /// Whom a connection for this choice is made to.
+    fn target<'a>(
+        &self,
+        chosen: &'a Chosen,
+        visitor: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<(Target<'a>, &'a Rc<Local>), Fault> {
+        let view = &chosen.view;
+        let origin = chosen.origin().ok_or(Fault::ProxyInternalError)?;
+        let home = view.locals.get(chosen.index).ok_or(Fault::ProxyInternalError)?;
+        let fingerprint = view.targets.get(chosen.index).copied().ok_or(Fault::ProxyInternalError)?;
+        let (pool, awaits_settings) = (&*view.pool, chosen.needs_http1);
+        let offer = offer_to(origin, chosen.needs_http1);
+        Ok((Target { pool, origin, offer, fingerprint, awaits_settings, visitor, local }, home))
+    }
+
+    /// An open connection for this choice, if there is one: the part of [`Origins::open`] that never waits.
+    ///
+    /// A stream on one of this thread's HTTP/2 connections, or an idle HTTP/1 connection of this thread or
+    /// parked by any. None where each connection must be the visitor's own (PROXY protocol).
+    pub fn reuse(&self, chosen: &Chosen) -> Option<Link> {
+        let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
+        let (target, home) = self.target(chosen, nobody, nobody).ok()?;
+        if target.pool.proxy_protocol.is_some() {
+            return None;
+        }
+        if target.offer != Offer::Http1
+            && let Some(stream) = self.http2_stream(home, target.fingerprint)
+        {
+            return Some(self.link_http2(home, stream, true));
+        }
+        if target.offer == Offer::Http2 || target.pool.keepalive_ms == 0 {
+            return None;
+        }
+        let connection = self.idle(&target, home)?;
+        home.state.reused.fetch_add(1, Relaxed);
+        Some(self.link_http1(home, connection, true))
+    }
+
     /// Opens a connection to the chosen origin, or takes an open one if `may_reuse`.
     ///
     /// `visitor` and `local` are the ends of the visitor's connection, for the PROXY protocol; a connection
@@ -106,35 +150,15 @@ impl Origins {
         visitor: SocketAddr,
         local: SocketAddr,
     ) -> Result<Link, Fault> {
-        let view = &chosen.view;
-        let pool = &view.pool;
-        let origin = chosen.origin().ok_or(Fault::ProxyInternalError)?;
-        let home = view.locals.get(chosen.index).ok_or(Fault::ProxyInternalError)?;
-        let fingerprint = view.targets.get(chosen.index).copied().ok_or(Fault::ProxyInternalError)?;
-        let offer = match origin.scheme {
-            OriginScheme::Https => Offer::of(origin.protocol, chosen.needs_http1),
-            _ if is_http2_only(origin.protocol) => Offer::Http2,
-            _ => Offer::Http1,
-        };
-        let awaits_settings = chosen.needs_http1;
-        let target = Target { pool, origin, offer, fingerprint, awaits_settings, visitor, local };
+        if may_reuse && let Some(link) = self.reuse(chosen) {
+            return Ok(link);
+        }
+        let (target, home) = self.target(chosen, visitor, local)?;
+        let Target { pool, offer, .. } = target;
         let is_shared = pool.proxy_protocol.is_none() && pool.keepalive_ms > 0;
         let may_share_http2 = pool.proxy_protocol.is_none() && offer != Offer::Http1;
-        if may_share_http2 {
-            if let Some(stream) = self.http2_stream(home, fingerprint) {
-                return Ok(self.link_http2(home, stream, true));
-            }
-            if is_http2_only(origin.protocol) || home.is_http2.get() {
-                return self.open_http2(&target, home).await;
-            }
-        }
-        if may_reuse
-            && is_shared
-            && offer != Offer::Http2
-            && let Some(connection) = self.idle(&target, home)
-        {
-            home.state.reused.fetch_add(1, Relaxed);
-            return Ok(self.link_http1(home, connection, true));
+        if may_share_http2 && (offer == Offer::Http2 || home.is_http2.get()) {
+            return self.open_http2(&target, home).await;
         }
         let deadline = self.deadlines.slot();
         let permit = match self.permit_or_idle(&target, home, may_reuse && is_shared, &deadline).await? {
@@ -199,8 +223,14 @@ impl Origins {
         if let Some(stream) = self.http2_stream(home, fingerprint) {
             return Ok(self.link_http2(home, stream, true));
         }
-        let is_full = home.http2.borrow().len() >= HTTP2_CONNECTIONS_MAX;
-        if is_full || !home.state.may_connect(pool.max_connections) {
+        let (is_first, is_full) = {
+            let list = home.http2.borrow();
+            (list.is_empty(), list.len() >= HTTP2_CONNECTIONS_MAX)
+        };
+        // HTTP/2 connections stay with their thread, so a limit below the number of threads would leave some
+        // without any: a thread's first is always allowed.
+        let max = if is_first { None } else { pool.max_connections };
+        if is_full || !home.state.may_connect(max) {
             // Streams end without a word to us: look again each time somebody else's turn would come.
             let room = poll_fn(|cx| match self.http2_stream(home, fingerprint) {
                 Some(stream) => Poll::Ready(Ok(stream)),
@@ -353,11 +383,7 @@ impl Origins {
         origin: &zone::Origin,
         state: &Arc<OriginState>,
     ) -> Result<Link, Fault> {
-        let offer = match origin.scheme {
-            OriginScheme::Https => Offer::of(origin.protocol, false),
-            _ if is_http2_only(origin.protocol) => Offer::Http2,
-            _ => Offer::Http1,
-        };
+        let offer = offer_to(origin, false);
         let own = SocketAddr::from(([127, 0, 0, 1], 0));
         let target =
             Target { pool, origin, offer, fingerprint: 0, awaits_settings: false, visitor: own, local: own };

@@ -240,6 +240,23 @@ pub struct PoolReport {
     pub origins: Vec<OriginReport>,
 }
 
+/// Something that happened to an origin's health, for logs and events.
+#[derive(Clone, Debug)]
+pub struct OriginEvent {
+    /// Its pool's name.
+    pub pool: String,
+    /// Its url as written.
+    pub url: String,
+    /// What changed.
+    pub change: Change,
+    /// When, in milliseconds.
+    pub at_ms: u64,
+}
+
+/// Events kept until somebody takes them; the newest are dropped beyond. Health changes a few times a second
+/// at the worst.
+const EVENTS_MAX: usize = 1024;
+
 /// When which origin is to be checked.
 #[derive(Debug, Default)]
 struct Schedule {
@@ -264,6 +281,8 @@ impl Check {
         let mut health = lock(&self.origin.health);
         let change = health.checked(is_well, &policy_of(&self.pool), now_ms);
         self.origin.publish(&health);
+        drop(health);
+        self.fleet.note(&self.pool, self.index, change, now_ms);
         change
     }
 }
@@ -282,6 +301,7 @@ pub struct Fleet {
     seed: u64,
     pools: Mutex<Map<Id, Arc<PoolState>>>,
     schedule: Mutex<Schedule>,
+    events: Mutex<Vec<OriginEvent>>,
     /// Counts publishes, so that threads know when to look for pools that went.
     publishes: AtomicU64,
 }
@@ -295,6 +315,7 @@ impl Fleet {
             seed: settings.seed,
             pools: Mutex::default(),
             schedule: Mutex::default(),
+            events: Mutex::default(),
             publishes: AtomicU64::new(0),
         })
     }
@@ -452,7 +473,22 @@ impl Fleet {
         let mut health = lock(&origin.health);
         let change = health.failed(may_eject, &policy_of(pool), now_ms);
         origin.publish(&health);
+        drop(health);
+        self.note(pool, index, change, now_ms);
         change
+    }
+
+    fn note(&self, pool: &Pool, index: usize, change: Option<Change>, at_ms: u64) {
+        let (Some(change), Some(origin)) = (change, pool.origins.get(index)) else { return };
+        let mut events = lock(&self.events);
+        if events.len() < EVENTS_MAX {
+            events.push(OriginEvent { pool: pool.name.clone(), url: origin.url.clone(), change, at_ms });
+        }
+    }
+
+    /// What happened to origins since the last call, oldest first; at most 1,024 events are kept.
+    pub fn take_events(&self) -> Vec<OriginEvent> {
+        std::mem::take(&mut *lock(&self.events))
     }
 
     /// All pools with their origins, for status pages and metrics. Takes each pool's lock in turn.

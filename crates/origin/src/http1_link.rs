@@ -25,8 +25,9 @@ use crate::stream::{Stream, tls_fault};
 /// Room for one read of a head: with it most small answers come whole.
 const HEAD_READ: usize = 16 * 1024;
 
-/// Memory that an idle connection keeps of each buffer.
-const IDLE_BUFFER: usize = 4 * 1024;
+/// Memory that a resting connection keeps of each buffer. It rests with its thread for a moment only: parked, it
+/// has no buffers at all.
+const IDLE_BUFFER: usize = 64 * 1024;
 
 /// Interim responses before the final one. Real origins send one or two; a stream of them without end would
 /// hold an exchange for ever.
@@ -439,6 +440,8 @@ impl Http1 {
                     return Err(Fault::HttpProtocolError);
                 }
             }
+            // A GET that was answered in the ordinary way: its visitor would take the 2xx for a tunnel.
+            200..300 if self.asked.upgrade == Upgrade::Extended => return Err(Fault::HttpUpgradeFailed),
             _ => {
                 let decoder = BodyDecoder::new(framing, &limits());
                 self.reading = if decoder.is_done() { Reading::Done } else { Reading::Body(decoder) };
@@ -541,7 +544,10 @@ impl Http1 {
                 None => {
                     self.reading = Reading::Done;
                     let data = scratch.get(..decoded.payload).unwrap_or_default();
-                    return Poll::Ready(Ok(Incoming::Last(Chunk::Borrowed(data))));
+                    return Poll::Ready(Ok(match data {
+                        [] => Incoming::End,
+                        data => Incoming::Last(Chunk::Borrowed(data)),
+                    }));
                 }
                 Some(raw) => {
                     self.reading = Reading::Trailers(raw);

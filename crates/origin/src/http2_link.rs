@@ -99,6 +99,7 @@ pub(crate) struct Http2Connection {
     label: Arc<str>,
     is_tls: bool,
     active: Cell<usize>,
+    has_served: Cell<bool>,
     idle_since_ms: Cell<u64>,
     is_closed: Rc<Cell<bool>>,
     waiting: RefCell<Vec<Waker>>,
@@ -156,6 +157,7 @@ impl Http2Connection {
             label,
             is_tls,
             active: Cell::new(0),
+            has_served: Cell::new(false),
             idle_since_ms: Cell::new(0),
             is_closed,
             waiting: RefCell::default(),
@@ -271,7 +273,7 @@ impl Http2Stream {
             is_refused: false,
             was_not_worked_on: false,
             is_lost: false,
-            is_reused: connection.idle_since_ms.get() > 0,
+            is_reused: connection.has_served.replace(true),
             bytes_sent: 0,
             bytes_received: 0,
         })
@@ -441,7 +443,7 @@ impl Http2Stream {
             response.body = exchange::BodySize::None;
         }
         if let Some(accept) = self.accept.take()
-            && response.status == 200
+            && (200..300).contains(&response.status)
         {
             http2_head::translate_upgrade(response, &accept);
         }

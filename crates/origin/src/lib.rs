@@ -32,7 +32,7 @@ mod stream;
 mod tls;
 
 pub use choose::{Chosen, Wanted};
-pub use fleet::{Fleet, FleetSettings, OriginReport, PARKED_MAX, PoolReport};
+pub use fleet::{Fleet, FleetSettings, OriginEvent, OriginReport, PARKED_MAX, PoolReport};
 pub use link::Link;
 pub use origins::{IDLE_MAX, Origins};
 pub use sticky::StickyKey;

@@ -303,7 +303,7 @@ fn ten_megabytes_pass_both_ways_with_small_buffers() {
         let (listener, address) = listen().await;
         socket2::SockRef::from(&listener).set_recv_buffer_size(4096).expect("a small buffer");
         let node = Node::new(plain(address));
-        let body: Vec<u8> = (0..SIZE).map(|at| (at * 31 >> 7) as u8).collect();
+        let body: Vec<u8> = (0..SIZE).map(|at| ((at * 31) >> 7) as u8).collect();
         let served = async {
             let (stream, _) = listener.accept().await.expect("a connection");
             socket2::SockRef::from(&stream).set_send_buffer_size(4096).expect("a small buffer");
@@ -456,6 +456,11 @@ fn an_extended_connect_is_translated_and_back() {
         .await;
         let node = Node::new(plain(address));
         assert_eq!(node.fetch(&asked, b"").await.err(), Some(Fault::HttpUpgradeFailed));
+        // And a plain 200 must not look like an open tunnel.
+        let node = Node::new(plain(
+            answering(|_, _| b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec()).await,
+        ));
+        assert_eq!(node.fetch(&asked, b"").await.err(), Some(Fault::HttpUpgradeFailed));
     });
 }
 
@@ -474,5 +479,76 @@ fn the_heads_of_answers_keep_order_and_case() {
         assert_eq!(names, [&b"SET-COOKIE"[..], b"set-cookie", b"Content-Length"]);
         assert_eq!(answer.head.reason, b"Very Well");
         assert_eq!(answer.head.fields.all_known(Known::SetCookie).count(), 2);
+    });
+}
+
+const WHOLE: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nX-A: 1\r\n\
+    Transfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n6\r\n world\r\n0\r\nX-Sum: 1\r\n\r\n";
+
+#[test]
+fn an_answer_is_the_same_however_it_is_cut() {
+    run(async {
+        let cut = std::rc::Rc::new(std::cell::Cell::new(1));
+        let at = std::rc::Rc::clone(&cut);
+        let address = origin(move |mut peer, _| {
+            let at = std::rc::Rc::clone(&at);
+            async move {
+                peer.stream.set_nodelay(true).expect("a TCP socket");
+                while !peer.head().await.is_empty() {
+                    let (first, rest) = WHOLE.as_bytes().split_at(at.get());
+                    peer.write(first).await;
+                    settle().await;
+                    peer.write(rest).await;
+                }
+            }
+        })
+        .await;
+        let node = Node::new(plain(address));
+        for at in 1..WHOLE.len() {
+            cut.set(at);
+            let answer = node.fetch(&request("GET", "/"), b"").await.expect("an answer");
+            assert_eq!(
+                (answer.interim.as_slice(), answer.body.as_slice()),
+                (&[103][..], &b"hello world"[..])
+            );
+            assert_eq!(answer.trailers.len(), 1, "cut at {at}");
+        }
+        assert_eq!(node.report().opened, 1);
+    });
+}
+
+#[test]
+fn mutilated_answers_end_in_an_answer_or_a_fault() {
+    run(async {
+        let address = origin(|mut peer, number| async move {
+            let mut random = origin::balance::Cursor::new(number as u64);
+            peer.head().await;
+            let mut bytes = WHOLE.as_bytes().to_vec();
+            for _ in 0..=random.below(4) {
+                let at = random.below(bytes.len() as u64) as usize;
+                match random.below(3) {
+                    0 => bytes[at] = random.below(256) as u8,
+                    1 => bytes.truncate(at.max(1)),
+                    _ => bytes.insert(at, b"\r\n\0: 9;f"[random.below(9) as usize]),
+                }
+            }
+            peer.write(bytes).await;
+        })
+        .await;
+        let node = Node::new(plain(address));
+        let (mut answers, mut faults) = (0, 0);
+        for _ in 0..500 {
+            match node.fetch(&request("GET", "/"), b"").await {
+                Ok(_) => answers += 1,
+                Err(fault) => {
+                    assert_eq!(fault.cause(), exchange::Cause::Origin, "{fault:?}");
+                    faults += 1;
+                }
+            }
+        }
+        assert!(answers > 0 && faults > 0, "{answers} answers, {faults} faults");
+        settle().await;
+        node.tick(1000);
+        assert_eq!((node.report().in_flight, node.report().connections), (0, 0));
     });
 }
