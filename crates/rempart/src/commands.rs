@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use zone::Problem;
 
-use crate::configuration::{Problems, gather, read_node_file};
+use crate::configuration::{Problems, data_dir, gather, read_node_file};
 use crate::flags::{NodeFile, Running, Status, Trace};
 use crate::messages::{ANSWER_BYTES_MAX, Answer, Request};
 
@@ -33,7 +33,7 @@ pub(crate) fn check(named: &NodeFile) -> Result<ExitCode> {
         Err(mut problems) => {
             // The zones cannot be found without the node file, so theirs are not known.
             problems.0.dedup();
-            return Ok(problems.print_and_refuse());
+            return Ok(problems.print_and_refuse("a node would not take these files"));
         }
     };
     let gathered = gather(&file);
@@ -56,7 +56,7 @@ pub(crate) fn check(named: &NodeFile) -> Result<ExitCode> {
         Err(Problems(problems)) => {
             let mut all = file.node.warnings;
             all.extend(problems);
-            Ok(Problems(all).print_and_refuse())
+            Ok(Problems(all).print_and_refuse("a node would not take these files"))
         }
     }
 }
@@ -72,7 +72,7 @@ pub(crate) fn publish(running: &Running) -> Result<ExitCode> {
         if problems.is_empty() {
             bail!("the node did not publish: {}", answer.error.unwrap_or_default());
         }
-        return Ok(Problems(problems).print_and_refuse());
+        return Ok(Problems(problems).print_and_refuse("the node serves on as before"));
     }
     problems.iter().for_each(|warning| eprintln!("{warning}"));
     let (number, zones) = (answer.number.unwrap_or(0), counted(answer.zones.unwrap_or(0), "zone"));
@@ -146,7 +146,7 @@ fn one_line(value: &Value) -> String {
 }
 
 /// Writes a number with its noun.
-fn counted(count: usize, noun: &str) -> String {
+pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -157,7 +157,7 @@ fn socket(running: &Running) -> Result<PathBuf> {
     }
     let path = running.node.find()?;
     match read_node_file(&path) {
-        Ok(file) => Ok(Path::new(&file.node.data_dir).join("rempart.sock")),
+        Ok(file) => Ok(data_dir(&file.node).join("rempart.sock")),
         Err(problems) => {
             eprint!("{}", problems.lines());
             bail!("the node file does not say where the node is: mend it, or name the socket with --socket")
@@ -170,7 +170,7 @@ fn ask(socket: &Path, request: &Request) -> Result<Answer> {
     let connection = UnixStream::connect(socket).map_err(|error| {
         let remedy = match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                "no node runs with this data folder: start it with `rempart serve`, or name another with --config"
+                "no node runs with this data folder: start `rempart serve`, or name another with --config"
             }
             ErrorKind::PermissionDenied => "run this as the user that the node runs as, or as root",
             _ => "see the cause",

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use zone::limits::{FILE_BYTES_MAX, SPEC_BYTES_MAX};
 use zone::{Bundle, FileKind, NamedFile, Node, Problem, Severity, Snapshot, Source};
 
+use crate::commands::counted;
 use crate::files::read_bounded;
 
 /// Every problem of one reading; at least one is an error.
@@ -38,12 +39,11 @@ impl Problems {
         text
     }
 
-    /// Prints them to standard error with their number, and gives the exit code of a refusal.
-    pub(crate) fn print_and_refuse(&self) -> ExitCode {
-        let errors = self.errors();
-        let noun = if errors == 1 { "error" } else { "errors" };
+    /// Prints them to standard error with their number and what follows from them, and gives the exit code
+    /// of a refusal.
+    pub(crate) fn print_and_refuse(&self, outcome: &str) -> ExitCode {
         eprint!("{}", self.lines());
-        eprintln!("rempart: {errors} {noun}; nothing was changed");
+        eprintln!("rempart: {}; {outcome}", counted(self.errors(), "error"));
         ExitCode::FAILURE
     }
 }
@@ -85,6 +85,11 @@ pub(crate) fn node_file(path: &Path, bytes: Vec<u8>) -> Result<NodeFile, Problem
     let source = Source { name: path.to_string_lossy().into_owned(), bytes };
     let node = zone::compile_node(&source).map_err(Problems)?;
     Ok(NodeFile { path: path.to_owned(), source, node })
+}
+
+/// Gives the node's data folder, without the dots that a relative path leaves in it.
+pub(crate) fn data_dir(node: &Node) -> PathBuf {
+    Path::new(&node.data_dir).components().collect()
 }
 
 /// What tells whether a file was changed: modification time, size, and which file it is.

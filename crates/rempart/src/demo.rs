@@ -19,6 +19,7 @@ use crate::addresses::Addresses;
 use crate::clock;
 use crate::files::write_whole;
 use crate::flags::Demo;
+use crate::lock::Lock;
 use crate::privileges::make_data_dir;
 use crate::sockets::bind_command;
 use crate::supervisor;
@@ -32,18 +33,23 @@ mod authority;
 pub(crate) fn run(wanted: &Demo) -> Result<ExitCode> {
     let folder = std::path::absolute(&wanted.data_dir).context("the data folder's path cannot be told")?;
     make_data_dir(&folder, None)?;
+    // Before anything is written: another demo may live in the folder.
+    let lock = Lock::take(&folder, None)?;
     let files = Files::write(&folder, wanted)?;
     let site = Site::start(&files.site_socket)?;
-    let outcome = supervisor::run(&files.node_file, |addresses| files.announce(addresses));
+    let outcome = supervisor::run(&files.node_file, Some(lock), |addresses| files.announce(addresses));
     drop(site);
     outcome.context(
-        "the demo cannot start: choose ports with --http-port, --https-port and --admin-port (0 takes free ones), \
-         and the folder with --data-dir",
+        "the demo cannot start: choose ports with --http-port, --https-port and --admin-port \
+         (0 takes free ones), and the folder with --data-dir",
     )
 }
 
 /// The built-in site in a process of its own, ended with this value.
-struct Site(Child);
+struct Site {
+    process: Child,
+    socket: PathBuf,
+}
 
 impl Site {
     fn start(socket: &Path) -> Result<Self> {
@@ -58,15 +64,17 @@ impl Site {
             .stdin(Stdio::from(listening))
             .spawn()
             .context("the built-in site cannot be started")?;
-        Ok(Self(child))
+        Ok(Self { process: child, socket: socket.to_owned() })
     }
 }
 
 impl Drop for Site {
     fn drop(&mut self) {
         // It fails only when the site is gone already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        // One that stays is replaced at the next start.
+        let _ = fs::remove_file(&self.socket);
     }
 }
 

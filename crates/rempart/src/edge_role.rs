@@ -26,7 +26,8 @@ use zone::limits::SPEC_BYTES_MAX;
 use crate::certificates::Watch;
 use crate::clock;
 use crate::command_socket;
-use crate::configuration::{NodeFile, node_file};
+use crate::commands::counted;
+use crate::configuration::{NodeFile, data_dir, node_file};
 use crate::control::{Channel, FromEdge, Setup, ToEdge};
 use crate::generations::Generations;
 use crate::keys::{self, Keys};
@@ -92,15 +93,15 @@ fn run(
 ) -> Result<ExitCode> {
     let sockets = sort(setup, descriptors)?;
     let settings = sockets.node_file.node.clone();
-    let data_dir = PathBuf::from(&settings.data_dir);
+    let data_dir = data_dir(&settings);
     let generations = Generations::open(&data_dir)?;
     let started = match publishing::start(&setup.config, &generations, events) {
         Ok(started) => started,
         Err(problems) => {
             eprint!("{}", problems.lines());
             eprintln!(
-                "rempart: the files have {} errors and no kept generation can be used",
-                problems.errors()
+                "rempart: {} in the files, and no kept generation can be used",
+                counted(problems.errors(), "error")
             );
             channel.send(&FromEdge::Unusable, &[], false)?;
             return Ok(ExitCode::FAILURE);
@@ -366,8 +367,8 @@ impl Commands {
                 match self.node.trace(id) {
                     Some(trail) => Answer { ok: true, trail: Some(trail), ..Answer::default() },
                     None => Answer::refused(
-                        "this node keeps no trail of that request: trails of refusals, faults and a sample of the \
-                         rest are kept in memory until newer ones take their place",
+                        "this node keeps no trail of that request: those of refusals, faults and a sample \
+                         of the rest are kept in memory until newer ones take their place",
                     ),
                 }
             }

@@ -23,6 +23,7 @@ mod files;
 mod flags;
 mod generations;
 mod keys;
+mod lock;
 mod messages;
 mod privileges;
 mod publishing;
@@ -37,7 +38,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let outcome = match Flags::parse().command {
-        Command::Serve(node) => node.find().and_then(|config| supervisor::run(&config, |_| ())),
+        Command::Serve(node) => node.find().and_then(|config| supervisor::run(&config, None, |_| ())),
         Command::Check(node) => commands::check(&node),
         Command::Demo(wanted) => demo::run(&wanted),
         Command::Publish(running) => commands::publish(&running),

@@ -4,8 +4,9 @@
 //! are born as that user. Nothing here grants anything. Called by [`crate::supervisor`].
 
 use std::ffi::CString;
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::{DirBuilderExt as _, chown};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, chown, fchown};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -53,6 +54,14 @@ pub(crate) fn target(named: Option<&str>) -> Result<Option<Target>> {
 }
 
 impl Target {
+    /// Gives an open file to the user.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn give(&self, file: &File) -> io::Result<()> {
+        fchown(file, Some(self.user.as_raw()), Some(self.group.as_raw()))
+    }
+
     /// Becomes the user, with its own groups, for good. The process must have one thread.
     ///
     /// # Errors

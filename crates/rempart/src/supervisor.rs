@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -24,15 +24,18 @@ use telemetry::sink::Target;
 
 use crate::addresses::{Addresses, ListenerAddress, protocol_name};
 use crate::clock;
-use crate::configuration::{NodeFile, read_node_file};
+use crate::configuration::{NodeFile, data_dir, read_node_file};
 use crate::control::{Channel, FromEdge, ListenerPlan, Setup, ToEdge};
+use crate::lock::Lock;
 use crate::privileges::{self, make_data_dir};
 use crate::signals::Signals;
 use crate::sockets::{self, ListenerSockets};
 
 mod backoff;
+mod patience;
 
 use backoff::Backoff;
+use patience::Patience;
 
 /// How much longer than `drain_ms` the edge may take to end, before it is killed: closing what is left,
 /// writing out the log.
@@ -47,18 +50,19 @@ const FIRST_STARTS_MAX: u32 = 5;
 
 /// Runs a node until it is told to stop, and gives the exit code.
 ///
-/// `announce` is told the addresses when every listener is served for the first time.
+/// `held` is the data folder's lock when the caller has it already. `announce` is told the addresses when
+/// every listener is served for the first time.
 ///
 /// # Errors
 /// When the node file has problems, a socket cannot be bound, or the data folder cannot be used.
-pub(crate) fn run(config: &Path, announce: impl FnOnce(&Addresses)) -> Result<ExitCode> {
+pub(crate) fn run(config: &Path, held: Option<Lock>, announce: impl FnOnce(&Addresses)) -> Result<ExitCode> {
     let file = match read_node_file(config) {
         Ok(file) => file,
-        Err(problems) => return Ok(problems.print_and_refuse()),
+        Err(problems) => return Ok(problems.print_and_refuse("the node was not started")),
     };
     let descriptors = sockets::raise_descriptor_limit();
     let signals = Signals::take()?;
-    let mut supervisor = Supervisor::start(file, signals)?;
+    let mut supervisor = Supervisor::start(file, signals, held)?;
     if let Some(limit) = descriptors.filter(|limit| *limit < 4096) {
         let remedy = "raise the hard limit on open files (LimitNOFILE= in systemd, `ulimit -Hn`)";
         supervisor.events.warn("few_descriptors", &[("limit", limit.into()), ("remedy", remedy.into())]);
@@ -84,8 +88,7 @@ struct Supervisor {
     was_ready: bool,
     start_at: Option<Instant>,
     stopping: Option<Stopping>,
-    /// Held as long as this process lives; the kernel frees it with the process.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// The child that serves.
@@ -110,25 +113,30 @@ enum End {
 }
 
 impl Supervisor {
-    /// Binds, makes the data folder, gives root up, and takes the data folder's lock, in this order.
-    fn start(file: NodeFile, signals: Signals) -> Result<Self> {
+    /// Takes the data folder, binds, and gives root up, in this order.
+    fn start(file: NodeFile, signals: Signals, held: Option<Lock>) -> Result<Self> {
         let node = &file.node;
         let threads = match node.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let mut listeners = Vec::new();
-        for listener in &node.listeners {
-            listeners.push(sockets::bind_listener(listener.address, threads, listener.http3)?);
-        }
-        let admin = node.admin.map(sockets::bind_admin).transpose()?;
-        let data_dir = PathBuf::from(&node.data_dir);
+        let data_dir = data_dir(node);
         let target = privileges::target(node.user.as_deref())?;
         make_data_dir(&data_dir, target.as_ref())?;
+        let lock = match held {
+            Some(held) => held,
+            None => Lock::take(&data_dir, target.as_ref())?,
+        };
+        let patience = Patience::new(&data_dir, node.drain_ms, &signals);
+        let mut listeners = Vec::new();
+        for wanted in &node.listeners {
+            let bind = || sockets::bind_listener(wanted.address, threads, wanted.http3);
+            listeners.push(patience.bind(bind)?);
+        }
+        let admin = node.admin.map(|wanted| patience.bind(|| sockets::bind_admin(wanted))).transpose()?;
         if let Some(target) = &target {
             target.become_user()?;
         }
-        let lock = lock(&data_dir)?;
         Addresses::remove(&data_dir)?;
         let command_socket = sockets::bind_command(&data_dir.join("rempart.sock"))?;
         let events =
@@ -307,6 +315,9 @@ impl Supervisor {
                 self.stopping = Some(Stopping { kill_at: clock::now() + drain + DRAIN_GRACE, killed: false });
                 self.start_at = None;
                 self.tell(&ToEdge::Drain);
+                // The edge has copies, which it closes once it has accepted what was queued. From then on
+                // newcomers are refused at once, rather than left waiting in a queue that nobody serves.
+                self.listeners.clear();
             }
         }
     }
@@ -429,46 +440,10 @@ impl Supervisor {
     }
 }
 
-/// Takes the data folder for this process alone.
-fn lock(data_dir: &Path) -> Result<File> {
-    let path = data_dir.join("lock");
-    let what = || format!("{} cannot be used as the data folder's lock", path.display());
-    let mut file = File::options().create(true).truncate(false).write(true).open(&path).with_context(what)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => bail!(
-            "another node runs with the data folder {}: stop it, or give this one a [node] data_dir of its own",
-            data_dir.display()
-        ),
-        Err(std::fs::TryLockError::Error(error)) => return Err(error).with_context(what),
-    }
-    // For a person who looks; nothing reads it.
-    let note = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    note.with_context(what)?;
-    Ok(file)
-}
-
 /// Puts bytes into a file without a name, to hand them to a child.
 fn memory_file(bytes: &[u8]) -> Result<File> {
     let made = memfd_create("node-file", MemfdFlags::CLOEXEC).map_err(io::Error::from);
     let mut file = made.map(File::from).context("no memory file can be made for the edge")?;
     file.write_all(bytes).context("the node file cannot be copied for the edge")?;
     Ok(file)
-}
-
-#[cfg(test)]
-mod tests {
-    use testkit::folder::Folder;
-
-    use super::*;
-
-    #[test]
-    fn a_data_folder_serves_one_node_at_a_time() {
-        let folder = Folder::new().unwrap();
-        let first = lock(folder.path()).unwrap();
-        let error = lock(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("another node runs"), "{error}");
-        drop(first);
-        lock(folder.path()).unwrap();
-    }
 }

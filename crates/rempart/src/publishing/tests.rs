@@ -64,7 +64,7 @@ fn name(start: &Start) -> &str {
 fn a_start_keeps_what_it_began_with_and_the_same_files_again_are_the_same_generation() {
     let site = Site::new();
     let first = site.zone("a.example").start().unwrap();
-    assert_eq!((name(&first), first.snapshot.number, first.kept), ("a.example", 1, None));
+    assert_eq!((name(&first), first.snapshot.number, &first.kept), ("a.example", 1, &None));
     let again = site.start().unwrap();
     assert_eq!(again.snapshot.number, 1);
     assert_eq!(site.generations().kept().unwrap().len(), 1);
