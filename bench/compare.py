@@ -82,11 +82,19 @@ def pss_kib(pid):
     return total
 
 
+def said(process):
+    peer_log = getattr(process, "log", None)
+    if not peer_log:
+        return ""
+    peer_log.seek(0)
+    return peer_log.read()[-2000:]
+
+
 def wait_port(port, process, seconds=20):
     end = time.time() + seconds
     while time.time() < end:
         if process.poll() is not None:
-            sys.exit(f"{process.args} ended with {process.returncode}")
+            sys.exit(f"{process.args} ended with {process.returncode}: {said(process)}")
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
             return
@@ -101,10 +109,12 @@ class Peer:
         self.plain, self.tls, self.process = plain, tls, None
 
     def start(self):
-        log = open(os.devnull, "w")
+        log = tempfile.TemporaryFile("w+")
+        self.log = log
         self.process = subprocess.Popen(
             ["taskset", "-c", PROXY_CORE, *self.command], stdout=log, stderr=log, start_new_session=True
         )
+        self.process.log = log
         wait_port(self.plain, self.process)
         wait_port(self.tls, self.process)
 
@@ -156,7 +166,7 @@ origins = [{{ url = "http://127.0.0.1:{origin_port}" }}]
     plain, tls = free_port(), free_port()
     (folder / "nginx.conf").write_text(f"""
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
-events {{ worker_connections 20000; }}
+events {{ worker_connections 9000; }}
 http {{
   log_format long '$time_iso8601 $remote_addr $request_id $host "$request" $status $bytes_sent $request_time '
                   '$upstream_addr $upstream_response_time "$http_user_agent" "$http_referer"';
@@ -184,7 +194,7 @@ http {{
     (folder / "haproxy.cfg").write_text(f"""
 global
   nbthread 1
-  maxconn 20000
+  maxconn 9000
   log stdout format raw local0
   tune.ssl.cachesize 0
 defaults
@@ -227,11 +237,9 @@ def wrk(peer, seconds, path, connections=64):
     return requests, float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1))
 
 
-def h2load(peer, seconds, path, plain=False):
-    count = 0
+def h2load(peer, seconds, path):
     out = sh("taskset", "-c", LOAD_CORE, "h2load", "-c32", "-m16", "-t1", f"-D{seconds}", "--warm-up-time=0",
-             "--header=host: bench.example" if plain else "--sni=bench.example",
-             f"https://bench.example:{peer.tls}{path}", f"--connect-to=127.0.0.1:{peer.tls}")
+             f"https://127.0.0.1:{peer.tls}{path}")
     done = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", out)
     if not done or any(int(done.group(i)) for i in (2, 3, 4)):
         sys.exit(f"{peer.name}: {out}")

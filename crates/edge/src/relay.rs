@@ -367,10 +367,15 @@ impl Edge {
                 });
                 match step {
                     Poll::Pending => {
-                        if upload.is_done {
-                            if let Poll::Ready(gone) = exchange.poll_gone(cx) {
-                                return Poll::Ready(Err(gone.into()));
-                            }
+                        // Nothing more is at hand: what there is leaves now (events, a head before a pause).
+                        match exchange.poll_flush(cx) {
+                            Poll::Ready(flushed) => flushed?,
+                            Poll::Pending => is_visitor_slow = true,
+                        }
+                        if upload.is_done
+                            && let Poll::Ready(gone) = exchange.poll_gone(cx)
+                        {
+                            return Poll::Ready(Err(gone.into()));
                         }
                         break;
                     }
@@ -515,7 +520,12 @@ async fn tunnel(exchange: &mut Exchange, link: &mut Link, silent_ms: u32) {
                 Poll::Ready(Err(_)) => Poll::Ready(false),
             });
             match step {
-                Poll::Pending => break,
+                Poll::Pending => {
+                    if let Poll::Ready(Err(_)) = exchange.poll_flush(cx) {
+                        return Poll::Ready(());
+                    }
+                    break;
+                }
                 Poll::Ready(true) => moved = true,
                 Poll::Ready(false) => return Poll::Ready(()),
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use exchange::{Deadlines, TICK_MS};
 use tokio::time::MissedTickBehavior;
-use wire::{TcpListenerSettings, Thread, accept_tcp};
+use wire::{QuicListenerSettings, TcpListenerSettings, Thread, accept_quic, accept_tcp};
 use zone::ListenerProtocol;
 
 use crate::admin::Admin;
@@ -107,6 +107,19 @@ fn serve(node: &Arc<Node>, number: usize, shares: Vec<Share>, admin: Option<TcpL
                 let socket = tokio::net::TcpListener::from_std(socket)?;
                 let settings = tcp_settings(&share.settings, share.local, share.udp.is_some());
                 tokio::task::spawn_local(accept_tcp(Rc::clone(&thread), socket, settings));
+            }
+            if let Some(socket) = share.udp {
+                socket.set_nonblocking(true)?;
+                let (reset_key, token_key) = node.setup().quic_keys;
+                let tls = node.tls().quic_config(node).map_err(io::Error::other)?;
+                let settings = QuicListenerSettings {
+                    tls,
+                    thread_index: index,
+                    threads: u8::try_from(threads).unwrap_or(u8::MAX),
+                    reset_key,
+                    token_key,
+                };
+                tokio::task::spawn_local(accept_quic(Rc::clone(&thread), socket, settings));
             }
         }
         let admin = match admin {

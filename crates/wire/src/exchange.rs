@@ -178,8 +178,8 @@ impl Exchange {
         }
     }
 
-    /// Ready when everything given so far but at most one socket buffer has left, so that the next piece
-    /// may be given.
+    /// Ready when the next piece may be given: what is held is little, or has left. A head is held until its
+    /// body's first piece comes, so that both leave together; [`Exchange::poll_flush`] sends it alone.
     ///
     /// # Errors
     /// [`Gone`].
@@ -188,6 +188,18 @@ impl Exchange {
             Side::Http1(side) => side.poll_ready(cx),
             Side::Http2(side) => side.poll_ready(cx),
             Side::Http3(side) => side.poll_ready(cx),
+        }
+    }
+
+    /// Sends what is held as far as the transport takes it: to be called when nothing more is at hand.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        match &mut self.side {
+            Side::Http1(side) => side.poll_flush(cx),
+            Side::Http2(side) => side.poll_ready(cx),
+            Side::Http3(side) => side.poll_flush(cx),
         }
     }
 

@@ -19,7 +19,7 @@ use http1::{BodyDecoder, Framing, Known};
 use crate::conn::Conn;
 use crate::exchange::Side;
 use crate::limits::{
-    FLUSH_MS, HEAD_MS, KEEP_ALIVE_MS, LINGER_BYTES, LINGER_MS, READ_AHEAD_BYTES, UNSENT_BYTES,
+    FLUSH_MS, HEAD_MS, HELD_BYTES, KEEP_ALIVE_MS, LINGER_BYTES, LINGER_MS, READ_AHEAD_BYTES, UNSENT_BYTES,
 };
 use crate::thread::{OpenCount, Service, Thread};
 use crate::{Exchange, Gone, ResponseState, with_scratch};
@@ -302,6 +302,16 @@ impl Http1 {
     }
 
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        if self.is_broken {
+            return Poll::Ready(Err(Gone::Left));
+        }
+        match self.work.out.len() - self.work.out_at {
+            0..HELD_BYTES => Poll::Ready(Ok(())),
+            _ => self.poll_out(cx),
+        }
+    }
+
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         if self.is_broken {
             return Poll::Ready(Err(Gone::Left));
         }

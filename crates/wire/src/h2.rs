@@ -266,8 +266,27 @@ async fn stream<S: Service>(
     })
     .await;
     if !is_sent {
-        exchange.abort();
+        return exchange.abort();
     }
+    // The rest of a body that nobody wanted is read for a moment: a stream stopped between its last byte and
+    // its end looks like a failure to some visitors.
+    let Side::Http2(side) = &mut exchange.side else { return };
+    if exchange.state != ResponseState::Complete || side.is_body_done {
+        return;
+    }
+    exchange.deadline.arm(crate::limits::LINGER_MS);
+    let (deadline, mut discarded) = (&exchange.deadline, 0);
+    poll_fn(|cx| {
+        deadline.register(cx.waker());
+        while !deadline.is_due() && discarded <= crate::limits::READ_AHEAD_BYTES {
+            match ready!(side.poll_body(cx)) {
+                Ok(Incoming::Data(chunk)) => discarded += chunk.len(),
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
 }
 
 /// Fills the one form of head from h2's; returns why the request is refused, if it is.

@@ -108,6 +108,10 @@ impl Http3 {
         self.sender.borrow_mut().poll_ready(cx)
     }
 
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        self.sender.borrow_mut().poll_flush(cx)
+    }
+
     pub(crate) fn send(&mut self, cx: &mut Context<'_>, chunk: Chunk<'_>, is_last: bool) -> bool {
         let sender = &mut *self.sender.borrow_mut();
         sender.give(chunk);

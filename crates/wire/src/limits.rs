@@ -9,6 +9,10 @@ pub const READ_BYTES: usize = 64 * 1024;
 /// Bytes of unsent answer one HTTP/1 exchange may hold before its body is read on: one read.
 pub const UNSENT_BYTES: usize = READ_BYTES;
 
+/// Bytes of unsent answer that do not yet keep the next piece back: a head waits for its body this way, and
+/// both leave in one packet.
+pub const HELD_BYTES: usize = 8 * 1024;
+
 /// Bytes of pipelined requests read ahead while an answer is awaited: enough for a burst of small ones.
 pub const READ_AHEAD_BYTES: usize = 64 * 1024;
 
