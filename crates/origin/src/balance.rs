@@ -148,8 +148,9 @@ pub fn hash(candidates: &[Candidate], key: u64) -> Option<usize> {
             best = Some((rank, candidate.index));
         }
         // in_flight + 1 <= ceil(1.25 * all * weight / total)
-        let bound = (in_flight * BOUND_PERCENT * weight).div_ceil(100 * total);
-        if u64::from(candidate.in_flight) < bound && best_within.is_none_or(|(known, _)| rank > known) {
+        let share = u128::from(in_flight * BOUND_PERCENT) * u128::from(weight);
+        let bound = share.div_ceil(100 * u128::from(total));
+        if u128::from(candidate.in_flight) < bound && best_within.is_none_or(|(known, _)| rank > known) {
             best_within = Some((rank, candidate.index));
         }
     }
@@ -278,5 +279,28 @@ mod tests {
         assert_eq!(random(&[], &mut cursor), None);
         assert_eq!(least_connections(&[], &mut cursor), None);
         assert_eq!(hash(&[], 1), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whoever_is_chosen_was_a_candidate(
+            parts in proptest::collection::vec((0_usize..64, 0_u32.., 0_u32..), 1..20),
+            seed in 0_u64..,
+        ) {
+            let list: Vec<_> = parts
+                .iter()
+                .map(|&(index, weight, in_flight)| Candidate { index, weight, in_flight, key: mix(index as u64) })
+                .collect();
+            let mut cursor = Cursor::new(seed);
+            let chosen = [
+                round_robin(&list, &mut cursor),
+                random(&list, &mut cursor),
+                least_connections(&list, &mut cursor),
+                hash(&list, seed),
+            ];
+            for index in chosen {
+                proptest::prop_assert!(list.iter().any(|candidate| Some(candidate.index) == index));
+            }
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! Opens a connection to the chosen origin, or finds an open one.
 //!
 //! In this order: an HTTP/2 connection of this thread with room for a stream, an idle HTTP/1 connection of
-//! this thread, one parked for all threads, a new one. At the limit of connections an exchange waits, at most
-//! as long as a connection may take to be made and with no more others than the limit itself, for one to be
-//! closed or parked. What it does not do: it sends nothing but the PROXY header. Called by `edge` through
+//! this thread, one parked for all threads, a new one. At the limit of connections an exchange waits for one
+//! to be closed or parked, at most as long as a connection may take to be made, with at most 1,024 others.
+//! What it does not do: it sends nothing but the PROXY header. Called by `edge` through
 //! [`Origins::open`]. Read next: `stream.rs`, `link.rs`.
 
 use std::future::{Future, poll_fn};
@@ -34,6 +34,10 @@ use crate::tls::{Contexts, Offer};
 /// HTTP/2 connections of one thread to one origin. With the usual limit of 100 streams each that is 1,600
 /// exchanges; more wait for room.
 const HTTP2_CONNECTIONS_MAX: usize = 16;
+
+/// Exchanges that wait for a connection to one origin, over the whole node. They wait a connect time-out at
+/// most; more than this would mean more waiting than working.
+const WAITING_MAX: usize = 1024;
 
 /// A connection just made.
 enum Opened {
@@ -272,7 +276,7 @@ impl Origins {
         }
         let waiting = state.waiting.fetch_add(1, Relaxed) as usize;
         let _waiting = Waiting(&state.waiting);
-        if max.is_none_or(|max| waiting >= max) {
+        if waiting >= WAITING_MAX {
             return Err(Fault::ConnectionLimitReached);
         }
         let freed = async {

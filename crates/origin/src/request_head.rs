@@ -68,7 +68,7 @@ pub fn write_request_head(out: &mut Vec<u8>, request: &Request, host: &[u8], key
     }
     match framed {
         Framed::Length(length) if !has_length => write_length(out, b"Content-Length", length),
-        Framed::None if !has_length && expects_content(request.method) => {
+        Framed::None if !has_length && !is_extended && expects_content(request.method) => {
             write_length(out, b"Content-Length", 0);
         }
         Framed::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
@@ -213,5 +213,41 @@ mod tests {
         assert_eq!(websocket_accept(b"dGhlIHNhbXBsZSBub25jZQ=="), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(base64(b"a"), b"YQ==");
         assert_eq!(base64(b""), b"");
+    }
+
+    proptest::proptest! {
+        /// Whatever the parts hold, what is written is one head and nothing after it, and the body is framed
+        /// as was said.
+        #[test]
+        fn a_head_is_one_head(
+            fields in proptest::collection::vec((".{0,12}", proptest::collection::vec(0_u8.., 0..24)), 0..8),
+            host in "\\PC{0,12}|a\r\n\r\nb|[a-z.]{1,9}",
+            protocol in "[a-z]{0,9}|x\r\ny",
+            kind in 0_usize..3,
+            length in 0_u64..,
+        ) {
+            let mut r = request(b"POST", &[]);
+            for (name, value) in &fields {
+                r.fields.push(name.as_bytes(), value);
+            }
+            r.upgrade = [Upgrade::No, Upgrade::Http1, Upgrade::Extended][kind];
+            r.set_protocol(protocol.as_bytes());
+            r.body = [BodySize::None, BodySize::Unknown, BodySize::of_length(length >> 1)][kind];
+            let mut out = Vec::new();
+            let framed = write_request_head(&mut out, &r, host.as_bytes(), b"KEY").expect("a written head");
+            let end = memchr::memmem::find(&out, b"\r\n\r\n").map(|at| at + 4);
+            proptest::prop_assert_eq!(end, Some(out.len()));
+            let mut head = http1::RequestHead::default();
+            if head.parse(&out, &http1::Limits::default()) == Ok(true) {
+                let expected = match framed {
+                    Framed::None if kind == 2 => http1::Framing::None,
+                    Framed::None => http1::Framing::Length(0),
+                    Framed::Length(length) => http1::Framing::Length(length),
+                    Framed::Chunked => http1::Framing::Chunked,
+                };
+                proptest::prop_assert_eq!(head.framing, expected);
+                proptest::prop_assert_eq!(head.len, out.len());
+            }
+        }
     }
 }

@@ -104,3 +104,36 @@ impl Resolver {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_addresses_serve_while_and_after_a_new_answer_cannot_be_had() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (resolver, host) = (Rc::<Resolver>::default(), "gone.invalid");
+        let old: Addresses = [SocketAddr::from(([192, 0, 2, 1], 80))].into();
+        resolver.keep(host, 80, Rc::clone(&old), 0);
+        let state = |resolver: &Resolver| {
+            let known = resolver.known.borrow();
+            let answer = known.get(&(host.into(), 80)).expect("it is kept");
+            (answer.at_ms, answer.is_asking)
+        };
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            for now_ms in [0, REFRESH_MS - 1] {
+                assert_eq!(resolver.resolve(host, 80, now_ms).await, Ok(Rc::clone(&old)));
+                assert_eq!(state(&resolver), (0, false), "still fresh");
+            }
+            for _ in 0..3 {
+                assert_eq!(resolver.resolve(host, 80, REFRESH_MS).await, Ok(Rc::clone(&old)));
+                assert_eq!(state(&resolver), (0, true), "asked once, and not waited for");
+            }
+            while state(&resolver).1 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(state(&resolver), (REFRESH_MS, false));
+            assert_eq!(resolver.resolve(host, 80, REFRESH_MS + 1).await, Ok(old));
+        });
+    }
+}

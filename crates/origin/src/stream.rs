@@ -218,6 +218,12 @@ impl Stream {
     /// Whether an idle connection may be used. No system call while nothing happened on it: readiness was
     /// cleared by the last short read, so only a close or stray bytes (or a late session ticket) show.
     pub(crate) fn is_fresh(&mut self) -> bool {
+        // TLS may hold plaintext that was decrypted along with the end of the last answer.
+        if let Some(session) = &mut self.tls
+            && !matches!(session.process_new_packets(), Ok(state) if state.plaintext_bytes_to_read() == 0)
+        {
+            return false;
+        }
         let mut cx = Context::from_waker(Waker::noop());
         if self.socket.poll_read_ready(&mut cx).is_pending() {
             return true;

@@ -409,3 +409,46 @@ fn alpn_decides_where_both_are_offered() {
         assert_eq!((node.report().opened, node.report().reused), (1, 1));
     });
 }
+
+#[test]
+fn an_idle_connection_closes_after_its_time() {
+    run(async {
+        let (port, connections) = serving(|_| {}, hello).await;
+        let node = Node::new(clear(port));
+        for round in 0..2 {
+            node.fetch(&request("GET", "/"), b"").await.expect("an answer");
+            assert_eq!((connections.get(), node.report().connections), (round + 1, 1));
+            node.tick(100);
+            node.tick(59_000);
+            settle().await;
+            assert_eq!(node.report().connections, 1);
+            node.tick(2000);
+            while node.report().connections > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+}
+
+#[test]
+fn an_early_answer_ends_the_upload() {
+    run(async {
+        let (port, _) = serving(
+            |_| {},
+            |(head, mut respond)| async move {
+                let mut answer = ok();
+                *answer.status_mut() = http::StatusCode::PAYLOAD_TOO_LARGE;
+                respond.send_response(answer, true).expect("it is open");
+                drop(head); // the rest of the body is not wanted: RST_STREAM(NO_ERROR)
+            },
+        )
+        .await;
+        let node = Node::new(clear(port));
+        let body = vec![b'x'; 4 * 1024 * 1024];
+        let answer =
+            node.fetch(&upload(BodySize::Length(body.len() as u64)), &body).await.expect("an answer");
+        assert_eq!(answer.head.status, 413);
+        let again = node.fetch(&request("GET", "/"), b"").await.expect("an answer");
+        assert_eq!((again.head.status, again.was_reused), (413, true), "the connection goes on");
+    });
+}

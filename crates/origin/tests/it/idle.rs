@@ -279,3 +279,54 @@ fn checks_find_an_origin_unwell_and_well_again() {
         assert_eq!(node.report().requests, 0, "checks are no requests");
     });
 }
+
+#[test]
+fn threads_that_wait_at_the_limit_are_never_forgotten() {
+    const THREADS: usize = 6;
+    const LIMIT: usize = 3;
+    run(async {
+        let (open, most) = (Rc::new(Cell::new(0_usize)), Rc::new(Cell::new(0)));
+        let (open_now, most_seen) = (Rc::clone(&open), Rc::clone(&most));
+        let address = origin(move |mut peer, _| {
+            let (open, most) = (Rc::clone(&open_now), Rc::clone(&most_seen));
+            async move {
+                open.set(open.get() + 1);
+                most.set(most.get().max(open.get()));
+                while !peer.head().await.is_empty() {
+                    peer.write(ok(0, "")).await;
+                }
+                open.set(open.get() - 1);
+            }
+        })
+        .await;
+        let mut limited = plain(address);
+        limited.max_connections = Some(LIMIT);
+        let limited = Arc::new(limited);
+        let fleet = Fleet::new(FleetSettings::default());
+        fleet.apply_pools([&limited].into_iter(), 0);
+        let work = |seed: usize| {
+            let (fleet, pool) = (Arc::clone(&fleet), Arc::clone(&limited));
+            move || {
+                // Deadlines are never swept here: a waiter that is not woken would wait for ever.
+                run(async move {
+                    let node = Node::thread(fleet, pool, seed as u64);
+                    for number in 0..200 {
+                        let answer = node.fetch(&request("GET", "/"), b"").await.expect("an answer");
+                        assert_eq!(answer.body, b"ok");
+                        if number % 7 == seed {
+                            node.tick(200);
+                        }
+                    }
+                });
+            }
+        };
+        let threads: Vec<_> = (0..THREADS).map(|seed| tokio::task::spawn_blocking(work(seed))).collect();
+        for thread in threads {
+            thread.await.expect("every exchange had its answer");
+        }
+        let report = &fleet.pool_states(0)[0].origins[0];
+        assert_eq!((report.requests, report.in_flight), (200 * THREADS as u64, 0));
+        // The origin may see a close a moment after the node has counted it.
+        assert!(report.connections as usize <= LIMIT && most.get() <= LIMIT + THREADS, "{}", most.get());
+    });
+}

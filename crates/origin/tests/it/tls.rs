@@ -220,3 +220,48 @@ fn a_cut_over_tls_is_not_taken_for_an_end() {
         assert_eq!(result.err(), Some(Fault::HttpResponseIncomplete));
     });
 }
+
+#[test]
+fn bytes_that_hide_behind_an_answer_are_found_before_the_next() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n";
+    let forged = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
+    let whole = [HEAD.as_bytes(), &[b'x'; 20_000], forged.as_bytes()].concat();
+    // A reader that stops exactly at the end of the answer: 16 KiB come with the head, the rest in one read.
+    let scratch_bytes = 20_000 - (16 * 1024 - HEAD.len());
+    run(async move {
+        let authority = Authority::new();
+        let bytes = whole.clone();
+        let port = serving_with(authority.server("localhost", &[]), move |stream| {
+            let bytes = bytes.clone();
+            async move {
+                let mut peer = Peer::new(stream);
+                while !peer.head().await.is_empty() {
+                    peer.write(&bytes).await;
+                }
+            }
+        })
+        .await;
+        let clear = crate::rig::origin(move |mut peer, _| {
+            let whole = whole.clone();
+            async move {
+                while !peer.head().await.is_empty() {
+                    peer.write(&whole).await;
+                }
+            }
+        })
+        .await;
+        for pool in [secure(port, Some(authority.roots())), crate::rig::plain(clear)] {
+            let node = Node::new(pool);
+            for _ in 0..3 {
+                let mut link = node.open(&node.choose()).await.expect("a connection");
+                settle().await;
+                let asked = request("GET", "/");
+                let answer = crate::rig::exchange(&mut link, &asked, b"", scratch_bytes).await;
+                assert_eq!(answer.expect("an answer").body.len(), 20_000, "and never the forged one");
+                link.finish();
+                settle().await;
+            }
+            assert_eq!(node.report().opened, 3);
+        }
+    });
+}
