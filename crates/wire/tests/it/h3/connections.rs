@@ -1,0 +1,297 @@
+//! Connections: how they are counted, move, drain and end.
+
+use exchange::{Protocol, TlsVersion};
+use http3::{Code, ControlEvent, ControlStream, Limits, UniKind, UniStream};
+use wire::WireEvent;
+use wire::limits::{HANDSHAKE_MS, HANDSHAKES_UNVALIDATED, HEAD_MS, KEEP_ALIVE_MS, LINGER_MS, QUIC_PROBE_MS};
+
+use super::client::{Reading, Visitor, answer, client_config, request};
+use super::run;
+use super::site::Node;
+
+/// Reads the node's control stream.
+struct Control {
+    receiving: quinn::RecvStream,
+    parser: ControlStream,
+    held: bytes::Bytes,
+}
+
+impl Control {
+    async fn of(visitor: &Visitor) -> Self {
+        let mut receiving = visitor.quic.accept_uni().await.unwrap();
+        let first = receiving.read_chunk(1000, true).await.unwrap().unwrap().bytes;
+        let mut input = &first[..];
+        assert_eq!(UniStream::new().push(&mut input), Ok(Some(UniKind::Control)));
+        let held = first.slice_ref(input);
+        Self { receiving, parser: ControlStream::for_client(&Limits::default()), held }
+    }
+
+    async fn next(&mut self) -> ControlEvent {
+        loop {
+            let mut input = &self.held[..];
+            let event = self.parser.push(&mut input).unwrap();
+            self.held = self.held.slice_ref(input);
+            if let Some(event) = event {
+                return event;
+            }
+            self.held = self.receiving.read_chunk(1000, true).await.unwrap().unwrap().bytes;
+        }
+    }
+}
+
+#[test]
+fn announces_its_settings() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect(&node).await;
+        let mut control = Control::of(&visitor).await;
+        let ControlEvent::Settings(settings) = control.next().await else { panic!("settings come first") };
+        assert!(settings.enable_connect_protocol);
+        assert_eq!(settings.max_field_section_size, Some(u64::from(wire::limits::FIELD_SECTION_BYTES)));
+        assert_eq!((settings.qpack_max_table_capacity, settings.qpack_blocked_streams), (0, 0));
+    });
+}
+
+#[test]
+fn counts_connections_and_handshakes() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect(&node).await;
+        visitor.get("/hello").await;
+        assert_eq!(node.thread.open(), 1);
+        assert_eq!(node.count(WireEvent::Handshake(TlsVersion::V1_3)), 1);
+        assert_eq!(node.count(WireEvent::Opened(Protocol::Http3)), 1);
+        visitor.quic.close(quinn::VarInt::from_u32(0x100), b"");
+        node.until(|seen| seen.events.contains(&WireEvent::Closed(Protocol::Http3))).await;
+        assert_eq!(node.thread.open(), 0);
+    });
+}
+
+#[test]
+fn counts_a_handshake_that_fails() {
+    run(async {
+        let node = Node::start();
+        let other = Node::start();
+        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        endpoint.set_default_client_config(client_config(&other));
+        let failed = endpoint.connect(node.address, "example.org").unwrap().await;
+        assert!(failed.is_err(), "its certificate is not trusted");
+        node.until(|seen| seen.events.contains(&WireEvent::HandshakeFailed)).await;
+        assert_eq!(node.thread.open(), 0);
+    });
+}
+
+#[test]
+fn refuses_connections_over_its_number() {
+    run(async {
+        let node = Node::start_with(1);
+        let visitor = Visitor::connect(&node).await;
+        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        endpoint.set_default_client_config(client_config(&node));
+        assert!(endpoint.connect(node.address, "example.org").unwrap().await.is_err());
+        assert_eq!(node.count(WireEvent::Dropped), 1);
+        assert_eq!(visitor.get("/hello").await.status, 200);
+    });
+}
+
+/// Visitors whose packets reach the node, and that never hear its answers.
+struct Deaf {
+    endpoint: quinn::Endpoint,
+    relay: tokio::net::UdpSocket,
+    connecting: Vec<tokio::task::JoinHandle<Result<quinn::Connection, quinn::ConnectionError>>>,
+    /// Retry packets the node sent.
+    retries: usize,
+}
+
+impl Deaf {
+    fn new(node: &Node) -> Self {
+        let relay = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        relay.set_nonblocking(true).unwrap();
+        let relay = tokio::net::UdpSocket::from_std(relay).unwrap();
+        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        endpoint.set_default_client_config(client_config(node));
+        Self { endpoint, relay, connecting: Vec::new(), retries: 0 }
+    }
+
+    /// Begins one more handshake, and waits until the node takes part in it or wants a proof first.
+    async fn knock(&mut self, node: &Node) {
+        let connecting = self.endpoint.connect(self.relay.local_addr().unwrap(), "example.org").unwrap();
+        self.connecting.push(tokio::task::spawn_local(connecting.into_future()));
+        let (open, retries, mut packet) = (node.thread.open(), self.retries, vec![0; 2000]);
+        while node.thread.open() == open && self.retries == retries {
+            tokio::select! {
+                received = self.relay.recv_from(&mut packet) => {
+                    let (length, from) = received.unwrap();
+                    if from != node.address {
+                        self.relay.send_to(&packet[..length], node.address).await.unwrap();
+                    } else if packet[0] & 0xb0 == 0xb0 {
+                        // A long header of the type Retry (RFC 9000 §17.2.5).
+                        self.retries += 1;
+                    }
+                }
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
+}
+
+impl Drop for Deaf {
+    fn drop(&mut self) {
+        self.connecting.iter().for_each(|connecting| connecting.abort());
+    }
+}
+
+#[test]
+fn a_handshake_that_stands_still_is_given_up() {
+    run(async {
+        let node = Node::start();
+        let mut deaf = Deaf::new(&node);
+        deaf.knock(&node).await;
+        node.pass_ms(HANDSHAKE_MS);
+        node.until(|seen| seen.events.contains(&WireEvent::HandshakeFailed)).await;
+        assert_eq!(node.thread.open(), 0);
+    });
+}
+
+#[test]
+fn visitors_must_prove_their_address_once_many_have_not() {
+    run(async {
+        let node = Node::start();
+        let mut deaf = Deaf::new(&node);
+        for _ in 0..HANDSHAKES_UNVALIDATED {
+            deaf.knock(&node).await;
+        }
+        assert_eq!((node.thread.open(), deaf.retries), (HANDSHAKES_UNVALIDATED, 0));
+        deaf.knock(&node).await;
+        assert_eq!((node.thread.open(), deaf.retries), (HANDSHAKES_UNVALIDATED, 1));
+        let visitor = Visitor::connect(&node).await;
+        assert_eq!(visitor.get("/hello").await.status, 200, "whoever proves it is served");
+    });
+}
+
+#[test]
+fn an_answer_survives_a_change_of_the_visitors_port() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect(&node).await;
+        let before = visitor.get("/visitor").await.text();
+        let (_sending, receiving) = visitor.send(&request("GET", "/parts", &[])).await;
+        let mut reading = Reading::new(receiving);
+        assert_eq!(reading.step().await, Ok(true));
+        visitor.endpoint.rebind(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        while reading.step().await.unwrap() {}
+        assert_eq!(reading.answer.body.len(), 8 << 20);
+        let after = visitor.get("/visitor").await.text();
+        assert_ne!(before, after, "the service is told the address of now");
+        assert_eq!(after, visitor.endpoint.local_addr().unwrap().to_string());
+    });
+}
+
+#[test]
+fn a_drain_finishes_the_download_and_then_closes() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect(&node).await;
+        let mut control = Control::of(&visitor).await;
+        assert!(matches!(control.next().await, ControlEvent::Settings(_)));
+        assert_eq!(visitor.get("/hello").await.status, 200);
+        let (sending, receiving) = visitor.send(&request("GET", "/parts", &[])).await;
+        let mut reading = Reading::new(receiving);
+        assert_eq!(reading.step().await, Ok(true));
+        node.thread.drain();
+        let next_id = u64::from(sending.id()) + 4;
+        assert_eq!(control.next().await, ControlEvent::GoAway(next_id), "the next id, not the last served");
+        // What comes after GOAWAY is rejected, safe to retry.
+        let (_sending, late) = visitor.send(&request("GET", "/hello", &[])).await;
+        assert_eq!(answer(late).await.unwrap_err(), Code::RequestRejected.value());
+        while reading.step().await.unwrap() {}
+        assert_eq!(reading.answer.body.len(), 8 << 20);
+        let closing = tokio::task::spawn_local({
+            let quic = visitor.quic.clone();
+            async move { quic.closed().await }
+        });
+        while !closing.is_finished() {
+            node.pass_ms(LINGER_MS);
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(visitor.closed().await, Code::NoError.value());
+        node.accepting.await.expect("accept_quic ends with its last connection");
+        assert_eq!(node.thread.open(), 0);
+    });
+}
+
+#[test]
+fn a_drained_node_takes_no_new_connection() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect(&node).await;
+        assert_eq!(visitor.get("/hello").await.status, 200);
+        node.thread.drain();
+        let mut control = Control::of(&visitor).await;
+        assert!(matches!(control.next().await, ControlEvent::Settings(_)));
+        assert_eq!(control.next().await, ControlEvent::GoAway(4));
+        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        endpoint.set_default_client_config(client_config(&node));
+        let connecting = endpoint.connect(node.address, "example.org").unwrap();
+        let connecting = tokio::task::spawn_local(connecting.into_future());
+        // The open connection is served meanwhile: its rejection shows that the node looked at its socket.
+        let (_sending, late) = visitor.send(&request("GET", "/hello", &[])).await;
+        assert_eq!(answer(late).await.unwrap_err(), Code::RequestRejected.value());
+        assert_eq!(node.count(WireEvent::Handshake(TlsVersion::V1_3)), 1);
+        connecting.abort();
+    });
+}
+
+#[test]
+fn an_idle_connection_is_told_to_go_and_closed() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect(&node).await;
+        let mut control = Control::of(&visitor).await;
+        assert!(matches!(control.next().await, ControlEvent::Settings(_)));
+        assert_eq!(visitor.get("/hello").await.status, 200);
+        let closing = tokio::task::spawn_local({
+            let quic = visitor.quic.clone();
+            async move { quic.closed().await }
+        });
+        node.pass_ms(KEEP_ALIVE_MS);
+        assert_eq!(control.next().await, ControlEvent::GoAway(4));
+        while !closing.is_finished() {
+            node.pass_ms(LINGER_MS);
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(visitor.closed().await, Code::NoError.value());
+    });
+}
+
+#[test]
+fn a_busy_connection_is_probed_and_kept() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect(&node).await;
+        let (_sending, _receiving) = visitor.send(&request("GET", "/gone", &[])).await;
+        node.until_noted("waits").await;
+        let before = visitor.quic.stats().frame_rx.stream;
+        for _ in 0..10 {
+            node.pass_ms(QUIC_PROBE_MS);
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(visitor.get("/hello").await.status, 200, "not told to go");
+        assert!(visitor.quic.stats().frame_rx.stream > before + 1, "something kept the connection alive");
+    });
+}
+
+#[test]
+fn a_request_that_does_not_finish_its_head_gets_408() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect(&node).await;
+        let (mut sending, receiving) = visitor.quic.open_bi().await.unwrap();
+        sending.write_all(&request("GET", "/hello", &[])[..5]).await.unwrap();
+        assert_eq!(visitor.get("/hello").await.status, 200);
+        node.pass_ms(HEAD_MS);
+        let answer = answer(receiving).await.unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (408, "head_timeout"));
+        assert_eq!(visitor.get("/hello").await.status, 200, "the connection lives on");
+    });
+}

@@ -1,0 +1,3 @@
+//! Integration tests of `wire`: real sockets on this machine, one exchange after the other.
+
+mod h3;
