@@ -59,8 +59,6 @@ impl Site {
         let child = Command::new("/proc/self/exe")
             .arg0("rempart-demo-site")
             .arg("demo-site-role")
-            // Ctrl-C must not end the site before the node has drained.
-            .process_group(0)
             .stdin(Stdio::from(listening))
             .spawn()
             .context("the built-in site cannot be started")?;

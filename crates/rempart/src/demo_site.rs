@@ -17,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{sleep, timeout};
 
+use crate::signals::Signals;
+
 mod pages;
 mod websocket;
 
@@ -43,6 +45,8 @@ pub(crate) fn run_role() -> Result<ExitCode> {
     // When the demo ends, however it ends, its site has no purpose.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .context("the demo's site cannot be tied to the demo")?;
+    // Ctrl-C reaches every process of the terminal, and must not end the site before the node has drained.
+    let _unread = Signals::take()?;
     let what = "this role is started by `rempart demo`, with a listening socket as standard input";
     let listener = UnixListener::from(io::stdin().as_fd().try_clone_to_owned().context(what)?);
     listener.set_nonblocking(true).context(what)?;

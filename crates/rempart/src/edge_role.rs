@@ -67,6 +67,7 @@ pub(crate) fn run_role() -> Result<ExitCode> {
     // Private keys are in this memory: no core dump, and no other process of this user may look into it.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let events = Events::start(Target::Stderr, clock::unix_us).context("standard error cannot be used")?;
+    tell_panics(&events);
     let outcome = run(&signals, &channel, &setup, descriptors, &events);
     if let Err(error) = &outcome {
         events.error("edge_failed", &[("cause", (&format!("{error:#}")).into())]);
@@ -74,6 +75,22 @@ pub(crate) fn run_role() -> Result<ExitCode> {
     events.close(LOG_CLOSE);
     // What broke is told; a second telling on the way out would only repeat it.
     Ok(outcome.unwrap_or(ExitCode::FAILURE))
+}
+
+/// Makes every panic an event, caught or not: with thread, place and message, and no backtrace of its own.
+fn tell_panics(events: &Events) {
+    let events = events.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = thread::current();
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        let message = panic.payload_as_str().unwrap_or("(not a text)");
+        let fields: [(&'static str, Value<'_>); 3] = [
+            ("thread", thread.name().unwrap_or("(unnamed)").into()),
+            ("place", (&place).into()),
+            ("message", message.into()),
+        ];
+        events.error("panic", &fields);
+    }));
 }
 
 /// The descriptors of the setup, each as what it is.

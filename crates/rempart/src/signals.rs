@@ -1,6 +1,7 @@
 //! Signals as a descriptor to poll (signalfd(2)), so that no code runs inside a signal handler.
 //!
-//! It decides nothing about what a signal means. Called by [`crate::supervisor`] and [`crate::edge_role`].
+//! It decides nothing about what a signal means. Called by [`crate::supervisor`],
+//! [`crate::edge_role`] and [`crate::demo_site`].
 
 use std::os::fd::{AsFd, BorrowedFd};
 

@@ -224,8 +224,6 @@ impl Supervisor {
         let child = Command::new("/proc/self/exe")
             .arg0("rempart-edge")
             .arg("edge-role")
-            // A group of its own: Ctrl-C reaches the supervisor alone, which then drains the edge.
-            .process_group(0)
             .stdin(Stdio::from(theirs))
             .spawn()
             .context("the edge cannot be started: is the binary's file still readable and executable?")?;

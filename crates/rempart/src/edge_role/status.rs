@@ -3,6 +3,7 @@
 //! The members are an interface: add, never rename. Called by [`super`].
 
 use serde_json::{Value, json};
+use telemetry::time::TimeText;
 
 use crate::control::Setup;
 
@@ -34,9 +35,11 @@ pub(super) fn describe(status: &edge::Status, setup: &Setup, kept: bool) -> Valu
         "supervisor_pid": setup.supervisor,
         "edge_pid": std::process::id(),
         "edge_restarts": setup.restarts,
+        "started": time(status.started_unix_us),
         "started_unix_us": status.started_unix_us,
         "snapshot": status.snapshot,
         "hash": status.hash,
+        "since": time(status.since_unix_us),
         "since_unix_us": status.since_unix_us,
         "started_from_kept_generation": kept,
         "is_draining": status.is_draining,
@@ -45,6 +48,11 @@ pub(super) fn describe(status: &edge::Status, setup: &Setup, kept: bool) -> Valu
         "listeners": listeners,
         "zones": zones,
     })
+}
+
+/// Writes a time as RFC 3339 in UTC.
+fn time(unix_us: u64) -> String {
+    String::from_utf8_lossy(TimeText::new().text(unix_us)).into_owned()
 }
 
 #[cfg(test)]
@@ -81,6 +89,7 @@ mod tests {
         };
         let described = describe(&status, &setup, false);
         assert_eq!(described["snapshot"], 7);
+        assert_eq!(described["since"], "1970-01-01T00:00:00.000002Z");
         assert_eq!(described["supervisor_pid"], 5);
         assert_eq!(described["listeners"][0]["address"], "127.0.0.1:80");
         assert_eq!(described["zones"][0]["name"], "z");

@@ -10,6 +10,7 @@ mod forwarding;
 mod http1;
 mod http2;
 mod origins;
+mod process;
 mod rig;
 mod seeing;
 mod sites;

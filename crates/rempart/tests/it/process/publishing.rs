@@ -1,0 +1,95 @@
+//! Publishing: by command and by signal, refusals, generations, certificates.
+
+use std::fs;
+
+use anyhow::Result;
+use testkit::node::{Node, NodeSpec};
+
+use super::{answers, body, kill_edge, node, start};
+
+/// Publishes by the command; gives its exit code and what it wrote.
+fn publish(node: &Node) -> Result<(Option<i32>, String, String)> {
+    let output = node.publish()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok((output.status.code(), text(&output.stdout), text(&output.stderr)))
+}
+
+fn generations(node: &Node) -> usize {
+    fs::read_dir(node.folder().path().join("data/generations")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn a_published_change_is_live_when_the_command_returns() {
+    let node = node("one").unwrap();
+    node.write_zone("a", &answers("a", "two")).unwrap();
+    assert_eq!(body(&node).unwrap(), "one", "nothing is live before it is published");
+    let (code, out, _) = publish(&node).unwrap();
+    assert_eq!((code, out.as_str()), (Some(0), "snapshot 2 is live: 1 zone\n"));
+    assert_eq!(body(&node).unwrap(), "two");
+    let (code, out, _) = publish(&node).unwrap();
+    assert_eq!(code, Some(0));
+    assert!(out.contains("snapshot 2 stays"), "{out}");
+    assert_eq!(generations(&node), 2);
+    node.finish_healthy().unwrap();
+}
+
+#[test]
+fn a_change_is_published_on_sighup() {
+    let node = node("one").unwrap();
+    node.write_zone("a", &answers("a", "two")).unwrap();
+    node.reload().unwrap();
+    node.wait_for_event(|event| event["event"] == "published" && event["snapshot"] == 2).unwrap();
+    assert_eq!(body(&node).unwrap(), "two");
+}
+
+#[test]
+fn a_bad_change_is_refused_with_every_problem_and_the_old_one_serves_on() {
+    let node = node("one").unwrap();
+    node.write_zone("a", &(answers("a", "two") + "colour = 1\n")).unwrap();
+    node.write_zone("b", "name = 3\n").unwrap();
+    let (code, out, problems) = publish(&node).unwrap();
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(problems.contains("zones/a.toml:5:1: "), "{problems}");
+    assert!(problems.contains("zones/b.toml:1:8: "), "{problems}");
+    assert_eq!(body(&node).unwrap(), "one");
+    assert_eq!(generations(&node), 1);
+    node.wait_for_event(|event| event["event"] == "publish_refused").unwrap();
+    let check = node.command(&["check"]).unwrap();
+    assert_eq!(check.status.code(), Some(1));
+    let checked = String::from_utf8_lossy(&check.stderr).into_owned();
+    for problem in problems.lines().filter(|line| line.contains(".toml:")) {
+        assert!(checked.contains(problem), "check does not say: {problem}\n{checked}");
+    }
+}
+
+#[test]
+fn a_node_that_dies_on_a_bad_change_comes_back_with_the_last_good_one() {
+    let node = node("one").unwrap();
+    node.write_zone("a", "name = ").unwrap();
+    kill_edge(&node).unwrap();
+    node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == 1).unwrap();
+    assert_eq!(body(&node).unwrap(), "one");
+    let told = node.wait_for_event(|event| event["event"] == "started_from_kept_generation").unwrap();
+    assert!(told["problems"].as_str().unwrap().contains("zones/a.toml:1:"), "{told}");
+}
+
+#[test]
+fn settings_that_need_a_new_start_are_named_by_publish() {
+    let node = node("one").unwrap();
+    let path = node.folder().path().join("rempart.toml");
+    let text = fs::read_to_string(&path).unwrap().replace("threads = 2", "threads = 3");
+    fs::write(&path, text).unwrap();
+    let (code, _, warnings) = publish(&node).unwrap();
+    assert_eq!(code, Some(0));
+    assert!(warnings.contains("warning: ") && warnings.contains("threads"), "{warnings}");
+}
+
+#[test]
+fn check_sums_up_files_that_are_in_order() {
+    let other = answers("b", "x").replace('*', "b.example");
+    let node = start(&NodeSpec::new().zone("a", answers("a", "x")).zone("b", other)).unwrap();
+    let output = node.command(&["check"]).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.ends_with("is in order: 1 listener, 2 zones, 2 hostnames, 0 warnings\n"), "{text}");
+}
