@@ -289,7 +289,10 @@ mod tests {
         ) {
             let list: Vec<_> = parts
                 .iter()
-                .map(|&(index, weight, in_flight)| Candidate { index, weight, in_flight, key: mix(index as u64) })
+                .map(|&(index, weight, in_flight)| {
+                    let key = mix(index as u64);
+                    Candidate { index, weight, in_flight, key }
+                })
                 .collect();
             let mut cursor = Cursor::new(seed);
             let chosen = [

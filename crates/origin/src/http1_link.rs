@@ -25,8 +25,8 @@ use crate::stream::{Stream, tls_fault};
 /// Room for one read of a head: with it most small answers come whole.
 const HEAD_READ: usize = 16 * 1024;
 
-/// Memory that a resting connection keeps of each buffer. It rests with its thread for a moment only: parked, it
-/// has no buffers at all.
+/// Memory that a resting connection keeps of each buffer. It rests with its thread for a moment only: parked,
+/// it has no buffers at all.
 const IDLE_BUFFER: usize = 64 * 1024;
 
 /// Interim responses before the final one. Real origins send one or two; a stream of them without end would

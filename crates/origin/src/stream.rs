@@ -111,7 +111,8 @@ impl Parked {
     pub(crate) fn unpark(self) -> Option<Stream> {
         // One look, since a socket new to this thread has no readiness that could be asked without one.
         let mut byte = [0];
-        let is_quiet = |result: io::Result<usize>| matches!(result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        let is_quiet =
+            |result: io::Result<usize>| result.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         let socket = match self.socket {
             ParkedSocket::Tcp(tcp) if is_quiet(tcp.peek(&mut byte)) => {
                 Socket::Tcp(TcpStream::from_std(tcp).ok()?)
