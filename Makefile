@@ -15,7 +15,7 @@ help:
 	@echo 'make fuzz        fuzz every parser, SECONDS (60) each'
 
 run:
-	$(CARGO) run --release --bin rempart -- demo
+	$(CARGO) run --profile demo --bin rempart -- demo
 
 # The test run comes last, so that its summary closes the output.
 test: prepare lint unit
@@ -48,7 +48,7 @@ unit:
 
 bench: prepare
 	$(CARGO) build --release --locked
-	bench/run
+	python3 bench/compare.py --out bench/results/latest.md
 
 # Needs cargo-fuzz and a nightly toolchain.
 SECONDS ?= 60

@@ -26,7 +26,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-RELEASE = ROOT / "target" / "release"
+RELEASE = ROOT / "target" / os.environ.get("BENCH_PROFILE", "release")
 PROXY_CORE, LOAD_CORE = "0", "1"
 TICK = os.sysconf("SC_CLK_TCK")
 
