@@ -84,6 +84,8 @@ pub(crate) struct Http1 {
     pub(crate) target: u64,
     pub(crate) label: Arc<str>,
     pub(crate) idle_since_ms: u64,
+    /// How long the origin said it keeps the connection, less a margin; no limit if it did not say.
+    pub(crate) kept_ms: u64,
     pub(crate) is_reused: bool,
     /// Bytes that must leave, from `out_at` on.
     out: Vec<u8>,
@@ -139,6 +141,7 @@ impl Http1 {
             target,
             label,
             idle_since_ms: 0,
+            kept_ms: u64::MAX,
             is_reused: false,
             out: preamble,
             out_at: 0,
@@ -159,6 +162,11 @@ impl Http1 {
         }
     }
 
+    /// Whether it has been idle for less than the pool's time and the origin's own.
+    pub(crate) fn is_young(&self, keepalive_ms: u64, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.idle_since_ms) < keepalive_ms.min(self.kept_ms)
+    }
+
     /// Whether an idle connection may be used; see [`Stream::is_fresh`].
     pub(crate) fn is_fresh(&mut self) -> bool {
         self.stream.is_fresh()
@@ -167,8 +175,14 @@ impl Http1 {
     pub(crate) fn into_parked(self: Box<Self>) -> Option<ParkedConnection> {
         let this = *self;
         let parked = this.stream.park()?;
-        let (permit, target, idle_since_ms) = (this.permit, this.target, this.idle_since_ms);
-        Some(ParkedConnection { parked, permit, target, idle_since_ms, label: this.label })
+        Some(ParkedConnection {
+            parked,
+            permit: this.permit,
+            target: this.target,
+            idle_since_ms: this.idle_since_ms,
+            kept_ms: this.kept_ms,
+            label: this.label,
+        })
     }
 
     pub(crate) fn bytes_sent(&self) -> u64 {
@@ -443,6 +457,7 @@ impl Http1 {
             // A GET that was answered in the ordinary way: its visitor would take the 2xx for a tunnel.
             200..300 if self.asked.upgrade == Upgrade::Extended => return Err(Fault::HttpUpgradeFailed),
             _ => {
+                self.kept_ms = response.fields.known(Known::KeepAlive).and_then(kept_ms).unwrap_or(u64::MAX);
                 let decoder = BodyDecoder::new(framing, &limits());
                 self.reading = if decoder.is_done() { Reading::Done } else { Reading::Body(decoder) };
             }
@@ -591,10 +606,34 @@ impl Http1 {
     }
 }
 
+/// The milliseconds of `Keep-Alive: timeout=5`, less a second: a request sent in the last moment would cross
+/// the origin's close. The field is what servers send in practice; RFC 9112 has no such hint.
+fn kept_ms(value: &[u8]) -> Option<u64> {
+    let seconds =
+        value.split(|byte| *byte == b',').find_map(|part| part.trim_ascii().strip_prefix(b"timeout="))?;
+    let seconds: u64 = std::str::from_utf8(seconds).ok()?.parse().ok()?;
+    Some(seconds.saturating_mul(1000).saturating_sub(1000))
+}
+
 fn trailers_of(raw: &[u8]) -> Result<Box<Fields>, Fault> {
     let mut fields = Box::<Fields>::default();
     for (name, value) in http1::parse_trailers(raw).map_err(fault_of)? {
         fields.push(name, value);
     }
     Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kept_ms;
+
+    #[test]
+    fn the_hint_of_a_keep_alive_is_read_with_a_margin() {
+        assert_eq!(kept_ms(b"timeout=5"), Some(4000));
+        assert_eq!(kept_ms(b"max=100, timeout=60"), Some(59_000));
+        assert_eq!(kept_ms(b"timeout=0"), Some(0));
+        assert_eq!(kept_ms(b"timeout=99999999999999999999"), None);
+        assert_eq!(kept_ms(b"max=5"), None);
+        assert_eq!(kept_ms(b"timeout=x"), None);
+    }
 }

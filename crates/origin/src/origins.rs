@@ -64,8 +64,7 @@ impl Local {
     pub(crate) fn take(&self, target: u64, now_ms: u64) -> Option<Box<Http1>> {
         loop {
             let mut one = self.idle.borrow_mut().pop()?;
-            let is_young = now_ms.saturating_sub(one.idle_since_ms) < self.keepalive_ms.get();
-            if one.target == target && is_young && one.is_fresh() {
+            if one.target == target && one.is_young(self.keepalive_ms.get(), now_ms) && one.is_fresh() {
                 return Some(one);
             }
         }
@@ -82,7 +81,7 @@ impl Local {
             }
             let mut one = idle.remove(0);
             drop(idle);
-            if now_ms.saturating_sub(one.idle_since_ms) < keepalive_ms && one.is_fresh() {
+            if one.is_young(keepalive_ms, now_ms) && one.is_fresh() {
                 park(&self.state, one);
             }
         }

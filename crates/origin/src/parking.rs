@@ -16,7 +16,15 @@ pub(crate) struct ParkedConnection {
     pub(crate) permit: Permit,
     pub(crate) target: u64,
     pub(crate) idle_since_ms: u64,
+    /// The origin's own limit, see `Http1::kept_ms`.
+    pub(crate) kept_ms: u64,
     pub(crate) label: Arc<str>,
+}
+
+impl ParkedConnection {
+    fn is_young(&self, keepalive_ms: u64, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.idle_since_ms) < keepalive_ms.min(self.kept_ms)
+    }
 }
 
 /// Parks a connection; the oldest goes if there are too many.
@@ -41,9 +49,8 @@ pub(crate) fn take(
 ) -> Option<(Stream, Permit, Arc<str>)> {
     loop {
         let one = lock(&origin.parked).pop()?;
-        let is_young = now_ms.saturating_sub(one.idle_since_ms) < keepalive_ms;
         if one.target == target
-            && is_young
+            && one.is_young(keepalive_ms, now_ms)
             && let Some(stream) = one.parked.unpark()
         {
             return Some((stream, one.permit, one.label));
@@ -54,9 +61,7 @@ pub(crate) fn take(
 /// Closes what has been idle for too long. Whoever finds another thread at it leaves it to that one.
 pub(crate) fn expire(origin: &OriginState, keepalive_ms: u64, now_ms: u64) {
     let Ok(mut parked) = origin.parked.try_lock() else { return };
-    let mut expired = Vec::new();
-    while parked.first().is_some_and(|one| now_ms.saturating_sub(one.idle_since_ms) >= keepalive_ms) {
-        expired.push(parked.remove(0));
-    }
+    let expired: Vec<_> = parked.extract_if(.., |one| !one.is_young(keepalive_ms, now_ms)).collect();
     drop(parked);
+    drop(expired); // closed with the list free
 }

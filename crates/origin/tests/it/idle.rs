@@ -87,6 +87,21 @@ fn idle_connections_close_after_their_time_and_with_their_pool() {
 }
 
 #[test]
+fn the_origins_own_keep_alive_is_heeded() {
+    run(async {
+        let hint = |_: usize, _: &str| {
+            b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5\r\nContent-Length: 0\r\n\r\n".to_vec()
+        };
+        let node = Node::new(plain(answering(hint).await));
+        for (waits_ms, opened) in [(0, 1), (3800, 1), (4100, 2)] {
+            node.tick(waits_ms);
+            node.fetch(&request("GET", "/"), b"").await.expect("an answer");
+            assert_eq!(node.report().opened, opened, "after {waits_ms} ms");
+        }
+    });
+}
+
+#[test]
 fn other_settings_are_not_served_by_connections_made_before() {
     run(async {
         let first = answering(ok).await;
