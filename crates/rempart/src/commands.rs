@@ -40,7 +40,7 @@ pub(crate) fn check(named: &NodeFile) -> Result<ExitCode> {
     match gathered.compile(0, None) {
         Ok(snapshot) => {
             let warnings: Vec<&Problem> = file.node.warnings.iter().chain(&snapshot.warnings).collect();
-            warnings.iter().for_each(|warning| eprintln!("{warning}"));
+            warnings.iter().for_each(|warning| tell_lines(&format!("{warning}\n")));
             let hostnames: usize = snapshot.zones().iter().map(|zone| zone.hostnames.len()).sum();
             writeln!(
                 io::stdout(),
@@ -74,7 +74,7 @@ pub(crate) fn publish(running: &Running) -> Result<ExitCode> {
         }
         return Ok(Problems(problems).print_and_refuse("the node serves on as before"));
     }
-    problems.iter().for_each(|warning| eprintln!("{warning}"));
+    problems.iter().for_each(|warning| tell_lines(&format!("{warning}\n")));
     let (number, zones) = (answer.number.unwrap_or(0), counted(answer.zones.unwrap_or(0), "zone"));
     if answer.changed == Some(false) {
         writeln!(io::stdout(), "snapshot {number} stays: the files say the same ({zones})")?;
@@ -150,6 +150,17 @@ pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
+/// Tells a person something on standard error, as a line that names the program. A standard error that is
+/// gone is no reason to fail, as it would be for `eprintln!`.
+pub(crate) fn tell(text: &str) {
+    tell_lines(&format!("rempart: {text}\n"));
+}
+
+/// Writes whole lines to standard error as they are.
+pub(crate) fn tell_lines(lines: &str) {
+    let _ = io::stderr().write_all(lines.as_bytes());
+}
+
 /// Finds the command socket: the flag, else below the data folder that the node file names.
 fn socket(running: &Running) -> Result<PathBuf> {
     if let Some(socket) = &running.socket {
@@ -159,7 +170,7 @@ fn socket(running: &Running) -> Result<PathBuf> {
     match read_node_file(&path) {
         Ok(file) => Ok(data_dir(&file.node).join("rempart.sock")),
         Err(problems) => {
-            eprint!("{}", problems.lines());
+            tell_lines(&problems.lines());
             bail!("the node file does not say where the node is: mend it, or name the socket with --socket")
         }
     }

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use zone::limits::{FILE_BYTES_MAX, SPEC_BYTES_MAX};
 use zone::{Bundle, FileKind, NamedFile, Node, Problem, Severity, Snapshot, Source};
 
-use crate::commands::counted;
+use crate::commands::{counted, tell, tell_lines};
 use crate::files::read_bounded;
 
 /// Every problem of one reading; at least one is an error.
@@ -42,8 +42,8 @@ impl Problems {
     /// Prints them to standard error with their number and what follows from them, and gives the exit code
     /// of a refusal.
     pub(crate) fn print_and_refuse(&self, outcome: &str) -> ExitCode {
-        eprint!("{}", self.lines());
-        eprintln!("rempart: {}; {outcome}", counted(self.errors(), "error"));
+        tell_lines(&self.lines());
+        tell(&format!("{}; {outcome}", counted(self.errors(), "error")));
         ExitCode::FAILURE
     }
 }

@@ -6,6 +6,7 @@
 //! (the certificates).
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
@@ -111,7 +112,9 @@ impl Files {
 
     /// Tells where everything is and what to try.
     fn announce(&self, addresses: &Addresses) {
-        print!("{}", self.announcement(addresses));
+        // A closed standard output is no reason to end the demo.
+        let mut out = io::stdout();
+        let _ = out.write_all(self.announcement(addresses).as_bytes()).and_then(|()| out.flush());
     }
 
     fn announcement(&self, addresses: &Addresses) -> String {

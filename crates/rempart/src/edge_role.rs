@@ -26,7 +26,7 @@ use zone::limits::SPEC_BYTES_MAX;
 use crate::certificates::Watch;
 use crate::clock;
 use crate::command_socket;
-use crate::commands::counted;
+use crate::commands::{counted, tell, tell_lines};
 use crate::configuration::{NodeFile, data_dir, node_file};
 use crate::control::{Channel, FromEdge, Setup, ToEdge};
 use crate::generations::Generations;
@@ -115,11 +115,9 @@ fn run(
     let started = match publishing::start(&setup.config, &generations, events) {
         Ok(started) => started,
         Err(problems) => {
-            eprint!("{}", problems.lines());
-            eprintln!(
-                "rempart: {} in the files, and no kept generation can be used",
-                counted(problems.errors(), "error")
-            );
+            let errors = counted(problems.errors(), "error");
+            tell_lines(&problems.lines());
+            tell(&format!("{errors} in the files, and no kept generation can be used"));
             channel.send(&FromEdge::Unusable, &[], false)?;
             return Ok(ExitCode::FAILURE);
         }
@@ -169,7 +167,7 @@ fn run(
         publishing: &publishing,
         events,
         drain: Duration::from_millis(settings.drain_ms),
-        end_at: None,
+        cut_at: None,
     };
     let whole = control.run(signals, channel, &drained);
     access_log.close(LOG_CLOSE);
@@ -287,8 +285,8 @@ struct Control<'a> {
     publishing: &'a Publishing,
     events: &'a Events,
     drain: Duration,
-    /// When to end although the drain goes on.
-    end_at: Option<Instant>,
+    /// When the drain cuts what is still open.
+    cut_at: Option<Instant>,
 }
 
 impl Control<'_> {
@@ -296,9 +294,9 @@ impl Control<'_> {
     fn run(&mut self, signals: &Signals, channel: &Channel, drained: &UnixStream) -> bool {
         let mut supervised = true;
         loop {
-            let left = self.end_at.map(|end| end.saturating_duration_since(clock::now()));
+            let left = self.cut_at.map(|cut| (cut + DRAIN_GRACE).saturating_duration_since(clock::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                self.events.warn("drain_cut_short", &[]);
+                self.events.error("drain_stuck", &[]);
                 return false;
             }
             let timeout = left.map(|left| Timespec {
@@ -316,6 +314,10 @@ impl Control<'_> {
             }
             let ready: Vec<bool> = watched.iter().map(|watched| !watched.revents().is_empty()).collect();
             if ready.get(1) == Some(&true) {
+                if self.cut_at.is_some_and(|cut| cut <= clock::now()) {
+                    let remedy = "raise [node] drain_ms if visitors should have had longer";
+                    self.events.warn("drain_cut_short", &[("remedy", remedy.into())]);
+                }
                 return true;
             }
             while let Some(signal) = signals.next() {
@@ -354,8 +356,8 @@ impl Control<'_> {
     }
 
     fn drain(&mut self) {
-        if self.end_at.is_none() {
-            self.end_at = Some(clock::now() + self.drain + DRAIN_GRACE);
+        if self.cut_at.is_none() {
+            self.cut_at = Some(clock::now() + self.drain);
             self.node.drain();
         }
     }

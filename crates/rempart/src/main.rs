@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         // The whole chain: what was tried, and beneath it why it failed.
-        eprintln!("rempart: {error:#}");
+        commands::tell(&format!("{error:#}"));
         ExitCode::FAILURE
     })
 }

@@ -110,10 +110,19 @@ fn keep(generations: &Generations, gathered: &Gathered, number: u64, hash: &str,
     }
 }
 
-fn tell_warnings(warnings: &[Problem], events: &Events) {
-    for warning in warnings {
-        events.warn("configuration_warning", &[("problem", (&warning.to_string()).into())]);
+/// Tells warnings in one line that may be cut: a thousand zones with the same slip are one event.
+pub(crate) fn tell_warnings(warnings: &[Problem], events: &Events) {
+    if warnings.is_empty() {
+        return;
     }
+    let lines = Problems(warnings.to_vec()).lines();
+    let remedy = "`rempart check` prints every one";
+    let fields: [(&'static str, Value<'_>); 3] = [
+        ("warnings", warnings.len().into()),
+        ("problems", lines.trim_end().into()),
+        ("remedy", remedy.into()),
+    ];
+    events.warn("configuration_warnings", &fields);
 }
 
 /// Tells why files were refused, in one line that may be cut; `rempart check` prints all of it.

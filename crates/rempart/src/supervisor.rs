@@ -28,6 +28,7 @@ use crate::configuration::{NodeFile, data_dir, read_node_file};
 use crate::control::{Channel, FromEdge, ListenerPlan, Setup, ToEdge};
 use crate::lock::Lock;
 use crate::privileges::{self, make_data_dir};
+use crate::publishing::tell_warnings;
 use crate::signals::Signals;
 use crate::sockets::{self, ListenerSockets};
 
@@ -141,9 +142,7 @@ impl Supervisor {
         let command_socket = sockets::bind_command(&data_dir.join("rempart.sock"))?;
         let events =
             Events::start(Target::Stderr, clock::unix_us).context("standard error cannot be used")?;
-        for warning in &node.warnings {
-            events.warn("configuration_warning", &[("problem", (&warning.to_string()).into())]);
-        }
+        tell_warnings(&node.warnings, &events);
         Ok(Self {
             threads,
             data_dir,

@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 
 use crate::addresses::Addresses;
 use crate::clock;
+use crate::commands::tell;
 use crate::signals::Signals;
 
 /// How much longer than a drain to wait.
@@ -53,7 +54,7 @@ impl<'a> Patience<'a> {
             };
             if !is_told {
                 is_told = true;
-                eprintln!("rempart: an earlier run did not end cleanly; waiting for it to let go: {error:#}");
+                tell(&format!("an earlier run did not end cleanly; waiting for it to let go: {error:#}"));
             }
             while let Some(signal) = self.signals.next() {
                 if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT) {
