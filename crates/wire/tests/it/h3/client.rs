@@ -171,7 +171,7 @@ impl Reading {
     /// Reads on; false at the end, and the code of a reset as an error.
     pub(super) async fn step(&mut self) -> Result<bool, u64> {
         loop {
-            while let Some(event) = self.parser.next().expect("the node speaks HTTP/3") {
+            if let Some(event) = self.parser.next().expect("the node speaks HTTP/3") {
                 match event {
                     Event::Head(section) => self.head(&section),
                     Event::Data(piece) => self.answer.body.extend_from_slice(&piece),

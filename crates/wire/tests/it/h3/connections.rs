@@ -295,3 +295,31 @@ fn a_request_that_does_not_finish_its_head_gets_408() {
         assert_eq!(visitor.get("/hello").await.status, 200, "the connection lives on");
     });
 }
+
+#[test]
+fn visitors_of_a_node_that_died_are_told_by_the_next_one() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let kept = socket.try_clone().unwrap();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let (die, died) = tokio::sync::oneshot::channel::<()>();
+    let node = std::thread::spawn(move || {
+        run(async {
+            let node = Node::start_on(socket, 10);
+            tell.send(node.root.clone()).unwrap();
+            died.await.unwrap();
+        });
+    });
+    let root = told.recv().unwrap();
+    run(async {
+        let mut dead = Node::start();
+        (dead.address, dead.root) = (kept.local_addr().unwrap(), root);
+        let visitor = Visitor::connect(&dead).await;
+        assert_eq!(visitor.get("/hello").await.status, 200);
+        die.send(()).unwrap();
+        node.join().unwrap();
+        let _next = Node::start_on(kept, 10);
+        let _unanswered = visitor.send(&request("GET", "/hello", &[])).await;
+        // Its keys are the same, so that it can make the token the visitor knows (RFC 9000 §10.3).
+        assert_eq!(visitor.quic.closed().await, quinn::ConnectionError::Reset);
+    });
+}

@@ -129,7 +129,7 @@ impl Site {
             }
             "/echo" => echo(exchange).await,
             "/count" => {
-                let (mut pieces, mut bytes) = (0, 0);
+                let mut bytes = 0;
                 loop {
                     match read(exchange).await? {
                         Piece::Data(piece) => bytes += piece.len(),
@@ -139,9 +139,7 @@ impl Site {
                         }
                         Piece::Trailers(_) | Piece::End => break,
                     }
-                    pieces += 1;
                 }
-                let _only_for_a_look = pieces;
                 text(exchange, 200, bytes.to_string()).await
             }
             "/mebibyte" => {
@@ -227,7 +225,7 @@ fn lossy(bytes: &[u8]) -> String {
 async fn echo(exchange: &mut Exchange) -> Result<(), Gone> {
     let mut answer = response(200, BodySize::Unknown);
     if let Some(kind) = exchange.request.fields.known(Known::ContentType) {
-        answer.fields.push(b"Content-Type", &kind.to_vec());
+        answer.fields.push(b"Content-Type", kind);
     }
     head(exchange, &answer).await;
     loop {
@@ -296,6 +294,11 @@ impl Node {
 
     /// The same, for this many connections.
     pub(super) fn start_with(connections_max: usize) -> Self {
+        Self::start_on(std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), connections_max)
+    }
+
+    /// The same, on this socket.
+    pub(super) fn start_on(socket: std::net::UdpSocket, connections_max: usize) -> Self {
         let certified = rcgen::generate_simple_self_signed(vec!["example.org".to_owned()]).unwrap();
         let root = certified.cert.der().clone();
         let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
@@ -309,7 +312,6 @@ impl Node {
         tls.alpn_protocols = vec![b"h3".to_vec()];
         let site = Rc::new(Site { seen: RefCell::default(), noted: tokio::sync::Notify::new() });
         let thread = Thread::new(site, Deadlines::new(), 0, connections_max);
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let settings = QuicListenerSettings {
             tls: Arc::new(tls),
