@@ -161,8 +161,11 @@ impl Origins {
         let Target { pool, offer, .. } = target;
         let is_shared = pool.proxy_protocol.is_none() && pool.keepalive_ms > 0;
         let may_share_http2 = pool.proxy_protocol.is_none() && offer != Offer::Http1;
-        if may_share_http2 && (offer == Offer::Http2 || home.is_http2.get()) {
-            return self.open_http2(&target, home).await;
+        if may_share_http2
+            && (offer == Offer::Http2 || home.is_http2.get())
+            && let Some(link) = self.open_http2(&target, home).await?
+        {
+            return Ok(link);
         }
         let deadline = self.deadlines.slot();
         let permit = match self.permit_or_idle(&target, home, may_reuse && is_shared, &deadline).await? {
@@ -217,15 +220,19 @@ impl Origins {
         list.iter().find_map(Http2Stream::reserve)
     }
 
-    /// A stream on a new HTTP/2 connection, or on one that another exchange opened meanwhile.
-    async fn open_http2(&self, target: &Target<'_>, home: &Rc<Local>) -> Result<Link, Fault> {
+    /// A stream on a new HTTP/2 connection, or on one that another exchange opened meanwhile. None if the
+    /// exchange before found out that the origin speaks HTTP/1 after all.
+    async fn open_http2(&self, target: &Target<'_>, home: &Rc<Local>) -> Result<Option<Link>, Fault> {
         let deadline = self.deadlines.slot();
         let Target { pool, fingerprint, .. } = *target;
         let wait_ms = pool.timeouts.connect_ms + pool.timeouts.tls_ms;
         let turn = async { Ok(home.opening.lock().await) };
         let _turn = within(&deadline, wait_ms, Fault::ConnectionTimeout, turn).await?;
         if let Some(stream) = self.http2_stream(home, fingerprint) {
-            return Ok(self.link_http2(home, stream, true));
+            return Ok(Some(self.link_http2(home, stream, true)));
+        }
+        if target.offer == Offer::Both && !home.is_http2.get() {
+            return Ok(None);
         }
         let (is_first, is_full) = {
             let list = home.http2.borrow();
@@ -245,18 +252,18 @@ impl Origins {
             });
             let late = Fault::ConnectionLimitReached;
             let stream = within(&deadline, pool.timeouts.connect_ms, late, room).await?;
-            return Ok(self.link_http2(home, stream, true));
+            return Ok(Some(self.link_http2(home, stream, true)));
         }
         let permit = Permit::taken(&home.state);
         match self.connect(target, permit, &deadline).await? {
             Opened::Http2(connection) => {
                 let stream = Http2Stream::reserve(&connection).ok_or(Fault::ConnectionTerminated)?;
                 home.http2.borrow_mut().push(connection);
-                Ok(self.link_http2(home, stream, false))
+                Ok(Some(self.link_http2(home, stream, false)))
             }
             Opened::Http1(connection) => {
-                home.is_http2.set(false); // the origin changed its mind
-                Ok(self.link_http1(home, connection, pool.keepalive_ms > 0))
+                home.is_http2.set(false);
+                Ok(Some(self.link_http1(home, connection, pool.keepalive_ms > 0)))
             }
         }
     }

@@ -41,7 +41,8 @@ pub(crate) struct Local {
     pub(crate) http2: RefCell<Vec<Rc<Http2Connection>>>,
     /// Held while an HTTP/2 connection is opened, so that a burst of requests opens one and not one each.
     pub(crate) opening: tokio::sync::Mutex<()>,
-    /// What ALPN settled on the last time; before the first time `false`.
+    /// What ALPN settled on the last time. Before the first time `true`: the first exchange finds out, and a
+    /// burst behind it waits to see.
     pub(crate) is_http2: Cell<bool>,
 }
 
@@ -269,7 +270,7 @@ impl Origins {
             idle: RefCell::default(),
             http2: RefCell::default(),
             opening: tokio::sync::Mutex::new(()),
-            is_http2: Cell::new(false),
+            is_http2: Cell::new(true),
         });
         locals.insert(state.id, Rc::clone(&local));
         local

@@ -65,32 +65,33 @@ async fn hello((_, mut respond): Asked) {
     stream.send_data(Bytes::from_static(b"hello"), true).expect("it is open");
 }
 
+/// The bodies of so many exchanges, all begun before any is done.
+async fn burst(node: &Node, count: usize) -> Vec<Vec<u8>> {
+    let asked = request("GET", "/");
+    let mut set: Vec<_> = (0..count).map(|_| Box::pin(node.fetch(&asked, b""))).collect();
+    let mut bodies = Vec::new();
+    poll_fn(|cx| {
+        set.retain_mut(|one| match one.as_mut().poll(cx) {
+            Poll::Ready(answer) => {
+                bodies.push(answer.expect("an answer").body);
+                false
+            }
+            Poll::Pending => true,
+        });
+        if set.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    bodies
+}
+
 #[test]
 fn exchanges_share_a_connection() {
     run(async {
         let (port, connections) = serving(|_| {}, hello).await;
         let node = Node::new(clear(port));
-        let asked = request("GET", "/");
-        let all = (0..20).map(|_| node.fetch(&asked, b""));
-        let mut set = Vec::new();
-        for one in all {
-            set.push(Box::pin(one));
-        }
-        // All at once: each is polled before any is done.
-        let mut answers = 0;
-        poll_fn(|cx| {
-            set.retain_mut(|one| match one.as_mut().poll(cx) {
-                Poll::Ready(answer) => {
-                    assert_eq!(answer.expect("an answer").body, b"hello");
-                    answers += 1;
-                    false
-                }
-                Poll::Pending => true,
-            });
-            if set.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        assert_eq!((answers, connections.get(), node.report().in_flight), (20, 1, 0));
+        let answers = burst(&node, 20).await;
+        assert!(answers.iter().all(|body| body == b"hello"));
+        assert_eq!((answers.len(), connections.get(), node.report().in_flight), (20, 1, 0));
     });
 }
 
@@ -378,6 +379,7 @@ fn alpn_decides_where_both_are_offered() {
         })
         .await;
         let node = Node::new(both(port));
+        assert_eq!(burst(&node, 20).await.len(), 20);
         for _ in 0..3 {
             let answer = node.fetch(&request("GET", "/"), b"").await.expect("an answer");
             assert_eq!(
@@ -407,6 +409,9 @@ fn alpn_decides_where_both_are_offered() {
             assert_eq!(answer.body, b"one");
         }
         assert_eq!((node.report().opened, node.report().reused), (1, 1));
+        assert_eq!(burst(&node, 20).await, vec![b"one".to_vec(); 20]);
+        let cold = Node::new(both(old));
+        assert_eq!(burst(&cold, 20).await, vec![b"one".to_vec(); 20]);
     });
 }
 
