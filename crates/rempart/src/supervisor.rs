@@ -384,7 +384,7 @@ impl Supervisor {
                 self.note_death(status, now - started, None);
                 return Some(End::Failed);
             }
-            self.events.info("drained", &[("whole", drained.into())]);
+            self.events.info("drained", &[("killed", stopping.killed.into())]);
             return Some(End::Done);
         }
         let pause = self.backoff.after(now - started);
