@@ -123,7 +123,7 @@ impl Tls {
             let state = match state {
                 Ok(state) => state,
                 Err(error) => {
-                    self.encode_pending();
+                    self.encode_pending(bytes.get_mut(used + discard..).unwrap_or_default());
                     return Err(broken(error));
                 }
             };
@@ -157,10 +157,12 @@ impl Tls {
         }
     }
 
-    /// After an error: encodes the alert that rustls has queued.
-    fn encode_pending(&mut self) {
+    /// After an error: encodes the alert that rustls has queued. rustls may still point into what it was
+    /// given, so `rest` is what the erroneous call left of it.
+    fn encode_pending(&mut self, mut rest: &mut [u8]) {
         for _ in 0..4 {
-            match self.session.process_tls_records(&mut []).state {
+            let UnbufferedStatus { discard, state, .. } = self.session.process_tls_records(rest);
+            match state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     if encode(&mut data, &mut self.unsent).is_err() {
                         return;
@@ -169,6 +171,7 @@ impl Tls {
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 _ => return,
             }
+            rest = rest.get_mut(discard..).unwrap_or_default();
         }
     }
 
