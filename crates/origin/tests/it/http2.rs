@@ -457,3 +457,21 @@ fn an_early_answer_ends_the_upload() {
         assert_eq!((again.head.status, again.was_reused), (413, true), "the connection goes on");
     });
 }
+
+#[test]
+fn exchanges_wait_for_a_stream_where_no_connection_may_be_added() {
+    run(async {
+        let (port, connections) = serving(|builder| _ = builder.max_concurrent_streams(1), hello).await;
+        let mut limited = clear(port);
+        limited.max_connections = Some(1);
+        let node = Node::new(limited);
+        node.fetch(&request("GET", "/"), b"").await.expect("an answer");
+        settle().await; // its settings have come
+        assert_eq!(burst(&node, 6).await.len(), 6);
+        assert_eq!(connections.get(), 1);
+        let chosen = node.choose();
+        let _held = node.open(&chosen).await.expect("the one stream");
+        let late = crate::rig::while_time_flies(&node.deadlines, node.open(&chosen)).await;
+        assert_eq!(late.err(), Some(Fault::ConnectionLimitReached));
+    });
+}
