@@ -1,11 +1,11 @@
 //! HTTP/3 towards a visitor, on quinn and the sans-I/O crate `http3`.
 //!
 //! One task drives a connection (`h3/connection.rs`), one its unidirectional streams (`h3/unidirectional.rs`)
-//! and one each request (`h3/request.rs`); `h3/endpoint.rs` accepts, `h3/receiver.rs` and `h3/sender.rs` are the
-//! two halves of a request's stream. This file is the side of an [`crate::Exchange`] that they make up.
+//! and one each request (`h3/request.rs`); `h3/endpoint.rs` accepts, `h3/receiver.rs` and `h3/sender.rs` are
+//! the two halves of a request's stream. This file is the side of an [`crate::Exchange`] that they make up.
 //!
-//! What an exchange writes within one poll of its task is gathered and given to quinn once, so that head, small
-//! body and end of an answer share a packet. Bodies pass through as the bytes quinn holds.
+//! What an exchange writes within one poll of its task is gathered and given to quinn once, so that head,
+//! small body and end of an answer share a packet. Bodies pass through as the bytes quinn holds.
 //!
 //! Deliberately absent: push, datagrams, 0-RTT, a dynamic QPACK table. Caller: `exchange.rs`.
 //! Read next: `h3/connection.rs`.

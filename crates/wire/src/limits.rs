@@ -71,8 +71,8 @@ pub const RESET_STREAMS_LOCAL: usize = 128;
 /// Idle work areas a thread keeps: one for each request it may reasonably have in flight.
 pub const WORK_AREAS: usize = 256;
 
-/// Concurrent requests of one QUIC connection: what RFC 9114 §6.1 asks for at the least. quinn keeps a place for
-/// each from the start, and the next power of two would cost 4 KiB per idle connection.
+/// Concurrent requests of one QUIC connection: what RFC 9114 §6.1 asks for at the least. quinn keeps a place
+/// for each from the start, and the next power of two would cost 4 KiB per idle connection.
 pub const QUIC_STREAMS: u32 = 100;
 
 /// Concurrent unidirectional streams of one QUIC connection: control, two for QPACK, and a few made-up ones.
@@ -88,13 +88,13 @@ pub const QUIC_PROBE_MS: u32 = 12_000;
 /// Bytes one QUIC connection may have sent and not acknowledged, or given and not sent: 160 Mbit/s at 100 ms.
 pub const QUIC_SEND_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
 
-/// Bytes of HTTP/3 frames gathered within one poll before quinn is given them: some ten packets. Pieces over a
-/// quarter of it pass without a copy.
+/// Bytes of HTTP/3 frames gathered within one poll before quinn is given them: some ten packets. Pieces over
+/// a quarter of it pass without a copy.
 pub const QUIC_GATHER_BYTES: usize = 16 * 1024;
 
 /// Handshakes a thread does with visitors that have not proven their address; further ones are first sent a
-/// retry. Each can be opened by one packet with a forged sender, costs a signature and 20 KiB for ten seconds;
-/// honest peaks of new visitors stay below it, since theirs end within a round trip or two.
+/// retry. Each can be opened by one packet with a forged sender, costs a signature and 20 KiB for ten
+/// seconds; honest peaks of new visitors stay below it, since theirs end within a round trip or two.
 pub const HANDSHAKES_UNVALIDATED: usize = 256;
 
 /// First packets of QUIC connections that wait for the thread to look at them; it does so at each turn.
@@ -103,8 +103,8 @@ pub const QUIC_WAITING_HANDSHAKES: usize = 1024;
 /// Bytes kept of each of them meanwhile: a client hello in a few packets.
 pub const QUIC_WAITING_BYTES: u64 = 16 * 1024;
 
-/// Streams an HTTP/3 connection may give up in a row (rapid reset, CVE-2023-44487): all that can be in flight,
-/// three times over, as when pages are left one after the other.
+/// Streams an HTTP/3 connection may give up in a row (rapid reset, CVE-2023-44487): all that can be in
+/// flight, three times over, as when pages are left one after the other.
 pub const RESET_CREDIT: u32 = 3 * QUIC_STREAMS;
 
 /// What the frames of HTTP/3 may hold.

@@ -1,8 +1,8 @@
 //! The UDP socket of a thread: QUIC's settings, connection ids, and who may shake hands.
 //!
-//! One quinn endpoint per thread. Connection ids carry the thread, so that the kernel's steering gives a packet to
-//! the socket that knows it, wherever the visitor has moved; keys for resets and tokens come from the wiring
-//! and outlive the process. Caller: `edge`. Read next: `h3/connection.rs`.
+//! One quinn endpoint per thread. Connection ids carry the thread, so that the kernel's steering gives a
+//! packet to the socket that knows it, wherever the visitor has moved; keys for resets and tokens come from
+//! the wiring and outlive the process. Caller: `edge`. Read next: `h3/connection.rs`.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -122,8 +122,8 @@ impl Drop for Shaking {
 
 /// Serves HTTP/3 on a UDP socket until the thread drains, and then until the last connection has ended.
 ///
-/// Runs in a `LocalRuntime` of one thread, with I/O and time enabled. A socket or TLS settings that QUIC cannot
-/// use are counted as [`WireEvent::Dropped`], and nothing is served: the settings lack TLS 1.3 or
+/// Runs in a `LocalRuntime` of one thread, with I/O and time enabled. A socket or TLS settings that QUIC
+/// cannot use are counted as [`WireEvent::Dropped`], and nothing is served: the settings lack TLS 1.3 or
 /// AES-128-GCM. Dropping the future closes the socket to new connections; open ones go on.
 pub async fn accept_quic<S: Service>(
     thread: Rc<Thread<S>>,

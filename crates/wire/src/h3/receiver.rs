@@ -1,8 +1,8 @@
 //! The receiving half of a request's stream.
 //!
-//! Reads from quinn what is there, cuts it into events with `http3`, and hands bodies on. Nothing is read ahead
-//! of what is asked for, so that the stream's flow control holds the visitor back.
-//! Caller: `h3.rs` for bodies, `h3/request.rs` for heads and for the rest that nobody read.
+//! Reads from quinn what is there, cuts it into events with `http3`, and hands bodies on. Nothing is read
+//! ahead of what is asked for, so that the stream's flow control holds the visitor back. Caller: `h3.rs` for
+//! bodies, `h3/request.rs` for heads and for the rest that nobody read.
 
 use std::future::Future;
 use std::pin::pin;
@@ -256,8 +256,8 @@ impl Drop for Receiver {
     }
 }
 
-/// Appends `more` in `scratch`, behind `first`, which is put there with it; false, and nothing done, if it does
-/// not fit.
+/// Appends `more` in `scratch`, behind `first`, which is put there with it; false, and nothing done, if it
+/// does not fit.
 fn put(scratch: &mut [u8], filled: &mut usize, first: &Bytes, more: &Bytes) -> bool {
     let before = if *filled == 0 { first.as_ref() } else { &[] };
     let start = *filled + before.len();

@@ -205,8 +205,8 @@ async fn flush(exchange: &mut Exchange, sender: &RefCell<Sender>) -> bool {
     .await
 }
 
-/// After a complete answer reads for a moment what of the request nobody wanted, because some visitors take an
-/// early stop for a failure; then the receiver's drop stops the rest without an error (RFC 9114 §4.1).
+/// After a complete answer reads for a moment what of the request nobody wanted, because some visitors take
+/// an early stop for a failure; then the receiver's drop stops the rest without an error (RFC 9114 §4.1).
 async fn drain(exchange: &mut Exchange) {
     let mut left = LINGER_BYTES;
     exchange.deadline.arm(LINGER_MS);

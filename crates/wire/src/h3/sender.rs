@@ -1,8 +1,8 @@
 //! The sending half of a request's stream.
 //!
-//! Small things are gathered in one buffer, large pieces are kept as they came and never copied. Only what quinn
-//! refuses, because a window is full, is held; nothing more is taken until it has left.
-//! Caller: `h3.rs`, and `h3/request.rs` at the end of each poll.
+//! Small things are gathered in one buffer, large pieces are kept as they came and never copied. Only what
+//! quinn refuses, because a window is full, is held; nothing more is taken until it has left. Caller:
+//! `h3.rs`, and `h3/request.rs` at the end of each poll.
 
 use std::future::Future;
 use std::pin::{Pin, pin};

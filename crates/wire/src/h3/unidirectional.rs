@@ -1,7 +1,7 @@
 //! The visitor's unidirectional streams: control, QPACK, and what it made up.
 //!
-//! All of a connection's are read by one task, which keeps a few bytes of each. Breaking one of them closes the
-//! connection. Caller: `h3/connection.rs`.
+//! All of a connection's are read by one task, which keeps a few bytes of each. Breaking one of them closes
+//! the connection. Caller: `h3/connection.rs`.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

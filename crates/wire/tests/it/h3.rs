@@ -1,7 +1,7 @@
 //! HTTP/3 towards visitors: a real QUIC client on 127.0.0.1 against `accept_quic`.
 //!
-//! `client.rs` is the visitor, `site.rs` the service that answers; the scenarios are in the other files. Time is
-//! moved by hand ([`site::Node::pass_ms`]), never waited for.
+//! `client.rs` is the visitor, `site.rs` the service that answers; the scenarios are in the other files. Time
+//! is moved by hand ([`site::Node::pass_ms`]), never waited for.
 
 mod answers;
 mod client;

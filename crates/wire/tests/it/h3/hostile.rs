@@ -53,7 +53,8 @@ fn an_unknown_frame_passes_by_without_being_kept() {
         }
         sending.write_all(&request("GET", "/hello", &[])).await.unwrap();
         sending.finish().unwrap();
-        // 64 times the window went through one stream: it is read as it comes, and there is no place to keep it.
+        // 64 times the window went through one stream: it is read as it comes, and there is no place to keep
+        // it.
         assert!(length > 16 * u64::from(STREAM_WINDOW_BYTES));
         assert_eq!(answer(receiving).await.unwrap().text(), "hello");
     });
