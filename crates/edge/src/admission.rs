@@ -59,6 +59,15 @@ fn has_passed_here(request: &Request, token: &[u8]) -> bool {
     })
 }
 
+/// A request that does not come in.
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    /// Why, in words for the trail.
+    pub(crate) reason: &'static str,
+    /// The zone asked for, if there is one: its pages and its log.
+    pub(crate) site: Option<Arc<Site>>,
+}
+
 /// Decides whether the request comes in, and for which zone.
 ///
 /// # Errors
@@ -68,11 +77,11 @@ pub(crate) fn admit(
     request: &mut Request,
     connection: &Connection,
     loop_token: &[u8],
-) -> Result<Arc<Site>, (Refusal, &'static str, Option<Arc<Site>>)> {
+) -> Result<Arc<Site>, Refused> {
     let Some(site) = live.site_for(request.host()) else {
-        return Err((Refusal::NoZone, "no zone has this host name", None));
+        return Err(Refused { refusal: Refusal::NoZone, reason: "no zone has this host name", site: None });
     };
-    let refuse = |refusal, why| Err((refusal, why, Some(Arc::clone(site))));
+    let refuse = |refusal, reason| Err(Refused { refusal, reason, site: Some(Arc::clone(site)) });
     match request.method {
         Method::Trace => return refuse(Refusal::Method, "TRACE would show fields that we added"),
         Method::Connect if request.upgrade == Upgrade::No => {
@@ -104,10 +113,10 @@ pub(crate) fn admit(
     if has_passed_here(request, loop_token) {
         return refuse(Refusal::Loop, "CDN-Loop names this node");
     }
-    if let (exchange::BodySize::Length(length), Some(most)) = (request.body, site.zone.http.max_body_bytes) {
-        if length > most {
-            return refuse(Refusal::BodyTooLarge, "content-length passes max_body_bytes");
-        }
+    if let exchange::BodySize::Length(length) = request.body
+        && site.zone.http.max_body_bytes.is_some_and(|most| length > most)
+    {
+        return refuse(Refusal::BodyTooLarge, "content-length passes max_body_bytes");
     }
     if request.is_websocket() {
         if !site.zone.http.websocket {

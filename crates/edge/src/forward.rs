@@ -178,10 +178,8 @@ pub(crate) fn towards_visitor(
     let fields = &mut response.fields;
     set_request_id(fields, course.id);
     if connection.tls.is_some() {
-        if let Some(site) = &course.site {
-            if let Some(hsts) = &site.zone.tls.hsts {
-                fields.set(b"Strict-Transport-Security", hsts.value.as_bytes());
-            }
+        if let Some(hsts) = course.site.as_ref().and_then(|site| site.zone.tls.hsts.as_ref()) {
+            fields.set(b"Strict-Transport-Security", hsts.value.as_bytes());
         }
         if let Some(port) = connection.http3_port.filter(|_| version != Version::Http3) {
             // RFC 7838 §3; a day, so that a visitor comes back over HTTP/3 tomorrow.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use exchange::{Fault, Refusal, RequestId};
+use origin::health::Change;
 use origin::{Fleet, FleetSettings};
 use rustls::sign::CertifiedKey;
 use telemetry::events::Events;
@@ -218,6 +219,21 @@ impl Node {
     /// What each phase decided for a request, for a person to read; none if it is no longer kept.
     pub fn trace(&self, id: RequestId) -> Option<String> {
         self.trails.iter().find_map(|trails| trails.find(id)).map(|kept| kept.text())
+    }
+
+    /// Writes events of what changed in the origins' health since the last call.
+    pub(crate) fn tell_origin_events(&self) {
+        for event in self.fleet.take_events() {
+            let name = match event.change {
+                Change::Recovered => "origin_recovered",
+                Change::Failed => "origin_failed",
+                Change::Ejected => "origin_ejected",
+            };
+            // Not a warning: that an origin comes and goes is the owner's everyday, and what a visitor saw of
+            // it stands in the access log.
+            let fields = [("pool", event.pool.as_str().into()), ("origin", event.url.as_str().into())];
+            self.setup.events.info(name, &fields);
+        }
     }
 
     /// Metrics in the Prometheus text format.

@@ -15,7 +15,7 @@ use telemetry::sink::Batch;
 use wire::{Exchange, Hello, Service, TlsChoice, WireEvent};
 use zone::Action;
 
-use crate::admission::{admit, identify};
+use crate::admission::{Refused, admit, identify};
 use crate::clock::Clock;
 use crate::course::Course;
 use crate::forward::{self, Names};
@@ -119,7 +119,7 @@ impl Edge {
         drop(live);
         let site = match admitted {
             Ok(site) => site,
-            Err((refusal, reason, site)) => {
+            Err(Refused { refusal, reason, site }) => {
                 course.site = site;
                 return refuse(exchange, course, refusal, reason).await;
             }

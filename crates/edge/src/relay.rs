@@ -142,7 +142,7 @@ impl Edge {
                 hash_key,
                 sticky: sticky.as_deref(),
                 tried: &tried,
-                needs_http1: exchange.request.upgrade == Upgrade::Http1,
+                needs_http1: exchange.request.upgrade != Upgrade::No,
             };
             let chosen = match self.origins.choose(&wanted, self.clock.now_ms()) {
                 Ok(chosen) => chosen,
@@ -201,13 +201,21 @@ impl Edge {
         may_reuse: bool,
         response: &mut Response,
     ) -> Result<(Link, Upload), Attempt> {
-        let opened = self.origins.open(chosen, may_reuse, course.visitor, exchange.connection.local).await;
-        let mut link = opened.map_err(|fault| Attempt {
-            failed: Failed::Fault(fault),
-            may_retry: true,
-            is_unworked: true,
-            was_reused: false,
-        })?;
+        // Connecting is the rare path: boxed, so that its state does not make every exchange larger.
+        let reused = if may_reuse { self.origins.reuse(chosen) } else { None };
+        let mut link = match reused {
+            Some(link) => link,
+            None => {
+                let local = exchange.connection.local;
+                let opened = Box::pin(self.origins.open(chosen, may_reuse, course.visitor, local)).await;
+                opened.map_err(|fault| Attempt {
+                    failed: Failed::Fault(fault),
+                    may_retry: true,
+                    is_unworked: true,
+                    was_reused: false,
+                })?
+            }
+        };
         let was_reused = link.is_reused();
         self.metrics.origin_connection(match was_reused {
             true => OriginConnection::Reused,
@@ -266,10 +274,10 @@ impl Edge {
                 if let Poll::Ready(result) = link.poll_head(cx, response) {
                     return Poll::Ready(result.map_err(Failed::Fault));
                 }
-                if upload.is_done {
-                    if let Poll::Ready(gone) = exchange.poll_gone(cx) {
-                        return Poll::Ready(Err(gone.into()));
-                    }
+                if upload.is_done
+                    && let Poll::Ready(gone) = exchange.poll_gone(cx)
+                {
+                    return Poll::Ready(Err(gone.into()));
                 }
                 if exchange.deadline.is_due() {
                     return Poll::Ready(Err(match is_awaiting {
@@ -325,7 +333,7 @@ impl Edge {
         .await;
         if is_tunnel {
             let silent_ms = course.site.as_ref().map_or(3_600_000, |site| site.zone.http.upgrade_idle_ms);
-            return tunnel(exchange, &mut link, ms(silent_ms)).await;
+            return Box::pin(tunnel(exchange, &mut link, ms(silent_ms))).await;
         }
         if response.body == BodySize::None {
             // Reads whatever ends the message, so that the connection can be used again.
@@ -492,7 +500,7 @@ async fn tunnel(exchange: &mut Exchange, link: &mut Link, silent_ms: u32) {
                 Poll::Ready(false) => return Poll::Ready(()),
             }
         }
-        if is_up_done && link.poll_ready(cx).is_ready_and(|ready| ready.is_err()) {
+        if is_up_done && matches!(link.poll_ready(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(());
         }
         while !is_down_done {
@@ -541,19 +549,5 @@ async fn tunnel(exchange: &mut Exchange, link: &mut Link, silent_ms: u32) {
     .await;
     if exchange.state() == ResponseState::Streaming {
         exchange.abort();
-    }
-}
-
-/// `Poll::is_ready` with a condition.
-trait ReadyAnd<T> {
-    fn is_ready_and(self, condition: impl FnOnce(T) -> bool) -> bool;
-}
-
-impl<T> ReadyAnd<T> for Poll<T> {
-    fn is_ready_and(self, condition: impl FnOnce(T) -> bool) -> bool {
-        match self {
-            Self::Ready(value) => condition(value),
-            Self::Pending => false,
-        }
     }
 }

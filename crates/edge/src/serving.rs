@@ -170,6 +170,9 @@ async fn tick(node: &Arc<Node>, edge: &Edge, thread: &Thread<Edge>, admin: Optio
         interval.tick().await;
         thread.deadlines.sweep();
         edge.tick();
+        if edge.number == 0 {
+            node.tell_origin_events();
+        }
         let now_s = node.clock().unix_us() / 1_000_000;
         if now_s != second {
             second = now_s;

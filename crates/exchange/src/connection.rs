@@ -57,7 +57,7 @@ pub struct Connection {
     /// The address the visitor connected to, after a trusted PROXY protocol header.
     pub local: SocketAddr,
     /// The TLS handshake, if there was one.
-    pub tls: Option<TlsFacts>,
+    pub tls: Option<Box<TlsFacts>>,
     /// The UDP port that answers HTTP/3 for this listener, for `Alt-Svc`; none if it has none.
     pub http3_port: Option<u16>,
 }

@@ -51,7 +51,7 @@ pub struct TrailLine {
     pub at_us: u32,
 }
 
-const LINES_MAX: usize = 16; // 6 phases, and room for retries; later lines are counted, not kept
+const LINES_MAX: usize = 10; // 6 phases, and room for two retries; later lines are counted, not kept
 
 /// The lines of one exchange.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +62,7 @@ pub struct Trail {
 }
 
 impl Trail {
-    /// Adds a line; beyond 16 it is only counted.
+    /// Adds a line; beyond 10 it is only counted.
     pub fn add(&mut self, phase: Phase, decision: &'static str, detail: u32, at_us: u32) {
         match self.lines.get_mut(usize::from(self.len)) {
             Some(slot) => {

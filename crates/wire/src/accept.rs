@@ -252,13 +252,13 @@ async fn secure<S: Service>(
     };
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     thread.service.count(WireEvent::Handshake(version));
-    facts.tls = Some(TlsFacts {
+    facts.tls = Some(Box::new(TlsFacts {
         version,
         sni: hello.sni,
         ja4: Some(hello.ja4),
         has_client_certificate: session.peer_certificates().is_some_and(|chain| !chain.is_empty()),
         verified_for: choice.zone,
-    });
+    }));
     let conn = Conn::secured(tcp, tls);
     if is_http2 {
         run_http2(&thread, conn, Rc::new(facts), deadline, Vec::new()).await;

@@ -128,7 +128,7 @@ fn a_verified_origin_serves_and_its_connection_changes_threads() {
             assert_eq!(answer.head.fields.value(b"x-sni"), Some(&b"localhost"[..]));
             settle().await;
             for node in [&node, &other] {
-                node.tick(500);
+                node.tick(600);
             }
         }
         let report = node.report();

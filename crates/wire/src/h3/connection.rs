@@ -1,9 +1,9 @@
 //! One HTTP/3 connection: its handshake, its requests as they arrive, its end.
 //!
-//! The idle time-out of QUIC is short, because an address may be left without a word. While requests are open a
-//! reserved frame (RFC 9114 §7.2.8) now and then keeps it from cutting an answer that an origin takes long for.
-//! Draining sends GOAWAY with the next stream's id, answers what came before it, rejects what comes after, and
-//! closes a moment after the last answer.
+//! The idle time-out of QUIC is short, because an address may be left without a word. While requests are open
+//! a reserved frame (RFC 9114 §7.2.8) now and then keeps it from cutting an answer that an origin takes long
+//! for. Draining sends GOAWAY with the next stream's id, answers what came before it, rejects what comes
+//! after, and closes a moment after the last answer.
 //!
 //! Resets cost credit: a visitor may give up requests as browsers do when a page is left, but one that opens
 //! and resets streams without end (CVE-2023-44487) is closed. The credit is [`RESET_CREDIT`] at most; each
@@ -182,13 +182,13 @@ fn facts(quic: &quinn::Connection, id: u64, local: SocketAddr) -> Connection {
         id,
         visitor: canonical(quic.remote_address()),
         local: canonical(SocketAddr::new(ip, local.port())),
-        tls: Some(TlsFacts {
+        tls: Some(Box::new(TlsFacts {
             version: TlsVersion::V1_3,
             sni: sni.map(|name| name.to_ascii_lowercase().into_boxed_str()),
             ja4: None,
             has_client_certificate: quic.peer_identity().is_some(),
             verified_for: None,
-        }),
+        })),
         http3_port: None,
     }
 }
