@@ -1,6 +1,6 @@
 //! Fuzz target: any bytes as the first flight of a TLS visitor (`wire::read_hello`). It must answer without
-//! panicking, answer the same when the bytes came in two parts, and hand on clean host names only. It does not
-//! judge whether a hello ought to be accepted: the tests beside the parser do.
+//! panicking, answer the same when the bytes came in two parts, and hand on clean host names only. It does
+//! not judge whether a hello ought to be accepted: the tests beside the parser do.
 
 #![no_main]
 

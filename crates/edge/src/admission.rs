@@ -15,8 +15,8 @@ pub(crate) const VISITOR_FIELDS: [&[u8]; 4] =
 
 /// Finds the visitor behind trusted proxies.
 ///
-/// `X-Forwarded-For` is read from the right: the first address that is not a trusted proxy's is the visitor's;
-/// what stands left of it anybody may have written. Without it the peer is the visitor.
+/// `X-Forwarded-For` is read from the right: the first address that is not a trusted proxy's is the
+/// visitor's; what stands left of it anybody may have written. Without it the peer is the visitor.
 pub(crate) fn identify(course: &mut Course, request: &Request, connection: &Connection, trusted: &[Cidr]) {
     if trusted.is_empty() || !zone::cidr::any_contains(trusted, connection.visitor.ip()) {
         return;

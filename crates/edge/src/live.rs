@@ -10,7 +10,8 @@ use zone::{Snapshot, Zone};
 pub struct Site {
     /// The compiled zone.
     pub zone: Arc<Zone>,
-    /// TLS settings towards visitors; swapped alone when certificate files change. None without a certificate.
+    /// TLS settings towards visitors; swapped alone when certificate files change. None without a
+    /// certificate.
     pub tls: ArcSwapOption<rustls::ServerConfig>,
     /// The certificate, for QUIC, whose TLS settings are one for all zones.
     pub certificate: ArcSwapOption<rustls::sign::CertifiedKey>,

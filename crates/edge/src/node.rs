@@ -319,8 +319,8 @@ impl Node {
     }
 }
 
-/// Puts sites beside the zones of a snapshot; sites of unchanged zones are shared with the one before, so that
-/// certificates reloaded since then stay.
+/// Puts sites beside the zones of a snapshot; sites of unchanged zones are shared with the one before, so
+/// that certificates reloaded since then stay.
 fn build(
     snapshot: Snapshot,
     before: Option<&Live>,

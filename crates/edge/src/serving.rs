@@ -31,16 +31,18 @@ pub struct ListenerSetup {
 
 /// The serving threads.
 pub struct Running {
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<bool>>,
 }
 
 impl Running {
-    /// Blocks until every thread has drained.
-    pub fn join(self) {
-        for thread in self.threads {
-            // A thread that panicked has been counted by the panic hook; the others drain on.
-            let _panicked = thread.join();
-        }
+    /// Blocks until every thread has ended; whether all of them ended by draining.
+    ///
+    /// A thread that ends otherwise makes the node drain, so that the process can be replaced as a whole: its
+    /// listeners would wait for it in vain.
+    #[must_use]
+    pub fn join(self) -> bool {
+        let ends: Vec<bool> = self.threads.into_iter().map(|thread| thread.join().unwrap_or(false)).collect();
+        ends.into_iter().all(|is_well| is_well)
     }
 }
 
@@ -79,11 +81,17 @@ pub fn run(
     for (number, share) in shares.into_iter().enumerate() {
         let (node, admin) = (Arc::clone(node), admin.take());
         let thread = std::thread::Builder::new().name(format!("edge-{number}")).spawn(move || {
-            if let Err(error) = serve(&node, number, share, admin) {
-                let error = error.to_string();
-                let fields = [("thread", (number as u64).into()), ("error", error.as_str().into())];
-                node.setup().events.error("serving_thread_ended", &fields);
-            }
+            // Nothing is used after a panic but counters and the log.
+            let served = std::panic::AssertUnwindSafe(|| serve(&node, number, share, admin));
+            let error = match std::panic::catch_unwind(served) {
+                Ok(Ok(())) => return true,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it panicked; the event before says where".to_owned(),
+            };
+            let fields = [("thread", (number as u64).into()), ("error", error.as_str().into())];
+            node.setup().events.error("serving_thread_ended", &fields);
+            node.drain();
+            false
         })?;
         threads.push(thread);
     }

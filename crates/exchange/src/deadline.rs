@@ -63,6 +63,14 @@ impl Deadlines {
         }
     }
 
+    /// Wakes every registered task, due or not: something that concerns them all has changed.
+    pub fn wake_all(&self) {
+        let wakers: Vec<Waker> = self.wakers.borrow().iter().flatten().cloned().collect();
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
     /// Ticks since start.
     pub fn now(&self) -> u32 {
         self.tick.get()

@@ -109,20 +109,24 @@ outcomes! {
         /// The origin's name does not resolve.
         DnsError = "dns_error", 502, Origin, "The site's server could not be found.";
         /// No origin can be chosen: the pool has none that may be used.
-        DestinationUnavailable = "destination_unavailable", 503, Origin, "The site's servers are not available.";
+        DestinationUnavailable = "destination_unavailable", 503, Origin,
+            "The site's servers are not available.";
         /// No route to the origin's address.
-        DestinationIpUnroutable = "destination_ip_unroutable", 502, Origin, "The site's server cannot be reached.";
+        DestinationIpUnroutable = "destination_ip_unroutable", 502, Origin,
+            "The site's server cannot be reached.";
         /// The origin refused the connection.
         ConnectionRefused = "connection_refused", 502, Origin, "The site's server refused the connection.";
         /// The connection ended before the answer was complete.
         ConnectionTerminated = "connection_terminated", 502, Origin,
             "The site's server closed the connection before it had answered.";
         /// The connection to the origin was not made in time.
-        ConnectionTimeout = "connection_timeout", 504, Origin, "The site's server could not be reached in time.";
+        ConnectionTimeout = "connection_timeout", 504, Origin,
+            "The site's server could not be reached in time.";
         /// The origin stood still in the middle of its answer.
         ConnectionReadTimeout = "connection_read_timeout", 504, Origin, "The site's server stopped sending.";
         /// The origin did not take the request in time.
-        ConnectionWriteTimeout = "connection_write_timeout", 504, Origin, "The site's server stopped reading.";
+        ConnectionWriteTimeout = "connection_write_timeout", 504, Origin,
+            "The site's server stopped reading.";
         /// The pool's limit of connections is reached.
         ConnectionLimitReached = "connection_limit_reached", 503, Edge, "The site's servers are busy.";
         /// TLS with the origin failed.
@@ -132,7 +136,8 @@ outcomes! {
         TlsCertificateError = "tls_certificate_error", 502, Origin,
             "The certificate of the site's server was not accepted.";
         /// The origin ended TLS with an alert.
-        TlsAlertReceived = "tls_alert_received", 502, Origin, "The site's server refused the secure connection.";
+        TlsAlertReceived = "tls_alert_received", 502, Origin,
+            "The site's server refused the secure connection.";
         /// The answer ended too early.
         HttpResponseIncomplete = "http_response_incomplete", 502, Origin, "The site's answer was cut short.";
         /// The answer's header section is too large.
@@ -142,7 +147,8 @@ outcomes! {
         HttpResponseTransferCoding = "http_response_transfer_coding", 502, Origin,
             "The site's answer could not be understood.";
         /// No answer began in time.
-        HttpResponseTimeout = "http_response_timeout", 504, Origin, "The site's server did not answer in time.";
+        HttpResponseTimeout = "http_response_timeout", 504, Origin,
+            "The site's server did not answer in time.";
         /// A change of protocol did not come about.
         HttpUpgradeFailed = "http_upgrade_failed", 502, Origin, "The site's server did not change protocols.";
         /// The origin's answer breaks the protocol.
@@ -150,7 +156,8 @@ outcomes! {
         /// Something broke in this node.
         ProxyInternalError = "proxy_internal_error", 500, Edge, "Something went wrong in this node.";
         /// The configuration does not say what to do with this request.
-        ProxyConfigurationError = "proxy_configuration_error", 500, Edge, "This site is not set up completely.";
+        ProxyConfigurationError = "proxy_configuration_error", 500, Edge,
+            "This site is not set up completely.";
     }
 }
 

@@ -12,6 +12,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -158,7 +159,8 @@ fn run(
     };
     command_socket::serve(sockets.command, Arc::new(move |request| commands.carry(request)))
         .context("no thread for commands")?;
-    let drained = when_drained(running)?;
+    let has_failed = Arc::new(AtomicBool::new(false));
+    let drained = when_drained(running, Arc::clone(&has_failed))?;
     wait_until_served(&node, setup.threads)?;
     channel.send(&FromEdge::Ready { number, zones }, &[], false)?;
     let mut control = Control {
@@ -171,7 +173,8 @@ fn run(
     };
     let whole = control.run(signals, channel, &drained);
     access_log.close(LOG_CLOSE);
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_well = whole && !has_failed.load(Ordering::Acquire);
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Turns descriptors into sockets, in the order of [`Setup::descriptors`].
@@ -264,10 +267,10 @@ fn wait_until_served(node: &edge::Node, threads: usize) -> Result<()> {
 }
 
 /// Gives a stream that ends, after one byte, when every serving thread has ended.
-fn when_drained(running: edge::Running) -> Result<UnixStream> {
+fn when_drained(running: edge::Running, has_failed: Arc<AtomicBool>) -> Result<UnixStream> {
     let (ours, mut theirs) = UnixStream::pair().context("no socket pair for the end of the drain")?;
     let wait = move || {
-        running.join();
+        has_failed.store(!running.join(), Ordering::Release);
         // The other end is there for as long as the process.
         let _ = theirs.write_all(b"d");
     };

@@ -40,9 +40,10 @@ pub async fn accept_tcp<S: Service>(
     settings: TcpListenerSettings,
 ) {
     let settings = Rc::new(settings);
+    let drain = thread.deadlines.slot(); // never armed: registered to be woken when draining begins
     loop {
         let accepted = poll_fn(|cx| {
-            thread.wake_on_drain(cx.waker());
+            drain.register(cx.waker());
             match thread.is_draining() {
                 true => Poll::Ready(None),
                 false => listener.poll_accept(cx).map(Some),

@@ -1,8 +1,8 @@
 //! One request with the place to answer it, whatever the protocol.
 //!
 //! An exchange is driven by one task. Reading and writing are poll functions, so that this task can drive the
-//! visitor and an origin at once. Nothing is buffered beyond one chunk: [`Exchange::poll_ready`] says when the
-//! next may be given, which is how back-pressure travels.
+//! visitor and an origin at once. Nothing is buffered beyond one chunk: [`Exchange::poll_ready`] says when
+//! the next may be given, which is how back-pressure travels.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};

@@ -691,7 +691,8 @@ fn poll_end(exchange: &mut Exchange, cx: &mut Context<'_>) -> Poll<bool> {
                 return Poll::Ready(false);
             }
             Poll::Pending => {
-                // The task is woken by progress of the socket or by the deadline: armed anew at each progress.
+                // The task is woken by progress of the socket or by the deadline: armed anew at each
+                // progress.
                 exchange.deadline.register(cx.waker());
                 exchange.deadline.arm(FLUSH_MS);
                 return Poll::Pending;

@@ -150,7 +150,6 @@ pub(crate) async fn serve<S: Service>(
     poll_fn(|cx| {
         deadline.register(cx.waker());
         if !is_draining {
-            thread.wake_on_drain(cx.waker());
             if thread.is_draining() || deadline.is_due() {
                 // GOAWAY first; what is in flight is answered (RFC 9113 §6.8).
                 is_draining = true;
@@ -187,7 +186,6 @@ pub(crate) async fn serve<S: Service>(
     // The last frames (GOAWAY) leave if the socket takes them within a moment.
     deadline.arm(crate::limits::LINGER_MS);
     poll_fn(|cx| {
-        thread.forget_drain_waker(cx.waker());
         deadline.register(cx.waker());
         let mut gather = gather.borrow_mut();
         match ready_or_due(gather.poll_out(cx), &deadline) {

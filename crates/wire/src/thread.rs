@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 
 use exchange::{Deadlines, Protocol, TlsVersion};
 
@@ -70,7 +69,6 @@ pub struct Thread<S> {
     open: Cell<usize>,
     next_id: Cell<u64>,
     is_draining: Cell<bool>,
-    drain_wakers: RefCell<Vec<Waker>>,
 }
 
 impl<S: Service> Thread<S> {
@@ -86,7 +84,6 @@ impl<S: Service> Thread<S> {
             open: Cell::new(0),
             next_id: Cell::new(1),
             is_draining: Cell::new(false),
-            drain_wakers: RefCell::default(),
         })
     }
 
@@ -109,27 +106,13 @@ impl<S: Service> Thread<S> {
     /// connections send GOAWAY and end with their last stream.
     pub fn drain(&self) {
         self.is_draining.set(true);
-        for waker in self.drain_wakers.borrow_mut().drain(..) {
-            waker.wake();
-        }
+        // Listeners and multiplexed connections have registered their deadlines, and look.
+        self.deadlines.wake_all();
     }
 
     /// Whether [`Thread::drain`] was called.
     pub fn is_draining(&self) -> bool {
         self.is_draining.get()
-    }
-
-    /// Wakes `waker` when draining begins; for accept loops and multiplexed connections.
-    pub(crate) fn wake_on_drain(&self, waker: &Waker) {
-        let mut wakers = self.drain_wakers.borrow_mut();
-        if !wakers.iter().any(|known| known.will_wake(waker)) {
-            wakers.push(waker.clone());
-        }
-    }
-
-    /// Forgets a task that ended.
-    pub(crate) fn forget_drain_waker(&self, waker: &Waker) {
-        self.drain_wakers.borrow_mut().retain(|known| !known.will_wake(waker));
     }
 
     pub(crate) fn next_connection_id(&self) -> u64 {

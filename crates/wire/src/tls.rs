@@ -21,7 +21,8 @@ use tokio::net::TcpStream;
 use crate::conn::poll_read_tcp;
 use crate::limits::{TLS_READ_BYTES, TLS_WRITE_BYTES};
 
-// Two full records: 5 bytes of header and up to 17 + 24 bytes of expansion each (TLS 1.2 with explicit nonces).
+// Two full records: 5 bytes of header and up to 17 + 24 bytes of expansion each (TLS 1.2 with explicit
+// nonces).
 const CIPHERTEXT_BYTES: usize = TLS_WRITE_BYTES + 256;
 
 struct Areas {
@@ -216,7 +217,8 @@ impl Tls {
                 Poll::Ready(Ok(target.len()))
             });
             let filled = room - ready!(left)?;
-            // Tickets, key updates and alerts leave as soon as the socket takes them; reading goes on meanwhile.
+            // Tickets, key updates and alerts leave as soon as the socket takes them; reading goes on
+            // meanwhile.
             let _unfinished = self.poll_flush(tcp, cx)?;
             if filled > 0 {
                 return Poll::Ready(Ok(filled));

@@ -76,7 +76,7 @@ pub const RANGES_MAX: usize = 1_000;
 pub const LISTENERS_MAX: usize = 64;
 
 /// Threads of a node: beyond it, per-thread pools of connections cost more than they give.
-pub const THREADS_MAX: u64 = 1_024;
+pub const THREADS_MAX: u64 = 256;
 
 /// The longest duration that a setting accepts, in milliseconds: one day. Longer ones are typing errors.
 pub const DURATION_MS_MAX: u64 = 24 * 60 * 60 * 1_000;

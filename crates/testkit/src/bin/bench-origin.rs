@@ -30,7 +30,8 @@ async fn serve(mut stream: TcpStream, answers: std::rc::Rc<[Vec<u8>; 3]>) -> io:
         }
         out.clear();
         let mut from = 0;
-        while let Some(end) = held.get(from..).and_then(|rest| rest.windows(4).position(|w| w == b"\r\n\r\n")) {
+        while let Some(end) = held.get(from..).and_then(|rest| rest.windows(4).position(|w| w == b"\r\n\r\n"))
+        {
             let head = held.get(from..from + end).unwrap_or_default();
             let which = if head.starts_with(b"GET /1k") {
                 0

@@ -204,13 +204,9 @@ async fn take_requests<S: Service>(
     // The first id that is rejected, once GOAWAY has named it.
     let mut end_id: Option<u64> = None;
     let mut unsent: Vec<u8> = Vec::new();
-    let mut is_registered = false;
     let mut is_lingering = false;
     poll_fn(|cx| {
         shared.deadline.register(cx.waker());
-        if !std::mem::replace(&mut is_registered, true) {
-            thread.wake_on_drain(cx.waker());
-        }
         loop {
             match accept.as_mut().poll(cx) {
                 Poll::Ready(Ok((sending, receiving))) => {
@@ -265,11 +261,6 @@ async fn take_requests<S: Service>(
             }
         }
         Poll::Pending
-    })
-    .await;
-    poll_fn(|cx| {
-        thread.forget_drain_waker(cx.waker());
-        Poll::Ready(())
     })
     .await;
 }

@@ -136,10 +136,11 @@ pub async fn accept_quic<S: Service>(
         return;
     };
     let shaking = Rc::new(Cell::new(0));
+    let drain = thread.deadlines.slot(); // never armed: registered to be woken when draining begins
     loop {
         let mut accept = pin!(endpoint.accept());
         let incoming = poll_fn(|cx| {
-            thread.wake_on_drain(cx.waker());
+            drain.register(cx.waker());
             match thread.is_draining() {
                 true => Poll::Ready(None),
                 false => accept.as_mut().poll(cx),
