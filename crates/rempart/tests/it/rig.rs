@@ -123,14 +123,15 @@ impl Certificates {
 
 /// Adds a certificate and its key as `certs/NAME.pem` and `certs/NAME.key`.
 pub(crate) fn with_leaf(spec: NodeSpec, name: &str, leaf: &Leaf) -> NodeSpec {
-    spec.file(format!("certs/{name}.pem"), leaf.certificate.clone())
-        .file(format!("certs/{name}.key"), leaf.private_key.clone())
+    spec.file(format!("certs/{name}.pem"), leaf.certificate_pem.as_bytes())
+        .file(format!("certs/{name}.key"), leaf.key_pem.as_bytes())
 }
 
 /// The file of a zone with a certificate.
 pub(crate) fn tls_zone(name: &str, host: &str, tls: &str, origin: &str) -> String {
     format!(
         "name = {name:?}\nhostnames = [{host:?}]\n\n[tls]\ncertificate = \"../certs/{name}.pem\"\n\
-         private_key = \"../certs/{name}.key\"\n{tls}\n\n[[pool]]\nname = \"app\"\norigins = [{{ url = {origin:?} }}]\n"
+         private_key = \"../certs/{name}.key\"\n{tls}\n\n[[pool]]\nname = \"app\"\n\
+         origins = [{{ url = {origin:?} }}]\n"
     )
 }
