@@ -110,6 +110,10 @@ pub(crate) fn admit(
     {
         return refuse(Refusal::StricterTls, "the zone asks for a client certificate");
     }
+    let http = &site.zone.http;
+    if request.fields.bytes_len() > http.max_header_bytes || request.fields.len() > http.max_headers {
+        return refuse(Refusal::HeadTooLarge, "the head passes max_header_bytes or max_headers");
+    }
     if has_passed_here(request, loop_token) {
         return refuse(Refusal::Loop, "CDN-Loop names this node");
     }

@@ -13,6 +13,7 @@ mod course;
 mod forward;
 mod live;
 mod node;
+mod pace;
 pub mod pipeline;
 mod refuse;
 mod relay;

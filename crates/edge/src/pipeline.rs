@@ -12,7 +12,7 @@ use origin::Origins;
 use telemetry::access::{Privacy, Record};
 use telemetry::metrics::{Direction, HandshakeOutcome, Protocol as ProtocolLabel, ThreadMetrics, TlsVersion};
 use telemetry::sink::Batch;
-use wire::{Exchange, Hello, Service, TlsChoice, WireEvent};
+use wire::{Exchange, Hello, Service, TlsChoice, VisitorTimes, WireEvent};
 use zone::Action;
 
 use crate::admission::{Refused, admit, identify};
@@ -67,6 +67,14 @@ impl Edge {
         self.batch.borrow_mut().flush();
         self.origins.tick(self.clock.now_ms());
         let _refreshed = self.live();
+    }
+
+    /// How long visitors may take before their zone is known: `[zone_defaults]`' word.
+    pub(crate) fn visitor_times(&self) -> VisitorTimes {
+        let live = self.live();
+        let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
+        let http = &live.snapshot.http;
+        VisitorTimes { head_ms: ms(http.header_ms), keepalive_ms: ms(http.keepalive_ms) }
     }
 
     /// The snapshot in force, without touching a shared counter unless it has changed.
@@ -126,6 +134,7 @@ impl Edge {
         };
         course.site = Some(Arc::clone(&site));
         let zone = &site.zone;
+        exchange.keepalive_ms = u32::try_from(zone.http.keepalive_ms).ok();
         course.note(Phase::Admission, "admitted", 0, self.clock.now_us());
 
         // 3 route

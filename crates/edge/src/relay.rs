@@ -14,6 +14,7 @@ use wire::{Exchange, Gone, ResponseState, with_scratch};
 use zone::Pool;
 
 use crate::course::Course;
+use crate::pace::Pace;
 use crate::pipeline::Edge;
 
 /// How an exchange with an origin ended before its answer's body.
@@ -112,6 +113,14 @@ impl Answered {
     }
 }
 
+/// How long ago a connection must have been in use to carry a request that must not be sent twice. Servers
+/// close idle connections after seconds (2 at the least among the usual ones).
+const JUST_NOW_MS: u64 = 1_000;
+
+fn too_slow() -> Failed {
+    Failed::Refused(Refusal::BodyTimeout, "the body stood still or came too slowly")
+}
+
 /// Attempts after the first, stale connections included: a bound on what a pool of closing servers can cost.
 const RETRIES_MAX: u32 = 8;
 
@@ -133,9 +142,7 @@ impl Edge {
         let is_idempotent =
             exchange.request.method.is_idempotent() && exchange.request.upgrade == Upgrade::No;
         let mut tried: Vec<usize> = Vec::new();
-        // A connection from the pool may be closed by the origin at this very moment. A request that must not
-        // be sent twice does not take that chance: a fresh connection cannot lose it.
-        let mut may_reuse = is_idempotent;
+        let mut may_reuse = true;
         loop {
             let wanted = Wanted {
                 pool,
@@ -202,12 +209,19 @@ impl Edge {
         response: &mut Response,
     ) -> Result<(Link, Upload), Attempt> {
         // Connecting is the rare path: boxed, so that its state does not make every exchange larger.
-        let reused = if may_reuse { self.origins.reuse(chosen) } else { None };
+        // A connection from the pool may be closed by the origin at this very moment. A request that must not
+        // be sent twice takes one only if it was in use just now, which no origin closes; else a fresh one.
+        let is_idempotent =
+            exchange.request.method.is_idempotent() && exchange.request.upgrade == Upgrade::No;
+        let used_within_ms = (!is_idempotent).then_some(JUST_NOW_MS);
+        let reused = if may_reuse { self.origins.reuse(chosen, used_within_ms) } else { None };
         let mut link = match reused {
             Some(link) => link,
             None => {
                 let local = exchange.connection.local;
-                let opened = Box::pin(self.origins.open(chosen, may_reuse, course.visitor, local)).await;
+                let opened =
+                    Box::pin(self.origins.open(chosen, may_reuse && is_idempotent, course.visitor, local))
+                        .await;
                 opened.map_err(|fault| Attempt {
                     failed: Failed::Fault(fault),
                     may_retry: true,
@@ -250,10 +264,13 @@ impl Edge {
         if let Err(fault) = link.begin(&exchange.request, &host) {
             return Err(fail(Failed::Fault(fault), &link));
         }
-        let body_idle_ms = ms(http.map_or(60_000, |http| http.body_idle_ms));
+        let (idle_ms, rate) = http.map_or((60_000, 0), |http| (http.body_idle_ms, http.min_rate_bytes_per_s));
         let first_byte_ms = ms(pool.timeouts.first_byte_ms);
         let mut is_awaiting = upload.is_done;
-        exchange.deadline.arm(if upload.is_done { first_byte_ms } else { body_idle_ms });
+        let mut pace = Pace::begin(idle_ms, rate, self.clock.now_ms(), &exchange.deadline);
+        if is_awaiting {
+            exchange.deadline.arm(first_byte_ms);
+        }
         loop {
             let got = poll_fn(|cx| -> Poll<Result<(), Failed>> {
                 exchange.deadline.register(cx.waker());
@@ -266,7 +283,9 @@ impl Edge {
                         }
                         Poll::Pending if upload.moved => {
                             upload.moved = false;
-                            exchange.deadline.arm(body_idle_ms);
+                            if !pace.moved(upload.bytes, self.clock.now_ms(), &exchange.deadline) {
+                                return Poll::Ready(Err(too_slow()));
+                            }
                         }
                         Poll::Pending => {}
                     }
@@ -280,12 +299,15 @@ impl Edge {
                     return Poll::Ready(Err(gone.into()));
                 }
                 if exchange.deadline.is_due() {
+                    if !is_awaiting && pace.may_go_on(upload.bytes, self.clock.now_ms(), &exchange.deadline) {
+                        return Poll::Pending;
+                    }
                     return Poll::Ready(Err(match is_awaiting {
                         true => Failed::Fault(Fault::HttpResponseTimeout),
                         false if link.poll_ready(cx).is_pending() => {
                             Failed::Fault(Fault::ConnectionWriteTimeout)
                         }
-                        false => Failed::Refused(Refusal::BodyTimeout, "the body stood still"),
+                        false => too_slow(),
                     }));
                 }
                 Poll::Pending
@@ -319,8 +341,9 @@ impl Edge {
         response: &Response,
     ) {
         let Answered { mut link, chosen, mut upload, .. } = answered;
-        let idle_ms = ms(chosen.pool().timeouts.idle_ms);
-        exchange.deadline.arm(idle_ms);
+        let timeouts = chosen.pool().timeouts;
+        let (idle_ms, rate) = (timeouts.idle_ms, timeouts.min_rate_bytes_per_s);
+        let mut pace = Pace::begin(idle_ms, rate, self.clock.now_ms(), &exchange.deadline);
         let is_tunnel = match exchange.request.upgrade {
             Upgrade::No => false,
             Upgrade::Http1 => response.status == 101,
@@ -348,7 +371,8 @@ impl Edge {
                     Poll::Ready(Err(failed)) => return Poll::Ready(Err(failed)),
                     _ if upload.moved => {
                         upload.moved = false;
-                        exchange.deadline.arm(idle_ms);
+                        pace.forgive(); // an answer that waits for its request has no rate of its own
+                        pace.moved(exchange.bytes_out(), self.clock.now_ms(), &exchange.deadline);
                     }
                     _ => {}
                 }
@@ -357,7 +381,10 @@ impl Edge {
                 is_visitor_slow = true;
                 match exchange.poll_ready(cx) {
                     Poll::Ready(ready) => ready?,
-                    Poll::Pending => break,
+                    Poll::Pending => {
+                        pace.forgive();
+                        break;
+                    }
                 }
                 is_visitor_slow = false;
                 let step = with_scratch(|scratch| match link.poll_body(cx, scratch) {
@@ -389,12 +416,16 @@ impl Edge {
                     }
                     Poll::Ready(result) => result?,
                 }
-                exchange.deadline.arm(idle_ms);
                 if exchange.state() != ResponseState::Streaming {
                     return Poll::Ready(Ok(()));
                 }
+                if !pace.moved(exchange.bytes_out(), self.clock.now_ms(), &exchange.deadline) {
+                    return Poll::Ready(Err(Failed::Fault(Fault::ConnectionReadTimeout)));
+                }
             }
-            if exchange.deadline.is_due() {
+            if exchange.deadline.is_due()
+                && !pace.may_go_on(exchange.bytes_out(), self.clock.now_ms(), &exchange.deadline)
+            {
                 return Poll::Ready(Err(match is_visitor_slow {
                     true => Failed::Gone,
                     false => Failed::Fault(Fault::ConnectionReadTimeout),

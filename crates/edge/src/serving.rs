@@ -178,6 +178,7 @@ async fn tick(node: &Arc<Node>, edge: &Edge, thread: &Thread<Edge>, admin: Optio
         interval.tick().await;
         thread.deadlines.sweep();
         edge.tick();
+        thread.set_times(edge.visitor_times());
         if edge.number == 0 {
             node.tell_origin_events();
         }

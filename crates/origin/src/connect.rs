@@ -117,7 +117,11 @@ impl Origins {
     ///
     /// A stream on one of this thread's HTTP/2 connections, or an idle HTTP/1 connection of this thread or
     /// parked by any. None where each connection must be the visitor's own (PROXY protocol).
-    pub fn reuse(&self, chosen: &Chosen) -> Option<Link> {
+    ///
+    /// With `used_within_ms` an HTTP/1 connection must have been in use that short a time ago: for requests
+    /// that must not be sent twice, since an origin closes connections that have been idle for long, and may
+    /// do so at this very moment.
+    pub fn reuse(&self, chosen: &Chosen, used_within_ms: Option<u64>) -> Option<Link> {
         let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
         let (target, home) = self.target(chosen, nobody, nobody).ok()?;
         if target.pool.proxy_protocol.is_some() {
@@ -129,6 +133,9 @@ impl Origins {
             return Some(self.link_http2(home, stream, true));
         }
         if target.offer == Offer::Http2 || target.pool.keepalive_ms == 0 {
+            return None;
+        }
+        if used_within_ms.is_some_and(|ms| !home.was_used_within(ms, self.now_ms())) {
             return None;
         }
         let connection = self.idle(&target, home)?;
@@ -154,7 +161,7 @@ impl Origins {
         visitor: SocketAddr,
         local: SocketAddr,
     ) -> Result<Link, Fault> {
-        if may_reuse && let Some(link) = self.reuse(chosen) {
+        if may_reuse && let Some(link) = self.reuse(chosen, None) {
             return Ok(link);
         }
         let (target, home) = self.target(chosen, visitor, local)?;

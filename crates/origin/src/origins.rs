@@ -62,6 +62,11 @@ impl Local {
         }
     }
 
+    /// Whether the connection used last was used within this time.
+    pub(crate) fn was_used_within(&self, ms: u64, now_ms: u64) -> bool {
+        self.idle.borrow().last().is_some_and(|last| now_ms.saturating_sub(last.idle_since_ms) <= ms)
+    }
+
     /// Takes the connection used last, if it was made for this target and is still open.
     pub(crate) fn take(&self, target: u64, now_ms: u64) -> Option<Box<Http1>> {
         loop {

@@ -92,7 +92,7 @@ fn begin<S: Service>(
             Box::pin(find_out(Rc::clone(thread), Rc::clone(settings), tcp, facts, deadline, has_proxy));
         tokio::task::spawn_local(Visitor::begin(count, busy));
     } else {
-        let idle = Idle { conn: Conn::plain(tcp), facts: Rc::new(facts), deadline };
+        let idle = Idle { conn: Conn::plain(tcp), facts: Rc::new(facts), deadline, keepalive_ms: None };
         tokio::task::spawn_local(Visitor::idle(thread, idle));
     }
 }
@@ -139,7 +139,7 @@ async fn find_out<S: Service>(
         }
     }
     let conn = Conn::plain(tcp);
-    let idle = Idle { conn, facts: Rc::new(facts), deadline };
+    let idle = Idle { conn, facts: Rc::new(facts), deadline, keepalive_ms: None };
     crate::h1::resume(thread, idle, bytes).await
 }
 
@@ -265,5 +265,5 @@ async fn secure<S: Service>(
         run_http2(&thread, conn, Rc::new(facts), deadline, Vec::new()).await;
         return None;
     }
-    Some(Idle { conn, facts: Rc::new(facts), deadline })
+    Some(Idle { conn, facts: Rc::new(facts), deadline, keepalive_ms: None })
 }

@@ -54,6 +54,9 @@ pub struct Exchange {
     pub deadline: Deadline,
     /// Set when the request was refused before it could be served: answer it with this and nothing else.
     pub refusal: Option<Refusal>,
+    /// How long the visitor's HTTP/1 connection may be idle after this exchange, in milliseconds, where the
+    /// zone has its own time.
+    pub keepalive_ms: Option<u32>,
     /// Which rule of the protocol the request broke, for the log.
     pub refusal_reason: &'static str,
     pub(crate) side: Side,

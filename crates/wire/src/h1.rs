@@ -18,9 +18,7 @@ use http1::{BodyDecoder, Framing, Known};
 
 use crate::conn::Conn;
 use crate::exchange::Side;
-use crate::limits::{
-    FLUSH_MS, HEAD_MS, HELD_BYTES, KEEP_ALIVE_MS, LINGER_BYTES, LINGER_MS, READ_AHEAD_BYTES, UNSENT_BYTES,
-};
+use crate::limits::{FLUSH_MS, HELD_BYTES, HTTP1, LINGER_BYTES, LINGER_MS, READ_AHEAD_BYTES, UNSENT_BYTES};
 use crate::thread::{OpenCount, Service, Thread};
 use crate::{Exchange, Gone, ResponseState, with_scratch};
 
@@ -276,7 +274,7 @@ impl Http1 {
         self.is_tunnel = true;
         self.is_persistent = false;
         self.delimiter = Delimiter::Tunnel;
-        self.body = BodyDecoder::new(Framing::UntilClose, &http1::Limits::default());
+        self.body = BodyDecoder::new(Framing::UntilClose, &HTTP1);
     }
 
     /// Writes what is held; ready when nothing is left.
@@ -438,6 +436,8 @@ pub(crate) struct Idle {
     pub(crate) conn: Conn,
     pub(crate) facts: Rc<Connection>,
     pub(crate) deadline: Deadline,
+    /// How long the zone served last lets a connection be idle.
+    pub(crate) keepalive_ms: Option<u32>,
 }
 
 pub(crate) type Busy = Pin<Box<dyn Future<Output = Option<Idle>>>>;
@@ -452,7 +452,7 @@ pub(crate) struct Visitor<S: Service> {
 impl<S: Service> Visitor<S> {
     /// A connection that has sent nothing yet.
     pub(crate) fn idle(thread: &Rc<Thread<S>>, idle: Idle) -> Self {
-        idle.deadline.arm(HEAD_MS);
+        idle.deadline.arm(thread.times().head_ms);
         let mut count = OpenCount::new(thread);
         count.speaks(Protocol::Http1);
         Self { count, idle: Some(idle), busy: None }
@@ -476,7 +476,8 @@ impl<S: Service> Future for Visitor<S> {
                 match &this.idle {
                     Some(idle) => {
                         this.count.speaks(Protocol::Http1);
-                        idle.deadline.arm(KEEP_ALIVE_MS);
+                        let own = idle.keepalive_ms.unwrap_or(this.count.thread.times().keepalive_ms);
+                        idle.deadline.arm(own);
                     }
                     None => return Poll::Ready(()),
                 }
@@ -519,7 +520,7 @@ enum Head {
 fn read_head(work: &mut Work) -> Head {
     let Work { inbound, at, head, seen, .. } = work;
     let unread = inbound.get(*at..).unwrap_or_default();
-    match head.parse_more(unread, *seen, &http1::Limits::default()) {
+    match head.parse_more(unread, *seen, &HTTP1) {
         Ok(true) => {
             *seen = 0;
             Head::Whole
@@ -561,8 +562,7 @@ fn load(work: &mut Work, request: &mut Request, scheme: Scheme) {
 
 /// Serves requests until the connection is idle again (returned) or ends.
 async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -> Option<Idle> {
-    let Idle { conn, facts, deadline } = idle;
-    let limits = http1::Limits::default();
+    let Idle { conn, facts, deadline, .. } = idle;
     let mut work = work;
     let request = std::mem::take(&mut work.request);
     let scheme = if facts.tls.is_some() { Scheme::Https } else { Scheme::Http };
@@ -575,7 +575,7 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
         side: Side::Http1(Http1 {
             conn,
             work,
-            body: BodyDecoder::new(Framing::None, &limits),
+            body: BodyDecoder::new(Framing::None, &HTTP1),
             trailers: None,
             delimiter: Delimiter::None,
             is_persistent: true,
@@ -588,8 +588,9 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
         state: ResponseState::Waiting,
         bytes_in: 0,
         bytes_out: 0,
+        keepalive_ms: None,
     };
-    exchange.deadline.arm(HEAD_MS);
+    exchange.deadline.arm(thread.times().head_ms);
     loop {
         let refusal = loop {
             let Side::Http1(side) = &mut exchange.side else { return None };
@@ -617,7 +618,7 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
             None => {
                 let len = side.work.head.len;
                 side.is_persistent = side.work.head.is_persistent;
-                side.body = BodyDecoder::new(side.work.head.framing, &limits);
+                side.body = BodyDecoder::new(side.work.head.framing, &HTTP1);
                 load(&mut side.work, &mut exchange.request, scheme);
                 side.work.consume(len);
             }
@@ -625,7 +626,7 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
                 exchange.refusal = Some(refusal);
                 exchange.refusal_reason = reason;
                 side.is_persistent = false;
-                side.body = BodyDecoder::new(Framing::None, &limits);
+                side.body = BodyDecoder::new(Framing::None, &HTTP1);
             }
         }
         thread.service.serve(&mut exchange).await;
@@ -638,7 +639,7 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
         exchange.state = ResponseState::Waiting;
         exchange.bytes_in = 0;
         exchange.bytes_out = 0;
-        exchange.deadline.arm(HEAD_MS);
+        exchange.deadline.arm(thread.times().head_ms);
     }
 }
 
@@ -750,13 +751,13 @@ async fn linger(exchange: &mut Exchange) {
 }
 
 fn into_idle<S: Service>(thread: &Thread<S>, exchange: Exchange) -> Idle {
-    let Exchange { request, connection, deadline, side, .. } = exchange;
+    let Exchange { request, connection, deadline, side, keepalive_ms, .. } = exchange;
     let Side::Http1(Http1 { conn, mut work, .. }) = side else {
         unreachable!("an HTTP/1 connection has an HTTP/1 side");
     };
     work.request = request;
     thread.put_work(work);
-    Idle { conn, facts: connection, deadline }
+    Idle { conn, facts: connection, deadline, keepalive_ms }
 }
 
 /// Goes on with a connection whose first bytes were already read.

@@ -23,8 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::conn::Conn;
 use crate::exchange::{Side, host_agrees, is_authority, is_target, join_cookies};
 use crate::limits::{
-    CONNECTION_WINDOW_BYTES, FIELD_SECTION_BYTES, GATHER_BYTES, HANDSHAKE_MS, KEEP_ALIVE_MS,
-    RESET_STREAMS_LOCAL, RESET_STREAMS_PENDING, STREAM_UNSENT_BYTES, STREAM_WINDOW_BYTES, STREAMS,
+    CONNECTION_WINDOW_BYTES, FIELD_SECTION_BYTES, GATHER_BYTES, HANDSHAKE_MS, RESET_STREAMS_LOCAL,
+    RESET_STREAMS_PENDING, STREAM_UNSENT_BYTES, STREAM_WINDOW_BYTES, STREAMS,
 };
 use crate::thread::{Service, Thread};
 use crate::{Exchange, Gone, ResponseState};
@@ -144,7 +144,7 @@ pub(crate) async fn serve<S: Service>(
         let _closed = poll_fn(|cx| gather.borrow_mut().poll_out(cx)).await;
         return;
     };
-    deadline.arm(KEEP_ALIVE_MS);
+    deadline.arm(thread.times().keepalive_ms);
     let mut is_draining = false;
     let mut had_streams = false;
     poll_fn(|cx| {
@@ -154,7 +154,7 @@ pub(crate) async fn serve<S: Service>(
                 // GOAWAY first; what is in flight is answered (RFC 9113 §6.8).
                 is_draining = true;
                 connection.graceful_shutdown();
-                deadline.arm(KEEP_ALIVE_MS);
+                deadline.arm(thread.times().keepalive_ms);
             }
         } else if deadline.is_due() && !connection.has_streams() {
             return Poll::Ready(());
@@ -173,7 +173,7 @@ pub(crate) async fn serve<S: Service>(
         if has_streams {
             deadline.disarm();
         } else if had_streams {
-            deadline.arm(KEEP_ALIVE_MS);
+            deadline.arm(thread.times().keepalive_ms);
         }
         had_streams = has_streams;
         match gather.borrow_mut().poll_out(cx) {
@@ -248,6 +248,7 @@ async fn stream<S: Service>(
         state: ResponseState::Waiting,
         bytes_in: 0,
         bytes_out: 0,
+        keepalive_ms: None,
     };
     thread.service.serve(&mut exchange).await;
     if exchange.state() == ResponseState::Waiting {

@@ -28,4 +28,4 @@ pub use h3::{QuicListenerSettings, accept_quic};
 pub use hello::{Hello, NotHello, read_hello};
 pub use proxy_protocol::{Proxied, read_header as read_proxy_header};
 pub use scratch::with_scratch;
-pub use thread::{Service, Thread, TlsChoice, WireEvent};
+pub use thread::{Service, Thread, TlsChoice, VisitorTimes, WireEvent};

@@ -19,10 +19,11 @@ pub const READ_AHEAD_BYTES: usize = 64 * 1024;
 /// Milliseconds for a TLS handshake or a PROXY header: three slow round trips, with room for lost packets.
 pub const HANDSHAKE_MS: u32 = 10_000;
 
-/// Milliseconds from a request's first byte to the end of its head (slow-header attacks).
+/// Milliseconds for a request's head where nothing else is set (slow-header attacks).
 pub const HEAD_MS: u32 = 10_000;
 
-/// Milliseconds a connection may be idle between requests; a little over browsers' own 60 s pooling probes.
+/// Milliseconds a connection may be idle between requests where nothing else is set; a little over browsers'
+/// own 60 s pooling probes.
 pub const KEEP_ALIVE_MS: u32 = 75_000;
 
 /// Milliseconds without progress while the last bytes of an answer leave.
@@ -117,4 +118,13 @@ pub const HTTP3: http3::Limits = http3::Limits {
     idle_frames_max: 1024,
     // Real ones take less than 60 bytes.
     settings_bytes_max: 1024,
+};
+
+/// Heads and bodies of HTTP/1. Zones set smaller limits for themselves; a parser must know its own before the
+/// zone is known. Offsets in a head are 16 bits wide, hence the size.
+pub const HTTP1: http1::Limits = http1::Limits {
+    head_bytes_max: 65_535,
+    fields_max: 256,
+    trailer_bytes_max: 8 * 1024,
+    chunk_extension_bytes_max: 256,
 };

@@ -51,6 +51,21 @@ pub trait Service: 'static {
     fn count(&self, event: WireEvent);
 }
 
+/// How long visitors may take before their zone is known, and between requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VisitorTimes {
+    /// Milliseconds from a request's first byte to the end of its head (slow-header attacks).
+    pub head_ms: u32,
+    /// Milliseconds a connection may be idle between requests; an HTTP/1 exchange can set its own.
+    pub keepalive_ms: u32,
+}
+
+impl Default for VisitorTimes {
+    fn default() -> Self {
+        Self { head_ms: crate::limits::HEAD_MS, keepalive_ms: crate::limits::KEEP_ALIVE_MS }
+    }
+}
+
 /// The state of one serving thread, shared by its connections.
 pub struct Thread<S> {
     /// Who answers.
@@ -69,6 +84,7 @@ pub struct Thread<S> {
     open: Cell<usize>,
     next_id: Cell<u64>,
     is_draining: Cell<bool>,
+    times: Cell<VisitorTimes>,
 }
 
 impl<S: Service> Thread<S> {
@@ -84,6 +100,7 @@ impl<S: Service> Thread<S> {
             open: Cell::new(0),
             next_id: Cell::new(1),
             is_draining: Cell::new(false),
+            times: Cell::default(),
         })
     }
 
@@ -95,6 +112,15 @@ impl<S: Service> Thread<S> {
     /// The text of `Date`.
     pub fn date(&self) -> [u8; 29] {
         *self.date.borrow()
+    }
+
+    /// Sets how long visitors may take, for what begins from now on.
+    pub fn set_times(&self, times: VisitorTimes) {
+        self.times.set(times);
+    }
+
+    pub(crate) fn times(&self) -> VisitorTimes {
+        self.times.get()
     }
 
     /// Connections open on this thread.

@@ -144,10 +144,10 @@ settings! {
         plain upgrade_idle_ms: Milliseconds<1> = Count(3_600_000),
         /// The slowest rate at which a visitor may send a body, on average since it began; 0 for any.
         plain min_rate_bytes_per_s: Count<0, 1_000_000_000> = Count(0),
-        /// The largest request head, all fields together.
+        /// The largest request head, all fields together; more than 64 KiB are never read.
         plain max_header_bytes: Size = Size(64 * 1024),
         /// The most header fields in a request.
-        plain max_headers: Count<8, 1_000> = Count(128),
+        plain max_headers: Count<8, 256> = Count(128),
     }
 }
 

@@ -18,7 +18,7 @@ use super::connection::{OpenRequest, Shared};
 use super::receiver::{NoHead, Receiver};
 use super::sender::Sender;
 use crate::exchange::{Side, join_cookies};
-use crate::limits::{FLUSH_MS, HEAD_MS, HTTP3, LINGER_BYTES, LINGER_MS};
+use crate::limits::{FLUSH_MS, HTTP3, LINGER_BYTES, LINGER_MS};
 use crate::thread::{Service, Thread, WireEvent};
 use crate::{Exchange, ResponseState};
 
@@ -37,6 +37,7 @@ pub(super) async fn serve<S: Service>(
     let mut receiver = Receiver::new(receiving, Rc::clone(&shared));
     let deadline = thread.deadlines.slot();
     let mut request = Request::default();
+    deadline.arm(thread.times().head_ms);
     let Ok(refused) = read_head(&mut receiver, &deadline, &mut request).await else {
         shared.spend();
         sender.borrow_mut().reject(Code::RequestCancelled);
@@ -54,6 +55,7 @@ pub(super) async fn serve<S: Service>(
         state: ResponseState::Waiting,
         bytes_in: 0,
         bytes_out: 0,
+        keepalive_ms: None,
     });
     if answer(&thread, &mut exchange, &sender).await.is_err() {
         thread.service.count(WireEvent::Panicked);
@@ -78,7 +80,7 @@ pub(super) async fn serve<S: Service>(
     drop(open);
 }
 
-/// Reads the head into `request`; says why it is refused, if it is.
+/// Reads the head into `request`, until the deadline, which is armed; says why it is refused, if it is.
 async fn read_head(
     receiver: &mut Receiver,
     deadline: &Deadline,
@@ -87,7 +89,6 @@ async fn read_head(
     request.version = Version::Http3;
     request.scheme = Scheme::Https;
     request.accepts_trailers = true;
-    deadline.arm(HEAD_MS);
     let section = poll_fn(|cx| {
         deadline.register(cx.waker());
         match receiver.poll_head(cx) {

@@ -86,7 +86,7 @@ fn tells_what_is_wrong_with_it() {
         (&format!("{ONE}[node]\nthread = 2"), "did you mean `threads`?"),
         (&format!("{ONE}[cache]\nmemory_bytes = \"5 mb\""), "units are"),
         (&format!("{ONE}[zone_default]\n"), "did you mean `zone_defaults`?"),
-        (&format!("{ONE}[node]\nthreads = -1"), "an integer from 0 to 1024, not `-1`"),
+        (&format!("{ONE}[node]\nthreads = -1"), "an integer from 0 to 256, not `-1`"),
     ] {
         let told = told(text);
         assert!(told.contains(wanted), "{text}: {told}");

@@ -1,0 +1,94 @@
+//! Time-outs that float: a transfer is cut when it stands still or is slower than its least rate, never for
+//! its length. Pure: `now` is an argument; the deadline is the exchange's. Called by `relay.rs`.
+
+use exchange::Deadline;
+
+/// How long a transfer may be slow before its average rate is judged, in milliseconds: slow start and a lost
+/// packet or two are no attack.
+const RATE_GRACE_MS: u64 = 5_000;
+
+/// The pace of one transfer.
+pub(crate) struct Pace {
+    idle_ms: u32,
+    /// Least bytes a second, on average since it began; 0 for any.
+    rate: u64,
+    began_ms: u64,
+    still_ms: u32,
+}
+
+impl Pace {
+    /// A transfer that begins now: it may stand still for `idle_ms`.
+    pub(crate) fn begin(idle_ms: u64, rate: u64, now_ms: u64, deadline: &Deadline) -> Self {
+        let idle_ms = u32::try_from(idle_ms).unwrap_or(u32::MAX);
+        let pace = Self { idle_ms, rate, began_ms: now_ms, still_ms: 0 };
+        deadline.arm(pace.step_ms());
+        pace
+    }
+
+    /// With a rate to keep, the deadline fires more often than the transfer may stand still.
+    fn step_ms(&self) -> u32 {
+        if self.rate > 0 { self.idle_ms.min(RATE_GRACE_MS as u32) } else { self.idle_ms }
+    }
+
+    fn is_too_slow(&self, bytes: u64, now_ms: u64) -> bool {
+        let since_ms = now_ms.saturating_sub(self.began_ms);
+        self.rate > 0 && since_ms > RATE_GRACE_MS && bytes < self.rate.saturating_mul(since_ms) / 1000
+    }
+
+    /// Something moved, `bytes` in all by now; false if it is slower than it may be.
+    pub(crate) fn moved(&mut self, bytes: u64, now_ms: u64, deadline: &Deadline) -> bool {
+        self.still_ms = 0;
+        deadline.arm(self.step_ms());
+        !self.is_too_slow(bytes, now_ms)
+    }
+
+    /// The deadline fired; whether the transfer may go on.
+    pub(crate) fn may_go_on(&mut self, bytes: u64, now_ms: u64, deadline: &Deadline) -> bool {
+        self.still_ms = self.still_ms.saturating_add(self.step_ms());
+        if self.still_ms >= self.idle_ms || self.is_too_slow(bytes, now_ms) {
+            return false;
+        }
+        deadline.arm(self.step_ms());
+        true
+    }
+
+    /// The transfer was held up by its other end: its rate is no longer its own and is judged no more.
+    pub(crate) fn forgive(&mut self) {
+        self.rate = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use exchange::Deadlines;
+
+    #[test]
+    fn a_transfer_that_moves_is_never_cut_without_a_rate() {
+        let slot = Deadlines::new().slot();
+        let mut pace = Pace::begin(60_000, 0, 0, &slot);
+        assert!(pace.moved(1, 86_400_000, &slot), "a byte a day is fine where nothing else is asked");
+        assert!(!pace.may_go_on(1, 86_460_000, &slot), "standing still for idle_ms is not");
+    }
+
+    #[test]
+    fn a_trickle_below_the_rate_is_cut_after_the_grace() {
+        let slot = Deadlines::new().slot();
+        let mut pace = Pace::begin(60_000, 100, 0, &slot);
+        assert!(pace.moved(1, 4_000, &slot), "within the grace nothing is judged");
+        assert!(!pace.moved(2, 6_000, &slot));
+        assert!(pace.moved(700, 7_000, &slot));
+    }
+
+    #[test]
+    fn with_a_rate_the_deadline_fires_early_and_is_armed_again() {
+        let slot = Deadlines::new().slot();
+        let mut pace = Pace::begin(12_000, 1, 0, &slot);
+        assert!(pace.may_go_on(100, 5_000, &slot));
+        assert!(pace.may_go_on(100, 10_000, &slot));
+        assert!(!pace.may_go_on(100, 15_000, &slot), "still for idle_ms in all");
+        let mut pace = Pace::begin(12_000, 1_000_000, 0, &slot);
+        pace.forgive();
+        assert!(pace.moved(1, 60_000, &slot));
+    }
+}
