@@ -296,7 +296,7 @@ fn settings_that_are_not_there_yet_are_clear_errors() -> Result<()> {
     let node = before(&origin)?;
     for (lines, word) in [
         ("\n[tls]\nautomatic = true\n", "acme"),
-        ("\n[waf]\nmode = \"block\"\n", "waf"),
+        ("\n[waf]\nmode = \"block\"\n", "web application firewall"),
         ("\n[[rule]]\nphase = \"x\"\nexpression = \"true\"\naction = \"block\"\n", "rule"),
     ] {
         node.write_zone("a", &zone(&origin, lines))?;
