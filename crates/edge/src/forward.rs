@@ -7,8 +7,9 @@
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
-use exchange::{Connection, Known, Request, RequestId, Response, Scheme, Version};
+use exchange::{Connection, Fields, Known, Request, RequestId, Response, Scheme, Version};
 
 use crate::admission::VISITOR_FIELDS;
 use crate::course::Course;
@@ -66,6 +67,21 @@ fn is_about_the_visitor(known: Known, name: &[u8]) -> bool {
     }
 }
 
+/// Writes something at the buffer's end and says where it stands.
+fn append(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+    let start = out.len();
+    write(out);
+    start..out.len()
+}
+
+/// Writes the values of a list field, each with a comma behind it, if `fields` are to be believed.
+fn join(out: &mut Vec<u8>, fields: Option<&Fields>, known: Known) {
+    for value in fields.into_iter().flat_map(|fields| fields.all_known(known)) {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+}
+
 /// Prepares the request's fields for the origin. `scratch` is any buffer; its content is lost.
 pub(crate) fn towards_origin(
     request: &mut Request,
@@ -76,34 +92,38 @@ pub(crate) fn towards_origin(
     scratch: &mut Vec<u8>,
 ) {
     let is_trusted = course.is_peer_trusted;
-    let version = request.version;
-    let peer = connection.visitor;
+    let (peer, version) = (connection.visitor, request.version);
     let scheme = course.scheme.as_str().as_bytes();
-    let mut via = Vec::new();
-    let mut cdn_loop = Vec::new();
-    let mut forwarded_for = Vec::new();
-    let mut forwarded = Vec::new();
-    let (mut has_host, mut has_proto) = (false, false);
-    for field in request.fields.iter() {
-        let join = |list: &mut Vec<u8>| {
-            if !list.is_empty() {
-                list.extend_from_slice(b", ");
-            }
-            list.extend_from_slice(field.value);
-        };
-        match field.known {
-            Known::Via => join(&mut via),
-            Known::CdnLoop => join(&mut cdn_loop),
-            Known::XForwardedFor if is_trusted => join(&mut forwarded_for),
-            Known::Forwarded if is_trusted => join(&mut forwarded),
-            Known::XForwardedHost if is_trusted => has_host = true,
-            Known::XForwardedProto if is_trusted => has_proto = true,
-            _ => {}
-        }
-    }
+    // Each value is written behind the one before into one buffer, so that no list costs an allocation.
+    scratch.clear();
+    let fields = &request.fields;
+    let authority = append(scratch, |out| out.extend_from_slice(request.authority()));
+    let forwarded_for = append(scratch, |out| {
+        join(out, is_trusted.then_some(fields), Known::XForwardedFor);
+        push_ip(out, peer.ip());
+    });
+    let forwarded = append(scratch, |out| {
+        join(out, is_trusted.then_some(fields), Known::Forwarded);
+        out.extend_from_slice(b"for=");
+        push_forwarded_node(out, peer);
+        out.extend_from_slice(b";host=\"");
+        out.extend_from_slice(request.authority());
+        out.extend_from_slice(b"\";proto=");
+        out.extend_from_slice(scheme);
+    });
+    let via = append(scratch, |out| {
+        join(out, Some(fields), Known::Via);
+        out.extend_from_slice(via_version(version));
+        out.extend_from_slice(names.node.as_bytes());
+    });
+    let cdn_loop = append(scratch, |out| {
+        join(out, Some(fields), Known::CdnLoop);
+        out.extend_from_slice(names.loop_token.as_bytes());
+    });
+    let has_host = is_trusted && fields.known(Known::XForwardedHost).is_some();
+    let has_proto = is_trusted && fields.known(Known::XForwardedProto).is_some();
     request.fields.retain(|field| match field.known {
         Known::Via | Known::CdnLoop | Known::XForwardedFor | Known::Forwarded | Known::XRequestId => false,
-        Known::Host => false, // written by the origin's protocol from the pool's setting
         Known::Other
             if is_cloudflare && field.name.get(..3).is_some_and(|s| s.eq_ignore_ascii_case(b"cf-")) =>
         {
@@ -111,42 +131,18 @@ pub(crate) fn towards_origin(
         }
         known => is_trusted || !is_about_the_visitor(known, field.name),
     });
-    let authority = request.authority().to_vec();
     let fields = &mut request.fields;
-    let separate = |list: &mut Vec<u8>| {
-        if !list.is_empty() {
-            list.extend_from_slice(b", ");
-        }
-    };
-
-    separate(&mut forwarded_for);
-    push_ip(&mut forwarded_for, peer.ip());
-    fields.push_known(b"X-Forwarded-For", &forwarded_for, Known::XForwardedFor, false);
+    let text = |range: Range<usize>| scratch.get(range).unwrap_or_default();
+    fields.push_known(b"X-Forwarded-For", text(forwarded_for), Known::XForwardedFor, false);
     if !has_proto {
         fields.push_known(b"X-Forwarded-Proto", scheme, Known::XForwardedProto, false);
     }
     if !has_host {
-        fields.push_known(b"X-Forwarded-Host", &authority, Known::XForwardedHost, false);
+        fields.push_known(b"X-Forwarded-Host", text(authority), Known::XForwardedHost, false);
     }
-
-    separate(&mut forwarded);
-    forwarded.extend_from_slice(b"for=");
-    push_forwarded_node(&mut forwarded, peer);
-    forwarded.extend_from_slice(b";host=\"");
-    forwarded.extend_from_slice(&authority);
-    forwarded.extend_from_slice(b"\";proto=");
-    forwarded.extend_from_slice(scheme);
-    fields.push_known(b"Forwarded", &forwarded, Known::Forwarded, false);
-
-    separate(&mut via);
-    via.extend_from_slice(via_version(version));
-    via.extend_from_slice(names.node.as_bytes());
-    fields.push_known(b"Via", &via, Known::Via, false);
-
-    separate(&mut cdn_loop);
-    cdn_loop.extend_from_slice(names.loop_token.as_bytes());
-    fields.push_known(b"CDN-Loop", &cdn_loop, Known::CdnLoop, false);
-
+    fields.push_known(b"Forwarded", text(forwarded), Known::Forwarded, false);
+    fields.push_known(b"Via", text(via), Known::Via, false);
+    fields.push_known(b"CDN-Loop", text(cdn_loop), Known::CdnLoop, false);
     fields.push_known(b"X-Request-Id", &course.id.hex(), Known::XRequestId, false);
 
     if is_cloudflare {
@@ -209,7 +205,7 @@ pub(crate) fn sticky_cookie(sticky: &zone::Sticky, value: &[u8], scheme: Scheme)
     cookie
 }
 
-fn set_request_id(fields: &mut exchange::Fields, id: RequestId) {
+fn set_request_id(fields: &mut Fields, id: RequestId) {
     fields.remove_known(Known::XRequestId);
     fields.push_known(b"X-Request-Id", &id.hex(), Known::XRequestId, false);
 }

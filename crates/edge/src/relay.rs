@@ -255,13 +255,13 @@ impl Edge {
             was_reused,
         };
         let host = match &pool.host {
-            zone::HostHeader::Keep => exchange.request.authority().to_vec(),
-            zone::HostHeader::Set(host) => host.as_bytes().to_vec(),
+            zone::HostHeader::Keep => exchange.request.authority(),
+            zone::HostHeader::Set(host) => host.as_bytes(),
             zone::HostHeader::Origin => {
-                chosen.origin().map_or_else(Vec::new, |origin| origin.authority.as_bytes().to_vec())
+                chosen.origin().map_or(&b""[..], |origin| origin.authority.as_bytes())
             }
         };
-        if let Err(fault) = link.begin(&exchange.request, &host) {
+        if let Err(fault) = link.begin(&exchange.request, host) {
             return Err(fail(Failed::Fault(fault), &link));
         }
         let (idle_ms, rate) = http.map_or((60_000, 0), |http| (http.body_idle_ms, http.min_rate_bytes_per_s));

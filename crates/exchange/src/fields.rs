@@ -4,6 +4,7 @@
 //! speaks. HTTP/1 loads its offsets with one copy; HTTP/2 and /3 push field by field.
 //! Limits are the parsers'; this type only refuses to grow past 4 GiB by construction of its callers.
 
+use bytes::Bytes;
 use http1::Known;
 
 #[derive(Clone, Copy, Debug)]
@@ -167,6 +168,22 @@ impl Fields {
                 self.list.insert(at.min(self.list.len()), slot);
             }
         }
+    }
+
+    /// Makes room for this many fields and bytes of names and values.
+    pub fn reserve(&mut self, fields: usize, bytes: usize) {
+        self.list.reserve(fields);
+        self.bytes.reserve(bytes);
+    }
+
+    /// All fields that travel on, their values as slices of one shared copy: for messages that keep values.
+    pub fn end_to_end_shared(&self) -> impl Iterator<Item = (FieldRef<'_>, Bytes)> {
+        let shared = Bytes::copy_from_slice(&self.bytes);
+        self.list.iter().filter(|slot| !slot.is_hop_by_hop).map(move |slot| {
+            let start = (slot.value as usize).min(shared.len());
+            let end = start.saturating_add(slot.value_len as usize).min(shared.len());
+            (self.view(slot), shared.slice(start..end))
+        })
     }
 
     /// Bytes of all names and values; what is charged for holding them.

@@ -154,6 +154,12 @@ impl Request {
         *self = Self { text, fields, ..Self::default() };
     }
 
+    /// Makes room for method, authority, target and fields of a head of about this size.
+    pub fn reserve(&mut self, fields: usize, bytes: usize) {
+        self.text.reserve(256);
+        self.fields.reserve(fields + 8, bytes + 512);
+    }
+
     fn put(&mut self, bytes: &[u8]) -> Part {
         let part = Part { start: self.text.len() as u32, len: bytes.len() as u32 };
         self.text.extend_from_slice(bytes);

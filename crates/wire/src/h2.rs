@@ -226,7 +226,7 @@ async fn stream<S: Service>(
     answer: h2::server::SendResponse<Bytes>,
 ) {
     let (parts, body) = request.into_parts();
-    let mut head = Request::default();
+    let mut head = thread.take_request();
     let refusal = fill(&mut head, &parts, &body, facts.tls.is_some());
     let mut exchange = Exchange {
         request: head,
@@ -251,6 +251,7 @@ async fn stream<S: Service>(
         keepalive_ms: None,
     };
     thread.service.serve(&mut exchange).await;
+    thread.put_request(std::mem::take(&mut exchange.request));
     if exchange.state() == ResponseState::Waiting {
         exchange.abort();
     }
@@ -298,6 +299,7 @@ fn fill(
     head.version = Version::Http2;
     head.scheme = if is_secured { Scheme::Https } else { Scheme::Http };
     head.accepts_trailers = true;
+    head.reserve(parts.headers.len(), 64 * parts.headers.len());
     head.set_method(parts.method.as_str().as_bytes());
     for (name, value) in &parts.headers {
         head.fields.push(name.as_str().as_bytes(), value.as_bytes());
@@ -368,10 +370,10 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 /// The fields of an answer as h2 wants them; what HTTP/2 forbids is left out.
 fn header_map(fields: &Fields) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(fields.len() + 2);
-    for field in fields.end_to_end() {
+    for (field, value) in fields.end_to_end_shared() {
         // An origin's field that cannot be carried was refused by its parser already.
         if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value))
+            (HeaderName::from_bytes(field.name), HeaderValue::from_maybe_shared(value))
         {
             map.append(name, value);
         }
@@ -383,15 +385,15 @@ fn response_head(response: &Response, date: Option<&[u8; 29]>) -> Option<http::R
     let mut head = http::Response::new(());
     *head.status_mut() = http::StatusCode::from_u16(response.status).ok()?;
     let mut map = header_map(&response.fields);
-    map.remove(http::header::CONTENT_LENGTH);
     let length = match response.body {
         BodySize::Length(length) => Some(length),
         BodySize::None => response.declared_length,
         BodySize::Unknown => None,
     };
     let may_have_length = response.status >= 200 && response.status != 204;
-    if let Some(length) = length.filter(|_| may_have_length) {
-        map.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    match length.filter(|_| may_have_length) {
+        Some(length) => drop(map.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length))),
+        None => drop(map.remove(http::header::CONTENT_LENGTH)),
     }
     if let Some(date) = date.filter(|_| !map.contains_key(http::header::DATE))
         && let Ok(date) = HeaderValue::from_bytes(date)

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use exchange::{Deadlines, Protocol, TlsVersion};
+use exchange::{Deadlines, Protocol, Request, TlsVersion};
 
 use crate::h1::Work;
 use crate::limits::WORK_AREAS;
@@ -80,6 +80,7 @@ pub struct Thread<S> {
         reason = "a work area changes hands at each request: a pointer, not 400 bytes"
     )]
     works: RefCell<Vec<Box<Work>>>,
+    requests: RefCell<Vec<Request>>,
     date: RefCell<[u8; 29]>,
     open: Cell<usize>,
     next_id: Cell<u64>,
@@ -96,6 +97,7 @@ impl<S: Service> Thread<S> {
             connections_max,
             number: u64::from(number) << 56,
             works: RefCell::default(),
+            requests: RefCell::default(),
             date: RefCell::new(*b"Thu, 01 Jan 1970 00:00:00 GMT"),
             open: Cell::new(0),
             next_id: Cell::new(1),
@@ -149,6 +151,19 @@ impl<S: Service> Thread<S> {
 
     pub(crate) fn take_work(&self) -> Box<Work> {
         self.works.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// A request with memory, for a protocol that has no work area.
+    pub(crate) fn take_request(&self) -> Request {
+        self.requests.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn put_request(&self, mut request: Request) {
+        let mut requests = self.requests.borrow_mut();
+        if requests.len() < WORK_AREAS {
+            request.clear();
+            requests.push(request);
+        }
     }
 
     pub(crate) fn put_work(&self, mut work: Box<Work>) {
