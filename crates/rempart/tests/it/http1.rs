@@ -8,13 +8,15 @@ use anyhow::{Context as _, Result, ensure};
 use testkit::digest::Running;
 use testkit::gate::Gate;
 use testkit::message::Framing;
-use testkit::origin::{Answer, OriginSpec};
+use testkit::node::Node;
+use testkit::origin::{Answer, OriginSpec, ScriptedOrigin};
 use testkit::stream::Ending;
 use testkit::visitor::WebSocket;
 use testkit::websocket::Opcode;
 
 use super::rig::{
-    HOST, before, fields, only_request, resident_bytes, saying, visitor, with_zone, word, zone,
+    HOST, before, cleartext, fields, http2_visitor, only_request, resident_bytes, saying, start, visitor,
+    with_zone, word, zone,
 };
 
 #[test]
@@ -664,9 +666,76 @@ fn an_answer_before_the_end_of_the_upload_reaches_the_visitor() -> Result<()> {
 fn visitors_come_by_ipv6_too() -> Result<()> {
     let origin = OriginSpec::new().ipv6().answering(|_| Answer::ok("six"))?;
     let spec = testkit::node::NodeSpec::new().listener_at("http", "[::1]:0", "").zone("a", zone(&origin, ""));
-    let node = super::rig::start(&spec)?;
+    let node = start(&spec)?;
     let response = super::rig::fetch(&node, HOST, "/")?;
     assert_eq!(response.text(), "six");
     assert_eq!(only_request(&origin)?.fields.first("x-forwarded-for"), Some("::1"));
+    node.finish_healthy()
+}
+
+/// A node whose listeners and zone have these times and limits: before a zone is known, the defaults hold.
+fn with_http(lines: &str, origin: &ScriptedOrigin) -> Result<Node> {
+    start(&cleartext().more(&format!("[zone_defaults.http]\n{lines}")).zone("a", zone(origin, "")))
+}
+
+#[test]
+fn a_head_that_does_not_come_in_time_is_408_and_silence_is_closed_silently() -> Result<()> {
+    let origin = saying("seen")?;
+    let node = with_http("header_ms = 300\nkeepalive_ms = 300", &origin)?;
+    let mut half = visitor(&node)?;
+    half.send("GET / HTTP/1.1\r\nHost: a.exa")?;
+    let refused = half.expect_response("GET")?;
+    assert_eq!((refused.status, word(&refused).as_str()), (408, "head_timeout"));
+    assert_eq!(half.rest()?, b"");
+    let mut idle = visitor(&node)?;
+    assert_eq!(idle.fetch(HOST, "/")?.status, 200);
+    assert_eq!(idle.rest()?, b"", "an idle connection ends without an answer nobody asked for");
+    let mut silent = visitor(&node)?;
+    silent.rest()?;
+    assert_ne!(silent.ending(), Ending::Open);
+    node.finish_healthy()
+}
+
+#[test]
+fn an_upload_that_stands_still_is_408() -> Result<()> {
+    let origin = saying("seen")?;
+    let node = with_http("body_idle_ms = 300", &origin)?;
+    let mut visitor = visitor(&node)?;
+    visitor.send_head("POST", "/", HOST, &fields(&[("Content-Length", "10")]))?;
+    visitor.send("half")?;
+    let refused = visitor.expect_response("POST")?;
+    assert_eq!((refused.status, word(&refused).as_str()), (408, "body_timeout"));
+    assert_eq!(visitor.rest()?, b"");
+    origin.wait_until(|counters| counters.open == 0)?;
+    assert!(origin.requests().iter().all(|request| !request.is_complete));
+    node.finish_healthy()
+}
+
+#[test]
+fn a_tunnel_that_is_silent_for_too_long_ends() -> Result<()> {
+    let origin = OriginSpec::new().answering(|_| Answer::websocket())?;
+    let node = with_http("upgrade_idle_ms = 300", &origin)?;
+    let mut socket = WebSocket::open(visitor(&node)?, HOST, "/ws", &fields(&[]))?;
+    assert_eq!(socket.exchange("a")?.text(), "a");
+    assert!(!matches!(socket.read(), Ok(Some(_))));
+    origin.wait_until(|counters| counters.open == 0)?;
+    node.finish_healthy()
+}
+
+#[test]
+fn heads_beyond_the_zones_limits_are_431() -> Result<()> {
+    let origin = saying("seen")?;
+    let node = with_http("max_header_bytes = 2048\nmax_headers = 16", &origin)?;
+    let many: Vec<(String, String)> = (0..40).map(|number| (format!("x-{number}"), "1".to_owned())).collect();
+    let large = [("x-large".to_owned(), "y".repeat(4000))];
+    for pairs in [&many[..], &large[..]] {
+        let mut visitor = visitor(&node)?;
+        let refused = visitor.ask("GET", "/", HOST, &pairs.iter().cloned().collect(), b"")?;
+        assert_eq!((refused.status, word(&refused).as_str()), (431, "head_too_large"));
+        let over_http2 = http2_visitor(&node)?.ask("GET", "/", HOST, &pairs.iter().cloned().collect(), b"");
+        assert!(over_http2.map_or(true, |refused| refused.status == 431));
+    }
+    assert_eq!(super::rig::fetch(&node, HOST, "/")?.status, 200);
+    assert_eq!(origin.counters().requests, 1);
     node.finish_healthy()
 }

@@ -7,6 +7,7 @@
 
 mod drain;
 mod forwarding;
+mod hostile;
 mod http1;
 mod http2;
 mod origins;

@@ -2,12 +2,16 @@
 //!
 //! It decides nothing about what must be so. Called by every module beside it; read next: [`super::http1`].
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use rustls::ClientConfig;
 use testkit::authority::{Authority, Greeting, Leaf};
 use testkit::fields::Fields;
+use testkit::folder::Folder;
 use testkit::node::{Node, NodeSpec, zone_toml};
 use testkit::origin::{Answer, OriginSpec, Request, ScriptedOrigin};
 use testkit::visitor::{Http2Visitor, Response, Visitor};
@@ -134,4 +138,80 @@ pub(crate) fn tls_zone(name: &str, host: &str, tls: &str, origin: &str) -> Strin
          private_key = \"../certs/{name}.key\"\n{tls}\n\n[[pool]]\nname = \"app\"\n\
          origins = [{{ url = {origin:?} }}]\n"
     )
+}
+
+/// A node file for [`Served`]: one cleartext listener with these lines, the log with those.
+pub(crate) fn node_file(listener: &str, log: &str) -> String {
+    format!(
+        "[node]\ndata_dir = \"data\"\nthreads = 1\n\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+         protocol = \"http\"\n{listener}\n[log]\naccess = \"stdout\"\n{log}"
+    )
+}
+
+/// A node over a folder that outlives it, for tests that start one again. Killed on drop.
+pub(crate) struct Served {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
+    /// Standard error until it was ready.
+    told: String,
+    folder: std::path::PathBuf,
+}
+
+impl Served {
+    /// Starts a node with the `rempart.toml` of the folder and waits until it is ready.
+    pub(crate) fn start(folder: &Folder) -> Result<Served> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_rempart"))
+            .args(["serve", "--config"])
+            .arg(folder.path().join("rempart.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let stdout = BufReader::new(child.stdout.take().context("stdout is piped")?);
+        let stderr = BufReader::new(child.stderr.take().context("stderr is piped")?);
+        let folder = folder.path().to_owned();
+        let mut served = Served { child, stdout, stderr, told: String::new(), folder };
+        while !served.said("ready") || !served.folder.join("data/addresses.json").exists() {
+            let read = served.stderr.read_line(&mut served.told)?;
+            ensure!(read > 0, "the node ended before it was ready:\n{}", served.told);
+        }
+        Ok(served)
+    }
+
+    /// Whether an event of this name came before it was ready.
+    pub(crate) fn said(&self, event: &str) -> bool {
+        self.told.contains(&format!("\"event\":\"{event}\""))
+    }
+
+    /// A visitor of its listener.
+    pub(crate) fn visitor(&self) -> Result<Visitor> {
+        let text = std::fs::read_to_string(self.folder.join("data/addresses.json"))?;
+        let addresses: serde_json::Value = serde_json::from_str(&text)?;
+        Visitor::tcp(addresses["listeners"][0]["address"].as_str().context("an address")?.parse()?)
+    }
+
+    /// The next line of its standard output, which is its access log.
+    pub(crate) fn next_output(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line)?;
+        Ok(line)
+    }
+
+    /// Ends it and checks that it ended well.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?).context("a process id")?;
+        kill_process(pid, Signal::TERM)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the node ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // Ended already where a test came to its end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

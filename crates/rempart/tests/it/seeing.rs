@@ -7,12 +7,14 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 use testkit::fields::Fields;
-use testkit::node::{Node, NodeSpec, zone_toml};
+use testkit::folder::Folder;
+use testkit::node::{Node, zone_toml};
 use testkit::origin::{Answer, OriginSpec};
 use testkit::visitor::Visitor;
 
 use super::rig::{
-    HOST, before, cleartext, fetch, fields, http2_visitor, saying, start, visitor, with_zone, zone, zone_with,
+    HOST, Served, before, cleartext, fetch, fields, http2_visitor, node_file, saying, start, visitor,
+    with_zone, zone, zone_with,
 };
 
 /// The log's fields: a public interface (add, never rename).
@@ -139,59 +141,18 @@ fn hostile_bytes_in_a_request_make_one_valid_line() -> Result<()> {
 #[test]
 fn queries_can_be_left_out_and_addresses_cut() -> Result<()> {
     let origin = saying("a")?;
-    let listener = "proxy_protocol = true\ntrusted = [\"127.0.0.1\"]";
-    let spec = NodeSpec::new().listener_at("http", "127.0.0.1:0", listener).zone("a", zone(&origin, ""));
-    let node = start(&spec)?;
-    let file = node.folder().path().join("rempart.toml");
-    let text =
-        fs::read_to_string(&file)?.replace("[log]", "[log]\nredact_query = true\ntruncate_addresses = true");
-    drop(node);
-    let (head, log) = text.split_once("[log]").context("[log]")?;
-    assert!(!head.is_empty());
-    // `NodeSpec` writes `[log]` itself, so a node of one's own file: started with the settings beside it.
-    let folder = testkit::folder::Folder::new()?;
-    let quoted = |name: &str| format!("{:?}", folder.path().join(name).display().to_string());
+    let folder = Folder::new()?;
     folder.write("zones/a.toml", zone(&origin, ""))?;
-    let own = format!(
-        "[node]\ndata_dir = {}\nzones = {}\nthreads = 1\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
-         protocol = \"http\"\n{listener}\n[log]\naccess = \"stdout\"\n{}",
-        quoted("data"),
-        quoted("zones"),
-        log.lines()
-            .filter(|line| line.contains("redact") || line.contains("truncate"))
-            .collect::<Vec<_>>()
-            .join("\n")
-    );
-    let config = folder.write("rempart.toml", own)?;
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_rempart"))
-        .args(["serve", "--config"])
-        .arg(&config)
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()?;
-    let mut stderr = std::io::BufReader::new(child.stderr.take().context("stderr")?);
-    let mut ready = String::new();
-    while !ready.contains("\"ready\"") {
-        ready.clear();
-        anyhow::ensure!(std::io::BufRead::read_line(&mut stderr, &mut ready)? > 0, "it ended");
-    }
-    let addresses = fs::read_to_string(folder.path().join("data/addresses.json"))?;
-    let addresses: serde_json::Value = serde_json::from_str(&addresses)?;
-    let address = addresses["listeners"][0]["address"].as_str().context("an address")?.parse()?;
-    let mut visitor = Visitor::tcp(address)?;
+    let listener = "proxy_protocol = true\ntrusted = [\"127.0.0.1\"]\n";
+    folder.write("rempart.toml", node_file(listener, "redact_query = true\ntruncate_addresses = true\n"))?;
+    let mut served = Served::start(&folder)?;
+    let mut visitor = served.visitor()?;
     visitor.send("PROXY TCP4 192.0.2.77 10.0.0.1 4711 80\r\n")?;
     assert_eq!(visitor.fetch(HOST, "/p?secret=1")?.status, 200);
-    let mut line = String::new();
-    std::io::BufRead::read_line(
-        &mut std::io::BufReader::new(child.stdout.take().context("stdout")?),
-        &mut line,
-    )?;
-    let line: serde_json::Value = serde_json::from_str(&line)?;
-    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id())?).context("a pid")?;
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-    assert!(child.wait()?.success());
+    let line: serde_json::Value = serde_json::from_str(&served.next_output()?)?;
     assert_eq!((&line["query"], &line["visitor_ip"]), (&"redacted".into(), &"192.0.2.0".into()));
-    Ok(())
+    drop(visitor);
+    served.finish()
 }
 
 #[test]

@@ -5,13 +5,14 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
+use testkit::folder::Folder;
 use testkit::node::{Node, zone_toml};
 use testkit::origin::{Answer, OriginSpec};
 use testkit::visitor::{Response, WebSocket};
 
 use super::rig::{
-    HOST, before, cleartext, fetch, fields, http2_visitor, saying, start, visitor, with_zone, word, zone,
-    zone_with,
+    HOST, Served, before, cleartext, fetch, fields, http2_visitor, node_file, saying, start, visitor,
+    with_zone, word, zone, zone_with,
 };
 
 fn output(node: &Node, arguments: &[&str]) -> Result<(Option<i32>, String, String)> {
@@ -288,6 +289,53 @@ fn a_bad_change_on_sighup_is_told_as_an_event_and_the_old_one_serves_on() -> Res
     assert!(event.to_string().contains("a.toml"), "{event}");
     assert_eq!(fetch(&node, HOST, "/")?.text(), "serves on");
     Ok(())
+}
+
+#[test]
+fn a_node_started_with_broken_files_serves_its_last_good_generation() -> Result<()> {
+    let origin = saying("last good")?;
+    let folder = Folder::new()?;
+    folder.write("rempart.toml", node_file("", ""))?;
+    folder.write("zones/a.toml", zone(&origin, ""))?;
+    let ask = |served: &Served| -> Result<String> { Ok(served.visitor()?.fetch(HOST, "/")?.text()) };
+    let served = Served::start(&folder)?;
+    assert_eq!(ask(&served)?, "last good");
+    served.finish()?;
+    folder.write("zones/a.toml", "name = ")?;
+    let served = Served::start(&folder)?;
+    assert_eq!(ask(&served)?, "last good");
+    assert!(served.said("started_from_kept_generation"), "nothing tells the operator");
+    served.finish()?;
+    // Mended files are served again.
+    folder.write("zones/a.toml", zone(&origin, "timeouts = { idle_ms = 1000 }"))?;
+    let served = Served::start(&folder)?;
+    assert_eq!(ask(&served)?, "last good");
+    assert!(!served.said("started_from_kept_generation"));
+    served.finish()
+}
+
+#[test]
+fn a_kept_generation_that_was_damaged_on_disk_is_passed_over() -> Result<()> {
+    let origin = saying("still")?;
+    let folder = Folder::new()?;
+    folder.write("rempart.toml", node_file("", ""))?;
+    folder.write("zones/a.toml", zone(&origin, ""))?;
+    Served::start(&folder)?.finish()?;
+    folder.write("zones/a.toml", zone(&origin, "timeouts = { idle_ms = 1000 }"))?;
+    Served::start(&folder)?.finish()?;
+    let kept = folder.path().join("data/generations");
+    let mut files = fs::read_dir(&kept)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    files.sort();
+    assert_eq!(files.len(), 2, "{files:?}");
+    let newest = files.last().context("a generation")?;
+    let mut bytes = fs::read(newest)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(newest, bytes)?;
+    folder.write("zones/a.toml", "name = ")?;
+    let served = Served::start(&folder)?;
+    assert_eq!(served.visitor()?.fetch(HOST, "/")?.text(), "still");
+    served.finish()
 }
 
 #[test]
