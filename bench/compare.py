@@ -4,10 +4,14 @@
 The main figure is CPU microseconds per request of a proxy's whole process tree (user and system time from
 /proc/PID/stat, divided by requests served), because requests per second swing on shared machines. Proxies are
 pinned to one core, load generator and origin to another; rounds are interleaved; medians are quoted with minimum
-and maximum. A run with an answer that is not 2xx is refused.
+and maximum. A run with an answer that is not 2xx is refused. Beside each figure stands how busy the proxy's
+core was: far below 100 %, the load generator was the limit, and the figure holds all the same.
 
-Usage: compare.py [--rounds 3] [--seconds 4] [--only NAME,...] [--out FILE.md]
-Needs: target/release/rempart and bench-origin, nginx, haproxy, wrk, h2load, openssl.
+Works that the peers cannot do (HTTP/3 with Debian's packages) are measured for Rempart alone.
+
+Usage: compare.py [--rounds 3] [--seconds 4] [--only NAME,...] [--works WORD,...] [--out FILE.md]
+Needs: rempart, bench-origin and h3-load in target/release (or target/$BENCH_PROFILE), nginx, haproxy, wrk,
+h2load, openssl. With the defaults it takes under 6 minutes.
 """
 
 import argparse
@@ -24,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import typing
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RELEASE = ROOT / "target" / os.environ.get("BENCH_PROFILE", "release")
@@ -221,11 +226,19 @@ backend b
     return [p for p in peers if not wanted or p.name.lower() in wanted]
 
 
+class Figure(typing.NamedTuple):
+    """One measurement: the value in the work's unit; under load, the core's busy share and the rate."""
+
+    value: float
+    busy: float | None = None
+    rate: float | None = None
+
+
 def measured(peer, run):
     before = cpu_us(peer.process.pid)
     requests, rate = run()
-    used = cpu_us(peer.process.pid) - before
-    return used / requests, rate
+    each = (cpu_us(peer.process.pid) - before) / requests
+    return Figure(each, each * rate / 1e6, rate)
 
 
 def wrk(peer, seconds, path, connections=64):
@@ -246,6 +259,44 @@ def h2load(peer, seconds, path):
     count = int(done.group(1))
     rate = float(re.search(r"finished in .*?, ([\d.]+) req/s", out).group(1))
     return count, rate
+
+
+def h3load(peer, seconds, path):
+    out = subprocess.run(
+        ["taskset", "-c", LOAD_CORE, str(RELEASE / "h3-load"), f"https://bench.example{path}", "--insecure",
+         "--connect", f"127.0.0.1:{peer.tls}", "--connections", "32", "--streams", "16",
+         "--seconds", str(seconds)], capture_output=True, text=True)
+    done = re.search(r"requests (\d+) 2xx (\d+) failed 0 bytes (\d+) rate ([\d.]+)", out.stdout)
+    if out.returncode or not done or int(done.group(3)) != 1024 * int(done.group(1)):
+        sys.exit(f"{peer.name}: {out.stdout}{out.stderr}")
+    return int(done.group(1)), float(done.group(4))
+
+
+def idle_quic(peer, count=500):
+    """PSS per idle QUIC connection, each after one request, kept alive by the visitor."""
+    visitors = []
+
+    def open_more(connections):
+        visitors.append(subprocess.Popen(
+            ["taskset", "-c", LOAD_CORE, str(RELEASE / "h3-load"), "https://bench.example/1k", "--insecure",
+             "--connect", f"127.0.0.1:{peer.tls}", "--idle", str(connections)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        if visitors[-1].stdout.readline() != "ready\n":
+            sys.exit(f"{peer.name}: {connections} QUIC connections did not open")
+        time.sleep(1)
+
+    try:
+        open_more(100)  # what the first connections make the process allocate once is not theirs
+        before = pss_kib(peer.process.pid)
+        open_more(count)
+        each = (pss_kib(peer.process.pid) - before) / count
+        for visitor in visitors:
+            if "lost 0" not in visitor.communicate()[0]:
+                sys.exit(f"{peer.name}: idle QUIC connections were lost")
+    finally:
+        for visitor in visitors:
+            visitor.kill()
+    return Figure(each)
 
 
 def handshakes(peer, seconds):
@@ -281,7 +332,26 @@ def idle(peer, over_tls, count=2000):
     each = (pss_kib(peer.process.pid) - before) / count
     for s in opened:
         s.close()
-    return each
+    return Figure(each)
+
+
+def idle_tree(peer):
+    """PSS of all processes of a node that has served nothing."""
+    time.sleep(1)
+    return Figure(pss_kib(peer.process.pid))
+
+
+EVERYBODY = ("Rempart", "nginx", "HAProxy")
+ALONE = ("Rempart",)
+
+
+class Work(typing.NamedTuple):
+    """Something to measure: its name and unit, how, and which peers can do it."""
+
+    name: str
+    unit: str
+    run: typing.Callable
+    peers: tuple = EVERYBODY
 
 
 def main():
@@ -296,43 +366,69 @@ def main():
     origin = subprocess.Popen(["taskset", "-c", LOAD_CORE, str(RELEASE / "bench-origin"), "127.0.0.1:0"],
                               stdout=subprocess.PIPE, text=True)
     origin_port = int(origin.stdout.readline().rsplit(":", 1)[1])
+    def loaded(generator, *rest):
+        return lambda peer: measured(peer, lambda: generator(peer, args.seconds, *rest))
+
     works = [
-        ("proxied 1 KiB, HTTP/1.1 (P3)", "µs", lambda p: measured(p, lambda: wrk(p, args.seconds, "/1k"))[0]),
-        ("proxied 100 KiB, HTTP/1.1", "µs", lambda p: measured(p, lambda: wrk(p, args.seconds, "/100k"))[0]),
-        ("proxied 1 KiB, TLS + HTTP/2 (P4)", "µs",
-         lambda p: measured(p, lambda: h2load(p, args.seconds, "/1k"))[0]),
-        ("full TLS 1.3 handshake and close (P5)", "µs",
-         lambda p: measured(p, lambda: handshakes(p, args.seconds))[0]),
-        ("idle HTTP/1.1 connection (P6)", "KiB", lambda p: idle(p, False)),
-        ("idle TLS connection (P6)", "KiB", lambda p: idle(p, True)),
-        ("whole process tree, idle", "KiB", None),
+        Work("proxied 1 KiB, HTTP/1.1 (P3)", "µs", loaded(wrk, "/1k")),
+        Work("proxied 100 KiB, HTTP/1.1", "µs", loaded(wrk, "/100k")),
+        Work("proxied 1 KiB, TLS + HTTP/2 (P4)", "µs", loaded(h2load, "/1k")),
+        Work("proxied 1 KiB, HTTP/3 (P11)", "µs", loaded(h3load, "/1k"), ALONE),
+        Work("full TLS 1.3 handshake and close (P5)", "µs", loaded(handshakes)),
+        Work("idle HTTP/1.1 connection (P6)", "KiB", lambda p: idle(p, False)),
+        Work("idle TLS connection (P6)", "KiB", lambda p: idle(p, True)),
+        Work("idle QUIC connection (P11)", "KiB", idle_quic, ALONE),
+        Work("whole process tree, idle", "KiB", idle_tree),
     ]
     wanted_works = [w for w in args.works.split(",") if w]
-    works = [w for w in works if not wanted_works or any(x in w[0] for x in wanted_works)]
+    works = [w for w in works if not wanted_works or any(x in w.name for x in wanted_works)]
     peers = []
     try:
         peers = make_peers(folder, origin_port, [w for w in args.only.lower().split(",") if w])
-        figures = {(w[0], p.name): [] for w in works for p in peers}
+        figures = {(w.name, p.name): [] for w in works for p in peers if p.name in w.peers}
         for number in range(args.rounds):
-            for name, _unit, run in works:
+            for work in works:
                 for peer in peers:
+                    if peer.name not in work.peers:
+                        continue
                     peer.start()
                     try:
-                        if run is None:
-                            time.sleep(1)
-                            value = pss_kib(peer.process.pid)
-                        else:
-                            value = run(peer)
-                        figures[(name, peer.name)].append(value)
-                        print(f"round {number + 1}  {name:40} {peer.name:8} {value:10.2f}", file=sys.stderr)
+                        figure = work.run(peer)
                     finally:
                         peer.stop()
+                    figures[(work.name, peer.name)].append(figure)
+                    busy = f"{figure.busy:6.0%} busy {figure.rate:8.0f}/s" if figure.busy else ""
+                    print(f"round {number + 1}  {work.name:40} {peer.name:8} {figure.value:10.2f} {busy}",
+                          file=sys.stderr, flush=True)
         write(peers, works, figures, args)
     finally:
         for peer in peers:
             peer.stop()
         origin.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def summary(values, digits=1):
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def table(peers, works, figures, head, cell, last):
+    """Lines of a table with a column for each peer; `last` makes the last cell of a row."""
+    lines = [
+        f"| work | unit | {' | '.join(p.name for p in peers)} | {head} |",
+        f"| --- | --- | {' | '.join('---' for _ in peers)} | --- |",
+    ]
+    for work in works:
+        of = {p.name: figures.get((work.name, p.name)) for p in peers}
+        cells = [cell(of[p.name]) if of[p.name] else "–" for p in peers]
+        lines.append(f"| {work.name} | {work.unit} | {' | '.join(cells)} | {last(of)} |")
+    return lines
+
+
+def ratio(of):
+    medians = {name: statistics.median(f.value for f in found) for name, found in of.items() if found}
+    others = [value for name, value in medians.items() if name != "Rempart"]
+    return f"{medians['Rempart'] / min(others):.2f}" if others and "Rempart" in medians else "–"
 
 
 def write(peers, works, figures, args):
@@ -342,24 +438,29 @@ def write(peers, works, figures, args):
         "",
         f"Machine: {model}, {os.cpu_count()} cores, Linux {os.uname().release}. "
         f"{args.rounds} interleaved rounds of {args.seconds} s; median (minimum to maximum). "
-        "Proxy pinned to one core, load and origin to the other; access log to a file on (HAProxy: to a pipe); "
-        "TLS 1.3, ECDSA P-256, no resumption; 64 connections over HTTP/1.1, 32 × 16 streams over HTTP/2. "
-        "CPU is user and system time of the whole process tree per request. Under 15 % is a tie.",
+        f"Built with the profile `{RELEASE.name}`.",
+        "",
+        "Method: proxy pinned to one core, load and origin to the other; access log to a file on (HAProxy: to "
+        "a pipe); TLS 1.3, ECDSA P-256, no resumption; 64 connections over HTTP/1.1, 32 × 16 streams over "
+        "HTTP/2 and HTTP/3; CPU is user and system time of the whole process tree per request, every answer "
+        "2xx; memory is the PSS that 2,000 (QUIC: 500) further idle connections add, each after one request. "
+        "Under 15 % is a tie.",
         "",
         "Versions: " + ", ".join(f"{p.name} {p.version}" for p in peers) + ".",
         "",
-        "| work | unit | " + " | ".join(p.name for p in peers) + " | ratio to the best peer |",
-        "| --- | --- | " + " | ".join("---" for _ in peers) + " | --- |",
     ]
-    for name, unit, _run in works:
-        cells, medians = [], {}
-        for peer in peers:
-            values = figures[(name, peer.name)]
-            medians[peer.name] = statistics.median(values)
-            cells.append(f"{medians[peer.name]:.1f} ({min(values):.1f} to {max(values):.1f})")
-        others = [v for k, v in medians.items() if k != "Rempart"]
-        ratio = f"{medians['Rempart'] / min(others):.2f}" if others and "Rempart" in medians else "–"
-        lines.append(f"| {name} | {unit} | " + " | ".join(cells) + f" | {ratio} |")
+    lines += table(peers, works, figures, "ratio to the best peer",
+                   lambda found: summary([f.value for f in found]), ratio)
+    loaded = [w._replace(unit="requests/s, share") for w in works
+              if any(f.busy for p in peers for f in figures.get((w.name, p.name), []))]
+    if loaded:
+        lines += ["", "Under load: requests (or handshakes) per second, and how busy the proxy's core was, medians. "
+                  "Rates swing with the machine; the figures above do not.", ""]
+        lines += table(
+            peers, loaded, figures, "spread of Rempart's rate",
+            lambda found: f"{statistics.median(f.rate for f in found):.0f}, "
+                          f"{statistics.median(f.busy for f in found):.0%}",
+            lambda of: summary([f.rate for f in of["Rempart"]], 0) if of.get("Rempart") else "–")
     text = "\n".join(lines) + "\n"
     print(text)
     if args.out:
