@@ -7,8 +7,8 @@ use testkit::node::{Node, zone_toml};
 use testkit::origin::{Answer, OriginSpec, Request, ScriptedOrigin};
 
 use super::rig::{
-    HOST, before, cleartext, fetch, fields, http2_visitor, only_request, saying, start, visitor, with_zone,
-    word, zone, zone_with,
+    Certificates, HOST, before, cleartext, fetch, fields, http2_visitor, only_request, saying, start,
+    visitor, with_zone, word, zone, zone_with,
 };
 
 /// One GET with these fields through a node, and what the origin saw of it.
@@ -216,5 +216,18 @@ fn answers_keep_their_own_via_and_date_and_server() -> Result<()> {
     let response = fetch(&node, HOST, "/")?;
     assert_eq!(response.fields.all("date"), ["Sun, 01 Nov 2026 12:00:00 GMT"]);
     assert_eq!(response.fields.all("server"), ["theirs"]);
+    node.finish_healthy()
+}
+
+#[test]
+fn behind_another_proxy_the_visitors_own_scheme_decides_about_redirects() -> Result<()> {
+    let origin = saying("a")?;
+    let certificates = Certificates::new()?;
+    let spec = cleartext().node_section("threads = 2\ntrusted_proxies = [\"127.0.0.1\"]");
+    let node = start(&certificates.zone(spec, "a", HOST, "redirect_https = true", &origin)?)?;
+    let ask =
+        |proto: &str| visitor(&node)?.ask("GET", "/", HOST, &fields(&[("X-Forwarded-Proto", proto)]), b"");
+    assert_eq!(ask("https")?.status, 200);
+    assert_eq!(ask("http")?.status, 308);
     node.finish_healthy()
 }

@@ -179,7 +179,8 @@ fn health_checks_take_an_origin_out_and_back_in() -> Result<()> {
         _ => Answer::ok("first"),
     })?;
     let second = OriginSpec::new().answering(|_| Answer::ok("second"))?;
-    let health = "health = { path = \"/healthz\", interval_ms = 100, timeout_ms = 100, healthy_after = 2, unhealthy_after = 2 }";
+    let health = "health = { path = \"/healthz\", interval_ms = 100, timeout_ms = 100, \
+                  healthy_after = 2, unhealthy_after = 2 }";
     let node = with_zone(&pool(&[(&first, ""), (&second, "")], health))?;
     let unhealthy = |is_so: &dyn Fn(&BTreeMap<String, usize>) -> bool| -> Result<()> {
         let mut last = BTreeMap::new();
@@ -235,10 +236,9 @@ fn a_backup_pool_takes_over_when_its_pool_is_down() -> Result<()> {
     let main = OriginSpec::new().answering(|_| Answer::ok("main"))?;
     let spare = OriginSpec::new().answering(|_| Answer::ok("spare"))?;
     let second_pool = format!("\n[[pool]]\nname = \"spare\"\norigins = [{{ url = {:?} }}]\n", spare.url());
-    let lines = format!(
-        "backup = \"spare\"\nhealth = {{ tcp = true, interval_ms = 100, timeout_ms = 100, unhealthy_after = 1, healthy_after = 1 \
-         }}\n{second_pool}"
-    );
+    let health = "health = { tcp = true, interval_ms = 100, timeout_ms = 100, unhealthy_after = 1, \
+                  healthy_after = 1 }";
+    let lines = format!("backup = \"spare\"\n{health}\n{second_pool}");
     let node = with_zone(&pool(&[(&main, "")], &lines))?;
     assert_eq!(fetch(&node, HOST, "/")?.text(), "main");
     main.go_down();
@@ -353,6 +353,23 @@ fn no_request_is_lost_to_an_origin_that_closes_idle_connections() -> Result<()> 
     for _ in 0..50 {
         assert_eq!(visitor.fetch(HOST, "/")?.text(), "GET 0");
         assert_eq!(visitor.ask("POST", "/", HOST, &fields(&[]), b"body")?.text(), "POST 4");
+    }
+    drop(visitor);
+    node.finish_healthy()
+}
+
+#[test]
+#[ignore = "reason: defect: a POST on a reused connection that the origin closes meanwhile ends in 502"]
+fn posts_in_a_row_are_not_lost_to_an_origin_that_closes_without_a_word() -> Result<()> {
+    let origin = OriginSpec::new()
+        .unrecorded()
+        .closes_after(3)
+        .answering(|request| Answer::ok(format!("{} {}", request.method, request.body_length)))?;
+    let node = before(&origin)?;
+    let mut visitor = visitor(&node)?;
+    for number in 0..600 {
+        let response = visitor.ask("POST", "/", HOST, &fields(&[]), b"body")?;
+        assert_eq!(response.text(), "POST 4", "request {number}");
     }
     drop(visitor);
     node.finish_healthy()

@@ -1,4 +1,4 @@
-//! The four kinds of site, directly and through a node: everything a visitor or the site can tell is the same.
+//! The four kinds of site, directly and through a node: all that a visitor or the site can tell is the same.
 //!
 //! Read next: [`testkit::compare`].
 

@@ -3,6 +3,8 @@
 //! Publishing as the binary's own work is in [`super::process`]. Read next: [`super::seeing`].
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use anyhow::{Context as _, Result};
 use testkit::folder::Folder;
@@ -11,8 +13,8 @@ use testkit::origin::{Answer, OriginSpec};
 use testkit::visitor::{Response, WebSocket};
 
 use super::rig::{
-    HOST, Served, before, cleartext, fetch, fields, http2_visitor, node_file, saying, start, visitor,
-    with_zone, word, zone, zone_with,
+    HOST, Served, before, cleartext, fetch, fields, http2_visitor, node_file, resident_bytes, saying, start,
+    visitor, with_zone, word, zone, zone_with,
 };
 
 fn output(node: &Node, arguments: &[&str]) -> Result<(Option<i32>, String, String)> {
@@ -388,6 +390,73 @@ fn open_websockets_survive_any_change_of_any_zone() -> Result<()> {
     }
     drop(over_http2);
     node.finish_healthy()
+}
+
+#[test]
+fn no_request_fails_while_zones_change() -> Result<()> {
+    let origin = OriginSpec::new().unrecorded().answering(|request| Answer::ok(request.target.clone()))?;
+    let node = before(&origin)?;
+    let is_over = AtomicBool::new(false);
+    let load = |is_http2: bool| -> Result<usize> {
+        let mut asked = 0;
+        let mut one = visitor(&node)?;
+        let other = http2_visitor(&node)?;
+        while !is_over.load(Ordering::Acquire) {
+            let target = format!("/{asked}");
+            let response = if is_http2 { other.fetch(HOST, &target) } else { one.fetch(HOST, &target) }?;
+            anyhow::ensure!((response.status, response.text()) == (200, target), "{}", response.text());
+            asked += 1;
+        }
+        Ok(asked)
+    };
+    let asked = thread::scope(|scope| -> Result<usize> {
+        let loads: Vec<_> = [false, false, true, true].map(|http2| scope.spawn(move || load(http2))).into();
+        for round in 0..30 {
+            let lines = format!("timeouts = {{ first_byte_ms = {} }}", 10_000 + round);
+            node.write_zone("a", &zone(&origin, &lines))?;
+            let (code, _, problems) = output(&node, &["publish"])?;
+            anyhow::ensure!(code == Some(0), "{problems}");
+        }
+        is_over.store(true, Ordering::Release);
+        let mut asked = 0;
+        for load in loads {
+            asked += load.join().map_err(|_| anyhow::anyhow!("a visitor panicked"))??;
+        }
+        Ok(asked)
+    })?;
+    assert!(asked >= 100, "{asked} requests only");
+    assert_eq!(node.metric("rempart_faults_total")?, Some(0.0));
+    node.finish_healthy()
+}
+
+#[test]
+fn a_thousand_websockets_cost_no_memory_at_each_change() -> Result<()> {
+    let origin = OriginSpec::new().unrecorded().answering(|_| Answer::websocket())?;
+    let node = before(&origin)?;
+    let mut sockets = Vec::new();
+    for _ in 0..250 {
+        sockets.push(WebSocket::open(visitor(&node)?, HOST, "/ws", &fields(&[]))?);
+    }
+    let over_http2: Vec<_> = (0..15).map(|_| http2_visitor(&node)).collect::<Result<_>>()?;
+    for visitor in &over_http2 {
+        for _ in 0..50 {
+            sockets.push(WebSocket::open_http2(visitor, HOST, "/ws", &fields(&[]))?);
+        }
+    }
+    assert_eq!(sockets.len(), 1000);
+    let mut resident = Vec::new();
+    for round in 0..20 {
+        let lines = format!("timeouts = {{ first_byte_ms = {} }}", 10_000 + round);
+        node.write_zone("a", &zone(&origin, &lines))?;
+        assert_eq!(output(&node, &["publish"])?.0, Some(0));
+        resident.push(resident_bytes(&node)?);
+    }
+    for socket in &mut sockets {
+        assert_eq!(socket.exchange("still here")?.text(), "still here");
+    }
+    let (early, late) = (resident[4], resident[19]);
+    assert!(late - early < 4e6, "{resident:?}");
+    Ok(())
 }
 
 #[test]
