@@ -128,12 +128,16 @@ pub fn least_connections(candidates: &[Candidate], cursor: &mut Cursor) -> Optio
 /// How far above the mean a candidate may be loaded before a key moves on, in percent.
 const BOUND_PERCENT: u64 = 125;
 
+/// Requests in flight that never move a key on, however little the others have to do: at light load a key's
+/// requests may well overlap, and they belong together (a session, a cache).
+const BOUND_LEAST: u128 = 16;
+
 /// Consistent hashing with bounded load: highest random weight (Thaler and Ravishankar, 1998), with the
 /// bound of Mirrokni, Thorup and Zadimoghaddam (2016).
 ///
 /// Each key ranks all candidates; adding or taking away one of n moves 1/n of the keys. A candidate that
-/// works on more than 125 % of its share of what is in flight (at least one) is passed over, so that one hot
-/// key cannot drown one origin. Linear in the number of candidates, about 10 ns each; no table to rebuild.
+/// works on more than 125 % of its share of what is in flight (and on at least 16) is passed over, so that one
+/// hot key cannot drown one origin. Linear in the number of candidates, about 10 ns each; no table to rebuild.
 pub fn hash(candidates: &[Candidate], key: u64) -> Option<usize> {
     let in_flight: u64 = candidates.iter().map(|c| u64::from(c.in_flight)).sum::<u64>() + 1;
     let total: u64 = candidates.iter().map(|c| u64::from(c.weight.max(1))).sum();
@@ -149,7 +153,7 @@ pub fn hash(candidates: &[Candidate], key: u64) -> Option<usize> {
         }
         // in_flight + 1 <= ceil(1.25 * all * weight / total)
         let share = u128::from(in_flight * BOUND_PERCENT) * u128::from(weight);
-        let bound = share.div_ceil(100 * u128::from(total));
+        let bound = share.div_ceil(100 * u128::from(total)).max(BOUND_LEAST);
         if u128::from(candidate.in_flight) < bound && best_within.is_none_or(|(known, _)| rank > known) {
             best_within = Some((rank, candidate.index));
         }

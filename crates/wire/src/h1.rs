@@ -721,6 +721,8 @@ async fn linger(exchange: &mut Exchange) {
     if side.is_tunnel {
         return;
     }
+    // Only where more may be on its way: a visitor that has sent all it wanted is not destroyed by a close.
+    let may_send_more = !side.body.is_done() || !side.work.unread().is_empty() || exchange.refusal.is_some();
     exchange.deadline.arm(LINGER_MS);
     let deadline = &exchange.deadline;
     let mut read_bytes = 0;
@@ -733,6 +735,9 @@ async fn linger(exchange: &mut Exchange) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(_)) => return Poll::Ready(()),
             Poll::Pending => return Poll::Pending,
+        }
+        if !may_send_more {
+            return Poll::Ready(());
         }
         loop {
             let read = with_scratch(|scratch| side.conn.poll_read(cx, scratch));
