@@ -346,7 +346,8 @@ impl Service for Edge {
             WireEvent::HandshakeFailed => {
                 self.metrics.tls_handshake(TlsVersion::Unknown, HandshakeOutcome::Failed);
             }
-            WireEvent::Dropped | WireEvent::Panicked => {}
+            WireEvent::Panicked => self.node.registry().panicked(),
+            WireEvent::Dropped => {}
         }
     }
 }

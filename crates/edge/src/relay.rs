@@ -121,6 +121,10 @@ fn too_slow() -> Failed {
     Failed::Refused(Refusal::BodyTimeout, "the body stood still or came too slowly")
 }
 
+/// Informational answers passed on for one request: a few hints and a 100 are usual, and each is held until the
+/// visitor takes it.
+const INFORMATIONAL_MAX: u32 = 32;
+
 /// Attempts after the first, stale connections included: a bound on what a pool of closing servers can cost.
 const RETRIES_MAX: u32 = 8;
 
@@ -178,7 +182,11 @@ impl Edge {
             if !is_stale {
                 chosen.failed(fault);
             }
-            let is_safe = is_idempotent && failure.may_retry || failure.is_unworked;
+            // Without a byte of an answer an idempotent request may be sent again (RFC 9110 §9.2.2); not after a
+            // time-out, since whoever waits that long would wait as long again.
+            let is_timeout = fault == Fault::HttpResponseTimeout;
+            let is_safe = failure.is_unworked
+                || is_idempotent && !is_timeout && (failure.may_retry || failure.is_unanswered);
             let is_body_whole = exchange.bytes_in() == 0;
             let is_in_budget = || {
                 (tried.len() as u64) < u64::from(pool.retries.max)
@@ -225,6 +233,7 @@ impl Edge {
                 opened.map_err(|fault| Attempt {
                     failed: Failed::Fault(fault),
                     may_retry: true,
+                    is_unanswered: true,
                     is_unworked: true,
                     was_reused: false,
                 })?
@@ -251,6 +260,7 @@ impl Edge {
         let fail = |failed, link: &Link| Attempt {
             failed,
             may_retry: link.may_retry(),
+            is_unanswered: link.bytes_received() == 0,
             is_unworked: link.was_not_worked_on(),
             was_reused,
         };
@@ -267,6 +277,7 @@ impl Edge {
         let (idle_ms, rate) = http.map_or((60_000, 0), |http| (http.body_idle_ms, http.min_rate_bytes_per_s));
         let first_byte_ms = ms(pool.timeouts.first_byte_ms);
         let mut is_awaiting = upload.is_done;
+        let mut informed = 0;
         let mut pace = Pace::begin(idle_ms, rate, self.clock.now_ms(), &exchange.deadline);
         if is_awaiting {
             exchange.deadline.arm(first_byte_ms);
@@ -316,6 +327,10 @@ impl Edge {
             match got {
                 Err(failed) => return Err(fail(failed, &link)),
                 Ok(()) if response.is_informational() && response.status != 101 => {
+                    informed += 1;
+                    if informed > INFORMATIONAL_MAX {
+                        return Err(fail(Failed::Fault(Fault::HttpProtocolError), &link));
+                    }
                     poll_fn(|cx| {
                         exchange.inform(cx, response);
                         Poll::Ready(())
@@ -492,6 +507,8 @@ fn cookie(exchange: &Exchange, name: &[u8]) -> Option<Vec<u8>> {
 struct Attempt {
     failed: Failed,
     may_retry: bool,
+    /// No byte of an answer came.
+    is_unanswered: bool,
     /// It is certain that the origin has not worked on the request.
     is_unworked: bool,
     was_reused: bool,

@@ -19,7 +19,7 @@ use http1::{BodyDecoder, Framing, Known};
 use crate::conn::Conn;
 use crate::exchange::Side;
 use crate::limits::{FLUSH_MS, HELD_BYTES, HTTP1, LINGER_BYTES, LINGER_MS, READ_AHEAD_BYTES, UNSENT_BYTES};
-use crate::thread::{OpenCount, Service, Thread};
+use crate::thread::{OpenCount, Service, Thread, serve_contained};
 use crate::{Exchange, Gone, ResponseState, with_scratch};
 
 /// What a busy connection needs and an idle one gives back.
@@ -629,7 +629,7 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
                 side.body = BodyDecoder::new(Framing::None, &HTTP1);
             }
         }
-        thread.service.serve(&mut exchange).await;
+        serve_contained(&thread, &mut exchange).await;
         exchange.deadline.disarm();
         if !poll_fn(|cx| poll_end(&mut exchange, cx)).await {
             linger(&mut exchange).await;

@@ -26,7 +26,7 @@ use crate::limits::{
     CONNECTION_WINDOW_BYTES, FIELD_SECTION_BYTES, GATHER_BYTES, HANDSHAKE_MS, RESET_STREAMS_LOCAL,
     RESET_STREAMS_PENDING, STREAM_UNSENT_BYTES, STREAM_WINDOW_BYTES, STREAMS,
 };
-use crate::thread::{Service, Thread};
+use crate::thread::{Service, Thread, serve_contained};
 use crate::{Exchange, Gone, ResponseState};
 
 /// The connection below h2: reads go through, writes are gathered.
@@ -250,7 +250,7 @@ async fn stream<S: Service>(
         bytes_out: 0,
         keepalive_ms: None,
     };
-    thread.service.serve(&mut exchange).await;
+    serve_contained(&thread, &mut exchange).await;
     thread.put_request(std::mem::take(&mut exchange.request));
     if exchange.state() == ResponseState::Waiting {
         exchange.abort();

@@ -1,9 +1,12 @@
 //! What all connections of one serving thread share.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use exchange::{Deadlines, Protocol, Request, TlsVersion};
 
@@ -172,6 +175,26 @@ impl<S: Service> Thread<S> {
             work.clear();
             works.push(work);
         }
+    }
+}
+
+/// Lets the service answer. A panic ends this exchange alone: it is counted, and the answer is given up.
+pub(crate) async fn serve_contained<S: Service>(thread: &Thread<S>, exchange: &mut Exchange) {
+    let is_served = {
+        let mut serving = pin!(thread.service.serve(exchange));
+        poll_fn(|cx| {
+            // What the exchange left half done is dropped with it; the service's own state is cells that are
+            // whole between borrows.
+            match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
+                Ok(polled) => polled.map(|()| true),
+                Err(_) => Poll::Ready(false),
+            }
+        })
+        .await
+    };
+    if !is_served {
+        thread.service.count(WireEvent::Panicked);
+        exchange.abort();
     }
 }
 
