@@ -6,24 +6,33 @@ from collections import defaultdict
 
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
-from aioquic.h3.connection import H3_ALPN, FrameType, H3Connection
+from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import ConnectionTerminated, StreamReset
+from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
 from stage import FACTS, HOST
 
-GOAWAY = 7
+GOAWAY = 7  # the frame type
 
 
-class Http3(H3Connection):
-    """Keeps what aioquic does not report: GOAWAY and the server's settings."""
+def goaway_in(control):
+    """The id in the last GOAWAY of a control stream's bytes. aioquic reads GOAWAY and tells nobody."""
 
-    goaway = None
+    def varint(at):
+        size = 1 << (control[at] >> 6)
+        return int.from_bytes(control[at : at + size], "big") & ((1 << (8 * size - 2)) - 1), at + size
 
-    def _handle_control_frame(self, frame_type, frame_data):
-        if frame_type == GOAWAY:
-            self.goaway = int.from_bytes(frame_data, "big") & ((1 << (8 * len(frame_data) - 2)) - 1)
-        super()._handle_control_frame(frame_type, frame_data)
+    found, at = None, 1
+    try:
+        while at < len(control):
+            kind, at = varint(at)
+            length, at = varint(at)
+            if kind == GOAWAY and at + length <= len(control):
+                found = varint(at)[0]
+            at += length
+    except IndexError:
+        pass  # the rest has not come yet
+    return found
 
 
 class Answer:
@@ -48,7 +57,8 @@ class Answer:
 class Visitor(QuicConnectionProtocol):
     def __init__(self, *arguments, **more):
         super().__init__(*arguments, **more)
-        self.http = Http3(self._quic)
+        self.http = H3Connection(self._quic)
+        self.unidirectional = defaultdict(bytearray)
         self.answers = defaultdict(Answer)
         self.terminated = None
         self.goaway_came = asyncio.Event()
@@ -63,6 +73,10 @@ class Visitor(QuicConnectionProtocol):
             answer = self.answers[event.stream_id]
             answer.reset, answer.is_ended = event.error_code, True
             answer.changed.set()
+        if isinstance(event, StreamDataReceived) and event.stream_id % 4 == 3:
+            self.unidirectional[event.stream_id] += event.data
+            if self.goaway is not None:
+                self.goaway_came.set()
         for item in self.http.handle_event(event):
             answer = self.answers[item.stream_id]
             if isinstance(item, HeadersReceived):
@@ -73,8 +87,12 @@ class Visitor(QuicConnectionProtocol):
                     answer.body += item.data
             answer.is_ended = answer.is_ended or item.stream_ended
             answer.changed.set()
-        if self.http.goaway is not None:
-            self.goaway_came.set()
+
+    @property
+    def goaway(self):
+        """The first id that the node will not serve, once it said so."""
+        controls = [stream for stream in self.unidirectional.values() if stream[:1] == b"\0"]
+        return goaway_in(controls[0]) if controls else None
 
     def begin(self, method, path, fields=(), is_ended=True, authority=None):
         stream = self._quic.get_next_available_stream_id()
@@ -126,6 +144,3 @@ def visit(port=None, address="127.0.0.1", **settings):
     for name, value in settings.items():
         setattr(configuration, name, value)
     return connect(address, port or FACTS["https"], configuration=configuration, create_protocol=Visitor)
-
-
-__all__ = ["Answer", "FrameType", "Visitor", "visit"]

@@ -1,5 +1,5 @@
-//! What every script finds: a node with cleartext and TLS listeners in both address families, one zone, and an
-//! origin behind it.
+//! What every script finds: a node with cleartext and TLS listeners in both address families, one zone, and
+//! an origin behind it.
 //!
 //! The scripted origin answers by path, see [`answer`]; where a script needs a real server as origin (gRPC,
 //! WebSocket), that is a second script. Called by [`super`]. Read next: [`testkit::node`].
@@ -53,8 +53,8 @@ impl Stage {
         Stage::with(&origin.url(), "", None, Some(origin), Value::Null)
     }
 
-    /// A stage whose origin is a script of its own: it prints one line of JSON with its `port` when it listens.
-    /// `scheme` and `lines` are those of the zone's pool.
+    /// A stage whose origin is a script of its own: it prints one line of JSON with its `port` when it
+    /// listens. `scheme` and `lines` are those of the zone's pool.
     pub(crate) fn before(script: &str, scheme: &str, lines: &str) -> Result<Stage> {
         let mut child = Command::new(python()?)
             .arg("-u")
