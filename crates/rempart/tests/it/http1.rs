@@ -8,15 +8,14 @@ use anyhow::{Context as _, Result, ensure};
 use testkit::digest::Running;
 use testkit::gate::Gate;
 use testkit::message::Framing;
-use testkit::node::Node;
+use testkit::node::{Node, NodeSpec};
 use testkit::origin::{Answer, OriginSpec, ScriptedOrigin};
 use testkit::stream::Ending;
-use testkit::visitor::WebSocket;
+use testkit::visitor::{Http2Visitor, WebSocket};
 use testkit::websocket::Opcode;
 
 use super::rig::{
-    HOST, before, cleartext, fields, http2_visitor, only_request, resident_bytes, saying, start, visitor,
-    with_zone, word, zone,
+    HOST, before, fields, only_request, resident_bytes, saying, start, visitor, with_zone, word, zone,
 };
 
 #[test]
@@ -665,7 +664,7 @@ fn an_answer_before_the_end_of_the_upload_reaches_the_visitor() -> Result<()> {
 #[test]
 fn visitors_come_by_ipv6_too() -> Result<()> {
     let origin = OriginSpec::new().ipv6().answering(|_| Answer::ok("six"))?;
-    let spec = testkit::node::NodeSpec::new().listener_at("http", "[::1]:0", "").zone("a", zone(&origin, ""));
+    let spec = NodeSpec::new().listener_at("http", "[::1]:0", "").zone("a", zone(&origin, ""));
     let node = start(&spec)?;
     let response = super::rig::fetch(&node, HOST, "/")?;
     assert_eq!(response.text(), "six");
@@ -675,7 +674,8 @@ fn visitors_come_by_ipv6_too() -> Result<()> {
 
 /// A node whose listeners and zone have these times and limits: before a zone is known, the defaults hold.
 fn with_http(lines: &str, origin: &ScriptedOrigin) -> Result<Node> {
-    start(&cleartext().more(&format!("[zone_defaults.http]\n{lines}")).zone("a", zone(origin, "")))
+    let plain = NodeSpec::new().listener("http").listener_at("http", "127.0.0.1:0", "h2c = true");
+    start(&plain.more(&format!("[zone_defaults.http]\n{lines}")).zone("a", zone(origin, "")))
 }
 
 #[test]
@@ -732,7 +732,9 @@ fn heads_beyond_the_zones_limits_are_431() -> Result<()> {
         let mut visitor = visitor(&node)?;
         let refused = visitor.ask("GET", "/", HOST, &pairs.iter().cloned().collect(), b"")?;
         assert_eq!((refused.status, word(&refused).as_str()), (431, "head_too_large"));
-        let over_http2 = http2_visitor(&node)?.ask("GET", "/", HOST, &pairs.iter().cloned().collect(), b"");
+        let h2c = node.addresses().listeners[1].1;
+        let over_http2 =
+            Http2Visitor::cleartext(h2c)?.ask("GET", "/", HOST, &pairs.iter().cloned().collect(), b"");
         assert!(over_http2.map_or(true, |refused| refused.status == 431));
     }
     assert_eq!(super::rig::fetch(&node, HOST, "/")?.status, 200);

@@ -712,7 +712,7 @@ fn the_limit_of_connections_to_an_origin_holds() -> Result<()> {
     let gate = Gate::new();
     let script = gate.clone();
     let origin = OriginSpec::new().answering(move |_| Answer::ok("done").wait_before_head(&script))?;
-    let node = with_zone(&zone(&origin, "max_connections = 3"))?;
+    let node = with_zone(&zone(&origin, "max_connections = 3\ntimeouts = { connect_ms = 200 }"))?;
     let mut waiting = Vec::new();
     for _ in 0..3 {
         let mut visitor = visitor(&node)?;
@@ -727,5 +727,6 @@ fn the_limit_of_connections_to_an_origin_holds() -> Result<()> {
         assert_eq!(visitor.expect_response("GET")?.status, 200);
     }
     assert_eq!(origin.counters().connections, 3);
-    Ok(())
+    drop(waiting);
+    node.finish_healthy()
 }

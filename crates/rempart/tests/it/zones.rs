@@ -194,6 +194,7 @@ fn bodies_beyond_the_zones_limit_are_413_with_or_without_a_length() -> Result<()
     chunked.send_chunk(b"and six")?;
     assert_eq!(chunked.expect_response("POST")?.status, 413);
     assert!(origin.requests().iter().filter(|request| request.is_complete).count() == 1);
+    drop((declared, chunked));
     node.finish_healthy()
 }
 
