@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run test prepare fmt lint doc tidy references unit bench fuzz
+.PHONY: help run test prepare fmt lint tidy references unit bench soak fuzz
 
 help:
 	@echo 'make run         build and start the demo: a node with a built-in site, nothing to write'
@@ -12,6 +12,7 @@ help:
 	@echo 'make lint        format check, clippy and docs, warnings denied'
 	@echo 'make references  write docs/reference/ from the code'
 	@echo 'make bench       compare with nginx and HAProxy; writes bench/results/'
+	@echo 'make soak        mixed load with a reload each second, MINUTES (30); writes bench/results/'
 	@echo 'make fuzz        fuzz every parser, SECONDS (60) each'
 
 run:
@@ -49,6 +50,11 @@ unit:
 bench: prepare
 	$(CARGO) build --release --locked
 	python3 bench/compare.py --out bench/results/latest.md
+
+MINUTES ?= 30
+soak: prepare
+	$(CARGO) build --profile demo --locked -p rempart -p testkit
+	.venv/bin/python bench/soak.py --minutes $(MINUTES)
 
 # Needs cargo-fuzz and a nightly toolchain.
 SECONDS ?= 60

@@ -142,7 +142,7 @@ impl Files {
              \n  curl --cacert {ca} -N {https}/events               # events, each as it comes\
              \n  curl --cacert {ca} -d hello {https}/echo\n\
              \nA browser trusts the certificate once it has {ca};\n\
-             that authority can vouch for this machine's own addresses only.\n\
+             keep its key in the data folder: who has it can vouch for any name to that browser.\n\
              \nLook at the node:\n\
              \n  curl {admin}/healthz\n  curl {admin}/readyz\n  curl {admin}/metrics\
              \n  tail -f {log}\
