@@ -75,5 +75,10 @@ fn http2_floods_end_the_abuser_alone() -> Result<()> {
 
 #[test]
 fn http1_messages_have_their_expected_outcomes() -> Result<()> {
-    Stage::new()?.play("http1_messages.py")
+    Stage::new()?.play_with("http1_messages.py", "http")
+}
+
+#[test]
+fn http1_messages_have_the_same_outcomes_over_tls() -> Result<()> {
+    Stage::new()?.play_with("http1_messages.py", "https")
 }
