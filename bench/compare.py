@@ -3,9 +3,9 @@
 
 The main figure is CPU microseconds per request of a proxy's whole process tree (user and system time from
 /proc/PID/stat, divided by requests served), because requests per second swing on shared machines. Proxies are
-pinned to one core, load generator and origin to another; rounds are interleaved; medians are quoted with minimum
-and maximum. A run with an answer that is not 2xx is refused. Beside each figure stands how busy the proxy's
-core was: far below 100 %, the load generator was the limit, and the figure holds all the same.
+pinned to one core, load generator and origin to another; rounds are interleaved; medians are quoted with
+minimum and maximum. A run with an answer that is not 2xx is refused. Beside each figure stands how busy the
+proxy's core was: far below 100 %, the load generator was the limit, and the figure holds all the same.
 
 Works that the peers cannot do (HTTP/3 with Debian's packages) are measured for Rempart alone.
 
@@ -454,8 +454,8 @@ def write(peers, works, figures, args):
     loaded = [w._replace(unit="requests/s, share") for w in works
               if any(f.busy for p in peers for f in figures.get((w.name, p.name), []))]
     if loaded:
-        lines += ["", "Under load: requests (or handshakes) per second, and how busy the proxy's core was, medians. "
-                  "Rates swing with the machine; the figures above do not.", ""]
+        lines += ["", "Under load: requests (or handshakes) per second, and how busy the proxy's core was, "
+                  "medians. Rates swing with the machine; the figures above do not.", ""]
         lines += table(
             peers, loaded, figures, "spread of Rempart's rate",
             lambda found: f"{statistics.median(f.rate for f in found):.0f}, "

@@ -5,8 +5,10 @@
 //! answered with 2xx and a whole body, those that failed, bytes of bodies, requests per second. Requests
 //! begun before the end are waited for. It exits with 1 when one failed.
 //!
-//! `h3-load URL --idle N` opens N connections, asks once on each, prints `ready`, and keeps them alive until
-//! its standard input closes.
+//! `h3-load URL --idle N [--again S]` opens N connections, asks once on each, prints `ready`, and keeps them
+//! alive until its standard input closes; with `--again` it asks on each every S seconds, for nodes close
+//! connections that have had no request for long, however lively their QUIC is. At last it prints how many
+//! it kept and how many it lost, and why.
 //!
 //! It speaks through the product's own codec, so it proves nothing about the protocol: for measuring, and for
 //! load beside other clients. Called by `bench/compare.py` and `bench/soak.py`.
@@ -25,7 +27,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::task::JoinSet;
 
 const USAGE: &str = "usage: h3-load https://HOST[:PORT]/PATH [--connections N] [--streams M] [--seconds S] \
-                     [--rate R] [--idle N] [--connect ADDRESS] [--ca FILE | --insecure]";
+                     [--rate R] [--idle N [--again S]] [--connect ADDRESS] [--ca FILE | --insecure]";
 
 /// UDP sockets at most; connections share them in turn. Enough that every thread of a node gets its part.
 const SOCKETS_MAX: usize = 32;
@@ -53,6 +55,8 @@ struct Wanted {
     /// Requests per second over all streams; `None` for as many as possible.
     rate: Option<f64>,
     idle: Option<usize>,
+    /// Seconds between two requests on an idle connection; `None` for one request alone.
+    again: Option<u64>,
     tls: rustls::ClientConfig,
 }
 
@@ -67,7 +71,7 @@ impl Wanted {
         };
         let host = host.trim_matches(['[', ']']).to_owned();
         let (mut connections, mut streams, mut seconds, mut rate, mut idle) = (1, 1, 5, None, None);
-        let (mut connect, mut ca, mut insecure) = (None, None, false);
+        let (mut again, mut connect, mut ca, mut insecure) = (None, None, None, false);
         while let Some(flag) = arguments.next() {
             if flag == "--insecure" {
                 insecure = true;
@@ -81,6 +85,7 @@ impl Wanted {
                 "--seconds" => seconds = value.parse().with_context(bad)?,
                 "--rate" => rate = Some(value.parse().with_context(bad)?),
                 "--idle" => idle = Some(value.parse().with_context(bad)?),
+                "--again" => again = Some(value.parse().with_context(bad)?),
                 "--connect" => connect = Some(value),
                 "--ca" => ca = Some(value),
                 _ => bail!("{flag} is unknown\n{USAGE}"),
@@ -92,7 +97,7 @@ impl Wanted {
         let path = if path.is_empty() { "/" } else { path }.to_owned();
         let tls = client_tls(ca.as_deref(), insecure)?;
         let authority = authority.to_owned();
-        Ok(Wanted { host, authority, path, address, connections, streams, seconds, rate, idle, tls })
+        Ok(Wanted { host, authority, path, address, connections, streams, seconds, rate, idle, again, tls })
     }
 }
 
@@ -369,12 +374,29 @@ async fn stay(wanted: Rc<Wanted>, request: Rc<[u8]>, count: usize) -> Result<boo
         visits.push(connected??);
     }
     println!("ready");
-    let _closed = closing.await;
-    let lost = visits.iter().filter(|visit| visit.quic.close_reason().is_some()).count();
-    println!("kept {} lost {lost}", visits.len() - lost);
+    let mut closing = std::pin::pin!(closing);
+    // Without `--again` the first turn is out of reach.
+    let pause = Duration::from_secs(wanted.again.unwrap_or(u64::from(u32::MAX)));
+    let mut reasons = Vec::new();
+    while tokio::time::timeout(pause, &mut closing).await.is_err() {
+        for visit in &visits {
+            match ask(&visit.quic, &request, &mut Decoder::new()).await {
+                Ok((200..300, _)) => {}
+                Ok((status, _)) => reasons.push(format!("status {status}")),
+                Err(why) => reasons.push(format!("{why:#}")),
+            }
+        }
+    }
+    let closed: Vec<_> = visits.iter().filter_map(|visit| visit.quic.close_reason()).collect();
+    let lost = closed.len();
+    println!("kept {} lost {lost} failed {}", visits.len() - lost, reasons.len());
+    reasons.extend(closed.iter().map(ToString::to_string));
+    for reason in reasons.iter().take(5) {
+        println!("failure: {reason}");
+    }
     drop(visits);
     sockets.close().await;
-    Ok(lost == 0)
+    Ok(reasons.is_empty())
 }
 
 fn main() -> Result<std::process::ExitCode> {
