@@ -57,6 +57,7 @@ pub struct Node {
     clock: Clock,
     is_draining: AtomicBool,
     serving: AtomicUsize,
+    cut: AtomicUsize,
     swapped_unix_us: AtomicU64,
     started_unix_us: u64,
 }
@@ -130,6 +131,7 @@ impl Node {
             clock,
             is_draining: AtomicBool::new(false),
             serving: AtomicUsize::new(0),
+            cut: AtomicUsize::new(0),
             swapped_unix_us: AtomicU64::new(unix_us),
             started_unix_us: unix_us,
             setup,
@@ -221,8 +223,20 @@ impl Node {
         self.trails.iter().find_map(|trails| trails.find(id)).map(|kept| kept.text())
     }
 
-    /// Writes events of what changed in the origins' health since the last call.
+    /// How many exchanges the end of the drain cut off.
+    pub fn exchanges_cut(&self) -> usize {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn count_cut(&self, exchanges: usize) {
+        self.cut.fetch_add(exchanges, Ordering::AcqRel);
+    }
+
+    /// Writes events of what changed in the origins' health since the last call, and counts their checks.
     pub(crate) fn tell_origin_events(&self) {
+        let (well, unwell) = self.fleet.take_checks();
+        (0..well).for_each(|_| self.registry.health_checked(Outcome::Ok));
+        (0..unwell).for_each(|_| self.registry.health_checked(Outcome::Failed));
         for event in self.fleet.take_events() {
             let name = match event.change {
                 Change::Recovered => "origin_recovered",

@@ -37,6 +37,24 @@ pub(crate) struct Edge {
     ids: RefCell<IdSource>,
     scratch: RefCell<Vec<u8>>,
     unix_offset_us: Cell<u64>,
+    /// Exchanges being served.
+    in_flight: Cell<usize>,
+}
+
+/// Counts an exchange for as long as it is served, however that ends.
+struct InFlight<'a>(&'a Cell<usize>);
+
+impl<'a> InFlight<'a> {
+    fn begin(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Edge {
@@ -56,6 +74,7 @@ impl Edge {
             ids: RefCell::new(IdSource::new(seed)),
             scratch: RefCell::default(),
             unix_offset_us: Cell::new(clock.unix_us().saturating_sub(clock.now_us())),
+            in_flight: Cell::new(0),
             clock,
             node: Arc::clone(node),
         }
@@ -67,6 +86,11 @@ impl Edge {
         self.batch.borrow_mut().flush();
         self.origins.tick(self.clock.now_ms());
         let _refreshed = self.live();
+    }
+
+    /// Exchanges being served at this moment.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.get()
     }
 
     /// How long visitors may take before their zone is known: `[zone_defaults]`' word.
@@ -321,6 +345,7 @@ fn protocol_label(protocol: exchange::Protocol) -> ProtocolLabel {
 
 impl Service for Edge {
     async fn serve(&self, exchange: &mut Exchange) {
+        let _in_flight = InFlight::begin(&self.in_flight);
         let mut course = self.begin(exchange);
         self.answer(exchange, &mut course).await;
         self.record(exchange, course);

@@ -113,10 +113,6 @@ impl Answered {
     }
 }
 
-/// How long ago a connection must have been in use to carry a request that must not be sent twice. Servers
-/// close idle connections after seconds (2 at the least among the usual ones).
-const JUST_NOW_MS: u64 = 1_000;
-
 fn too_slow() -> Failed {
     Failed::Refused(Refusal::BodyTimeout, "the body stood still or came too slowly")
 }
@@ -218,18 +214,15 @@ impl Edge {
     ) -> Result<(Link, Upload), Attempt> {
         // Connecting is the rare path: boxed, so that its state does not make every exchange larger.
         // A connection from the pool may be closed by the origin at this very moment. A request that must not
-        // be sent twice takes one only if it was in use just now, which no origin closes; else a fresh one.
-        let is_idempotent =
-            exchange.request.method.is_idempotent() && exchange.request.upgrade == Upgrade::No;
-        let used_within_ms = (!is_idempotent).then_some(JUST_NOW_MS);
-        let reused = if may_reuse { self.origins.reuse(chosen, used_within_ms) } else { None };
+        // be sent twice takes one only if that cannot be, and a fresh one otherwise.
+        let may_repeat = exchange.request.method.is_idempotent() && exchange.request.upgrade == Upgrade::No;
+        let reused = if may_reuse { self.origins.reuse(chosen, may_repeat) } else { None };
         let mut link = match reused {
             Some(link) => link,
             None => {
                 let local = exchange.connection.local;
                 let opened =
-                    Box::pin(self.origins.open(chosen, may_reuse && is_idempotent, course.visitor, local))
-                        .await;
+                    Box::pin(self.origins.open(chosen, may_reuse && may_repeat, course.visitor, local)).await;
                 opened.map_err(|fault| Attempt {
                     failed: Failed::Fault(fault),
                     may_retry: true,

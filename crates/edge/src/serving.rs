@@ -200,7 +200,10 @@ async fn tick(node: &Arc<Node>, edge: &Edge, thread: &Thread<Edge>, admin: Optio
                 }
                 drain_until_ms = Some(now_ms + node.settings().drain_ms);
             }
-            Some(until) if thread.open() == 0 || now_ms >= until => return,
+            Some(until) if thread.open() == 0 || now_ms >= until => {
+                node.count_cut(edge.in_flight());
+                return;
+            }
             _ => {}
         }
     }

@@ -118,10 +118,10 @@ impl Origins {
     /// A stream on one of this thread's HTTP/2 connections, or an idle HTTP/1 connection of this thread or
     /// parked by any. None where each connection must be the visitor's own (PROXY protocol).
     ///
-    /// With `used_within_ms` an HTTP/1 connection must have been in use that short a time ago: for requests
-    /// that must not be sent twice, since an origin closes connections that have been idle for long, and may
-    /// do so at this very moment.
-    pub fn reuse(&self, chosen: &Chosen, used_within_ms: Option<u64>) -> Option<Link> {
+    /// A request that `may_repeat` takes any; one that must not be sent twice takes an HTTP/1 connection only if
+    /// the origin cannot be about to close it, as far as that can be told: in use within the last second, but
+    /// not within the last 50 ms, and nothing heard of it since.
+    pub fn reuse(&self, chosen: &Chosen, may_repeat: bool) -> Option<Link> {
         let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
         let (target, home) = self.target(chosen, nobody, nobody).ok()?;
         if target.pool.proxy_protocol.is_some() {
@@ -135,10 +135,10 @@ impl Origins {
         if target.offer == Offer::Http2 || target.pool.keepalive_ms == 0 {
             return None;
         }
-        if used_within_ms.is_some_and(|ms| !home.was_used_within(ms, self.now_ms())) {
-            return None;
-        }
-        let connection = self.idle(&target, home)?;
+        let connection = match may_repeat {
+            true => self.idle(&target, home)?,
+            false => home.take_settled(target.fingerprint, self.now_ms())?,
+        };
         home.state.reused.fetch_add(1, Relaxed);
         Some(self.link_http1(home, connection, true))
     }
@@ -161,7 +161,7 @@ impl Origins {
         visitor: SocketAddr,
         local: SocketAddr,
     ) -> Result<Link, Fault> {
-        if may_reuse && let Some(link) = self.reuse(chosen, None) {
+        if may_reuse && let Some(link) = self.reuse(chosen, true) {
             return Ok(link);
         }
         let (target, home) = self.target(chosen, visitor, local)?;

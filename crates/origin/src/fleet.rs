@@ -280,6 +280,8 @@ impl Check {
         self.now_ms = now_ms;
         let mut health = lock(&self.origin.health);
         let change = health.checked(is_well, &policy_of(&self.pool), now_ms);
+        let [well, unwell] = &self.fleet.checks;
+        if is_well { well } else { unwell }.fetch_add(1, Relaxed);
         self.origin.publish(&health);
         drop(health);
         self.fleet.note(&self.pool, self.index, change, now_ms);
@@ -302,6 +304,8 @@ pub struct Fleet {
     pools: Mutex<Map<Id, Arc<PoolState>>>,
     schedule: Mutex<Schedule>,
     events: Mutex<Vec<OriginEvent>>,
+    /// Checks made since they were last taken: well and unwell.
+    checks: [AtomicU64; 2],
     /// Counts publishes, so that threads know when to look for pools that went.
     publishes: AtomicU64,
 }
@@ -316,6 +320,7 @@ impl Fleet {
             pools: Mutex::default(),
             schedule: Mutex::default(),
             events: Mutex::default(),
+            checks: Default::default(),
             publishes: AtomicU64::new(0),
         })
     }
@@ -484,6 +489,12 @@ impl Fleet {
         if events.len() < EVENTS_MAX {
             events.push(OriginEvent { pool: pool.name.clone(), url: origin.url.clone(), change, at_ms });
         }
+    }
+
+    /// How many checks found their origin well, and how many not, since this was last asked.
+    pub fn take_checks(&self) -> (u64, u64) {
+        let [well, unwell] = &self.checks;
+        (well.swap(0, Relaxed), unwell.swap(0, Relaxed))
     }
 
     /// What happened to origins since the last call, oldest first; at most 1,024 events are kept.

@@ -167,6 +167,11 @@ impl Http1 {
         now_ms.saturating_sub(self.idle_since_ms) < keepalive_ms.min(self.kept_ms)
     }
 
+    /// Whether an idle connection may be used, by the kernel's word; see [`Stream::is_quiet`].
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.stream.is_quiet()
+    }
+
     /// Whether an idle connection may be used; see [`Stream::is_fresh`].
     pub(crate) fn is_fresh(&mut self) -> bool {
         self.stream.is_fresh()

@@ -29,6 +29,15 @@ pub const IDLE_MAX: usize = 1024;
 /// one request a second over eight threads the next request still finds it.
 const OWN_MS: u64 = 500;
 
+/// How long a connection rests before it may carry a request that must not be sent twice, in milliseconds: a
+/// server that closes after its n-th answer without saying so does so at once, and its end arrives within a
+/// round trip.
+const SETTLED_MS: u64 = 50;
+
+/// How long ago such a connection must have been in use, in milliseconds. Servers close idle connections after
+/// seconds (2 at the least among the usual ones).
+const JUST_NOW_MS: u64 = 1_000;
+
 /// Health checks that a thread begins in one tick; the rest is taken by the next tick of any thread.
 const CHECKS_PER_TICK: usize = 32;
 
@@ -62,9 +71,22 @@ impl Local {
         }
     }
 
-    /// Whether the connection used last was used within this time.
-    pub(crate) fn was_used_within(&self, ms: u64, now_ms: u64) -> bool {
-        self.idle.borrow().last().is_some_and(|last| now_ms.saturating_sub(last.idle_since_ms) <= ms)
+    /// Takes a connection for a request that must not be sent twice: one whose last answer is so long ago that
+    /// a close right behind it would have arrived ([`SETTLED_MS`]), so short a time ago that no origin closes
+    /// it for being idle ([`JUST_NOW_MS`]), and of which the kernel has heard nothing since.
+    pub(crate) fn take_settled(&self, target: u64, now_ms: u64) -> Option<Box<Http1>> {
+        loop {
+            let mut idle = self.idle.borrow_mut();
+            let at = idle.iter().rposition(|one| {
+                (SETTLED_MS..=JUST_NOW_MS).contains(&now_ms.saturating_sub(one.idle_since_ms))
+            })?;
+            let mut one = idle.remove(at);
+            drop(idle);
+            let is_young = one.is_young(self.keepalive_ms.get(), now_ms);
+            if one.target == target && is_young && one.is_fresh() && one.is_quiet() {
+                return Some(one);
+            }
+        }
     }
 
     /// Takes the connection used last, if it was made for this target and is still open.
@@ -153,8 +175,8 @@ impl Origins {
         Rc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             fleet,
+            resolver: Resolver::new(Rc::clone(&deadlines)),
             deadlines,
-            resolver: Rc::default(),
             random: RefCell::new(Cursor::new(seed)),
             candidates: RefCell::default(),
             now_ms: Cell::new(0),

@@ -233,6 +233,17 @@ impl Stream {
         self.poll_read_slice(&mut cx, &mut byte).is_pending()
     }
 
+    /// Whether the kernel has neither the origin's end nor stray bytes for an idle connection: asks it, where
+    /// [`Stream::is_fresh`] goes by what the runtime has heard.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let peeked = match &self.socket {
+            Socket::Tcp(tcp) => socket2::SockRef::from(tcp).peek(&mut byte),
+            Socket::Unix(unix) => socket2::SockRef::from(unix).peek(&mut byte),
+        };
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Takes it off this thread.
     pub(crate) fn park(self) -> Option<Parked> {
         let socket = match self.socket {

@@ -317,9 +317,14 @@ impl Control<'_> {
             }
             let ready: Vec<bool> = watched.iter().map(|watched| !watched.revents().is_empty()).collect();
             if ready.get(1) == Some(&true) {
-                if self.cut_at.is_some_and(|cut| cut <= clock::now()) {
+                // Idle connections are held until then for one last answer; closing them cuts nothing.
+                let exchanges = self.node.exchanges_cut();
+                if exchanges > 0 {
                     let remedy = "raise [node] drain_ms if visitors should have had longer";
-                    self.events.warn("drain_cut_short", &[("remedy", remedy.into())]);
+                    self.events.warn(
+                        "drain_cut_short",
+                        &[("exchanges", (exchanges as u64).into()), ("remedy", remedy.into())],
+                    );
                 }
                 return true;
             }

@@ -131,6 +131,7 @@ async fn find_out<S: Service>(
         return secure(thread, tcp, facts, deadline, bytes).await;
     }
     if settings.allows_h2c {
+        deadline.arm(thread.times().head_ms);
         let is_http2 = read_until(&mut tcp, &deadline, &mut bytes, has_preface).await?;
         if is_http2 {
             let conn = Conn::plain(tcp);

@@ -4,6 +4,7 @@
 //! thread and boxes the slow path, and gives both back when it is idle again. That is what makes half a KiB
 //! per idle connection. Parsing and framing are `http1`'s.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -78,7 +79,7 @@ pub(crate) struct Http1 {
     trailers: Option<Vec<u8>>,
     delimiter: Delimiter,
     is_persistent: bool,
-    is_draining: bool,
+    is_draining: Rc<Cell<bool>>,
     is_broken: bool,
     is_send_closed: bool,
     is_tunnel: bool,
@@ -211,7 +212,7 @@ impl Http1 {
             self.discard_buffered();
         }
         // A body that is still on its way, or an answer that only the connection's end completes.
-        if !self.body.is_done() || self.delimiter == Delimiter::Close || self.is_draining {
+        if !self.body.is_done() || self.delimiter == Delimiter::Close || self.is_draining.get() {
             self.is_persistent = false;
         }
         let out = &mut self.work.out;
@@ -579,7 +580,7 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
             trailers: None,
             delimiter: Delimiter::None,
             is_persistent: true,
-            is_draining: false,
+            is_draining: thread.draining(),
             is_broken: false,
             is_send_closed: false,
             is_tunnel: false,
@@ -612,7 +613,6 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
         exchange.deadline.disarm();
         let Side::Http1(side) = &mut exchange.side else { return None };
         side.date = thread.date();
-        side.is_draining = thread.is_draining();
         side.delimiter = Delimiter::None;
         match refusal {
             None => {

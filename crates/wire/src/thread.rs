@@ -87,7 +87,7 @@ pub struct Thread<S> {
     date: RefCell<[u8; 29]>,
     open: Cell<usize>,
     next_id: Cell<u64>,
-    is_draining: Cell<bool>,
+    is_draining: Rc<Cell<bool>>,
     times: Cell<VisitorTimes>,
 }
 
@@ -104,7 +104,7 @@ impl<S: Service> Thread<S> {
             date: RefCell::new(*b"Thu, 01 Jan 1970 00:00:00 GMT"),
             open: Cell::new(0),
             next_id: Cell::new(1),
-            is_draining: Cell::new(false),
+            is_draining: Rc::default(),
             times: Cell::default(),
         })
     }
@@ -117,6 +117,11 @@ impl<S: Service> Thread<S> {
     /// The text of `Date`.
     pub fn date(&self) -> [u8; 29] {
         *self.date.borrow()
+    }
+
+    /// The same, to be asked later.
+    pub(crate) fn draining(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.is_draining)
     }
 
     /// Sets how long visitors may take, for what begins from now on.

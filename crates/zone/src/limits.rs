@@ -86,3 +86,6 @@ pub const AGE_S_MAX: u64 = 2 * 366 * 24 * 60 * 60;
 
 /// Certificates in one chain, or authorities in one file: the largest public trust stores hold about 450.
 pub const CERTIFICATES_MAX: usize = 2_000;
+
+/// How long a health check waits by default: the time after which visitors give up, too.
+pub const HEALTH_TIMEOUT_MS: u64 = 2_000;

@@ -5,7 +5,7 @@
 //! its text in the reference too. Key names are fixed: add, never rename.
 
 use crate::id::Id;
-use crate::limits::{AGE_S_MAX, WEIGHT_MAX};
+use crate::limits::{AGE_S_MAX, HEALTH_TIMEOUT_MS, WEIGHT_MAX};
 use crate::pool::ProxyVersion;
 use crate::read::settings;
 use crate::read::values::{
@@ -226,8 +226,8 @@ settings! {
         optional host: Text,
         /// Time between two questions.
         plain interval_ms: Milliseconds<100> = Count(5_000),
-        /// How long to wait for the answer.
-        plain timeout_ms: Milliseconds<1> = Count(2_000),
+        /// How long to wait for the answer; by default no longer than the interval.
+        plain timeout_ms: Milliseconds<1> = Count(HEALTH_TIMEOUT_MS),
         /// Good answers in a row until an unhealthy origin counts as healthy.
         plain healthy_after: Count<1, 100> = Count(2),
         /// Bad answers in a row until a healthy origin counts as unhealthy.

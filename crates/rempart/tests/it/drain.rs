@@ -140,7 +140,6 @@ fn no_new_connection_is_served_once_it_drains() -> Result<()> {
 }
 
 #[test]
-#[ignore = "reason: defect: draining is asked when a request begins, not when its answer does"]
 fn an_answer_that_begins_while_it_drains_says_close() -> Result<()> {
     let gate = Gate::new();
     let (_origin, node, mut slow) = held(&gate)?;
@@ -201,7 +200,6 @@ fn what_does_not_end_in_time_is_ended() -> Result<()> {
 }
 
 #[test]
-#[ignore = "reason: defect: an idle visitor who asks nothing more makes a drain last its whole time and warn"]
 fn an_idle_visitor_who_asks_nothing_more_is_no_cause_for_a_warning() -> Result<()> {
     let origin = saying("answer")?;
     let spec = cleartext().node_section("threads = 1\ndrain_ms = 500").zone("a", zone(&origin, ""));

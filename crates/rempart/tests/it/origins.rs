@@ -203,7 +203,6 @@ fn health_checks_take_an_origin_out_and_back_in() -> Result<()> {
 }
 
 #[test]
-#[ignore = "reason: defect: nothing calls `Registry::health_checked`, so rempart_health_checks_total stays 0"]
 fn health_checks_are_counted() -> Result<()> {
     let origin = saying("well")?;
     let health = "health = { path = \"/healthz\", interval_ms = 100, timeout_ms = 100 }";
@@ -287,7 +286,6 @@ fn one_that_cuts() -> Result<(ScriptedOrigin, ScriptedOrigin, Node)> {
 }
 
 #[test]
-#[ignore = "reason: defect: a GET whose fresh connection closes without a byte of answer is not tried again"]
 fn a_get_that_got_no_answer_is_tried_at_another_origin() -> Result<()> {
     let (_cutting, _good, node) = one_that_cuts()?;
     for _ in 0..10 {
@@ -372,7 +370,6 @@ fn a_post_after_the_origin_closed_its_idle_connections_takes_a_new_one() -> Resu
 }
 
 #[test]
-#[ignore = "reason: defect: a POST on a reused connection that the origin closes meanwhile ends in 502"]
 fn posts_in_a_row_are_not_lost_to_an_origin_that_closes_without_a_word() -> Result<()> {
     let origin = OriginSpec::new()
         .unrecorded()

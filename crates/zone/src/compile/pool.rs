@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Compiler;
 use crate::hosts::is_host;
 use crate::id::Id;
-use crate::limits::{ORIGINS_MAX, POOLS_MAX};
+use crate::limits::{HEALTH_TIMEOUT_MS, ORIGINS_MAX, POOLS_MAX};
 use crate::pool::{
     Balance, Ejection, HashKey, Health, HostHeader, Origin, OriginProtocol, OriginScheme, OriginTls, Pool,
     Probe, Retries, Sticky, Timeouts,
@@ -222,7 +222,9 @@ impl Compiler<'_> {
         {
             self.report.error(host.place, format!("{} is no host", quoted(&host.0)));
         }
-        if health.timeout_ms.0 > health.interval_ms.0 {
+        // The default gives way to a shorter interval; what somebody wrote does not.
+        let is_default = health.timeout_ms.0 == HEALTH_TIMEOUT_MS;
+        if health.timeout_ms.0 > health.interval_ms.0 && !is_default {
             let message = "timeout_ms is longer than interval_ms";
             self.report.error_with(health.timeout_ms.place, message, "one question must end before the next");
         }
@@ -253,7 +255,7 @@ impl Compiler<'_> {
         Some(Health {
             probe,
             interval_ms: health.interval_ms.0,
-            timeout_ms: health.timeout_ms.0,
+            timeout_ms: health.timeout_ms.0.min(health.interval_ms.0),
             healthy_after: small(health.healthy_after.0),
             unhealthy_after: small(health.unhealthy_after.0),
         })
