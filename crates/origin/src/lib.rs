@@ -23,7 +23,7 @@ mod parking;
 mod probe;
 pub mod proxy_protocol;
 pub mod request_head;
-mod resolve;
+pub mod resolve;
 pub mod retry;
 #[cfg(test)]
 mod simulation;

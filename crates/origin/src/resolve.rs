@@ -1,139 +1,220 @@
-//! Names of origins to addresses, per thread.
+//! Names of origins to addresses, per thread: what is known, for how long, and who waits for what is not.
 //!
-//! The system's resolver does the work (`getaddrinfo` on a helper thread), so `/etc/hosts`, search domains
-//! and local caches count as everywhere on the machine. It does not tell how long an answer holds; each is
-//! therefore asked again after [`REFRESH_MS`]. While a new answer is awaited, and when it cannot be had, the
-//! old one serves. A resolver of our own that honours TTLs is a later step.
-//! Called by `connect.rs`.
+//! A stub resolver of our own, because the system's (`getaddrinfo`) does not tell how long an answer holds.
+//! A name is looked up once however many ask for it; an exchange waits only for a name that is not known yet.
+//! Once an answer has expired, the next exchange to need it still gets it and a new one is fetched beside it,
+//! so the addresses used are those of the exchange before at worst. While no new answer can be had, the old
+//! one serves on, a day at most. What it does not do: it reads no clock, and remembers nothing over a restart.
+//! Called by `connect.rs`. Read next: `resolve/lookup.rs` for how a name is asked for.
 
-use std::cell::RefCell;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+mod lookup;
+pub mod message;
+pub mod system;
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
-use crate::map::Map;
-use exchange::Fault;
+use exchange::{Deadlines, Fault};
+use tokio::sync::Notify;
 
-/// Age at which an answer is asked for again, in milliseconds: common TTLs of origins that move are 30 to 60
-/// seconds.
-pub(crate) const REFRESH_MS: u64 = 30_000;
+use crate::map::Map;
+use lookup::{Asker, Found};
+use system::System;
+
+/// Shortest time an answer is believed, in milliseconds, however short its TTL: a TTL of 0 would have every
+/// connection ask again, and name servers limit who asks more often than this.
+pub(crate) const FRESH_MS_MIN: u64 = 1000;
+
+/// Longest time an answer is believed, in milliseconds, however long its TTL: an origin that moved is found
+/// again within the hour even if somebody left a TTL of days.
+pub(crate) const FRESH_MS_MAX: u64 = 3_600_000;
+
+/// After a failure, when to ask again for a name whose old addresses serve, in milliseconds. The servers asked
+/// remember failures themselves (RFC 2308 §7: up to five minutes), so asking them is cheap.
+const RETRY_MS: u64 = 5000;
+
+/// After a failure, how long everybody hears of it at once, for a name without addresses, in milliseconds:
+/// exchanges for a name that does not exist cause one look-up a second.
+const FAILED_MS: u64 = 1000;
+
+/// How long addresses serve after their answer was got, in milliseconds, when nothing newer can be had. RFC
+/// 8767 §5 advises one to three days: long enough for an outage of names, short enough that an address that
+/// was given to somebody else meanwhile is not used for ever.
+const STALE_MS_MAX: u64 = 24 * 3_600_000;
 
 /// Addresses kept of one name: beyond them nobody would wait for the attempts.
 const ADDRESSES_MAX: usize = 16;
 
-/// Names kept per thread; when it is full, all are asked again. Pools bound the number in practice.
+/// Names kept per thread; when it is full, all are asked for again. Pools bound the number in practice.
 const NAMES_MAX: usize = 16_384;
 
-type Addresses = Rc<[SocketAddr]>;
+type Addresses = Rc<[IpAddr]>;
 
-struct Answer {
-    addresses: Addresses,
-    at_ms: u64,
-    is_asking: bool,
+/// What is known of a name.
+struct Known {
+    addresses: Option<Addresses>,
+    /// The last failure; said where there are no addresses.
+    fault: Fault,
+    ask_again_ms: u64,
+    stale_until_ms: u64,
+    /// Tells when the look-up under way has ended; none while none is.
+    asked: Option<Rc<Notify>>,
 }
 
-/// The answers a thread knows.
-#[derive(Default)]
+/// The names a thread knows.
 pub(crate) struct Resolver {
-    known: RefCell<Map<(Box<str>, u16), Answer>>,
+    asker: Asker,
+    known: RefCell<Map<Box<str>, Known>>,
+    now_ms: Cell<u64>,
 }
 
 impl std::fmt::Debug for Resolver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Resolver").field("names", &self.known.borrow().len()).finish()
+        f.debug_struct("Resolver").field("names", &self.known.borrow().len()).finish_non_exhaustive()
     }
 }
 
-async fn ask(host: &str, port: u16) -> Result<Addresses, Fault> {
-    let found =
-        tokio::net::lookup_host((host, port)).await.map_err(|error: io::Error| match error.kind() {
-            io::ErrorKind::TimedOut => Fault::DnsTimeout,
-            _ => Fault::DnsError,
-        })?;
-    let addresses: Addresses = found.take(ADDRESSES_MAX).collect();
-    if addresses.is_empty() { Err(Fault::DnsError) } else { Ok(addresses) }
+/// A look-up under way. However its task ends, the name is not left as one that is being asked for.
+struct Lookup {
+    resolver: Rc<Resolver>,
+    host: Box<str>,
+    asked: Rc<Notify>,
+    result: Result<Found, Fault>,
+}
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        let result = std::mem::replace(&mut self.result, Err(Fault::DnsError));
+        self.resolver.settle(&self.host, result);
+        self.asked.notify_waiters();
+    }
+}
+
+/// The answer for hosts that nobody is asked about: addresses, this machine, and what by definition does not
+/// exist (RFC 6761 §6.3 and §6.4).
+fn without_asking(host: &str) -> Option<Result<Addresses, Fault>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Some(Ok([ip].into()));
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let top = name.rsplit('.').next().unwrap_or(name);
+    if top.eq_ignore_ascii_case("localhost") {
+        return Some(Ok([Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].into()));
+    }
+    top.eq_ignore_ascii_case("invalid").then_some(Err(Fault::DnsError))
+}
+
+fn with_port(addresses: &[IpAddr], port: u16) -> Rc<[SocketAddr]> {
+    addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
 }
 
 impl Resolver {
-    fn keep(&self, host: &str, port: u16, addresses: Addresses, now_ms: u64) {
-        let mut known = self.known.borrow_mut();
-        if known.len() >= NAMES_MAX {
-            known.clear();
-        }
-        known.insert((host.into(), port), Answer { addresses, at_ms: now_ms, is_asking: false });
+    /// Asks as this machine's `/etc/hosts` and `/etc/resolv.conf` say. `deadlines` are the thread's.
+    pub(crate) fn new(deadlines: Rc<Deadlines>) -> Rc<Self> {
+        Self::asking(deadlines, System::new())
     }
 
-    /// The addresses of a host, literal addresses included, in the order to try.
+    /// Asks as a system says.
+    fn asking(deadlines: Rc<Deadlines>, system: System) -> Rc<Self> {
+        let asker = Asker::new(deadlines, system);
+        Rc::new(Self { asker, known: RefCell::default(), now_ms: Cell::new(0) })
+    }
+
+    /// The addresses of a host, at most 16, in the order to try.
     ///
-    /// Waits only for a name that was never resolved; the caller sets the limit of time.
+    /// Waits only for a name without addresses; the caller sets the limit of time. Dropping the future does
+    /// not end the look-up, whose answer then serves the next who asks.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::DnsError`] if the name has no address or no server would say, [`Fault::DnsTimeout`] if none
+    /// answered in time.
     pub(crate) async fn resolve(
         self: &Rc<Self>,
         host: &str,
         port: u16,
         now_ms: u64,
-    ) -> Result<Addresses, Fault> {
-        if let Ok(ip) = host.parse::<IpAddr>() {
-            return Ok([SocketAddr::new(ip, port)].into());
+    ) -> Result<Rc<[SocketAddr]>, Fault> {
+        if let Some(answer) = without_asking(host) {
+            return answer.map(|addresses| with_port(&addresses, port));
         }
-        let key = (host.into(), port);
-        if let Some(answer) = self.known.borrow_mut().get_mut(&key) {
-            if now_ms.saturating_sub(answer.at_ms) >= REFRESH_MS && !answer.is_asking {
-                answer.is_asking = true;
-                self.refresh(host, port, now_ms);
-            }
-            return Ok(Rc::clone(&answer.addresses));
+        let now_ms = now_ms.max(self.now_ms.get());
+        self.now_ms.set(now_ms);
+        let asked = match self.at_once(host, now_ms) {
+            Ok(answer) => return answer.map(|addresses| with_port(&addresses, port)),
+            Err(asked) => asked,
+        };
+        // Between the look above and this line nothing else runs, so the end cannot be missed.
+        asked.notified().await;
+        let known = self.known.borrow();
+        match known.get(host) {
+            Some(Known { addresses: Some(addresses), .. }) => Ok(with_port(addresses, port)),
+            Some(one) => Err(one.fault),
+            None => Err(Fault::DnsError),
         }
-        let addresses = ask(host, port).await?;
-        self.keep(host, port, Rc::clone(&addresses), now_ms);
-        Ok(addresses)
     }
 
-    /// Asks again beside the exchange that noticed; one task per name at a time.
-    fn refresh(self: &Rc<Self>, host: &str, port: u16, now_ms: u64) {
-        let (resolver, host) = (Rc::clone(self), host.to_owned());
+    /// What can be said now, or whom to wait for. Begins a look-up if one is due.
+    fn at_once(self: &Rc<Self>, host: &str, now_ms: u64) -> Result<Result<Addresses, Fault>, Rc<Notify>> {
+        let mut known = self.known.borrow_mut();
+        if !known.contains_key(host) && known.len() >= NAMES_MAX {
+            known.retain(|_, one| one.asked.is_some());
+        }
+        if !known.contains_key(host) {
+            let (fault, asked) = (Fault::DnsError, None);
+            let new = Known { addresses: None, fault, ask_again_ms: 0, stale_until_ms: 0, asked };
+            known.insert(host.into(), new);
+        }
+        let Some(one) = known.get_mut(host) else { return Ok(Err(Fault::ProxyInternalError)) };
+        if one.asked.is_none() && now_ms >= one.ask_again_ms {
+            one.asked = Some(self.ask(host));
+        }
+        match (&one.addresses, &one.asked) {
+            (Some(addresses), _) if now_ms < one.stale_until_ms => Ok(Ok(Rc::clone(addresses))),
+            (_, Some(asked)) => Err(Rc::clone(asked)),
+            (_, None) => Ok(Err(one.fault)),
+        }
+    }
+
+    /// Begins a look-up on a task of its own, so that no exchange that gives up takes it away from others.
+    fn ask(self: &Rc<Self>, host: &str) -> Rc<Notify> {
+        let asked = Rc::<Notify>::default();
+        let mut lookup = Lookup {
+            resolver: Rc::clone(self),
+            host: host.into(),
+            asked: Rc::clone(&asked),
+            result: Err(Fault::DnsError),
+        };
         tokio::task::spawn_local(async move {
-            match ask(&host, port).await {
-                Ok(addresses) => resolver.keep(&host, port, addresses, now_ms),
-                Err(_) => {
-                    if let Some(answer) = resolver.known.borrow_mut().get_mut(&(host.into(), port)) {
-                        // The old addresses serve on; asked again after another interval.
-                        (answer.is_asking, answer.at_ms) = (false, now_ms);
-                    }
-                }
-            }
+            lookup.result = lookup.resolver.asker.find(&lookup.host).await;
+            drop(lookup);
         });
+        asked
+    }
+
+    /// Keeps what a look-up found, or when to try again.
+    fn settle(&self, host: &str, result: Result<Found, Fault>) {
+        let now_ms = self.now_ms.get();
+        let mut known = self.known.borrow_mut();
+        let Some(one) = known.get_mut(host) else { return };
+        one.asked = None;
+        match result {
+            Ok(found) => {
+                let fresh_ms = (u64::from(found.ttl_s) * 1000).clamp(FRESH_MS_MIN, FRESH_MS_MAX);
+                one.addresses = Some(found.addresses.into_iter().take(ADDRESSES_MAX).collect());
+                (one.ask_again_ms, one.stale_until_ms) = (now_ms + fresh_ms, now_ms + STALE_MS_MAX);
+            }
+            Err(fault) => {
+                if now_ms >= one.stale_until_ms {
+                    one.addresses = None;
+                }
+                let pause_ms = if one.addresses.is_some() { RETRY_MS } else { FAILED_MS };
+                (one.fault, one.ask_again_ms) = (fault, now_ms + pause_ms);
+            }
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn old_addresses_serve_while_and_after_a_new_answer_cannot_be_had() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let (resolver, host) = (Rc::<Resolver>::default(), "gone.invalid");
-        let old: Addresses = [SocketAddr::from(([192, 0, 2, 1], 80))].into();
-        resolver.keep(host, 80, Rc::clone(&old), 0);
-        let state = |resolver: &Resolver| {
-            let known = resolver.known.borrow();
-            let answer = known.get(&(host.into(), 80)).expect("it is kept");
-            (answer.at_ms, answer.is_asking)
-        };
-        tokio::task::LocalSet::new().block_on(&runtime, async {
-            for now_ms in [0, REFRESH_MS - 1] {
-                assert_eq!(resolver.resolve(host, 80, now_ms).await, Ok(Rc::clone(&old)));
-                assert_eq!(state(&resolver), (0, false), "still fresh");
-            }
-            for _ in 0..3 {
-                assert_eq!(resolver.resolve(host, 80, REFRESH_MS).await, Ok(Rc::clone(&old)));
-                assert_eq!(state(&resolver), (0, true), "asked once, and not waited for");
-            }
-            while state(&resolver).1 {
-                tokio::task::yield_now().await;
-            }
-            assert_eq!(state(&resolver), (REFRESH_MS, false));
-            assert_eq!(resolver.resolve(host, 80, REFRESH_MS + 1).await, Ok(old));
-        });
-    }
-}
+mod tests;
