@@ -11,7 +11,8 @@ Each minute the access log is moved away and reopened (SIGUSR1). Contents are ch
 It ends with a table and a verdict (exit 1 unless: 0 failed, edge never restarted, no unexpected warnings, a
 log line for each request, memory flat: the last third's median at most 10 % and 2 MiB above the second's).
 
-Usage: soak.py [--minutes 30] [--rate 1.0] [--websockets 210] [--only KIND,...] [--out FILE.md]
+Usage: soak.py [--minutes 30] [--rate 1.0] [--websockets 210] [--only KIND,...] [--note TEXT]
+       [--out FILE.md] [--keep]
 Needs: rempart and h3-load in target/$BENCH_PROFILE (default: demo) or $SOAK_BINARIES, h2load, openssl, and
 `h2` from tests/requirements.txt (.venv is used if it is there). Read next: soak_origin.py.
 """
@@ -703,7 +704,7 @@ def report(soak, arguments, closing):
         f"# Soak of {datetime.date.today().isoformat()}", "",
         f"{arguments.minutes:g} minutes, {arguments.only or 'all kinds'}, {arguments.websockets} WebSockets, "
         f"a reload each second; {os.cpu_count()} cores, shared with load, origin and whatever else ran; "
-        f"Linux {os.uname().release}. {closing['version']}, threads = 2.", "",
+        f"Linux {os.uname().release}. {closing['version']}, threads = 2. {arguments.note}", "",
         "| kind | good | failed | median ms | 99 % ms | longest ms |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
@@ -784,6 +785,7 @@ def main():
     parser.add_argument("--only", default="",
                         help="http1, uploads, http2, http3, websockets, events, handshakes")
     parser.add_argument("--out", default="")
+    parser.add_argument("--note", default="", help="what to say of the build in the result")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs")
     arguments = parser.parse_args()
     raise_descriptor_limit()
