@@ -106,9 +106,12 @@ pub(crate) fn towards_origin(
         join(out, is_trusted.then_some(fields), Known::Forwarded);
         out.extend_from_slice(b"for=");
         push_forwarded_node(out, peer);
-        out.extend_from_slice(b";host=\"");
-        out.extend_from_slice(request.authority());
-        out.extend_from_slice(b"\";proto=");
+        if !request.authority().is_empty() {
+            out.extend_from_slice(b";host=\"");
+            out.extend_from_slice(request.authority());
+            out.push(b'"');
+        }
+        out.extend_from_slice(b";proto=");
         out.extend_from_slice(scheme);
     });
     let via = append(scratch, |out| {
@@ -137,7 +140,7 @@ pub(crate) fn towards_origin(
     if !has_proto {
         fields.push_known(b"X-Forwarded-Proto", scheme, Known::XForwardedProto, false);
     }
-    if !has_host {
+    if !has_host && !authority.is_empty() {
         fields.push_known(b"X-Forwarded-Host", text(authority), Known::XForwardedHost, false);
     }
     fields.push_known(b"Forwarded", text(forwarded), Known::Forwarded, false);

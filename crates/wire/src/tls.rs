@@ -158,21 +158,11 @@ impl Tls {
         }
     }
 
-    /// After an error: encodes the alert that rustls has queued. rustls may still point into what it was
-    /// given, so `rest` is what the erroneous call left of it.
-    fn encode_pending(&mut self, mut rest: &mut [u8]) {
-        for _ in 0..4 {
-            let UnbufferedStatus { discard, state, .. } = self.session.process_tls_records(rest);
-            match state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    if encode(&mut data, &mut self.unsent).is_err() {
-                        return;
-                    }
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                _ => return,
-            }
-            rest = rest.get_mut(discard..).unwrap_or_default();
+    /// After an error: encodes the alert that rustls has queued, once. `rest` is what the erroneous call left
+    /// of its bytes: rustls may still point into them, and must not be asked about them again.
+    fn encode_pending(&mut self, rest: &mut [u8]) {
+        if let Ok(ConnectionState::EncodeTlsData(mut data)) = self.session.process_tls_records(rest).state {
+            let _without_an_alert_then = encode(&mut data, &mut self.unsent);
         }
     }
 

@@ -62,7 +62,6 @@ fn http2_violations_get_the_errors_of_rfc_9113_on_cleartext() -> Result<()> {
 }
 
 #[test]
-#[ignore = "Tls::encode_pending of wire gives rustls a bad record twice: a debug build panics"]
 fn tls_violations_end_their_own_connection() -> Result<()> {
     Stage::new()?.play("tls_violations.py")
 }
