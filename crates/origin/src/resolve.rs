@@ -2,9 +2,9 @@
 //!
 //! A stub resolver of our own, because the system's (`getaddrinfo`) does not tell how long an answer holds.
 //! A name is looked up once however many ask for it; an exchange waits only for a name that is not known yet.
-//! Once an answer has expired, the next exchange to need it still gets it and a new one is fetched beside it,
-//! so the addresses used are those of the exchange before at worst. While no new answer can be had, the old
-//! one serves on, a day at most. What it does not do: it reads no clock, and remembers nothing over a restart.
+//! Once an answer has expired, the next exchange to need it still gets it, and a new one is fetched beside
+//! it. While no new answer can be had, the old one serves on, a day at most. What it does not do: it reads no
+//! clock, remembers nothing over a restart, and asks for no name that no exchange needs.
 //! Called by `connect.rs`. Read next: `resolve/lookup.rs` for how a name is asked for.
 
 mod lookup;
@@ -30,8 +30,8 @@ pub(crate) const FRESH_MS_MIN: u64 = 1000;
 /// again within the hour even if somebody left a TTL of days.
 pub(crate) const FRESH_MS_MAX: u64 = 3_600_000;
 
-/// After a failure, when to ask again for a name whose old addresses serve, in milliseconds. The servers asked
-/// remember failures themselves (RFC 2308 §7: up to five minutes), so asking them is cheap.
+/// After a failure, when to ask again for a name whose old addresses serve, in milliseconds. The servers
+/// asked remember failures themselves (RFC 2308 §7: up to five minutes), so asking them is cheap.
 const RETRY_MS: u64 = 5000;
 
 /// After a failure, how long everybody hears of it at once, for a name without addresses, in milliseconds:

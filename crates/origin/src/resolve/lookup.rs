@@ -23,8 +23,8 @@ use crate::connect::within;
 /// Enough for 300 names a second at 200 ms each.
 const LOOKUPS_MAX: usize = 64;
 
-/// One look-up may take this long over all servers, rounds and domains searched, in milliseconds. Nobody waits
-/// that long: exchanges wait for a connection's time, and stale addresses serve meanwhile.
+/// One look-up may take this long over all servers, rounds and domains searched, in milliseconds. Nobody
+/// waits that long: exchanges wait for a connection's time, and stale addresses serve meanwhile.
 const LOOKUP_MS_MAX: u64 = 30_000;
 
 /// How long the slower family is waited for once the other has addresses, in milliseconds. RFC 8305 §3 has
@@ -70,9 +70,9 @@ fn candidates(host: &str, settings: &Settings) -> Vec<DnsName> {
     before.into_iter().chain(searched).chain(after).collect()
 }
 
-/// Puts the two families' addresses in turn, IPv6 first, so that a family that does not work costs one attempt
-/// (RFC 8305 §4); those without a route go last, as the first rule of RFC 6724 §6 has it. The other rules of
-/// that order weigh kinds of addresses that origins seldom have, and are left out.
+/// Puts the two families' addresses in turn, IPv6 first, so that a family that does not work costs one
+/// attempt (RFC 8305 §4); those without a route go last, as the first rule of RFC 6724 §6 has it. The other
+/// rules of that order weigh kinds of addresses that origins seldom have, and are left out.
 fn in_turn(v6: Vec<IpAddr>, v4: Vec<IpAddr>, has_route: impl Fn(&IpAddr) -> bool) -> Vec<IpAddr> {
     let has_both = !v6.is_empty() && !v4.is_empty();
     let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());

@@ -218,8 +218,8 @@ impl Record {
 ///
 /// # Errors
 ///
-/// [`NoAnswer::NotToThis`] if id, question or direction differ; [`NoAnswer::Broken`] if what follows cannot be
-/// read, or its aliases go round in circles.
+/// [`NoAnswer::NotToThis`] if id, question or direction differ; [`NoAnswer::Broken`] if what follows cannot
+/// be read, or its aliases go round in circles.
 pub fn read_answer(message: &[u8], id: u16, name: &DnsName, family: Family) -> Result<Answer, NoAnswer> {
     let (flags, records, mut reader) = head(message, id, name, family).ok_or(NoAnswer::NotToThis)?;
     let is_truncated = flags & IS_TRUNCATED != 0;

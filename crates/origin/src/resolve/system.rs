@@ -1,7 +1,7 @@
 //! What the machine says about names: `/etc/hosts` and `/etc/resolv.conf`.
 //!
 //! The parsers are pure and never fail: a line that cannot be read is passed over, as every resolver does.
-//! [`System`] looks at the files again once they have changed. What it does not do: other sources that
+//! `System` looks at the files again once they have changed. What it does not do: other sources that
 //! `/etc/nsswitch.conf` may name (multicast DNS, directories) are not asked; a resolver on this machine, such
 //! as systemd's, is asked where `resolv.conf` names it. Called by `lookup.rs`. Read next: [`read_settings`].
 
