@@ -48,13 +48,13 @@ unit:
 	fi
 
 bench: prepare
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked -p rempart -p testkit
 	python3 bench/compare.py --out bench/results/latest.md
 
 MINUTES ?= 30
 soak: prepare
 	$(CARGO) build --profile demo --locked -p rempart -p testkit
-	.venv/bin/python bench/soak.py --minutes $(MINUTES)
+	python3 bench/soak.py --minutes $(MINUTES)
 
 # Needs cargo-fuzz and a nightly toolchain.
 SECONDS ?= 60

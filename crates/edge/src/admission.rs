@@ -32,7 +32,7 @@ pub(crate) fn identify(course: &mut Course, request: &Request, connection: &Conn
             }
         }
     }
-    match request.fields.known(Known::XForwardedProto).map(<[u8]>::trim_ascii) {
+    match request.fields.all_known(Known::XForwardedProto).last().map(<[u8]>::trim_ascii) {
         Some(proto) if proto.eq_ignore_ascii_case(b"https") => course.scheme = Scheme::Https,
         Some(proto) if proto.eq_ignore_ascii_case(b"http") => course.scheme = Scheme::Http,
         _ => {}

@@ -60,8 +60,14 @@ fn is_about_the_visitor(known: Known, name: &[u8]) -> bool {
     match known {
         Known::XForwardedFor | Known::XForwardedProto | Known::XForwardedHost | Known::Forwarded => true,
         Known::Other => {
-            VISITOR_FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field))
-                || name.get(..11).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded"))
+            // CGI cannot tell `_` from `-`, and makes `Proxy` the program's own setting (httpoxy).
+            let is_like = |a: &[u8], b: &[u8]| {
+                a.iter().zip(b).all(|(a, b)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-'))
+            };
+            name.eq_ignore_ascii_case(b"proxy")
+                || name.eq_ignore_ascii_case(b"forwarded")
+                || VISITOR_FIELDS.iter().any(|field| name.len() == field.len() && is_like(name, field))
+                || name.get(..11).is_some_and(|start| is_like(start, b"x-forwarded"))
         }
         _ => false,
     }
@@ -180,7 +186,9 @@ pub(crate) fn towards_visitor(
         if let Some(hsts) = course.site.as_ref().and_then(|site| site.zone.tls.hsts.as_ref()) {
             fields.set(b"Strict-Transport-Security", hsts.value.as_bytes());
         }
-        if let Some(port) = connection.http3_port.filter(|_| version != Version::Http3) {
+        // HTTP/3 answers zones that ask for client certificates with 421: no visitor is sent there.
+        let is_on_http3 = course.site.as_ref().is_none_or(|site| site.zone.tls.client.is_none());
+        if let Some(port) = connection.http3_port.filter(|_| version != Version::Http3 && is_on_http3) {
             // RFC 7838 §3; a day, so that a visitor comes back over HTTP/3 tomorrow.
             let mut value = Vec::with_capacity(24);
             value.extend_from_slice(b"h3=\":");
@@ -229,7 +237,15 @@ mod tests {
 
     #[test]
     fn strangers_cannot_name_the_visitor() {
-        for name in ["X-Real-IP", "True-Client-IP", "X-Forwarded-Port", "x-forwarded-for", "Forwarded"] {
+        for name in [
+            "X-Real-IP",
+            "True-Client-IP",
+            "X-Forwarded-Port",
+            "x-forwarded-for",
+            "Forwarded",
+            "X_Forwarded_For",
+            "Proxy",
+        ] {
             assert!(is_about_the_visitor(Known::of(name.as_bytes()), name.as_bytes()), "{name}");
         }
         assert!(!is_about_the_visitor(Known::Other, b"X-Custom"));

@@ -17,7 +17,7 @@ pub struct Site {
     pub certificate: ArcSwapOption<rustls::sign::CertifiedKey>,
     /// The zone's counters.
     pub counters: Arc<ZoneCounters>,
-    /// The zone's id as text, for the log.
+    /// The account's id as text, for the log.
     pub account: Option<String>,
 }
 

@@ -14,20 +14,27 @@ pub(crate) struct Pace {
     rate: u64,
     began_ms: u64,
     still_ms: u32,
+    /// What the deadline was armed for last.
+    armed_ms: u32,
 }
 
 impl Pace {
     /// A transfer that begins now: it may stand still for `idle_ms`.
     pub(crate) fn begin(idle_ms: u64, rate: u64, now_ms: u64, deadline: &Deadline) -> Self {
         let idle_ms = u32::try_from(idle_ms).unwrap_or(u32::MAX);
-        let pace = Self { idle_ms, rate, began_ms: now_ms, still_ms: 0 };
-        deadline.arm(pace.step_ms());
+        let mut pace = Self { idle_ms, rate, began_ms: now_ms, still_ms: 0, armed_ms: 0 };
+        pace.arm(deadline);
         pace
     }
 
     /// With a rate to keep, the deadline fires more often than the transfer may stand still.
     fn step_ms(&self) -> u32 {
         if self.rate > 0 { self.idle_ms.min(RATE_GRACE_MS as u32) } else { self.idle_ms }
+    }
+
+    fn arm(&mut self, deadline: &Deadline) {
+        self.armed_ms = self.step_ms();
+        deadline.arm(self.armed_ms);
     }
 
     fn is_too_slow(&self, bytes: u64, now_ms: u64) -> bool {
@@ -38,17 +45,17 @@ impl Pace {
     /// Something moved, `bytes` in all by now; false if it is slower than it may be.
     pub(crate) fn moved(&mut self, bytes: u64, now_ms: u64, deadline: &Deadline) -> bool {
         self.still_ms = 0;
-        deadline.arm(self.step_ms());
+        self.arm(deadline);
         !self.is_too_slow(bytes, now_ms)
     }
 
     /// The deadline fired; whether the transfer may go on.
     pub(crate) fn may_go_on(&mut self, bytes: u64, now_ms: u64, deadline: &Deadline) -> bool {
-        self.still_ms = self.still_ms.saturating_add(self.step_ms());
+        self.still_ms = self.still_ms.saturating_add(self.armed_ms);
         if self.still_ms >= self.idle_ms || self.is_too_slow(bytes, now_ms) {
             return false;
         }
-        deadline.arm(self.step_ms());
+        self.arm(deadline);
         true
     }
 
@@ -87,6 +94,12 @@ mod tests {
         assert!(pace.may_go_on(100, 5_000, &slot));
         assert!(pace.may_go_on(100, 10_000, &slot));
         assert!(!pace.may_go_on(100, 15_000, &slot), "still for idle_ms in all");
+        let mut pace = Pace::begin(60_000, 100, 0, &slot);
+        pace.forgive();
+        assert!(
+            pace.may_go_on(0, 5_000, &slot),
+            "forgiving does not turn the early deadline into the last one"
+        );
         let mut pace = Pace::begin(12_000, 1_000_000, 0, &slot);
         pace.forgive();
         assert!(pace.moved(1, 60_000, &slot));

@@ -221,6 +221,7 @@ impl Edge {
             Err(Failed::Fault(fault)) => return fail(exchange, course, fault, self.node.name()).await,
             Err(Failed::Refused(refusal, reason)) => return refuse(exchange, course, refusal, reason).await,
             Err(Failed::Gone) => {
+                course.fault = None; // an earlier attempt's
                 course.is_visitor_gone = true;
                 exchange.abort();
                 return;

@@ -69,8 +69,9 @@ impl Upload {
                         self.is_done = true;
                         link.send(cx, chunk, true)
                     }
-                    Incoming::Trailers(trailers) => {
+                    Incoming::Trailers(mut trailers) => {
                         self.is_done = true;
+                        trailers.keep_trailers();
                         link.send_trailers(cx, &trailers)
                     }
                     Incoming::End => {
@@ -117,8 +118,8 @@ fn too_slow() -> Failed {
     Failed::Refused(Refusal::BodyTimeout, "the body stood still or came too slowly")
 }
 
-/// Informational answers passed on for one request: a few hints and a 100 are usual, and each is held until the
-/// visitor takes it.
+/// Informational answers passed on for one request: a few hints and a 100 are usual, and each is held until
+/// the visitor takes it.
 const INFORMATIONAL_MAX: u32 = 32;
 
 /// Attempts after the first, stale connections included: a bound on what a pool of closing servers can cost.
@@ -178,9 +179,10 @@ impl Edge {
             if !is_stale {
                 chosen.failed(fault);
             }
-            // Without a byte of an answer an idempotent request may be sent again (RFC 9110 §9.2.2); not after a
-            // time-out, since whoever waits that long would wait as long again.
-            let is_timeout = fault == Fault::HttpResponseTimeout;
+            // Without a byte of an answer an idempotent request may be sent again (RFC 9110 §9.2.2); not
+            // after a time-out, since whoever waits that long would wait as long again.
+            let is_own = matches!(fault, Fault::ProxyInternalError | Fault::ProxyConfigurationError);
+            let is_timeout = fault == Fault::HttpResponseTimeout || is_own;
             let is_safe = failure.is_unworked
                 || is_idempotent && !is_timeout && (failure.may_retry || failure.is_unanswered);
             let is_body_whole = exchange.bytes_in() == 0;
@@ -215,7 +217,10 @@ impl Edge {
         // Connecting is the rare path: boxed, so that its state does not make every exchange larger.
         // A connection from the pool may be closed by the origin at this very moment. A request that must not
         // be sent twice takes one only if that cannot be, and a fresh one otherwise.
-        let may_repeat = exchange.request.method.is_idempotent() && exchange.request.upgrade == Upgrade::No;
+        // A body that is on its way cannot be sent twice either: nothing of it is kept.
+        let may_repeat = exchange.request.method.is_idempotent()
+            && exchange.request.upgrade == Upgrade::No
+            && matches!(exchange.request.body, BodySize::None | BodySize::Length(0));
         let reused = if may_reuse { self.origins.reuse(chosen, may_repeat) } else { None };
         let mut link = match reused {
             Some(link) => link,
@@ -582,7 +587,13 @@ async fn tunnel(exchange: &mut Exchange, link: &mut Link, silent_ms: u32) {
         if moved {
             exchange.deadline.arm(silent_ms);
         }
-        if is_up_done && is_down_done || exchange.deadline.is_due() {
+        // After the end of its stream only a reset tells that the visitor left; over HTTP/1 the FIN was read.
+        let is_multiplexed = exchange.protocol() != exchange::Protocol::Http1;
+        if is_up_done && is_multiplexed && exchange.poll_gone(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let is_whole = is_up_done && is_down_done && link.poll_ready(cx).is_ready();
+        if is_whole || exchange.deadline.is_due() {
             return Poll::Ready(());
         }
         Poll::Pending

@@ -48,11 +48,14 @@ impl TlsShared {
         let mut config = builder.with_cert_resolver(Arc::new(One(Arc::clone(certificate))));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        if let Some(tickets) = &self.tickets {
-            config.ticketer = Arc::clone(tickets);
-            config.send_tls13_tickets = 1;
-        } else {
-            config.send_tls13_tickets = 0;
+        // A ticket carries the certificate its handshake proved, and resuming verifies nothing again: zones
+        // that ask for certificates get none, so that a changed authority holds from the next connection on.
+        match &self.tickets {
+            Some(tickets) if zone.tls.client.is_none() => {
+                config.ticketer = Arc::clone(tickets);
+                config.send_tls13_tickets = 1;
+            }
+            _ => config.send_tls13_tickets = 0,
         }
         Ok(Some(Arc::new(config)))
     }

@@ -53,11 +53,11 @@ impl Fields {
         self.list.is_empty()
     }
 
-    /// Forgets all fields, keeps the memory (up to 64 KiB of it).
+    /// Forgets all fields, keeps the memory (up to 16 KiB of it).
     pub fn clear(&mut self) {
         self.list.clear();
         self.bytes.clear();
-        self.bytes.shrink_to(64 * 1024);
+        self.bytes.shrink_to(16 * 1024);
         self.list.shrink_to(256);
     }
 
@@ -144,6 +144,24 @@ impl Fields {
         let mut list = std::mem::take(&mut self.list);
         list.retain(|slot| keeps(&self.view(slot)));
         self.list = list;
+    }
+
+    /// Keeps only what may come after the content (RFC 9110 §6.5.1), as `http1` reads trailers, and nothing
+    /// that names the visitor or the way a message came.
+    pub fn keep_trailers(&mut self) {
+        self.retain(|field| {
+            let is_about_the_way = matches!(
+                field.known,
+                Known::XForwardedFor
+                    | Known::XForwardedProto
+                    | Known::XForwardedHost
+                    | Known::Forwarded
+                    | Known::Via
+                    | Known::CdnLoop
+                    | Known::XRequestId
+            );
+            !field.is_hop_by_hop && !is_about_the_way && http1::may_be_trailer(field.name)
+        });
     }
 
     /// Takes out every field of a name, whatever its case.

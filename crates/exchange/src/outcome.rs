@@ -72,7 +72,7 @@ outcomes! {
         NoZone = "no_zone", 421, Visitor, "No site of that name is served here.";
         /// The connection's handshake does not meet the TLS settings of the zone asked for.
         StricterTls = "stricter_tls", 421, Visitor, "This site asks for a connection of its own.";
-        /// `CDN-Loop` or `Via` names this node already (RFC 8586).
+        /// `CDN-Loop` names this node already (RFC 8586).
         Loop = "loop_detected", 508, Origin, "The request came back to where it had been.";
         /// No route of the zone takes the request, and it has no pool.
         NoRoute = "no_route", 404, Visitor, "There is nothing at this address.";

@@ -245,7 +245,7 @@ pub(crate) fn trim(value: &[u8]) -> &[u8] {
 
 /// Whether `name` is a framing field's name with underscores for hyphens: gateways that hand fields to CGI
 /// or WSGI as `HTTP_CONTENT_LENGTH` cannot tell the two apart.
-pub(crate) fn is_lookalike(name: &[u8]) -> bool {
+pub fn is_lookalike(name: &[u8]) -> bool {
     let is_like = |other: &[u8]| {
         name.iter().zip(other).all(|(a, b)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-'))
     };

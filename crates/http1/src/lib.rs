@@ -23,13 +23,13 @@ mod write;
 
 pub use authority::{is_authority, is_same_authority, split_authority};
 pub use body::{BodyDecoder, Decoded};
-pub use field::{Field, Known, Span, is_field_name, is_field_value};
+pub use field::{Field, Known, Span, is_field_name, is_field_value, is_lookalike};
 pub use head::Framing;
 pub use limits::{FIELDS_CEILING, HEAD_BYTES_CEILING, Limits};
 pub use malformed::Malformed;
-pub use request::RequestHead;
+pub use request::{RequestHead, has_target_bytes};
 pub use response::{Expected, ResponseHead};
-pub use trailer::{Trailers, parse_trailers};
+pub use trailer::{Trailers, may_be_trailer, parse_trailers};
 pub use write::{chunk_size_line, write_field, write_request_line, write_status_line};
 
 #[cfg(test)]

@@ -215,7 +215,7 @@ fn check_target(method: &[u8], target: &[u8], host: Option<&[u8]>, minor: u8) ->
 /// Visible ASCII without `#`, and no backslash before the query: some parsers take it for a slash.
 ///
 /// Wider than RFC 3986 where browsers are: they send `|`, `"`, `{` and others as they are.
-fn has_target_bytes(target: &[u8]) -> bool {
+pub fn has_target_bytes(target: &[u8]) -> bool {
     let mut is_query = false;
     target.iter().all(|byte| {
         is_query |= *byte == b'?';

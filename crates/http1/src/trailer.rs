@@ -39,7 +39,7 @@ pub(crate) fn trailer_line(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
 
 /// Whether a field may come after the content. What frames, routes, authorizes or describes the message must
 /// be known before it (RFC 9110 §6.5.1), and a reader that merges trailers would be told it too late.
-fn may_be_trailer(name: &[u8]) -> bool {
+pub fn may_be_trailer(name: &[u8]) -> bool {
     const FORBIDDEN: [&[u8]; 8] = [
         b"authorization",
         b"cache-control",

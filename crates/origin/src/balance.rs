@@ -136,8 +136,9 @@ const BOUND_LEAST: u128 = 16;
 /// bound of Mirrokni, Thorup and Zadimoghaddam (2016).
 ///
 /// Each key ranks all candidates; adding or taking away one of n moves 1/n of the keys. A candidate that
-/// works on more than 125 % of its share of what is in flight (and on at least 16) is passed over, so that one
-/// hot key cannot drown one origin. Linear in the number of candidates, about 10 ns each; no table to rebuild.
+/// works on more than 125 % of its share of what is in flight (and on at least 16) is passed over, so that
+/// one hot key cannot drown one origin. Linear in the number of candidates, about 10 ns each; no table to
+/// rebuild.
 pub fn hash(candidates: &[Candidate], key: u64) -> Option<usize> {
     let in_flight: u64 = candidates.iter().map(|c| u64::from(c.in_flight)).sum::<u64>() + 1;
     let total: u64 = candidates.iter().map(|c| u64::from(c.weight.max(1))).sum();

@@ -118,9 +118,9 @@ impl Origins {
     /// A stream on one of this thread's HTTP/2 connections, or an idle HTTP/1 connection of this thread or
     /// parked by any. None where each connection must be the visitor's own (PROXY protocol).
     ///
-    /// A request that `may_repeat` takes any; one that must not be sent twice takes an HTTP/1 connection only if
-    /// the origin cannot be about to close it, as far as that can be told: in use within the last second, but
-    /// not within the last 50 ms, and nothing heard of it since.
+    /// A request that `may_repeat` takes any; one that must not be sent twice takes an HTTP/1 connection
+    /// only if the origin cannot be about to close it, as far as that can be told: in use within the last
+    /// second, but not within the last 50 ms, and nothing heard of it since.
     pub fn reuse(&self, chosen: &Chosen, may_repeat: bool) -> Option<Link> {
         let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
         let (target, home) = self.target(chosen, nobody, nobody).ok()?;

@@ -34,8 +34,8 @@ const OWN_MS: u64 = 500;
 /// round trip.
 const SETTLED_MS: u64 = 50;
 
-/// How long ago such a connection must have been in use, in milliseconds. Servers close idle connections after
-/// seconds (2 at the least among the usual ones).
+/// How long ago such a connection must have been in use, in milliseconds. Servers close idle connections
+/// after seconds (2 at the least among the usual ones).
 const JUST_NOW_MS: u64 = 1_000;
 
 /// Health checks that a thread begins in one tick; the rest is taken by the next tick of any thread.
@@ -71,9 +71,9 @@ impl Local {
         }
     }
 
-    /// Takes a connection for a request that must not be sent twice: one whose last answer is so long ago that
-    /// a close right behind it would have arrived ([`SETTLED_MS`]), so short a time ago that no origin closes
-    /// it for being idle ([`JUST_NOW_MS`]), and of which the kernel has heard nothing since.
+    /// Takes a connection for a request that must not be sent twice: one whose last answer is so long ago
+    /// that a close right behind it would have arrived ([`SETTLED_MS`]), so short a time ago that no origin
+    /// closes it for being idle ([`JUST_NOW_MS`]), and of which the kernel has heard nothing since.
     pub(crate) fn take_settled(&self, target: u64, now_ms: u64) -> Option<Box<Http1>> {
         loop {
             let mut idle = self.idle.borrow_mut();

@@ -226,6 +226,19 @@ impl Publisher {
             Err(problems) => return self.refuse(&problems),
         };
         let zones = snapshot.zones().len();
+        if zones == 0 && !before.zones().is_empty() {
+            // A folder that failed to mount looks like this; who wants to serve nothing stops the node.
+            return self.refuse(&Problems(vec![Problem {
+                file: file.node.zones.clone(),
+                line: 1,
+                column: 1,
+                message: "no zone is left, which would take every site down".to_owned(),
+                suggestion: Some(
+                    "see that the folder is mounted and readable; stop the node to serve nothing".to_owned(),
+                ),
+                severity: zone::Severity::Error,
+            }]));
+        }
         let mut warnings = file.node.warnings.clone();
         warnings.extend(snapshot.warnings.iter().cloned());
         warnings.extend(self.waiting_settings(&file.node));

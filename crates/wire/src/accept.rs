@@ -151,8 +151,7 @@ async fn run_http2<S: Service>(
     deadline: Deadline,
     bytes: Vec<u8>,
 ) {
-    let mut count = OpenCount::new(thread);
-    count.speaks(Protocol::Http2);
+    let _speaks = OpenCount::of_protocol(thread, Protocol::Http2);
     crate::h2::serve(Rc::clone(thread), conn, facts, deadline, bytes).await;
 }
 

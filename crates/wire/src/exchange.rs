@@ -287,18 +287,10 @@ pub(crate) fn host_agrees(request: &Request) -> bool {
     }
 }
 
-/// Whether an authority or Host holds only what a host and port may hold (RFC 3986 §3.2.2), without user
-/// information. The same set as `http1` enforces, so that nothing odd reaches an HTTP/1 origin.
-pub(crate) fn is_authority(authority: &[u8]) -> bool {
-    !authority.is_empty()
-        && authority.len() <= 512
-        && authority.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
-}
-
-/// Whether a target is origin-form or `*` without anything that would not survive HTTP/1.
+/// Whether a target is origin-form or `*` without anything that HTTP/1 would refuse.
 pub(crate) fn is_target(target: &[u8], is_options: bool) -> bool {
     match target.first() {
-        Some(b'/') => target.iter().all(|byte| (0x21..0x7f).contains(byte) && *byte != b'#'),
+        Some(b'/') => http1::has_target_bytes(target),
         _ => target == b"*" && is_options,
     }
 }

@@ -40,7 +40,7 @@ impl Work {
     pub(crate) fn clear(&mut self) {
         for buffer in [&mut self.inbound, &mut self.out] {
             buffer.clear();
-            buffer.shrink_to(64 * 1024);
+            buffer.shrink_to(KEPT_BYTES);
         }
         self.at = 0;
         self.out_at = 0;
@@ -60,6 +60,10 @@ impl Work {
         }
     }
 }
+
+/// Bytes of a buffer that a work area keeps between uses: heads and small bodies fit, and a burst of large
+/// ones does not pin its memory.
+const KEPT_BYTES: usize = 16 * 1024;
 
 /// How the answer's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +176,11 @@ impl Http1 {
             let read = with_scratch(|scratch| -> Poll<Option<usize>> {
                 match ready!(conn.poll_read(cx, scratch)) {
                     Ok(read) if read > 0 => {
+                        // What was served is dropped first: a backlog that never runs dry must not grow.
+                        if work.at > 0 {
+                            work.inbound.drain(..work.at);
+                            work.at = 0;
+                        }
                         work.inbound.extend_from_slice(scratch.get(..read).unwrap_or_default());
                         Poll::Ready(Some(read))
                     }
@@ -216,7 +225,13 @@ impl Http1 {
             self.is_persistent = false;
         }
         let out = &mut self.work.out;
-        http1::write_status_line(out, response.status, &response.reason);
+        // An answer of our own, or one that came over HTTP/2, has no reason phrase yet.
+        let known = http::StatusCode::from_u16(response.status).ok().and_then(|s| s.canonical_reason());
+        let reason = match &*response.reason {
+            [] => known.unwrap_or_default().as_bytes(),
+            reason => reason,
+        };
+        http1::write_status_line(out, response.status, reason);
         let mut has_date = false;
         for field in response.fields.end_to_end() {
             if field.known != Known::ContentLength {
@@ -555,10 +570,7 @@ fn load(work: &mut Work, request: &mut Request, scheme: Scheme) {
     }
     // Whatever the form of the target; http1 has checked that an absolute one agrees with Host.
     request.set_authority(head.authority(buffer).unwrap_or_default());
-    match head.path_and_query(buffer) {
-        query if query.first() == Some(&b'?') => request.set_target(&[b"/", query].concat()),
-        target => request.set_target(target),
-    }
+    request.set_target(head.path_and_query(buffer));
 }
 
 /// Serves requests until the connection is idle again (returned) or ends.
@@ -614,6 +626,7 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
         let Side::Http1(side) = &mut exchange.side else { return None };
         side.date = thread.date();
         side.delimiter = Delimiter::None;
+        side.trailers = None;
         match refusal {
             None => {
                 let len = side.work.head.len;

@@ -4,7 +4,7 @@
 //! writes within one poll of the connection is gathered here and leaves with one TLS record and one system
 //! call at the poll's end, which halves the cost of small answers.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,10 +21,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::conn::Conn;
-use crate::exchange::{Side, host_agrees, is_authority, is_target, join_cookies};
+use crate::exchange::{Side, host_agrees, is_target, join_cookies};
 use crate::limits::{
-    CONNECTION_WINDOW_BYTES, FIELD_SECTION_BYTES, GATHER_BYTES, HANDSHAKE_MS, RESET_STREAMS_LOCAL,
-    RESET_STREAMS_PENDING, STREAM_UNSENT_BYTES, STREAM_WINDOW_BYTES, STREAMS,
+    CONNECTION_WINDOW_BYTES, FIELD_SECTION_BYTES, GATHER_BYTES, HANDSHAKE_MS, RESET_CREDIT,
+    RESET_STREAMS_LOCAL, RESET_STREAMS_PENDING, STREAM_UNSENT_BYTES, STREAM_WINDOW_BYTES, STREAMS,
 };
 use crate::thread::{Service, Thread, serve_contained};
 use crate::{Exchange, Gone, ResponseState};
@@ -147,8 +147,17 @@ pub(crate) async fn serve<S: Service>(
     deadline.arm(thread.times().keepalive_ms);
     let mut is_draining = false;
     let mut had_streams = false;
+    // A visitor that reads nothing more is given up, whatever streams still wait behind what it does not
+    // take.
+    let unsent = thread.deadlines.slot();
+    let mut unsent_before = 0;
+    let credit = Rc::new(Cell::new(RESET_CREDIT));
     poll_fn(|cx| {
         deadline.register(cx.waker());
+        unsent.register(cx.waker());
+        if credit.get() == 0 {
+            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        }
         if !is_draining {
             if thread.is_draining() || deadline.is_due() {
                 // GOAWAY first; what is in flight is answered (RFC 9113 §6.8).
@@ -163,7 +172,8 @@ pub(crate) async fn serve<S: Service>(
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, answer)))) => {
                     let (thread, facts) = (Rc::clone(&thread), Rc::clone(&facts));
-                    tokio::task::spawn_local(stream(thread, facts, request, answer));
+                    let credit = Rc::clone(&credit);
+                    tokio::task::spawn_local(stream(thread, facts, request, answer, credit));
                 }
                 Poll::Ready(Some(Err(_)) | None) => break true,
                 Poll::Pending => break false,
@@ -176,11 +186,23 @@ pub(crate) async fn serve<S: Service>(
             deadline.arm(thread.times().keepalive_ms);
         }
         had_streams = has_streams;
-        match gather.borrow_mut().poll_out(cx) {
-            Poll::Ready(Err(_)) => Poll::Ready(()),
-            _ if is_over => Poll::Ready(()),
-            _ => Poll::Pending,
+        let mut gather = gather.borrow_mut();
+        match gather.poll_out(cx) {
+            Poll::Ready(Err(_)) => return Poll::Ready(()),
+            Poll::Ready(Ok(())) => {
+                unsent_before = 0;
+                unsent.disarm();
+            }
+            Poll::Pending if unsent.is_due() => return Poll::Ready(()),
+            Poll::Pending => {
+                let left = gather.out.len() - gather.out_at;
+                if unsent_before == 0 || left != unsent_before {
+                    unsent.arm(crate::limits::FLUSH_MS);
+                }
+                unsent_before = left.max(1);
+            }
         }
+        if is_over { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
     // The last frames (GOAWAY) leave if the socket takes them within a moment.
@@ -224,6 +246,7 @@ async fn stream<S: Service>(
     facts: Rc<Connection>,
     request: http::Request<RecvStream>,
     answer: h2::server::SendResponse<Bytes>,
+    credit: Rc<Cell<u32>>,
 ) {
     let (parts, body) = request.into_parts();
     let mut head = thread.take_request();
@@ -265,6 +288,12 @@ async fn stream<S: Service>(
         exchange.poll_ready(cx).map(|ready| ready.is_ok())
     })
     .await;
+    let is_complete = is_sent && exchange.state == ResponseState::Complete;
+    // Each stream given up costs, each one answered earns (rapid reset, CVE-2023-44487, after acceptance).
+    credit.set(match is_complete {
+        true => (credit.get() + 1).min(RESET_CREDIT),
+        false => credit.get().saturating_sub(1),
+    });
     if !is_sent {
         return exchange.abort();
     }
@@ -337,7 +366,7 @@ pub(crate) fn check(head: &Request) -> Option<(Refusal, &'static str)> {
     if is_connect && head.upgrade == Upgrade::No {
         return Some((Refusal::Method, "CONNECT without a protocol"));
     }
-    if !is_authority(head.authority()) {
+    if head.authority().is_empty() || !http1::is_authority(head.authority()) {
         return Some((Refusal::Malformed, "an authority that is missing or invalid"));
     }
     if !host_agrees(head) {
@@ -353,7 +382,8 @@ pub(crate) fn check(head: &Request) -> Option<(Refusal, &'static str)> {
         if field.is_hop_by_hop && field.known != Known::Te && field.known != Known::ContentLength {
             return Some((Refusal::Malformed, "a connection-specific field"));
         }
-        if !http1::is_field_name(field.name) || !http1::is_field_value(field.value) {
+        let is_carried = http1::is_field_name(field.name) && http1::is_field_value(field.value);
+        if !is_carried || (field.known == Known::Other && http1::is_lookalike(field.name)) {
             return Some((Refusal::Malformed, "a field that HTTP/1 could not carry"));
         }
     }
@@ -425,6 +455,10 @@ impl Http2 {
                 Some(Ok(bytes)) => {
                     self.unreleased = bytes.len();
                     if self.body.is_end_stream() {
+                        // Nobody asks again after the last piece: its window would stay shut for the answer's
+                        // whole life.
+                        let _only_what_was_received = self.body.flow_control().release_capacity(bytes.len());
+                        self.unreleased = 0;
                         self.is_data_done = true;
                         self.is_body_done = true;
                         return Poll::Ready(Ok(Incoming::Last(Chunk::Shared(bytes))));

@@ -42,8 +42,8 @@ pub const TLS_WRITE_BYTES: usize = 32 * 1024;
 /// Ciphertext read at once: two full records and a little.
 pub const TLS_READ_BYTES: usize = 40 * 1024;
 
-/// Bytes of a client hello: post-quantum key shares and many extensions fit four times over.
-pub const HELLO_BYTES: usize = 16 * 1024;
+/// Bytes of a client hello: the parser's own limit, at which it has always decided.
+pub const HELLO_BYTES: usize = 65_636;
 
 /// Concurrent HTTP/2 and HTTP/3 streams of one connection, as nginx has it.
 pub const STREAMS: u32 = 128;

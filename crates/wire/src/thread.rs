@@ -207,12 +207,20 @@ pub(crate) async fn serve_contained<S: Service>(thread: &Thread<S>, exchange: &m
 pub(crate) struct OpenCount<S: Service> {
     pub(crate) thread: Rc<Thread<S>>,
     protocol: Option<Protocol>,
+    is_open: bool,
 }
 
 impl<S: Service> OpenCount<S> {
     pub(crate) fn new(thread: &Rc<Thread<S>>) -> Self {
         thread.open.set(thread.open.get() + 1);
-        Self { thread: Rc::clone(thread), protocol: None }
+        Self { thread: Rc::clone(thread), protocol: None, is_open: true }
+    }
+
+    /// Counts the protocol alone, of a connection that is counted as open already.
+    pub(crate) fn of_protocol(thread: &Rc<Thread<S>>, protocol: Protocol) -> Self {
+        let mut count = Self { thread: Rc::clone(thread), protocol: None, is_open: false };
+        count.speaks(protocol);
+        count
     }
 
     /// The connection speaks HTTP/1, seen at its first request or before.
@@ -226,7 +234,9 @@ impl<S: Service> OpenCount<S> {
 
 impl<S: Service> Drop for OpenCount<S> {
     fn drop(&mut self) {
-        self.thread.open.set(self.thread.open.get() - 1);
+        if self.is_open {
+            self.thread.open.set(self.thread.open.get() - 1);
+        }
         if let Some(protocol) = self.protocol {
             self.thread.service.count(WireEvent::Closed(protocol));
         }
