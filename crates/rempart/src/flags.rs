@@ -29,7 +29,13 @@ Signals to `rempart serve` and `rempart demo`:
 
 /// Rempart stands between visitors and websites: it shields them, speeds them up and keeps the link up.
 #[derive(Debug, Parser)]
-#[command(name = "rempart", version, about = "Stands between visitors and your websites: HTTP/1.1, 2 and 3, TLS, balancing", after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(
+    name = "rempart",
+    version,
+    about = "Stands between visitors and your websites: HTTP/1.1, 2 and 3, TLS, balancing",
+    after_help = EXIT_CODES,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Flags {
     #[command(subcommand)]
     pub(crate) command: Command,
