@@ -341,7 +341,7 @@ def settled_kib(peer, one):
     return now
 
 
-def idle(peer, over_tls, count=2000):
+def idle(peer, over_tls, count=5000):
     """PSS per idle connection, each after one request."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -358,8 +358,8 @@ def idle(peer, over_tls, count=2000):
                 got += s.recv(65536)
         opened.append(s)
 
-    for _ in range(200):
-        one(10)  # what the first connections make the process allocate once is not theirs
+    for _ in range(1000):
+        one(2)  # what the first connections make the process allocate once is not theirs
     before = settled_kib(peer, one)
     for _ in range(count):
         one()
@@ -478,7 +478,7 @@ def write(peers, works, figures, args):
         "Method: proxy pinned to one core, load and origin to the other; access log to a file on (HAProxy: to "
         "a pipe); TLS 1.3, ECDSA P-256, no resumption; 64 connections over HTTP/1.1, 32 × 16 streams over "
         "HTTP/2 and HTTP/3; CPU is user and system time of the whole process tree per request, every answer "
-        "2xx; memory is the PSS that 2,000 (QUIC: 500) further idle connections add, each after one request. "
+        "2xx; memory is the PSS that 5,000 (QUIC: 500) further idle connections add, each after one request. "
         "Under 15 % is a tie.",
         "",
         "Versions: " + ", ".join(f"{p.name} {p.version}" for p in peers) + ".",
