@@ -377,6 +377,7 @@ impl Edge {
             return;
         }
         let mut is_visitor_slow = false;
+        let mut moved_bytes = 0;
         let ended = poll_fn(|cx| -> Poll<Result<(), Failed>> {
             exchange.deadline.register(cx.waker());
             if !upload.is_done {
@@ -396,6 +397,12 @@ impl Edge {
                     Poll::Ready(ready) => ready?,
                     Poll::Pending => {
                         pace.forgive();
+                        // A visitor that reads slowly takes a piece in many steps, and each is progress.
+                        if std::mem::replace(&mut moved_bytes, exchange.bytes_moved())
+                            != exchange.bytes_moved()
+                        {
+                            pace.moved(exchange.bytes_out(), self.clock.now_ms(), &exchange.deadline);
+                        }
                         break;
                     }
                 }

@@ -90,6 +90,15 @@ impl Exchange {
         self.bytes_out
     }
 
+    /// Bytes that the transport has taken so far; it rises while a slow visitor reads, also within one piece.
+    pub fn bytes_moved(&self) -> u64 {
+        match &self.side {
+            Side::Http1(side) => side.sent,
+            Side::Http2(side) => side.sent,
+            Side::Http3(side) => side.sent(),
+        }
+    }
+
     /// Whether the request's body has been read to its end.
     pub fn is_body_read(&self) -> bool {
         match &self.side {

@@ -88,6 +88,8 @@ pub(crate) struct Http1 {
     is_send_closed: bool,
     is_tunnel: bool,
     date: [u8; 29],
+    /// Bytes the socket has taken, framing included.
+    pub(crate) sent: u64,
 }
 
 impl Http1 {
@@ -298,7 +300,10 @@ impl Http1 {
         let (conn, work) = (&mut self.conn, &mut *self.work);
         while let Some(rest) = work.out.get(work.out_at..).filter(|rest| !rest.is_empty()) {
             match conn.poll_write(cx, &[IoSlice::new(rest)]) {
-                Poll::Ready(Ok(written)) => work.out_at += written,
+                Poll::Ready(Ok(written)) => {
+                    work.out_at += written;
+                    self.sent += written as u64;
+                }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(self.leave())),
                 Poll::Pending => return Poll::Pending,
             }
@@ -393,6 +398,7 @@ impl Http1 {
             }
             Poll::Pending => 0,
         };
+        self.sent += written as u64;
         let of_held = written.min(held_len);
         work.out_at += of_held;
         written -= of_held;
@@ -597,6 +603,7 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
             is_send_closed: false,
             is_tunnel: false,
             date: thread.date(),
+            sent: 0,
         }),
         state: ResponseState::Waiting,
         bytes_in: 0,

@@ -239,6 +239,8 @@ pub(crate) struct Http2 {
     held: Bytes,
     is_last_held: bool,
     date: [u8; 29],
+    /// Bytes given to h2, which takes no more than the visitor's window lets through.
+    pub(crate) sent: u64,
 }
 
 async fn stream<S: Service>(
@@ -267,6 +269,7 @@ async fn stream<S: Service>(
             held: Bytes::new(),
             is_last_held: false,
             date: thread.date(),
+            sent: 0,
         }),
         state: ResponseState::Waiting,
         bytes_in: 0,
@@ -519,6 +522,7 @@ impl Http2 {
                 room => room,
             };
             let part = self.held.split_to(room.min(self.held.len()));
+            self.sent += part.len() as u64;
             let is_last = self.is_last_held && self.held.is_empty();
             stream.send_data(part, is_last).map_err(|_| Gone::Left)?;
         }

@@ -108,6 +108,11 @@ impl Http3 {
         self.sender.borrow_mut().poll_ready(cx)
     }
 
+    /// Bytes that quinn has taken.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sender.borrow().sent()
+    }
+
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         self.sender.borrow_mut().poll_flush(cx)
     }

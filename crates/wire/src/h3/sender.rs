@@ -96,6 +96,11 @@ impl Sender {
         }
     }
 
+    /// Bytes that quinn has taken.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent_bytes
+    }
+
     /// FIN follows what was given.
     pub(super) fn end(&mut self) {
         self.is_ending = true;
