@@ -234,31 +234,37 @@ impl Http1 {
             reason => reason,
         };
         http1::write_status_line(out, response.status, reason);
+        let may_have_length = response.status != 204 && response.status >= 200;
+        let is_without_content = is_head || response.status == 304;
+        let mut length = match (self.delimiter, response.declared_length) {
+            (Delimiter::Length(length), _) => Some(length),
+            (Delimiter::None, declared) if may_have_length && is_without_content => declared,
+            (Delimiter::None, _) if may_have_length => Some(0),
+            _ => None,
+        };
         let mut has_date = false;
         for field in response.fields.end_to_end() {
-            if field.known != Known::ContentLength {
-                has_date |= field.known == Known::Date;
-                http1::write_field(out, field.name, field.value);
+            match field.known {
+                // Where the origin had it, so that its fields keep their order.
+                Known::ContentLength => {
+                    if let Some(length) = length.take() {
+                        write_length(out, field.name, length);
+                    }
+                }
+                known => {
+                    has_date |= known == Known::Date;
+                    http1::write_field(out, field.name, field.value);
+                }
             }
         }
         if !has_date {
             http1::write_field(out, b"Date", &self.date); // RFC 9110 §6.6.1
         }
-        match self.delimiter {
-            Delimiter::Length(length) => write_length(out, length),
-            Delimiter::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
-            Delimiter::None => {
-                let may_have_length = response.status != 204 && response.status >= 200;
-                match response.declared_length {
-                    Some(length) if may_have_length && (is_head || response.status == 304) => {
-                        write_length(out, length)
-                    }
-                    None if may_have_length && !is_head && response.status != 304 => write_length(out, 0),
-                    Some(_) if may_have_length => write_length(out, 0),
-                    _ => {}
-                }
-            }
-            Delimiter::Close | Delimiter::Tunnel => {}
+        if let Some(length) = length {
+            write_length(out, b"Content-Length", length);
+        }
+        if self.delimiter == Delimiter::Chunked {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
         if is_tunnel {
             http1::write_field(out, b"Connection", b"upgrade");
@@ -440,8 +446,8 @@ impl Http1 {
     }
 }
 
-fn write_length(out: &mut Vec<u8>, length: u64) {
-    http1::write_field(out, b"Content-Length", itoa::Buffer::new().format(length).as_bytes());
+fn write_length(out: &mut Vec<u8>, name: &[u8], length: u64) {
+    http1::write_field(out, name, itoa::Buffer::new().format(length).as_bytes());
 }
 
 fn trailers_of(raw: &[u8]) -> Result<Fields, Gone> {
