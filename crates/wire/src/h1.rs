@@ -19,7 +19,7 @@ use http1::{BodyDecoder, Framing, Known};
 
 use crate::conn::Conn;
 use crate::exchange::Side;
-use crate::limits::{FLUSH_MS, HELD_BYTES, HTTP1, LINGER_BYTES, LINGER_MS, READ_AHEAD_BYTES, UNSENT_BYTES};
+use crate::limits::{FLUSH_MS, HELD_BYTES, HTTP1, LINGER_BYTES, LINGER_MS, READ_AHEAD_BYTES};
 use crate::thread::{OpenCount, Service, Thread, serve_contained};
 use crate::{Exchange, Gone, ResponseState, with_scratch};
 
@@ -708,7 +708,6 @@ fn poll_end(exchange: &mut Exchange, cx: &mut Context<'_>) -> Poll<bool> {
         return Poll::Ready(false);
     }
     let held = side.work.out.len() - side.work.out_at;
-    debug_assert!(held <= UNSENT_BYTES + 64 * 1024, "more is held than one chunk and a head");
     if held > 0 || side.conn.poll_flush(cx).is_pending() {
         match side.poll_out(cx) {
             Poll::Ready(Ok(())) => {}
@@ -728,10 +727,6 @@ fn poll_end(exchange: &mut Exchange, cx: &mut Context<'_>) -> Poll<bool> {
     }
     if !side.is_persistent || side.is_tunnel {
         return Poll::Ready(false);
-    }
-    // A small rest of a body that nobody wanted is read, so that the connection can be kept.
-    if !side.body.is_done() {
-        side.discard_buffered();
     }
     Poll::Ready(side.body.is_done())
 }

@@ -6,9 +6,6 @@
 /// Bytes read from a socket at once, and so the largest chunk of a body: past 64 KiB loopback gains nothing.
 pub const READ_BYTES: usize = 64 * 1024;
 
-/// Bytes of unsent answer one HTTP/1 exchange may hold before its body is read on: one read.
-pub const UNSENT_BYTES: usize = READ_BYTES;
-
 /// Bytes of unsent answer that do not yet keep the next piece back: a head waits for its body this way, and
 /// both leave in one packet.
 pub const HELD_BYTES: usize = 8 * 1024;
