@@ -79,13 +79,18 @@ const PACKAGES: &[(&str, Users)] = &[
     // Files people write; `zone` reads them by its own tables, so that every problem has its place.
     ("serde", Only(&["rempart"])),
     ("toml", Only(&["zone", "rempart"])),
-    ("strsim", Only(&["zone", "rempart"])),
+    ("strsim", Only(&["zone", "rempart", "seclang"])),
     ("serde_json", InTests(&["rempart", "testkit"])),
     // The program.
     ("clap", Only(&["rempart"])),
     ("mimalloc", Only(&["rempart"])),
     ("rcgen", InTests(&["rempart", "testkit"])),
+    // Finding: the WAF's rules are regular expressions and lists of words.
+    ("aho-corasick", Only(&["seclang"])),
+    ("regex", Only(&["seclang"])),
+    ("regex-syntax", Only(&["seclang"])),
     // Development.
+    ("saphyr", InTests(&[])),
     ("cargo_metadata", Only(&["xtask"])),
     ("proptest", InTests(&[])),
 ];
