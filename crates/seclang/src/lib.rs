@@ -1,3 +1,5 @@
 //! The ModSecurity rule language and its engine: loads OWASP CRS, inspects a transaction, returns matches and scores.
 //!
 //! It knows neither zones nor sockets nor a runtime.
+
+pub mod transform;

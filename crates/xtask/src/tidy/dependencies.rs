@@ -64,6 +64,9 @@ const PACKAGES: &[(&str, Users)] = &[
     ("rustix", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
     ("nix", Only(&["rempart"])),
     ("arc-swap", Only(&["edge", "rempart"])),
+    // Keyed hashes of cache keys, and checksums of what the cache has on disk.
+    ("siphasher", Only(&["cache"])),
+    ("twox-hash", Only(&["cache"])),
     // Protocol engines.
     ("httparse", Only(&["http1"])),
     ("h2", Only(&["wire", "origin", "testkit"])),
@@ -75,20 +78,24 @@ const PACKAGES: &[(&str, Users)] = &[
     ("tokio-rustls", Only(&["origin", "testkit"])),
     ("rustls-native-certs", Only(&["origin", "rempart"])),
     ("aws-lc-rs", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
-    ("sha2", Only(&["zone"])),
+    ("sha2", Only(&["rules", "zone"])),
     // Files people write; `zone` reads them by its own tables, so that every problem has its place.
     ("serde", Only(&["rempart"])),
     ("toml", Only(&["zone", "rempart"])),
-    ("strsim", Only(&["zone", "rempart", "seclang"])),
+    ("strsim", Only(&["rules", "seclang", "zone", "rempart"])),
     ("serde_json", InTests(&["rempart", "testkit"])),
     // The program.
     ("clap", Only(&["rempart"])),
     ("mimalloc", Only(&["rempart"])),
     ("rcgen", InTests(&["rempart", "testkit"])),
     // Finding: the WAF's rules are regular expressions and lists of words.
-    ("aho-corasick", Only(&["seclang"])),
+    ("aho-corasick", Only(&["rules", "seclang"])),
     ("regex", Only(&["seclang"])),
-    ("regex-syntax", Only(&["seclang"])),
+    ("regex-automata", Only(&["rules"])),
+    ("regex-syntax", Only(&["rules", "seclang"])),
+    // Digests that rules ask for by name; nothing is secured by them.
+    ("md-5", Only(&["seclang"])),
+    ("sha1", Only(&["seclang"])),
     // Development.
     ("saphyr", InTests(&[])),
     ("cargo_metadata", Only(&["xtask"])),
