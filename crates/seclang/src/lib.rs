@@ -1,5 +1,7 @@
-//! The ModSecurity rule language and its engine: loads OWASP CRS, inspects a transaction, returns matches and scores.
+//! The ModSecurity rule language and its engine: loads OWASP CRS, inspects a transaction, returns matches and
+//! scores.
 //!
 //! It knows neither zones nor sockets nor a runtime.
 
+pub mod check;
 pub mod transform;
