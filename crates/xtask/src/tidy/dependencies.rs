@@ -61,7 +61,7 @@ const PACKAGES: &[(&str, Users)] = &[
     // The runtime and sockets.
     ("tokio", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
     ("socket2", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
-    ("rustix", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
+    ("rustix", Only(&["wire", "origin", "edge", "splice", "rempart", "testkit"])),
     ("nix", Only(&["rempart"])),
     ("arc-swap", Only(&["edge", "rempart"])),
     // Keyed hashes of cache keys, and checksums of what the cache has on disk.
@@ -73,8 +73,9 @@ const PACKAGES: &[(&str, Users)] = &[
     ("http", Only(&["wire", "origin", "testkit"])),
     ("quinn", Only(&["wire", "testkit"])),
     ("hyper", InTests(&[])),
-    // TLS: `zone` only loads certificates into the form they are used in.
-    ("rustls", Only(&["zone", "wire", "origin", "edge", "rempart", "testkit"])),
+    // TLS: `zone` only loads certificates into the form they are used in. In tests it judges what others read
+    // of a hello.
+    ("rustls", InTests(&["zone", "wire", "origin", "edge", "rempart", "testkit"])),
     ("tokio-rustls", Only(&["origin", "testkit"])),
     ("rustls-native-certs", Only(&["origin", "rempart"])),
     ("aws-lc-rs", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
