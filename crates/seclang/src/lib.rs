@@ -3,5 +3,6 @@
 //!
 //! It knows neither zones nor sockets nor a runtime.
 
+pub mod body;
 pub mod check;
 pub mod transform;

@@ -18,6 +18,7 @@ mod strip;
 mod tests;
 
 pub use byteset::ByteSet;
+pub(crate) use strip::until_nul;
 
 /// One transformation of SecLang.
 ///

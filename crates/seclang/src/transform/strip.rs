@@ -129,6 +129,6 @@ pub(super) fn remove_comments_char(input: &[u8], out: &mut Vec<u8>) {
 }
 
 /// What precedes the first NUL: all that a reader of C strings sees.
-pub(super) fn until_nul(input: &[u8]) -> &[u8] {
+pub(crate) fn until_nul(input: &[u8]) -> &[u8] {
     memchr(0, input).and_then(|end| input.get(..end)).unwrap_or(input)
 }
