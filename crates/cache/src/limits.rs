@@ -51,3 +51,6 @@ pub const HINT_BYTES_MAX: usize = 1024;
 
 /// Bytes of the key that `Cache-Status` shows: enough to recognise it.
 pub const STATUS_KEY_BYTES_MAX: usize = 256;
+
+/// Rules of `Vary` known for one key; each is a lookup for every request of that key.
+pub const VARY_RULES_MAX: usize = 4;

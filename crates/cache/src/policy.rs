@@ -51,4 +51,4 @@ pub use storing::{NotStored, Storing, ToStore, is_for_this_cache, is_understood,
 pub use tags::read_tags;
 pub use targeted::{Targeted, effective_control};
 pub use validator::{EntityTag, Validators};
-pub use vary::{Vary, VaryRule};
+pub use vary::{Vary, VaryIndex, VaryRule};

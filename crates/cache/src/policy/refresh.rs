@@ -275,7 +275,11 @@ pub fn invalidated(request: &Request, answer: &Response) -> Vec<Vec<u8>> {
 /// names nothing.
 fn same_origin(request: &Request, reference: &[u8]) -> Option<Vec<u8>> {
     let reference = reference.split(|byte| *byte == b'#').next()?;
-    let scheme_end = reference.iter().position(|byte| matches!(byte, b':' | b'/' | b'?'))?;
+    if reference.is_empty() {
+        return None; // the request's own target
+    }
+    let scheme_end =
+        reference.iter().position(|byte| matches!(byte, b':' | b'/' | b'?')).unwrap_or(reference.len());
     let after_scheme = match reference.get(scheme_end) {
         Some(b':') => {
             let scheme = reference.get(..scheme_end)?;

@@ -8,7 +8,7 @@ use exchange::Fields;
 
 use super::words::{Members, is_token, lines, members, trim};
 use crate::compress::Accepted;
-use crate::limits::{VARY_NAMES_MAX, VARY_VALUE_BYTES_MAX};
+use crate::limits::{VARY_NAMES_MAX, VARY_RULES_MAX, VARY_VALUE_BYTES_MAX};
 
 /// What an answer's `Vary` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +92,51 @@ impl VaryRule {
             exact.push(b'\n');
         }
         Some(exact)
+    }
+}
+
+/// The rules under which variants of one key are stored, the latest first: what storage keeps under the key
+/// itself.
+///
+/// Origins mostly use one rule for a key. More than [`VARY_RULES_MAX`] push out the oldest, whose variants
+/// are then not found any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VaryIndex {
+    rules: Vec<VaryRule>,
+}
+
+impl VaryIndex {
+    /// The rules, the latest first.
+    pub fn rules(&self) -> &[VaryRule] {
+        &self.rules
+    }
+
+    /// Puts a rule first. False if it was there already.
+    pub fn add(&mut self, rule: &VaryRule) -> bool {
+        if self.rules.first() == Some(rule) {
+            return false;
+        }
+        self.rules.retain(|known| known != rule);
+        self.rules.insert(0, rule.clone());
+        self.rules.truncate(VARY_RULES_MAX);
+        true
+    }
+
+    /// What storage keeps: a line for each rule.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for rule in &self.rules {
+            bytes.extend_from_slice(rule.as_bytes());
+            bytes.push(b'\n');
+        }
+        bytes
+    }
+
+    /// Reads what storage kept; what cannot be read is left out.
+    pub fn from_kept(bytes: &[u8]) -> Self {
+        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let is_rule = |line: &&[u8]| line.split(|byte| *byte == b',').all(is_token);
+        Self { rules: lines.filter(is_rule).take(VARY_RULES_MAX).map(VaryRule::from_kept).collect() }
     }
 }
 
@@ -215,6 +260,18 @@ mod tests {
         assert!(same("accept-encoding", &a, &fields("Accept-Encoding", &["br;q=0.5,gzip"])));
         assert!(!same("accept-encoding", &a, &fields("Accept-Encoding", &["gzip"])));
         assert!(same("accept-encoding", &Fields::new(), &fields("Accept-Encoding", &["identity"])));
+    }
+
+    #[test]
+    fn an_index_keeps_the_latest_rules_first() {
+        let mut index = VaryIndex::default();
+        for name in ["a", "b", "c", "d", "a", "e"] {
+            index.add(&rule(name));
+        }
+        assert_eq!(index.to_bytes(), b"e\na\nd\nc\n");
+        assert!(!index.add(&rule("e")));
+        assert_eq!(VaryIndex::from_kept(&index.to_bytes()), index);
+        assert_eq!(VaryIndex::from_kept(b"a b\n\nx,y"), VaryIndex { rules: vec![rule("x, y")] });
     }
 
     #[test]
