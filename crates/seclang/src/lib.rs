@@ -5,4 +5,5 @@
 
 pub mod body;
 pub mod check;
+pub mod injection;
 pub mod transform;
