@@ -76,6 +76,7 @@ pub struct Key {
 /// Marks what follows the part that all variants share.
 const VARIANT: u8 = b'v';
 const SLICE: u8 = b's';
+const CODED: u8 = b'z';
 
 impl Key {
     /// The key of a request in the zone `zone`. None if it were longer than [`KEY_BYTES_MAX`]: the request
@@ -163,6 +164,16 @@ impl Key {
         key.text.push(SLICE);
         push_part(&mut key.text, |out| out.extend_from_slice(version));
         key.text.extend_from_slice(&slice.to_be_bytes());
+        key
+    }
+
+    /// The key of a coded form of one body ([`super::Metadata::body_id`]).
+    #[must_use]
+    pub fn with_coding(&self, coding: crate::compress::Coding, body_id: u64) -> Self {
+        let mut key = self.clone();
+        key.text.push(CODED);
+        push_part(&mut key.text, |out| out.extend_from_slice(coding.as_str().as_bytes()));
+        key.text.extend_from_slice(&body_id.to_be_bytes());
         key
     }
 

@@ -10,7 +10,7 @@ use super::freshness::FetchTimes;
 use super::lookup::{OriginTrouble, may_serve_on_error};
 use super::request::{Asked, is_about_a_copy};
 use super::settings::{SetCookie, Settings};
-use super::stored::{Metadata, StoredHead};
+use super::stored::{Metadata, StoredHead, Traits};
 use super::storing::{NotStored, Storing, ToStore, judge};
 use super::validator::{EntityTag, Validators};
 use crate::compress::Accepted;
@@ -125,8 +125,7 @@ fn renewed(
     let as_get = Asked { is_head: false, ..asked.clone() };
     match judge(&as_get, path, &merged, settings, times) {
         Storing::Store(mut renewed) => {
-            renewed.meta.body_bytes = stored.meta.body_bytes;
-            renewed.meta.traits = carried(stored.meta, &renewed.meta);
+            carry(stored.meta, &mut renewed.meta);
             Answered::Renewed(renewed)
         }
         Storing::Pass(reason) => {
@@ -139,13 +138,11 @@ fn renewed(
     }
 }
 
-/// Traits that are about the stored body, not about what the origin last said.
-fn carried(stored: &Metadata, renewed: &Metadata) -> super::stored::Traits {
-    use super::stored::Traits;
-    renewed
-        .traits
-        .with_if(Traits::SLICED, stored.traits.has(Traits::SLICED))
-        .with_if(Traits::CODED_HERE, stored.traits.has(Traits::CODED_HERE))
+/// What is about the stored body, not about what the origin last said.
+fn carry(stored: &Metadata, renewed: &mut Metadata) {
+    renewed.body_bytes = stored.body_bytes;
+    renewed.body_id = stored.body_id;
+    renewed.traits = renewed.traits.with_if(Traits::SLICED, stored.traits.has(Traits::SLICED));
 }
 
 /// The merged answer for this one visitor: neither fresh nor to be kept.
@@ -240,8 +237,7 @@ pub fn head_answered(
     let as_get = Asked { is_head: false, ..asked.clone() };
     match judge(&as_get, path, &merged, settings, times) {
         Storing::Store(mut renewed) => {
-            renewed.meta.body_bytes = stored.meta.body_bytes;
-            renewed.meta.traits = carried(stored.meta, &renewed.meta);
+            carry(stored.meta, &mut renewed.meta);
             HeadUpdate::Renewed(renewed)
         }
         Storing::Pass(reason) if reason.is_lasting() => HeadUpdate::MakesStale,

@@ -34,6 +34,9 @@ pub struct Metadata {
     pub body_bytes: Option<u64>,
     /// What else bears on its use.
     pub traits: Traits,
+    /// Which body it is: random, given by whoever stores it, kept when a 304 renews the head. Coded forms of the
+    /// body are found by it, so that they never outlive it.
+    pub body_id: u64,
 }
 
 /// What bears on a stored answer's use beside its age. A set; none is the default.
@@ -53,8 +56,10 @@ impl Traits {
     pub const NO_TRANSFORM: Self = Self(1 << 4);
     /// Its body is not here but in slices.
     pub const SLICED: Self = Self(1 << 5);
-    /// It was coded here: its `ETag` is the origin's, weakened.
+    /// It is no answer but the coded form of another's body: head and freshness are that one's.
     pub const CODED_HERE: Self = Self(1 << 6);
+    /// It is no answer but the index of a key's variants ([`super::VaryIndex`]).
+    pub const INDEX: Self = Self(1 << 9);
     /// It has `Link` fields that may be told early.
     pub const HAS_HINTS: Self = Self(1 << 7);
     /// Its lifetime was guessed (§4.2.2).
@@ -110,7 +115,7 @@ impl Metadata {
             pair(u64::from(self.initial_age_s), u64::from(self.lifetime_s)),
             pair(optional(self.stale_while_revalidate_s), optional(self.stale_if_error_s)),
             self.body_bytes.unwrap_or(u64::MAX),
-            0,
+            self.body_id,
             0,
             0,
         ]
@@ -118,7 +123,7 @@ impl Metadata {
 
     /// Reads what [`Metadata::to_numbers`] packed.
     pub fn from_numbers(numbers: &[u64; NUMBERS]) -> Self {
-        let [kind, received_ms, life, stale, body, ..] = *numbers;
+        let [kind, received_ms, life, stale, body, body_id, ..] = *numbers;
         let optional = |number: u64| (number != ABSENT).then_some(number as u32);
         Self {
             status: kind as u16,
@@ -129,6 +134,7 @@ impl Metadata {
             stale_while_revalidate_s: optional(stale & ABSENT),
             stale_if_error_s: optional(stale >> 32),
             body_bytes: (body != u64::MAX).then_some(body),
+            body_id,
         }
     }
 }
@@ -330,11 +336,11 @@ mod tests {
         fn numbers_come_back(
             status in 200u16..600, received_ms in any::<u64>(), ages in any::<(u32, u32)>(),
             stale in proptest::option::of(0u32..=1 << 31), body in proptest::option::of(0..u64::MAX),
-            traits in 0u16..512,
+            traits in 0u16..1024,
         ) {
             let meta = Metadata {
                 status, received_ms, initial_age_s: ages.0, lifetime_s: ages.1, stale_while_revalidate_s: stale,
-                stale_if_error_s: None, body_bytes: body, traits: Traits(traits),
+                stale_if_error_s: None, body_bytes: body, traits: Traits(traits), body_id: received_ms,
             };
             prop_assert_eq!(Metadata::from_numbers(&meta.to_numbers()), meta);
             let other = Metadata { stale_if_error_s: stale, stale_while_revalidate_s: None, ..meta };

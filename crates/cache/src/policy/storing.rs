@@ -189,6 +189,7 @@ fn consider(
         stale_if_error_s: stale_s(control.stale_if_error),
         body_bytes: declared_bytes(answer),
         traits,
+        body_id: 0,
     };
     // What is stale at once is worth its place only if it can be revalidated or served stale, and if somebody
     // said that it is to be: an answer that says nothing at all is not the cache's.

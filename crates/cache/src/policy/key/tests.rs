@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::compress::Coding;
 
 fn request(scheme: Scheme, authority: &str, target: &str) -> Request {
     let mut request = Request::default();
@@ -116,6 +117,9 @@ fn variants_and_slices_share_host_and_target_only() {
         base.with_slice(b"\"v1\"", 1),
         base.with_slice(b"\"v2\"", 0),
         variant.with_slice(b"\"v1\"", 0),
+        base.with_coding(Coding::Gzip, 1),
+        base.with_coding(Coding::Gzip, 2),
+        base.with_coding(Coding::Zstd, 1),
     ];
     for (place, one) in all.iter().enumerate() {
         assert_eq!((one.host(), one.target()), (base.host(), base.target()));

@@ -10,7 +10,13 @@ fn with_304(stored: &[(&str, &str)], renewed: &[(&str, &str)]) -> Answered {
     let mut kept = answer(200, stored);
     kept.fields.push(b"Cache-Control", b"max-age=60");
     let head = StoredHead::pack(&kept, |_| true).expect("it is small");
-    let meta = Metadata { status: 200, traits: Traits::SLICED, body_bytes: Some(10), ..Metadata::default() };
+    let meta = Metadata {
+        status: 200,
+        traits: Traits::SLICED,
+        body_bytes: Some(10),
+        body_id: 7,
+        ..Metadata::default()
+    };
     let asked = Asked { may_store: true, ..Asked::default() };
     let stored = Revalidated { meta: &meta, head: &head, was_asked: true };
     answered(&asked, b"/", Some(stored), &answer(304, renewed), &Settings::default(), &FetchTimes::default())
@@ -48,7 +54,8 @@ fn what_is_about_the_stored_body_stays() {
         panic!("it is about the same version")
     };
     assert!(renewed.meta.traits.has(Traits::SLICED));
-    assert_eq!((renewed.meta.body_bytes, renewed.meta.initial_age_s), (Some(10), 5));
+    assert_eq!((renewed.meta.body_bytes, renewed.meta.body_id), (Some(10), 7));
+    assert_eq!(renewed.meta.initial_age_s, 5);
 }
 
 #[test]
