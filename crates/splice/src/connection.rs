@@ -48,23 +48,41 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// What the visitor's socket is watched for.
+    /// What a socket is watched for at present.
+    pub(crate) fn watched(&self, side: Side) -> EventFlags {
+        match side {
+            Side::Visitor => self.visitor_watched,
+            Side::Origin => self.origin_watched,
+        }
+    }
+
+    /// What the visitor's socket is to be watched for.
     pub(crate) fn visitor_wish(&self) -> EventFlags {
         match self.stage {
             Stage::Greeting => EventFlags::IN,
             Stage::Connecting { .. } => EventFlags::empty(),
-            Stage::Spliced => wish(self.up.wants_read(), self.down.wants_write()),
+            Stage::Spliced => wish_of(&self.up, &self.down),
             Stage::Closing { .. } => wish(!self.up.has_ended, self.down.wants_write()),
         }
     }
 
-    /// What the origin's socket is watched for.
+    /// What the origin's socket is to be watched for.
     pub(crate) fn origin_wish(&self) -> EventFlags {
         match self.stage {
             Stage::Connecting { .. } => EventFlags::OUT,
-            Stage::Spliced => wish(self.down.wants_read(), self.up.wants_write()),
+            Stage::Spliced => wish_of(&self.down, &self.up),
             Stage::Greeting | Stage::Closing { .. } => EventFlags::empty(),
         }
+    }
+}
+
+/// What an end of a forwarded connection is watched for: one that has sent its last byte, all of it
+/// delivered, for its reset at least, so that the other end does not wait for nothing. Before that a reset is
+/// found when reading comes to it, behind what was sent before.
+fn wish_of(from: &Flow, to: &Flow) -> EventFlags {
+    match wish(from.wants_read(), to.wants_write()) {
+        nothing if nothing.is_empty() && from.is_shut && !to.is_shut => EventFlags::ERR,
+        wish => wish,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What was done, in numbers: written by the loop's thread, read by whoever likes, at any time.
 //!
 //! `Display` writes them as one line of JSON for the program's event file; there is no other log. Numbers
-//! only grow, but for `open` and `entries`. Read next: [`Counters`].
+//! only grow, but for `open`, `draining` and `entries`. Read next: [`Counters`].
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -76,6 +76,8 @@ pub struct Counters {
     pub accepted: AtomicU64,
     /// Connections open now, in whatever state.
     pub open: AtomicU64,
+    /// 1 once the order to stop is taken; then nothing is accepted any more.
+    pub draining: AtomicU64,
     /// Connections of which an origin took the bytes.
     pub spliced: AtomicU64,
     /// Bytes from visitors to origins, PROXY headers included.
@@ -146,6 +148,7 @@ impl fmt::Display for Counters {
         let numbers = [
             ("accepted", &self.accepted),
             ("open", &self.open),
+            ("draining", &self.draining),
             ("spliced", &self.spliced),
             ("bytes_up", &self.bytes_up),
             ("bytes_down", &self.bytes_down),
@@ -183,7 +186,7 @@ mod tests {
         counters.refuse(Refusal::NoOrigin);
         counters.break_table(BadTable::Checksum);
         let line = counters.to_string();
-        let expected = "{\"accepted\":0,\"open\":0,\"spliced\":0,\"bytes_up\":0,\"bytes_down\":7,\"idle\":0,\
+        let expected = "{\"accepted\":0,\"open\":0,\"draining\":0,\"spliced\":0,\"bytes_up\":0,\"bytes_down\":7,\"idle\":0,\
              \"broken\":0,\"connect_failures\":0,\"full\":0,\"accept_failures\":0,\"tables_taken\":0,\
              \"tables_broken\":1,\"entries\":0,\"table\":\"checksum\",\"refused\":{\"address_limit\":0,\
              \"left\":0,\"slow\":0,\"not_tls\":0,\"too_large\":0,\"malformed\":0,\"no_name\":0,\

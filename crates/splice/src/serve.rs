@@ -208,6 +208,7 @@ impl Server<'_> {
             return Ok(());
         }
         self.drained_at = Some(now + Duration::from_millis(self.settings.drain_ms));
+        self.counters.draining.store(1, Ordering::Relaxed);
         self.watch.change(self.orders, ORDERS, &mut self.orders_watched, EventFlags::empty())
     }
 
@@ -342,6 +343,9 @@ impl Server<'_> {
         match (&connection.stage, side) {
             (Stage::Greeting, Side::Visitor) => self.greet(connection, now),
             (Stage::Connecting { .. }, Side::Origin) => self.connected(connection, now),
+            (Stage::Spliced, side) if is_over && connection.watched(side) == EventFlags::ERR => {
+                self.count_broken()
+            }
             (Stage::Spliced, Side::Visitor) => self.forward(connection, can_read, can_write, now),
             (Stage::Spliced, Side::Origin) => self.forward(connection, can_write, can_read, now),
             (Stage::Closing { .. }, Side::Visitor) => self.linger(connection),
@@ -493,13 +497,17 @@ impl Server<'_> {
         add(&self.counters.bytes_up, count(&moved_up));
         add(&self.counters.bytes_down, count(&moved_down));
         if moved_up.is_err() || moved_down.is_err() {
-            add(&self.counters.broken, 1);
-            return Close;
+            return self.count_broken();
         }
         if count(&moved_up) + count(&moved_down) > 0 {
             connection.deadline = now + Duration::from_millis(self.settings.idle_ms);
         }
         if is_over { Close } else { Stay }
+    }
+
+    fn count_broken(&self) -> Next {
+        add(&self.counters.broken, 1);
+        Close
     }
 
     fn alert(&mut self, connection: &mut Connection, alert: Alert, why: Refusal, now: Instant) -> Next {
