@@ -85,8 +85,8 @@ const PACKAGES: &[(&str, Users)] = &[
     ("toml", Only(&["zone", "rempart"])),
     ("strsim", Only(&["rules", "seclang", "zone", "rempart"])),
     ("serde_json", InTests(&["rempart", "testkit"])),
-    // Content codings: gzip in Rust (zlib-rs), brotli in Rust, zstd with its authors' C, which is several
-    // times as fast as what there is in Rust; aws-lc has made a C compiler a need already.
+    // Content codings: gzip in Rust (zlib-rs), brotli in Rust, zstd with its authors' C; aws-lc has made a C
+    // compiler a need already.
     ("flate2", Only(&["cache"])),
     ("brotli", Only(&["cache"])),
     ("zstd", Only(&["cache"])),
