@@ -4,5 +4,6 @@
 //! so when it is unset. Read next: `rig.rs`.
 
 mod cases;
+mod exactness;
 mod regression;
 mod rig;

@@ -74,6 +74,11 @@ pub(crate) fn load_crs(folder: &Path, before: &[&str]) -> RuleSet {
     loader.finish().unwrap_or_else(|error| panic!("CRS does not load:\n{error}"))
 }
 
+/// CRS without levels and limits of its own, for callers that preset them.
+pub(crate) fn base_rules(folder: &Path) -> RuleSet {
+    load_crs(folder, &[SETUP])
+}
+
 /// CRS as its regression cases want it, loaded once.
 pub(crate) fn regression_rules(folder: &Path) -> Arc<RuleSet> {
     static RULES: OnceLock<Arc<RuleSet>> = OnceLock::new();
@@ -125,6 +130,8 @@ pub(crate) struct Manner {
     /// Bytes of a chunk; 0 for the whole at once.
     pub(crate) chunk_bytes: usize,
     pub(crate) mode: Option<EngineMode>,
+    /// Variables of `TX` set before the rules run.
+    pub(crate) presets: Vec<(&'static str, &'static str)>,
 }
 
 /// Steps no case of these tests may use up: a hundred times the dearest one.
@@ -149,6 +156,9 @@ pub(crate) fn run(
     let options = Options { is_plain: manner.is_plain, mode: manner.mode, ..Options::default() };
     let mut fuel = Fuel::new(TANK);
     let mut transaction = Transaction::new(Arc::clone(set), &connection, &options);
+    for (name, value) in &manner.presets {
+        transaction.preset(name, value.as_bytes());
+    }
     transaction.request_line(&request.method, &request.target, &request.version);
     for (name, value) in &request.headers {
         transaction.request_header(name, value);
