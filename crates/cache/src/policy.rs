@@ -29,7 +29,7 @@ mod validator;
 mod vary;
 pub(crate) mod words;
 
-pub use answer::{Sending, answer_from, rewrite_browser};
+pub use answer::{Sending, answer_from, rewrite_browser, strip_own};
 pub use cache_status::CacheStatus;
 pub use conditional::{Precondition, may_send_range, precondition};
 pub use control::{MaxStale, RequestControl, ResponseControl, Restriction, Seconds, parse_age};

@@ -9,7 +9,8 @@ use super::conditional::{Precondition, may_send_range, precondition};
 use super::range::{ByteRange, Multipart, RangePlan, plan_range, push_number};
 use super::request::Asked;
 use super::settings::{BrowserLifetime, Settings};
-use super::stored::{Metadata, StoredHead};
+use super::stored::{Metadata, StoredHead, Traits};
+use super::storing::is_for_this_cache;
 use super::words::Members;
 
 /// Which bytes of the stored body follow the head.
@@ -41,6 +42,9 @@ pub fn answer_from(
     let body_bytes = meta.body_bytes;
     head.unpack_into(out);
     out.declared_length = None;
+    if meta.traits.has(Traits::HAS_OWN_FIELDS) {
+        strip_own(&mut out.fields);
+    }
     let age_s = meta.age_s(now_ms);
     push_seconds(&mut out.fields, b"Age", u64::from(age_s));
     rewrite_browser(&mut out.fields, settings.browser, age_s);
@@ -99,6 +103,11 @@ pub fn answer_from(
             Sending::Nothing
         }
     }
+}
+
+/// Takes out the fields for this cache alone. Also for what passes unstored.
+pub fn strip_own(fields: &mut Fields) {
+    fields.retain(|field| field.known != Known::Other || !is_for_this_cache(field.name));
 }
 
 fn become_status(out: &mut Response, status: u16) {

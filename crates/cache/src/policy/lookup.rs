@@ -69,11 +69,14 @@ pub enum Lookup {
 
 impl Lookup {
     /// Whether concurrent requests may share the fetch. Not where each must have a validation of its own: one
-    /// that began before a request says nothing about the time after (`no-cache`, and a request's own wish).
+    /// that began before a request says nothing about the time after (`no-cache`, what is never fresh, and a
+    /// request's own wish). Who waited for such a fetch would only have to go itself then.
     pub fn may_collapse(self, meta: Option<&Metadata>) -> bool {
         match self {
             Self::Revalidate(Forward::Request) => false,
-            Self::Revalidate(_) => meta.is_none_or(|meta| !meta.traits.has(Traits::NO_CACHE)),
+            Self::Revalidate(_) => meta.is_none_or(|meta| {
+                !meta.traits.has(Traits::NO_CACHE) && meta.lifetime_s > meta.initial_age_s
+            }),
             Self::Miss(_) => true,
             Self::Fresh | Self::Stale | Self::OnlyIfCached => false,
         }

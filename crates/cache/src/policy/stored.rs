@@ -34,8 +34,8 @@ pub struct Metadata {
     pub body_bytes: Option<u64>,
     /// What else bears on its use.
     pub traits: Traits,
-    /// Which body it is: random, given by whoever stores it, kept when a 304 renews the head. Coded forms of the
-    /// body are found by it, so that they never outlive it.
+    /// Which body it is: random, given by whoever stores it, kept when a 304 renews the head. Coded forms
+    /// of the body are found by it, so that they never outlive it.
     pub body_id: u64,
 }
 
@@ -64,6 +64,9 @@ impl Traits {
     pub const HAS_HINTS: Self = Self(1 << 7);
     /// Its lifetime was guessed (§4.2.2).
     pub const HEURISTIC: Self = Self(1 << 8);
+    /// Its head has fields for this cache alone ([`super::is_for_this_cache`]), which are taken out when it
+    /// is sent.
+    pub const HAS_OWN_FIELDS: Self = Self(1 << 10);
 
     /// Whether all of `other` are there.
     #[must_use]
@@ -336,7 +339,7 @@ mod tests {
         fn numbers_come_back(
             status in 200u16..600, received_ms in any::<u64>(), ages in any::<(u32, u32)>(),
             stale in proptest::option::of(0u32..=1 << 31), body in proptest::option::of(0..u64::MAX),
-            traits in 0u16..1024,
+            traits in 0u16..2048,
         ) {
             let meta = Metadata {
                 status, received_ms, initial_age_s: ages.0, lifetime_s: ages.1, stale_while_revalidate_s: stale,

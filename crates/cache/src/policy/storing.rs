@@ -179,6 +179,7 @@ fn consider(
     let traits = traits_of(&control, is_overruled)
         .with_if(Traits::HAS_VALIDATOR, has_validator)
         .with_if(Traits::HEURISTIC, fresh.source == Source::Heuristic)
+        .with_if(Traits::HAS_OWN_FIELDS, fields.iter().any(|field| is_for_this_cache(field.name)))
         .with_if(Traits::HAS_HINTS, settings.early_hints && may_hint(answer));
     let meta = Metadata {
         status,
@@ -241,7 +242,8 @@ fn is_listed(control: &ResponseControl, name: &[u8]) -> bool {
     control.no_cache.names(name) || control.private.names(name)
 }
 
-/// Fields for this cache alone: they are used here and not passed on.
+/// Fields for this cache alone. They are stored, so that a 304 without them changes nothing, and never
+/// passed on.
 pub fn is_for_this_cache(name: &[u8]) -> bool {
     let all: [&[u8]; 3] = [b"surrogate-control", b"surrogate-key", b"cache-tag"];
     all.iter().any(|other| name.eq_ignore_ascii_case(other))
@@ -260,9 +262,7 @@ fn pack(
         _ if field.is_hop_by_hop || is_listed(control, field.name) => false,
         Known::Age | Known::ContentLength | Known::Trailer => false,
         Known::SetCookie => keeps_cookies,
-        Known::Other => {
-            !field.name.eq_ignore_ascii_case(b"proxy-authentication-info") && !is_for_this_cache(field.name)
-        }
+        Known::Other => !field.name.eq_ignore_ascii_case(b"proxy-authentication-info"),
         _ => true,
     };
     if answer.fields.known(Known::Date).is_some() {

@@ -71,3 +71,14 @@ fn cookies_of_a_304_are_not_kept() {
     assert!(seen.is_hit());
     assert_eq!(seen.value("Set-Cookie"), None);
 }
+
+#[test]
+fn what_was_said_to_this_cache_alone_holds_on() {
+    let mut desk = Desk::new();
+    let first = [("Surrogate-Control", "max-age=60"), ("Cache-Control", "no-store"), ("ETag", "\"a\"")];
+    desk.get(&[], answer(200, &first));
+    desk.wait_s(60);
+    desk.get(&[], answer(304, &[("ETag", "\"a\"")]));
+    desk.wait_s(59);
+    assert!(desk.again(&[]).is_hit());
+}
