@@ -23,6 +23,7 @@ fn attacks_have_fingerprints() {
         (b"1/*!union*/select", "X"),
         (b"admin'--", "sc"),
         (b"foo' + 'bar", "sos"),
+        (b"1 or 1.e(1=1)", "1&(1)"),
     ] {
         assert_eq!(fingerprint(value).as_deref(), Some(expected), "{}", value.escape_ascii());
     }
@@ -57,10 +58,23 @@ fn printed(token: &Token) -> String {
     format!("{} {text}", char::from(token.kind.letter()))
 }
 
+/// Cases that libinjection itself has changed since its data of 2016 to 2024: `1.e`, once a word, is read over, since
+/// MySQL does and attacks hid behind it.
+const SUPERSEDED: [&str; 7] = [
+    "test-tokens-numbers-exp-001.txt",
+    "test-tokens-numbers-exp-009.txt",
+    "test-tokens-numbers-exp-010.txt",
+    "test-tokens-numbers-exp-011.txt",
+    "test-tokens-numbers-exp-012.txt",
+    "test-folding-099.txt",
+    "test-folding-100.txt",
+];
+
 fn check_published(prefix: &str, run: impl Fn(&[u8]) -> Vec<String>) {
     let Some(cases) = published::cases(prefix) else { return };
     let wrong: Vec<_> = cases
         .iter()
+        .filter(|case| !SUPERSEDED.contains(&case.name.as_str()))
         .filter_map(|case| {
             let found = run(&case.input).join("\n");
             let expected = case.expected.replace("v @@", "v ").replace("v @", "v ");

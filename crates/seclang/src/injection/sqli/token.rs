@@ -251,11 +251,13 @@ impl<'a> Tokens<'a> {
             return Some(token);
         }
         while let Some(&byte) = self.value.get(self.at) {
+            let before = self.at;
             if let Some(token) = self.token(byte) {
                 self.count += 1;
                 return Some(token);
             }
-            self.at += 1;
+            // A blank takes one byte.
+            self.at = self.at.max(before + 1);
         }
         None
     }
@@ -271,7 +273,7 @@ impl<'a> Tokens<'a> {
         Token::new(kind, rest.get(..length).unwrap_or(rest))
     }
 
-    /// Reads what `byte`, the next one, starts; `None` if it is blank.
+    /// Reads what `byte`, the next one, starts; `None` if that is nothing, such as a blank.
     fn token(&mut self, byte: u8) -> Option<Token> {
         Some(match byte {
             0..=b' ' | 0x7f | 0xa0 => return None,
@@ -295,7 +297,7 @@ impl<'a> Tokens<'a> {
             b'!' | b'&' | b'*' | b':' | b'<' | b'=' | b'>' | b'|' => self.operator(byte),
             b'-' => self.dash(),
             b'/' => self.slash(),
-            b'.' | b'0'..=b'9' => self.number(),
+            b'.' | b'0'..=b'9' => return self.number(),
             b'?' | b']' => self.take(Kind::Unknown, 1),
             b'@' => self.variable(),
             b'[' => self.bracketed(),
@@ -522,7 +524,8 @@ impl<'a> Tokens<'a> {
         token
     }
 
-    fn number(&mut self) -> Token {
+    /// A number; `None` for `1.e`, which MySQL reads over.
+    fn number(&mut self) -> Option<Token> {
         let rest = self.rest();
         if let [b'0', base @ (b'x' | b'X' | b'b' | b'B'), digits @ ..] = rest {
             let is_binary = matches!(base, b'b' | b'B');
@@ -531,7 +534,7 @@ impl<'a> Tokens<'a> {
                 false => digit.is_ascii_hexdigit(),
             });
             let kind = if digits == 0 { Kind::Bareword } else { Kind::Number };
-            return self.take(kind, 2 + digits);
+            return Some(self.take(kind, 2 + digits));
         }
         let digits = |from: usize| {
             let rest = rest.get(from..).unwrap_or_default();
@@ -541,10 +544,10 @@ impl<'a> Tokens<'a> {
         if rest.get(end) == Some(&b'.') {
             end = digits(end + 1);
             if end == 1 {
-                return self.take(Kind::Dot, 1);
+                return Some(self.take(Kind::Dot, 1));
             }
         }
-        let mut kind = Kind::Number;
+        let mut is_void = false;
         if matches!(rest.get(end), Some(b'e' | b'E')) {
             end += 1;
             if matches!(rest.get(end), Some(b'+' | b'-')) {
@@ -552,10 +555,7 @@ impl<'a> Tokens<'a> {
             }
             let start = end;
             end = digits(end);
-            // `1.e` is a word.
-            if end == start {
-                kind = Kind::Bareword;
-            }
+            is_void = end == start;
         }
         // Oracle's suffixes, where they end the number or `UNION` follows at once.
         if matches!(rest.get(end), Some(b'd' | b'D' | b'f' | b'F')) {
@@ -565,6 +565,7 @@ impl<'a> Tokens<'a> {
                 Some(_) => 0,
             };
         }
-        self.take(kind, end)
+        let token = self.take(Kind::Number, end);
+        (!is_void).then_some(token)
     }
 }
