@@ -10,6 +10,7 @@ mod admin;
 mod admission;
 mod clock;
 mod course;
+mod facts;
 mod forward;
 mod live;
 mod node;
@@ -21,6 +22,7 @@ mod serving;
 mod tls;
 mod trails;
 
+pub use facts::Facts;
 pub use live::Live;
-pub use node::{Node, NodeSetup, Status, ZoneStatus};
+pub use node::{Figures, Node, NodeSetup, Status, ZoneStatus};
 pub use serving::{ListenerSetup, Running, run};

@@ -146,6 +146,7 @@ impl Edge {
         }
         let trusted = &self.node.settings().trusted_proxies;
         identify(course, &exchange.request, &exchange.connection, trusted);
+        self.node.sampler().offer(&exchange.request, &exchange.connection);
         let admitted =
             admit(&live, &mut exchange.request, &exchange.connection, self.node.loop_token().as_bytes());
         drop(live);
