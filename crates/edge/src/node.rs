@@ -19,6 +19,7 @@ use telemetry::sink::AccessLog;
 use zone::{Id, Snapshot, Zone};
 
 use crate::clock::Clock;
+use crate::fingerprint::Door;
 use crate::live::{Live, Site};
 use crate::tls::TlsShared;
 use crate::trails::Trails;
@@ -39,6 +40,11 @@ pub struct NodeSetup {
     pub sticky_key: [u8; 16],
     /// Keys of QUIC's stateless resets and address tokens: the same over restarts.
     pub quic_keys: ([u8; 64], [u8; 32]),
+    /// Where each serving thread writes what it works on, a slot a thread; none for a node whose deaths nobody
+    /// looks into.
+    pub black_box: Option<blackbox::Writer>,
+    /// Key of requests' fingerprints: the same over restarts, or no death is recognised again.
+    pub fingerprint_key: [u64; 2],
     /// Most visitors' connections at once over all threads; a connection to an origin may come with each.
     pub connections_max: usize,
 }
@@ -46,6 +52,8 @@ pub struct NodeSetup {
 /// One running Rempart.
 pub struct Node {
     setup: NodeSetup,
+    black_box: blackbox::Writer,
+    door: Door,
     loop_token: String,
     live: ArcSwap<Live>,
     version: AtomicU64,
@@ -119,7 +127,11 @@ impl Node {
         let loop_token =
             format!("{}-{:016x}", setup.settings.name, setup.seed[0] ^ setup.seed[1].rotate_left(29));
         let unix_us = clock.unix_us();
+        let threads = setup.threads.max(1);
+        let black_box = setup.black_box.filter(|black_box| black_box.len() >= threads);
         Arc::new(Self {
+            black_box: black_box.unwrap_or_else(|| blackbox::Writer::private(threads)),
+            door: Door::default(),
             trails: (0..setup.threads.max(1)).map(|_| Trails::default()).collect(),
             loop_token,
             live: ArcSwap::new(live),
@@ -148,6 +160,13 @@ impl Node {
         self.live.store(live);
         self.version.fetch_add(1, Ordering::Release);
         self.swapped_unix_us.store(self.clock.unix_us(), Ordering::Relaxed);
+    }
+
+    /// Refuses exactly the requests with these fingerprints from now on, each until its second after 1970:
+    /// they have ended a process and would end this one. At most [`FINGERPRINTS_MAX`](crate::FINGERPRINTS_MAX);
+    /// beyond it those refused longest stay. Each refused request is counted as `deadly_request`.
+    pub fn refuse_fingerprints(&self, fingerprints: Vec<(u64, u64)>) {
+        self.door.refuse(fingerprints);
     }
 
     /// Counts a change that was refused.
@@ -267,6 +286,15 @@ impl Node {
     /// The snapshot in force.
     pub fn live(&self) -> Arc<Live> {
         self.live.load_full()
+    }
+
+    pub(crate) fn door(&self) -> &Door {
+        &self.door
+    }
+
+    /// The slots of the serving threads.
+    pub(crate) fn black_box(&self) -> blackbox::Writer {
+        self.black_box
     }
 
     pub(crate) fn live_version(&self) -> u64 {

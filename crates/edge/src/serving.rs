@@ -103,7 +103,8 @@ fn serve(node: &Arc<Node>, number: usize, shares: Vec<Share>, admin: Option<TcpL
         tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
     runtime.block_on(async {
         let deadlines = Deadlines::new();
-        let edge = Rc::new(Edge::new(node, number, &deadlines));
+        let slot = node.black_box().claim(number)?;
+        let edge = Rc::new(Edge::new(node, number, &deadlines, slot));
         let threads = node.setup().threads.max(1);
         let connections_max = (node.setup().connections_max / threads).max(16);
         let index = u8::try_from(number).unwrap_or(u8::MAX);
@@ -181,6 +182,7 @@ async fn tick(node: &Arc<Node>, edge: &Edge, thread: &Thread<Edge>, admin: Optio
         thread.set_times(edge.visitor_times());
         if edge.number == 0 {
             node.tell_origin_events();
+            node.door().sweep(node.clock().unix_us() / 1_000_000);
         }
         let now_s = node.clock().unix_us() / 1_000_000;
         if now_s != second {

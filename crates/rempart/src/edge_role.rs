@@ -137,6 +137,8 @@ fn run(
             seed: seed()?,
             sticky_key: keys.sticky(),
             quic_keys: keys.quic(),
+            black_box: None,
+            fingerprint_key: seed()?,
             connections_max: connections_max(sockets::raise_descriptor_limit(), sockets_held),
         },
         started.snapshot,
