@@ -3,9 +3,10 @@
 //! The fingerprint is a keyed 64-bit hash of what the same request would say again: method, host, target,
 //! size of the body, and the fields a program sends unchanged. It names a request to the black box, and at
 //! the door after a death. What it approximates: "the same request". Cookies, credentials, addresses and
-//! validators are left out, since they change while the deadly part stays; so an innocent request that differs
-//! in nothing else is refused too while a deadly one's fingerprint stands, and a deadly one that changes
-//! its own `User-Agent` is another to it. The zone is then set back to an earlier spec, which is not done here.
+//! validators are left out, since they change while the deadly part stays; so an innocent request that
+//! differs in nothing else is refused too while a deadly one's fingerprint stands, and a deadly one that
+//! changes its own `User-Agent` is another to it. The zone is then set back to an earlier spec, which is not
+//! done here.
 //!
 //! Callers: `pipeline.rs` for each exchange; the binary, which learns of deaths. Read next: [`Door`].
 

@@ -6,10 +6,15 @@
 //! Deliberately absent: binding of sockets, reading of files, the store, the API. Caller: the binary.
 //! Read next: `pipeline.rs`, then `relay.rs`.
 
+#[cfg(all(feature = "fault-injection", not(debug_assertions)))]
+compile_error!("fault points are for tests: build without `fault-injection`, or with the profile `drill`");
+
 mod admin;
 mod admission;
 mod clock;
+mod contain;
 mod course;
+mod fault_points;
 mod fingerprint;
 mod forward;
 mod live;
@@ -19,6 +24,7 @@ pub mod pipeline;
 mod record;
 mod refuse;
 mod relay;
+mod route;
 mod serving;
 mod tls;
 mod trails;

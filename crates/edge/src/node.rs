@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use exchange::{Fault, Refusal, RequestId};
+use exchange::{Fault, Phase, Refusal, RequestId};
 use origin::health::Change;
 use origin::{Fleet, FleetSettings};
 use rustls::sign::CertifiedKey;
@@ -19,6 +19,7 @@ use telemetry::sink::AccessLog;
 use zone::{Id, Snapshot, Zone};
 
 use crate::clock::Clock;
+use crate::contain::Ward;
 use crate::fingerprint::Door;
 use crate::live::{Live, Site};
 use crate::tls::TlsShared;
@@ -40,8 +41,8 @@ pub struct NodeSetup {
     pub sticky_key: [u8; 16],
     /// Keys of QUIC's stateless resets and address tokens: the same over restarts.
     pub quic_keys: ([u8; 64], [u8; 32]),
-    /// Where each serving thread writes what it works on, a slot a thread; none for a node whose deaths nobody
-    /// looks into.
+    /// Where each serving thread writes what it works on, a slot a thread; none for a node whose deaths
+    /// nobody looks into.
     pub black_box: Option<blackbox::Writer>,
     /// Key of requests' fingerprints: the same over restarts, or no death is recognised again.
     pub fingerprint_key: [u64; 2],
@@ -117,7 +118,11 @@ impl Node {
             seed: setup.seed[0],
             ..FleetSettings::default()
         });
-        let registry = Registry::new(LabelLists { refusals: Refusal::WORDS, faults: Fault::WORDS });
+        let registry = Registry::new(LabelLists {
+            refusals: Refusal::WORDS,
+            faults: Fault::WORDS,
+            phases: Phase::WORDS,
+        });
         let zone_table = ZoneTable::new();
         let tls = TlsShared::new();
         let live = Arc::new(build(snapshot, None, &tls, &zone_table, &setup.events));
@@ -127,6 +132,8 @@ impl Node {
         let loop_token =
             format!("{}-{:016x}", setup.settings.name, setup.seed[0] ^ setup.seed[1].rotate_left(29));
         let unix_us = clock.unix_us();
+        #[cfg(feature = "fault-injection")]
+        crate::fault_points::loaded(live.sites.iter().map(|site| &*site.zone));
         let threads = setup.threads.max(1);
         let black_box = setup.black_box.filter(|black_box| black_box.len() >= threads);
         Arc::new(Self {
@@ -157,14 +164,17 @@ impl Node {
         self.fleet.apply(&live.snapshot, self.clock.now_ms());
         self.registry.set_snapshot_number(live.snapshot.number);
         self.registry.reloaded(Outcome::Ok);
+        #[cfg(feature = "fault-injection")]
+        crate::fault_points::loaded(live.sites.iter().map(|site| &*site.zone));
         self.live.store(live);
         self.version.fetch_add(1, Ordering::Release);
         self.swapped_unix_us.store(self.clock.unix_us(), Ordering::Relaxed);
     }
 
     /// Refuses exactly the requests with these fingerprints from now on, each until its second after 1970:
-    /// they have ended a process and would end this one. At most [`FINGERPRINTS_MAX`](crate::FINGERPRINTS_MAX);
-    /// beyond it those refused longest stay. Each refused request is counted as `deadly_request`.
+    /// they have ended a process and would end this one. At most
+    /// [`FINGERPRINTS_MAX`](crate::FINGERPRINTS_MAX); beyond it those refused longest stay. Each refused
+    /// request is counted as `deadly_request`.
     pub fn refuse_fingerprints(&self, fingerprints: Vec<(u64, u64)>) {
         self.door.refuse(fingerprints);
     }
@@ -375,6 +385,7 @@ fn build(
     let site = |zone: &Arc<Zone>| match known.get(&zone.id) {
         Some(site) if site.zone.fingerprint == zone.fingerprint => Arc::clone(site),
         _ => {
+            crate::fault_points::loading(zone);
             let config = tls.config_for(zone, zone.tls.certificate.as_ref()).unwrap_or_else(|error| {
                 let (zone, error) = (zone.name.as_str(), error.to_string());
                 events.error(
@@ -388,6 +399,10 @@ fn build(
                 certificate: ArcSwapOption::new(zone.tls.certificate.clone()),
                 counters: zone_table.zone(&zone.id.to_string(), &zone.name),
                 account: zone.account.map(|account| account.to_string()),
+                stale: known.get(&zone.id).map(|site| Arc::clone(&site.zone)),
+                ward: Ward::default(),
+                #[cfg(feature = "fault-injection")]
+                faults: crate::fault_points::SiteFaults::of(zone),
                 zone: Arc::clone(zone),
             })
         }

@@ -8,24 +8,27 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use blackbox::{Slot, Work};
 use exchange::{Deadlines, IdSource, Phase, Refusal, Response, Scheme, Trail};
 use origin::Origins;
-use telemetry::metrics::{HandshakeOutcome, Protocol as ProtocolLabel, ThreadMetrics, TlsVersion};
+use telemetry::metrics::{HandshakeOutcome, Protocol as ProtocolLabel, ThreadMetrics, TlsVersion, Trouble};
 use telemetry::sink::Batch;
 use wire::{Exchange, Hello, Service, TlsChoice, VisitorTimes, WireEvent};
-use zone::Action;
 
 use crate::admission::{Refused, admit, identify};
 use crate::clock::Clock;
+use crate::contain::{Decided, guard};
 use crate::course::Course;
+use crate::fault_points;
 use crate::fingerprint::Fingerprints;
 use crate::forward::{self, Names};
 use crate::live::Live;
 use crate::node::Node;
 use crate::refuse::{fail, redirect, refuse, reply};
 use crate::relay::Failed;
+use crate::route::{Routed, route, unrouted};
 
 /// One serving thread's data plane.
 pub(crate) struct Edge {
@@ -144,16 +147,19 @@ impl Edge {
         }
     }
 
-    /// Polls a part of an exchange. The thread's slot names its work for the length of each poll and no longer,
-    /// since whatever else the thread does meanwhile is not its doing.
-    async fn named<T>(&self, work: &mut Work, part: impl Future<Output = T>) -> T {
+    /// Polls a part of an exchange; none when it panicked. The thread's slot names its work for the length of
+    /// each poll and no longer, since whatever else the thread does meanwhile is not its doing.
+    async fn named<T>(&self, work: &mut Work, part: impl Future<Output = T>) -> Option<T> {
         let mut part = pin!(part);
         poll_fn(|cx| {
             self.slot.beat();
             self.slot.enter(work);
-            let polled = part.as_mut().poll(cx);
+            let polled = guard(|| Ok(part.as_mut().poll(cx)));
             *work = self.slot.leave();
-            polled
+            match polled {
+                Ok(polled) => polled.map(Some),
+                Err(_) => Poll::Ready(None),
+            }
         })
         .await
     }
@@ -172,58 +178,60 @@ impl Edge {
             let reason = exchange.refusal_reason;
             return refuse(exchange, course, refusal, reason).await;
         }
-        let trusted = &self.node.settings().trusted_proxies;
-        identify(course, &exchange.request, &exchange.connection, trusted);
-        let admitted =
-            admit(&live, &mut exchange.request, &exchange.connection, self.node.loop_token().as_bytes());
-        drop(live);
+        let admitted = guard(|| {
+            fault_points::at(Phase::Admission, &exchange.request)?;
+            identify(course, &exchange.request, &exchange.connection, &self.node.settings().trusted_proxies);
+            let loop_token = self.node.loop_token().as_bytes();
+            Ok(admit(&live, &mut exchange.request, &exchange.connection, loop_token))
+        });
         let site = match admitted {
-            Ok(site) => site,
-            Err(Refused { refusal, reason, site }) => {
+            Ok(Ok(site)) => site,
+            Ok(Err(Refused { refusal, reason, site })) => {
                 course.site = site;
                 return refuse(exchange, course, refusal, reason).await;
             }
-        };
-        course.site = Some(Arc::clone(&site));
-        let zone = &site.zone;
-        self.slot.zone(*zone.id.0.first_chunk().unwrap_or(&[0; 8]), course.snapshot);
-        exchange.keepalive_ms = u32::try_from(zone.http.keepalive_ms).ok();
-        course.note(Phase::Admission, "admitted", 0, self.clock.now_us());
-
-        // 3 route
-        self.slot.phase(Phase::Route as u8);
-        if zone.tls.redirect_to_https && course.scheme == Scheme::Http {
-            let mut location = b"https://".to_vec();
-            location.extend_from_slice(exchange.request.host());
-            location.extend_from_slice(exchange.request.target());
-            course.note(Phase::Route, "redirect_to_https", 0, self.clock.now_us());
-            return redirect(exchange, course, zone.tls.redirect_status, &location).await;
-        }
-        let request = &mut exchange.request;
-        let destination =
-            zone.route(request.method_token(), request.path(), &|name| request.fields.value(name));
-        let (pool, strip) = match destination.action {
-            Action::Pool { pool, strip_prefix } => (*pool, *strip_prefix),
-            Action::Redirect { status, location } => {
-                let location = location.filled(
-                    course.scheme.as_str(),
-                    request.authority(),
-                    request.path(),
-                    request.query(),
-                );
-                course.note(Phase::Route, "redirect", u32::from(*status), self.clock.now_us());
-                return redirect(exchange, course, *status, &location).await;
+            Err(trouble) => {
+                course.site = guard(|| Ok(live.site_for(exchange.request.host()).cloned())).unwrap_or(None);
+                self.broke(Phase::Admission, course, trouble);
+                return self.close(exchange, course, trouble).await;
             }
-            Action::Answer { status, content_type, body } => {
-                let mut response = Response { status: *status, ..Response::default() };
+        };
+        drop(live);
+        course.site = Some(Arc::clone(&site));
+        self.slot.zone(*site.zone.id.0.first_chunk().unwrap_or(&[0; 8]), course.snapshot);
+        exchange.keepalive_ms = u32::try_from(site.zone.http.keepalive_ms).ok();
+        course.note(Phase::Admission, "admitted", 0, self.clock.now_us());
+        #[cfg(feature = "fault-injection")]
+        if let Err(trouble) = fault_points::serving(&site.faults).await {
+            return self.close(exchange, course, trouble).await;
+        }
+
+        // 3 route; `zone` is from here on the one that decided
+        self.slot.phase(Phase::Route as u8);
+        let (request, scheme) = (&exchange.request, course.scheme);
+        let decided = self.decide(Phase::Route, course, &site, |zone| {
+            fault_points::at(Phase::Route, request)?;
+            fault_points::deciding(Phase::Route, zone)?;
+            route(zone, request, scheme)
+        });
+        let (zone, routed) = match decided {
+            Decided::By(zone, routed) => (zone, routed),
+            Decided::Open => (&*site.zone, unrouted(&site.zone)),
+            Decided::Closed(trouble) => return self.close(exchange, course, trouble).await,
+        };
+        let (pool, strip) = match routed {
+            Routed::Pool { pool, strip } => (pool, strip),
+            Routed::Redirect { word, status, location } => {
+                course.note(Phase::Route, word, u32::from(status), self.clock.now_us());
+                return redirect(exchange, course, status, &location).await;
+            }
+            Routed::Answer { status, content_type, body } => {
+                let mut response = Response { status, ..Response::default() };
                 response.fields.push(b"Content-Type", content_type.as_bytes());
-                course.note(Phase::Route, "answer", u32::from(*status), self.clock.now_us());
+                course.note(Phase::Route, "answer", u32::from(status), self.clock.now_us());
                 return reply(exchange, course, response, body).await;
             }
-            Action::Nothing => return refuse(exchange, course, Refusal::NoRoute, "no route matched").await,
-        };
-        let Some(pool) = zone.pools.get(pool) else {
-            return fail(exchange, course, exchange::Fault::ProxyConfigurationError, self.node.name()).await;
+            Routed::Nothing => return refuse(exchange, course, Refusal::NoRoute, "no route matched").await,
         };
         let pool = match pool.backup.and_then(|backup| zone.pools.get(backup)) {
             Some(backup) if !self.origins.is_well(pool, self.clock.now_ms()) => match () {
@@ -233,12 +241,16 @@ impl Edge {
             _ => pool,
         };
         if let Some(len) = strip {
-            request.strip_path_prefix(len);
+            exchange.request.strip_path_prefix(len);
         }
         course.note(Phase::Route, "pool", 0, self.clock.now_us());
 
         // 5 origin
         self.slot.phase(Phase::Origin as u8);
+        if let Err(trouble) = fault_points::at(Phase::Origin, &exchange.request) {
+            self.broke(Phase::Origin, course, trouble);
+            return self.close(exchange, course, trouble).await;
+        }
         let names = Names { node: self.node.name(), loop_token: self.node.loop_token() };
         let cloudflare = zone.compat_cloudflare;
         let connection = Rc::clone(&exchange.connection);
@@ -265,20 +277,31 @@ impl Edge {
 
         // 7 response
         self.slot.phase(Phase::Response as u8);
-        forward::towards_visitor(&mut response, course, &connection, exchange.request.version);
-        if let (Some(value), Some(sticky)) = (answered.sticky_to_set(), &answered.pool().sticky) {
-            let cookie = forward::sticky_cookie(sticky, value, course.scheme);
-            response.fields.push_known(b"Set-Cookie", &cookie, exchange::Known::SetCookie, false);
-        }
-        if zone.server_timing {
-            let value = format!("origin;dur={:.3}", course.origin_us.unwrap_or(0) as f64 / 1000.0);
-            response.fields.push(b"Server-Timing", value.as_bytes());
+        let changed = self.change(Phase::Response, course, |course| {
+            fault_points::at(Phase::Response, &exchange.request)?;
+            forward::towards_visitor(&mut response, course, &connection, exchange.request.version);
+            if let (Some(value), Some(sticky)) = (answered.sticky_to_set(), &answered.pool().sticky) {
+                let cookie = forward::sticky_cookie(sticky, value, course.scheme);
+                response.fields.push_known(b"Set-Cookie", &cookie, exchange::Known::SetCookie, false);
+            }
+            if zone.server_timing {
+                let value = format!("origin;dur={:.3}", course.origin_us.unwrap_or(0) as f64 / 1000.0);
+                response.fields.push(b"Server-Timing", value.as_bytes());
+            }
+            Ok(())
+        });
+        if let Err(trouble) = changed {
+            return self.close(exchange, course, trouble).await;
         }
         course.status = Some(response.status);
         course.ttfb_us = Some(now_us.saturating_sub(course.began_us));
 
         // 8 delivery; the zone is shared between snapshots, so that a long transfer pins no old one
         self.slot.phase(Phase::Delivery as u8);
+        if let Err(trouble) = fault_points::at(Phase::Delivery, &exchange.request) {
+            self.broke(Phase::Delivery, course, trouble);
+            return self.close(exchange, course, trouble).await;
+        }
         self.deliver(exchange, course, answered, &response).await;
         course.note(Phase::Delivery, "ended", 0, self.clock.now_us());
     }
@@ -297,10 +320,23 @@ impl Service for Edge {
         let _in_flight = InFlight::begin(&self.in_flight);
         let mut course = self.begin(exchange);
         let mut work = Work { fingerprint: course.fingerprint, ..Work::default() };
-        self.named(&mut work, self.answer(exchange, &mut course)).await;
+        if self.named(&mut work, self.answer(exchange, &mut course)).await.is_none() {
+            let phase = Phase::ALL.get(usize::from(work.phase)).copied().unwrap_or(Phase::Admission);
+            let closing = async {
+                self.broke(phase, &course, Trouble::Panic);
+                self.close(exchange, &mut course, Trouble::Panic).await;
+            };
+            if self.named(&mut work, closing).await.is_none() {
+                exchange.abort(); // the page for it panicked too
+            }
+        }
         work.phase = Phase::Record as u8;
         self.slot.enter(&work);
-        self.record(exchange, course);
+        let _always_open = self.change(Phase::Record, &mut course, |course| {
+            fault_points::at(Phase::Record, &exchange.request)?;
+            self.record(exchange, course);
+            Ok(())
+        });
         self.slot.leave();
     }
 

@@ -12,7 +12,7 @@ use crate::trails::Kept;
 
 impl Edge {
     /// Phase 9: log, counters, trail.
-    pub(crate) fn record(&self, exchange: &Exchange, course: Course) {
+    pub(crate) fn record(&self, exchange: &Exchange, course: &mut Course) {
         let now_us = self.clock.now_us();
         let duration_us = now_us.saturating_sub(course.began_us);
         let unix_us = self.unix_offset_us.get() + course.began_us;
@@ -85,12 +85,12 @@ impl Edge {
                 id: course.id,
                 unix_us,
                 duration_us,
-                zone: course.site.map(|site| Arc::clone(&site.zone)),
+                zone: course.site.as_ref().map(|site| Arc::clone(&site.zone)),
                 snapshot: course.snapshot,
                 status: course.status.unwrap_or(0),
                 outcome,
                 reason: course.reason,
-                trail: course.trail,
+                trail: std::mem::take(&mut course.trail),
             },
             is_trouble,
         );
