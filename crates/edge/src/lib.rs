@@ -24,12 +24,15 @@ pub mod pipeline;
 mod record;
 mod refuse;
 mod relay;
+mod relief;
 mod route;
 mod serving;
 mod tls;
 mod trails;
+mod watch;
 
 pub use fingerprint::FINGERPRINTS_MAX;
 pub use live::Live;
 pub use node::{Node, NodeSetup, Status, ZoneStatus};
 pub use serving::{ListenerSetup, Running, run};
+pub use watch::StuckReport;

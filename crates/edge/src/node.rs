@@ -24,6 +24,7 @@ use crate::fingerprint::Door;
 use crate::live::{Live, Site};
 use crate::tls::TlsShared;
 use crate::trails::Trails;
+use crate::watch::StuckReport;
 
 /// What a node is made from.
 pub struct NodeSetup {
@@ -46,6 +47,9 @@ pub struct NodeSetup {
     pub black_box: Option<blackbox::Writer>,
     /// Key of requests' fingerprints: the same over restarts, or no death is recognised again.
     pub fingerprint_key: [u64; 2],
+    /// Called once, on a thread of its own, for each serving thread that is stuck in one poll for more than a
+    /// second of its own CPU time: the process should be replaced. It must not block for long.
+    pub on_stuck: Option<Box<dyn Fn(StuckReport) + Send + Sync>>,
     /// Most visitors' connections at once over all threads; a connection to an origin may come with each.
     pub connections_max: usize,
 }

@@ -346,6 +346,10 @@ impl Service for Edge {
         Some(TlsChoice { config: site.tls.load_full()?, zone: Some(site.zone.id.0) })
     }
 
+    fn beat(&self) {
+        self.slot.beat();
+    }
+
     fn count(&self, event: WireEvent) {
         match event {
             WireEvent::Opened(protocol) => self.metrics.connection_opened(protocol_label(protocol)),

@@ -16,6 +16,8 @@ use crate::admin::Admin;
 use crate::clock::http_date;
 use crate::node::Node;
 use crate::pipeline::Edge;
+use crate::relief::{Relief, Spare};
+use crate::watch::Watch;
 
 /// Inherited sockets of one listener.
 pub struct ListenerSetup {
@@ -32,6 +34,7 @@ pub struct ListenerSetup {
 /// The serving threads.
 pub struct Running {
     threads: Vec<JoinHandle<bool>>,
+    watch: Watch,
 }
 
 impl Running {
@@ -41,6 +44,7 @@ impl Running {
     /// listeners would wait for it in vain.
     #[must_use]
     pub fn join(self) -> bool {
+        let _watched_to_the_end = self.watch;
         let ends: Vec<bool> = self.threads.into_iter().map(|thread| thread.join().unwrap_or(false)).collect();
         ends.into_iter().all(|is_well| is_well)
     }
@@ -65,24 +69,29 @@ pub fn run(
 ) -> io::Result<Running> {
     let count = node.setup().threads.max(1);
     let mut shares: Vec<Vec<Share>> = (0..count).map(|_| Vec::new()).collect();
+    let mut spares: Vec<Vec<Spare>> = (0..count).map(|_| Vec::new()).collect();
     for listener in listeners {
         let (mut tcp, mut udp) = (listener.tcp.into_iter(), listener.udp.into_iter());
-        for share in &mut shares {
-            share.push(Share {
-                settings: listener.settings.clone(),
-                local: listener.local,
-                tcp: tcp.next(),
-                udp: udp.next(),
-            });
+        for (share, spare) in shares.iter_mut().zip(&mut spares) {
+            let (tcp, udp) = (tcp.next(), udp.next());
+            let (settings, local, has_quic) = (listener.settings.clone(), listener.local, udp.is_some());
+            // A lone thread has nobody to stand in for it.
+            if let Some(socket) = tcp.as_ref().filter(|_| count > 1) {
+                let socket = socket.try_clone()?;
+                spare.push(Spare { settings: settings.clone(), local, has_quic, socket });
+            }
+            share.push(Share { settings, local, tcp, udp });
         }
     }
+    let relief = Arc::new(Relief::new(spares));
+    let watch = Watch::start(node, &relief)?;
     let mut admin = admin;
     let mut threads = Vec::new();
     for (number, share) in shares.into_iter().enumerate() {
-        let (node, admin) = (Arc::clone(node), admin.take());
+        let (node, admin, relief) = (Arc::clone(node), admin.take(), Arc::clone(&relief));
         let thread = std::thread::Builder::new().name(format!("edge-{number}")).spawn(move || {
             // Nothing is used after a panic but counters and the log.
-            let served = std::panic::AssertUnwindSafe(|| serve(&node, number, share, admin));
+            let served = std::panic::AssertUnwindSafe(|| serve(&node, number, share, admin, relief));
             let error = match std::panic::catch_unwind(served) {
                 Ok(Ok(())) => return true,
                 Ok(Err(error)) => error.to_string(),
@@ -95,10 +104,16 @@ pub fn run(
         })?;
         threads.push(thread);
     }
-    Ok(Running { threads })
+    Ok(Running { threads, watch })
 }
 
-fn serve(node: &Arc<Node>, number: usize, shares: Vec<Share>, admin: Option<TcpListener>) -> io::Result<()> {
+fn serve(
+    node: &Arc<Node>,
+    number: usize,
+    shares: Vec<Share>,
+    admin: Option<TcpListener>,
+    relief: Arc<Relief>,
+) -> io::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
     runtime.block_on(async {
@@ -149,6 +164,7 @@ fn serve(node: &Arc<Node>, number: usize, shares: Vec<Share>, admin: Option<TcpL
             }
             None => None,
         };
+        tokio::task::spawn_local(relief.stand_by(number, Rc::clone(&thread)));
         node.count_serving(true);
         tick(node, &edge, &thread, admin.as_deref()).await;
         node.count_serving(false);
@@ -157,7 +173,11 @@ fn serve(node: &Arc<Node>, number: usize, shares: Vec<Share>, admin: Option<TcpL
     })
 }
 
-fn tcp_settings(listener: &zone::Listener, local: SocketAddr, has_quic: bool) -> TcpListenerSettings {
+pub(crate) fn tcp_settings(
+    listener: &zone::Listener,
+    local: SocketAddr,
+    has_quic: bool,
+) -> TcpListenerSettings {
     let trusted = listener.trusted.clone();
     TcpListenerSettings {
         is_tls: listener.protocol == ListenerProtocol::Https,

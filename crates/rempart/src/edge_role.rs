@@ -139,6 +139,7 @@ fn run(
             quic_keys: keys.quic(),
             black_box: None,
             fingerprint_key: seed()?,
+            on_stuck: None,
             connections_max: connections_max(sockets::raise_descriptor_limit(), sockets_held),
         },
         started.snapshot,

@@ -497,6 +497,7 @@ impl<S: Service> Future for Visitor<S> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        this.count.thread.service.beat();
         loop {
             if let Some(busy) = &mut this.busy {
                 this.idle = ready!(busy.as_mut().poll(cx));

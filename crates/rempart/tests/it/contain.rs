@@ -202,6 +202,22 @@ fn one_network_cannot_have_a_phase_left_out() -> Result<()> {
 }
 
 #[test]
+fn a_request_that_never_yields_costs_its_thread_and_no_other_visitor() -> Result<()> {
+    let (node, _origin, _gate) = with_two_zones("")?;
+    let stuck = http2_visitor(&node)?;
+    let mut hanging = stuck.open("GET", "/", HOST, &fields(&[("rempart-fault", "origin=hang")]), true)?;
+    let told = node.wait_for_event(|event| event["event"] == "thread_stuck")?;
+    assert_eq!((told["zone"].as_str(), told["phase"].as_str()), (Some("a"), Some("origin")));
+    assert_eq!(told["fingerprint"].as_str().map(str::len), Some(16));
+    for host in [HOST, OTHER].repeat(32) {
+        assert_eq!(visitor(&node)?.fetch(host, "/")?.status, 200);
+    }
+    hanging.reset(8.into());
+    // The node is killed with its test: a thread that hangs does not drain.
+    Ok(())
+}
+
+#[test]
 fn a_zone_named_after_a_fault_suffers_it_alone() -> Result<()> {
     let origin = saying("answer")?;
     let names = [HOST, "serve-500.fault.invalid"];
