@@ -1,15 +1,18 @@
 //! A bound on work: how much of it one request may cost in all, and how much at a stretch.
 //!
-//! Synchronous code cannot be interrupted, so whatever evaluates rules or inspects bodies counts its own work in
-//! *steps* and asks here whether it may go on. Two bounds: the *tank*, everything this request may cost, after which
-//! the evaluation ends with [`Spent`]; and the *slice*, after which a long evaluation gives its thread back
-//! and is called again. Counting is exact and the same on every machine, so a test of a bound never measures time.
+//! Synchronous code cannot be interrupted, so whatever evaluates rules or inspects bodies counts its own work
+//! in *steps* and asks here whether it may go on. Two bounds: the *tank*, everything this request may cost,
+//! after which the evaluation ends with [`Spent`]; and the *slice*, after which a long evaluation gives its
+//! thread back and is called again. Counting is exact and the same on every machine, so a test of a bound
+//! never measures time.
 //!
-//! A step stands for about a nanosecond of one core of 2020: one byte looked at by a scan, one comparison, one node
-//! of a tree. What is dearer charges more; each evaluator documents its prices.
+//! A step stands for about a nanosecond of one core of 2020: one byte looked at by a scan, one comparison,
+//! one node of a tree. What is dearer charges more; each evaluator documents its prices.
 //!
-//! Used by `rules`, `seclang` and `cache`; it knows nothing of what is evaluated, and reads no clock. Read next:
-//! [`Fuel`].
+//! Used by `rules`, `seclang` and `cache`; it knows nothing of what is evaluated, and reads no clock. Read
+//! next: [`Fuel`], then [`pool`] for work that cannot be cut into slices.
+
+pub mod pool;
 
 use std::fmt;
 
@@ -27,8 +30,8 @@ pub struct Fuel {
 
 /// The tank is empty: this evaluation cost more than one request may.
 ///
-/// It comes from the request's own bytes, so the request is refused for itself (`closed`), whatever the fail mode of
-/// the phase: otherwise spending the budget would be a way around it.
+/// It comes from the request's own bytes, so the request is refused for itself (`closed`), whatever the fail
+/// mode of the phase: otherwise spending the budget would be a way around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spent;
 
@@ -51,8 +54,8 @@ impl Fuel {
     ///
     /// # Errors
     ///
-    /// [`Spent`] when the tank holds less; it is then empty, and every later charge fails too. The work must not be
-    /// done.
+    /// [`Spent`] when the tank holds less; it is then empty, and every later charge fails too. The work must
+    /// not be done.
     #[inline]
     pub const fn spend(&mut self, steps: u64) -> Result<(), Spent> {
         if steps > self.left {

@@ -53,7 +53,8 @@ pub trait Service: 'static {
     /// Counts something.
     fn count(&self, event: WireEvent);
 
-    /// An outermost poll of a connection begins: a thread whose beats stand still while it burns CPU is stuck.
+    /// An outermost poll of a connection begins: a thread whose beats stand still while it burns CPU is
+    /// stuck.
     fn beat(&self) {}
 }
 
