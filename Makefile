@@ -2,6 +2,9 @@
 
 CARGO ?= cargo
 
+# What is checked and tested has the fault points, so that everything is built once; what people run has not.
+FEATURES = --features rempart/fault-injection
+
 .DEFAULT_GOAL := help
 .PHONY: help run test prepare fmt lint tidy references unit bench soak fuzz
 
@@ -29,8 +32,8 @@ fmt:
 
 lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked
+	$(CARGO) clippy --workspace --all-targets --locked $(FEATURES) -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --locked $(FEATURES)
 
 tidy:
 	$(CARGO) xtask tidy
@@ -40,11 +43,11 @@ references:
 
 # Tidy is a test of the crate xtask, so it runs here too.
 unit:
-	$(CARGO) test --workspace --doc --locked --quiet
+	$(CARGO) test --workspace --doc --locked --quiet $(FEATURES)
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-	    set -x; $(CARGO) nextest run --workspace --locked --no-fail-fast; \
+	    set -x; $(CARGO) nextest run --workspace --locked --no-fail-fast $(FEATURES); \
 	else \
-	    set -x; $(CARGO) test --workspace --lib --bins --tests --locked --no-fail-fast; \
+	    set -x; $(CARGO) test --workspace --lib --bins --tests --locked --no-fail-fast $(FEATURES); \
 	fi
 
 bench: prepare

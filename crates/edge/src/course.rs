@@ -13,6 +13,8 @@ pub(crate) struct Course {
     /// The thread's clock when the head was complete.
     pub(crate) began_us: u64,
     pub(crate) snapshot: u64,
+    /// Names the request to the black box and at the door.
+    pub(crate) fingerprint: u64,
     pub(crate) site: Option<Arc<Site>>,
     /// The visitor behind trusted proxies.
     pub(crate) visitor: SocketAddr,

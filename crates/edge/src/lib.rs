@@ -6,23 +6,35 @@
 //! Deliberately absent: binding of sockets, reading of files, the store, the API. Caller: the binary.
 //! Read next: `pipeline.rs`, then `relay.rs`.
 
+#[cfg(all(feature = "fault-injection", not(debug_assertions)))]
+compile_error!("fault points are for tests: build without `fault-injection`, or with the profile `drill`");
+
 mod admin;
 mod admission;
 mod clock;
+mod contain;
 mod course;
 mod facts;
+mod fault_points;
+mod fingerprint;
 mod forward;
 mod live;
 mod node;
 mod pace;
 pub mod pipeline;
+mod record;
 mod refuse;
 mod relay;
+mod relief;
+mod route;
 mod serving;
 mod tls;
 mod trails;
+mod watch;
 
 pub use facts::Facts;
+pub use fingerprint::FINGERPRINTS_MAX;
 pub use live::Live;
 pub use node::{Figures, Node, NodeSetup, Status, ZoneStatus};
 pub use serving::{ListenerSetup, Running, run};
+pub use watch::StuckReport;

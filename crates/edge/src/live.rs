@@ -6,6 +6,8 @@ use arc_swap::ArcSwapOption;
 use telemetry::metrics::zones::ZoneCounters;
 use zone::{Snapshot, Zone};
 
+use crate::contain::Ward;
+
 /// One zone and what goes with it in this process.
 pub struct Site {
     /// The compiled zone.
@@ -17,6 +19,13 @@ pub struct Site {
     pub certificate: ArcSwapOption<rustls::sign::CertifiedKey>,
     /// The zone's counters.
     pub counters: Arc<ZoneCounters>,
+    /// The zone as it was before its last change, if it ran here: for phases that break by what was
+    /// published.
+    pub(crate) stale: Option<Arc<Zone>>,
+    /// What broke for this zone of late.
+    pub(crate) ward: Ward,
+    #[cfg(feature = "fault-injection")]
+    pub(crate) faults: crate::fault_points::SiteFaults,
     /// The account's id as text, for the log.
     pub account: Option<String>,
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use exchange::{Cause, Fault, Refusal, RequestId};
+use exchange::{Cause, Fault, Phase, Refusal, RequestId};
 use origin::health::Change;
 use origin::{Fleet, FleetSettings};
 use rustls::sign::CertifiedKey;
@@ -19,10 +19,13 @@ use telemetry::sink::AccessLog;
 use zone::{Id, Snapshot, Zone};
 
 use crate::clock::Clock;
+use crate::contain::Ward;
 use crate::facts::Sampler;
+use crate::fingerprint::Door;
 use crate::live::{Live, Site};
 use crate::tls::TlsShared;
 use crate::trails::Trails;
+use crate::watch::StuckReport;
 
 /// What a node is made from.
 pub struct NodeSetup {
@@ -40,6 +43,14 @@ pub struct NodeSetup {
     pub sticky_key: [u8; 16],
     /// Keys of QUIC's stateless resets and address tokens: the same over restarts.
     pub quic_keys: ([u8; 64], [u8; 32]),
+    /// Where each serving thread writes what it works on, a slot a thread; none for a node whose deaths
+    /// nobody looks into.
+    pub black_box: Option<blackbox::Writer>,
+    /// Key of requests' fingerprints: the same over restarts, or no death is recognised again.
+    pub fingerprint_key: [u64; 2],
+    /// Called once, on a thread of its own, for each serving thread that is stuck in one poll for more than a
+    /// second of its own CPU time: the process should be replaced. It must not block for long.
+    pub on_stuck: Option<Box<dyn Fn(StuckReport) + Send + Sync>>,
     /// Most visitors' connections at once over all threads; a connection to an origin may come with each.
     pub connections_max: usize,
 }
@@ -47,6 +58,8 @@ pub struct NodeSetup {
 /// One running Rempart.
 pub struct Node {
     setup: NodeSetup,
+    black_box: blackbox::Writer,
+    door: Door,
     loop_token: String,
     live: ArcSwap<Live>,
     version: AtomicU64,
@@ -131,7 +144,11 @@ impl Node {
             seed: setup.seed[0],
             ..FleetSettings::default()
         });
-        let registry = Registry::new(LabelLists { refusals: Refusal::WORDS, faults: Fault::WORDS });
+        let registry = Registry::new(LabelLists {
+            refusals: Refusal::WORDS,
+            faults: Fault::WORDS,
+            phases: Phase::WORDS,
+        });
         let zone_table = ZoneTable::new();
         let tls = TlsShared::new();
         let live = Arc::new(build(snapshot, None, &tls, &zone_table, &setup.events));
@@ -141,7 +158,13 @@ impl Node {
         let loop_token =
             format!("{}-{:016x}", setup.settings.name, setup.seed[0] ^ setup.seed[1].rotate_left(29));
         let unix_us = clock.unix_us();
+        #[cfg(feature = "fault-injection")]
+        crate::fault_points::loaded(live.sites.iter().map(|site| &*site.zone));
+        let threads = setup.threads.max(1);
+        let black_box = setup.black_box.filter(|black_box| black_box.len() >= threads);
         Arc::new(Self {
+            black_box: black_box.unwrap_or_else(|| blackbox::Writer::private(threads)),
+            door: Door::default(),
             trails: (0..setup.threads.max(1)).map(|_| Trails::default()).collect(),
             loop_token,
             live: ArcSwap::new(live),
@@ -169,9 +192,19 @@ impl Node {
         self.fleet.apply(&live.snapshot, self.clock.now_ms());
         self.registry.set_snapshot_number(live.snapshot.number);
         self.registry.reloaded(Outcome::Ok);
+        #[cfg(feature = "fault-injection")]
+        crate::fault_points::loaded(live.sites.iter().map(|site| &*site.zone));
         self.live.store(live);
         self.version.fetch_add(1, Ordering::Release);
         self.swapped_unix_us.store(self.clock.unix_us(), Ordering::Relaxed);
+    }
+
+    /// Refuses exactly the requests with these fingerprints from now on, each until its second after 1970:
+    /// they have ended a process and would end this one. At most
+    /// [`FINGERPRINTS_MAX`](crate::FINGERPRINTS_MAX); beyond it those refused longest stay. Each refused
+    /// request is counted as `deadly_request`.
+    pub fn refuse_fingerprints(&self, fingerprints: Vec<(u64, u64)>) {
+        self.door.refuse(fingerprints);
     }
 
     /// Counts a change that was refused.
@@ -324,6 +357,15 @@ impl Node {
         self.live.load_full()
     }
 
+    pub(crate) fn door(&self) -> &Door {
+        &self.door
+    }
+
+    /// The slots of the serving threads.
+    pub(crate) fn black_box(&self) -> blackbox::Writer {
+        self.black_box
+    }
+
     pub(crate) fn live_version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
@@ -402,6 +444,7 @@ fn build(
     let site = |zone: &Arc<Zone>| match known.get(&zone.id) {
         Some(site) if site.zone.fingerprint == zone.fingerprint => Arc::clone(site),
         _ => {
+            crate::fault_points::loading(zone);
             let config = tls.config_for(zone, zone.tls.certificate.as_ref()).unwrap_or_else(|error| {
                 let (zone, error) = (zone.name.as_str(), error.to_string());
                 events.error(
@@ -415,6 +458,10 @@ fn build(
                 certificate: ArcSwapOption::new(zone.tls.certificate.clone()),
                 counters: zone_table.zone(&zone.id.to_string(), &zone.name),
                 account: zone.account.map(|account| account.to_string()),
+                stale: known.get(&zone.id).map(|site| Arc::clone(&site.zone)),
+                ward: Ward::default(),
+                #[cfg(feature = "fault-injection")]
+                faults: crate::fault_points::SiteFaults::of(zone),
                 zone: Arc::clone(zone),
             })
         }

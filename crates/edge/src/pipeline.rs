@@ -4,26 +4,31 @@
 //! work stands in the module of its name; what happened is recorded whatever the outcome.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
+use blackbox::{Slot, Work};
 use exchange::{Deadlines, IdSource, Phase, Refusal, Response, Scheme, Trail};
 use origin::Origins;
-use telemetry::access::{Privacy, Record};
-use telemetry::metrics::{Direction, HandshakeOutcome, Protocol as ProtocolLabel, ThreadMetrics, TlsVersion};
+use telemetry::metrics::{HandshakeOutcome, Protocol as ProtocolLabel, ThreadMetrics, TlsVersion, Trouble};
 use telemetry::sink::Batch;
 use wire::{Exchange, Hello, Service, TlsChoice, VisitorTimes, WireEvent};
-use zone::Action;
 
 use crate::admission::{Refused, admit, identify};
 use crate::clock::Clock;
+use crate::contain::{Decided, guard};
 use crate::course::Course;
+use crate::fault_points;
+use crate::fingerprint::Fingerprints;
 use crate::forward::{self, Names};
 use crate::live::Live;
 use crate::node::Node;
 use crate::refuse::{fail, redirect, refuse, reply};
 use crate::relay::Failed;
-use crate::trails::Kept;
+use crate::route::{Routed, route, unrouted};
 
 /// One serving thread's data plane.
 pub(crate) struct Edge {
@@ -33,10 +38,13 @@ pub(crate) struct Edge {
     pub(crate) metrics: ThreadMetrics,
     pub(crate) clock: Clock,
     live: RefCell<(u64, Arc<Live>)>,
-    batch: RefCell<Batch>,
+    pub(crate) batch: RefCell<Batch>,
     ids: RefCell<IdSource>,
     scratch: RefCell<Vec<u8>>,
-    unix_offset_us: Cell<u64>,
+    pub(crate) unix_offset_us: Cell<u64>,
+    /// Where this thread writes what it polls.
+    pub(crate) slot: Slot,
+    fingerprints: Fingerprints,
     /// Exchanges being served.
     in_flight: Cell<usize>,
 }
@@ -58,7 +66,7 @@ impl Drop for InFlight<'_> {
 }
 
 impl Edge {
-    pub(crate) fn new(node: &Arc<Node>, number: usize, deadlines: &Rc<Deadlines>) -> Self {
+    pub(crate) fn new(node: &Arc<Node>, number: usize, deadlines: &Rc<Deadlines>, slot: Slot) -> Self {
         let seed = node.seed_for(number);
         let clock = node.clock();
         Self {
@@ -75,6 +83,8 @@ impl Edge {
             scratch: RefCell::default(),
             unix_offset_us: Cell::new(clock.unix_us().saturating_sub(clock.now_us())),
             in_flight: Cell::new(0),
+            slot,
+            fingerprints: Fingerprints::new(node.setup().fingerprint_key),
             clock,
             node: Arc::clone(node),
         }
@@ -82,6 +92,7 @@ impl Edge {
 
     /// Every 100 ms: calendar time, log lines.
     pub(crate) fn tick(&self) {
+        self.slot.beat();
         self.unix_offset_us.set(self.clock.unix_us().saturating_sub(self.clock.now_us()));
         self.batch.borrow_mut().flush();
         self.origins.tick(self.clock.now_ms());
@@ -116,6 +127,7 @@ impl Edge {
             id: self.ids.borrow_mut().next_id(),
             began_us: self.clock.now_us(),
             snapshot: 0,
+            fingerprint: self.fingerprints.of(&exchange.request),
             site: None,
             visitor: exchange.connection.visitor,
             scheme: if secure { Scheme::Https } else { Scheme::Http },
@@ -135,66 +147,92 @@ impl Edge {
         }
     }
 
+    /// Polls a part of an exchange; none when it panicked. The thread's slot names its work for the length of
+    /// each poll and no longer, since whatever else the thread does meanwhile is not its doing.
+    async fn named<T>(&self, work: &mut Work, part: impl Future<Output = T>) -> Option<T> {
+        let mut part = pin!(part);
+        poll_fn(|cx| {
+            self.slot.beat();
+            self.slot.enter(work);
+            let polled = guard(|| Ok(part.as_mut().poll(cx)));
+            *work = self.slot.leave();
+            match polled {
+                Ok(polled) => polled.map(Some),
+                Err(_) => Poll::Ready(None),
+            }
+        })
+        .await
+    }
+
     /// The phases, in order.
     async fn answer(&self, exchange: &mut Exchange, course: &mut Course) {
         // 1 admission
         let live = self.live();
         course.snapshot = live.snapshot.number;
+        self.slot.zone([0; 8], course.snapshot);
+        if self.node.door().refuses(course.fingerprint, || self.clock.unix_us() / 1_000_000) {
+            let reason = "requests like this one have ended the process";
+            return refuse(exchange, course, Refusal::DeadlyRequest, reason).await;
+        }
         if let Some(refusal) = exchange.refusal {
             let reason = exchange.refusal_reason;
             return refuse(exchange, course, refusal, reason).await;
         }
-        let trusted = &self.node.settings().trusted_proxies;
-        identify(course, &exchange.request, &exchange.connection, trusted);
-        self.node.sampler().offer(&exchange.request, &exchange.connection);
-        let admitted =
-            admit(&live, &mut exchange.request, &exchange.connection, self.node.loop_token().as_bytes());
-        drop(live);
+        let admitted = guard(|| {
+            fault_points::at(Phase::Admission, &exchange.request)?;
+            identify(course, &exchange.request, &exchange.connection, &self.node.settings().trusted_proxies);
+            self.node.sampler().offer(&exchange.request, &exchange.connection);
+            let loop_token = self.node.loop_token().as_bytes();
+            Ok(admit(&live, &mut exchange.request, &exchange.connection, loop_token))
+        });
         let site = match admitted {
-            Ok(site) => site,
-            Err(Refused { refusal, reason, site }) => {
+            Ok(Ok(site)) => site,
+            Ok(Err(Refused { refusal, reason, site })) => {
                 course.site = site;
                 return refuse(exchange, course, refusal, reason).await;
             }
-        };
-        course.site = Some(Arc::clone(&site));
-        let zone = &site.zone;
-        exchange.keepalive_ms = u32::try_from(zone.http.keepalive_ms).ok();
-        course.note(Phase::Admission, "admitted", 0, self.clock.now_us());
-
-        // 3 route
-        if zone.tls.redirect_to_https && course.scheme == Scheme::Http {
-            let mut location = b"https://".to_vec();
-            location.extend_from_slice(exchange.request.host());
-            location.extend_from_slice(exchange.request.target());
-            course.note(Phase::Route, "redirect_to_https", 0, self.clock.now_us());
-            return redirect(exchange, course, zone.tls.redirect_status, &location).await;
-        }
-        let request = &mut exchange.request;
-        let destination =
-            zone.route(request.method_token(), request.path(), &|name| request.fields.value(name));
-        let (pool, strip) = match destination.action {
-            Action::Pool { pool, strip_prefix } => (*pool, *strip_prefix),
-            Action::Redirect { status, location } => {
-                let location = location.filled(
-                    course.scheme.as_str(),
-                    request.authority(),
-                    request.path(),
-                    request.query(),
-                );
-                course.note(Phase::Route, "redirect", u32::from(*status), self.clock.now_us());
-                return redirect(exchange, course, *status, &location).await;
+            Err(trouble) => {
+                course.site = guard(|| Ok(live.site_for(exchange.request.host()).cloned())).unwrap_or(None);
+                self.broke(Phase::Admission, course, trouble);
+                return self.close(exchange, course, trouble).await;
             }
-            Action::Answer { status, content_type, body } => {
-                let mut response = Response { status: *status, ..Response::default() };
+        };
+        drop(live);
+        course.site = Some(Arc::clone(&site));
+        self.slot.zone(*site.zone.id.0.first_chunk().unwrap_or(&[0; 8]), course.snapshot);
+        exchange.keepalive_ms = u32::try_from(site.zone.http.keepalive_ms).ok();
+        course.note(Phase::Admission, "admitted", 0, self.clock.now_us());
+        #[cfg(feature = "fault-injection")]
+        if let Err(trouble) = fault_points::serving(&site.faults).await {
+            return self.close(exchange, course, trouble).await;
+        }
+
+        // 3 route; `zone` is from here on the one that decided
+        self.slot.phase(Phase::Route as u8);
+        let (request, scheme) = (&exchange.request, course.scheme);
+        let decided = self.decide(Phase::Route, course, &site, |zone| {
+            fault_points::at(Phase::Route, request)?;
+            fault_points::deciding(Phase::Route, zone)?;
+            route(zone, request, scheme)
+        });
+        let (zone, routed) = match decided {
+            Decided::By(zone, routed) => (zone, routed),
+            Decided::Open => (&*site.zone, unrouted(&site.zone)),
+            Decided::Closed(trouble) => return self.close(exchange, course, trouble).await,
+        };
+        let (pool, strip) = match routed {
+            Routed::Pool { pool, strip } => (pool, strip),
+            Routed::Redirect { word, status, location } => {
+                course.note(Phase::Route, word, u32::from(status), self.clock.now_us());
+                return redirect(exchange, course, status, &location).await;
+            }
+            Routed::Answer { status, content_type, body } => {
+                let mut response = Response { status, ..Response::default() };
                 response.fields.push(b"Content-Type", content_type.as_bytes());
-                course.note(Phase::Route, "answer", u32::from(*status), self.clock.now_us());
+                course.note(Phase::Route, "answer", u32::from(status), self.clock.now_us());
                 return reply(exchange, course, response, body).await;
             }
-            Action::Nothing => return refuse(exchange, course, Refusal::NoRoute, "no route matched").await,
-        };
-        let Some(pool) = zone.pools.get(pool) else {
-            return fail(exchange, course, exchange::Fault::ProxyConfigurationError, self.node.name()).await;
+            Routed::Nothing => return refuse(exchange, course, Refusal::NoRoute, "no route matched").await,
         };
         let pool = match pool.backup.and_then(|backup| zone.pools.get(backup)) {
             Some(backup) if !self.origins.is_well(pool, self.clock.now_ms()) => match () {
@@ -204,11 +242,16 @@ impl Edge {
             _ => pool,
         };
         if let Some(len) = strip {
-            request.strip_path_prefix(len);
+            exchange.request.strip_path_prefix(len);
         }
         course.note(Phase::Route, "pool", 0, self.clock.now_us());
 
         // 5 origin
+        self.slot.phase(Phase::Origin as u8);
+        if let Err(trouble) = fault_points::at(Phase::Origin, &exchange.request) {
+            self.broke(Phase::Origin, course, trouble);
+            return self.close(exchange, course, trouble).await;
+        }
         let names = Names { node: self.node.name(), loop_token: self.node.loop_token() };
         let cloudflare = zone.compat_cloudflare;
         let connection = Rc::clone(&exchange.connection);
@@ -234,110 +277,38 @@ impl Edge {
         course.note(Phase::Origin, "answered", u32::from(response.status), now_us);
 
         // 7 response
-        forward::towards_visitor(&mut response, course, &connection, exchange.request.version);
-        if let (Some(value), Some(sticky)) = (answered.sticky_to_set(), &answered.pool().sticky) {
-            let cookie = forward::sticky_cookie(sticky, value, course.scheme);
-            response.fields.push_known(b"Set-Cookie", &cookie, exchange::Known::SetCookie, false);
-        }
-        if zone.server_timing {
-            let value = format!("origin;dur={:.3}", course.origin_us.unwrap_or(0) as f64 / 1000.0);
-            response.fields.push(b"Server-Timing", value.as_bytes());
+        self.slot.phase(Phase::Response as u8);
+        let changed = self.change(Phase::Response, course, |course| {
+            fault_points::at(Phase::Response, &exchange.request)?;
+            forward::towards_visitor(&mut response, course, &connection, exchange.request.version);
+            if let (Some(value), Some(sticky)) = (answered.sticky_to_set(), &answered.pool().sticky) {
+                let cookie = forward::sticky_cookie(sticky, value, course.scheme);
+                response.fields.push_known(b"Set-Cookie", &cookie, exchange::Known::SetCookie, false);
+            }
+            if zone.server_timing {
+                let value = format!("origin;dur={:.3}", course.origin_us.unwrap_or(0) as f64 / 1000.0);
+                response.fields.push(b"Server-Timing", value.as_bytes());
+            }
+            Ok(())
+        });
+        if let Err(trouble) = changed {
+            return self.close(exchange, course, trouble).await;
         }
         course.status = Some(response.status);
         course.ttfb_us = Some(now_us.saturating_sub(course.began_us));
 
         // 8 delivery; the zone is shared between snapshots, so that a long transfer pins no old one
+        self.slot.phase(Phase::Delivery as u8);
+        if let Err(trouble) = fault_points::at(Phase::Delivery, &exchange.request) {
+            self.broke(Phase::Delivery, course, trouble);
+            return self.close(exchange, course, trouble).await;
+        }
         self.deliver(exchange, course, answered, &response).await;
         course.note(Phase::Delivery, "ended", 0, self.clock.now_us());
     }
-
-    /// Phase 9: log, counters, trail.
-    fn record(&self, exchange: &Exchange, course: Course) {
-        let now_us = self.clock.now_us();
-        let duration_us = now_us.saturating_sub(course.began_us);
-        let unix_us = self.unix_offset_us.get() + course.began_us;
-        let (bytes_in, bytes_out) = (exchange.bytes_in(), exchange.bytes_out());
-        self.metrics.request(protocol_label(exchange.protocol()), course.status, duration_us);
-        self.metrics.visitor_bytes(Direction::In, bytes_in);
-        self.metrics.visitor_bytes(Direction::Out, bytes_out);
-        if let Some(refusal) = course.refusal {
-            self.metrics.refusal(refusal as usize);
-        }
-        if let Some(fault) = course.fault {
-            self.metrics.fault(fault as usize);
-        }
-        if let Some(site) = &course.site {
-            site.counters.request(self.number, course.status, bytes_in, bytes_out);
-        }
-        let request = &exchange.request;
-        let target = request.sent_target();
-        let path_end = memchr::memchr(b'?', target).unwrap_or(target.len());
-        let (path, query) = target.split_at(path_end);
-        let settings = self.node.settings();
-        let privacy =
-            Privacy { redact_query: settings.redact_query, truncate_addresses: settings.truncate_addresses };
-        let id = course.id.hex();
-        let tls = exchange.connection.tls.as_ref();
-        let origin = course.origin.as_ref().and_then(|pool| pool.origins.get(course.origin_index));
-        self.batch.borrow_mut().record(
-            &Record {
-                time_us: unix_us,
-                node: self.node.name(),
-                request_id: std::str::from_utf8(&id).unwrap_or_default(),
-                connection_id: exchange.connection.id,
-                snapshot: course.snapshot,
-                account: course.site.as_ref().and_then(|site| site.account.as_deref()),
-                zone: course.site.as_ref().map(|site| site.zone.name.as_str()),
-                visitor_ip: course.visitor.ip(),
-                visitor_port: course.visitor.port(),
-                country: None,
-                protocol: request.version.as_str(),
-                tls: tls.map(|tls| tls.version.as_str()),
-                sni: tls.and_then(|tls| tls.sni.as_deref()),
-                ja4: tls.and_then(|tls| tls.ja4.as_deref()),
-                method: request.method_token(),
-                host: request.host(),
-                path,
-                query: query.get(1..),
-                status: course.status,
-                bytes_in,
-                bytes_out,
-                duration_us,
-                ttfb_us: course.ttfb_us,
-                origin: origin.map(|origin| origin.url.as_str()),
-                origin_us: course.origin_us,
-                retries: course.retries,
-                cache: None,
-                cache_age: None,
-                fault: course.fault.map(|fault| fault.as_str()),
-                verdict: course.refusal.map_or("pass", |refusal| refusal.as_str()),
-                rules: &[],
-                score: None,
-                user_agent: request.fields.known(exchange::Known::UserAgent),
-                referer: request.fields.known(exchange::Known::Referer),
-            },
-            privacy,
-        );
-        let is_trouble = course.refusal.is_some() || course.fault.is_some();
-        let outcome = course.outcome();
-        self.node.trails(self.number).put(
-            Kept {
-                id: course.id,
-                unix_us,
-                duration_us,
-                zone: course.site.map(|site| Arc::clone(&site.zone)),
-                snapshot: course.snapshot,
-                status: course.status.unwrap_or(0),
-                outcome,
-                reason: course.reason,
-                trail: course.trail,
-            },
-            is_trouble,
-        );
-    }
 }
 
-fn protocol_label(protocol: exchange::Protocol) -> ProtocolLabel {
+pub(crate) fn protocol_label(protocol: exchange::Protocol) -> ProtocolLabel {
     match protocol {
         exchange::Protocol::Http1 => ProtocolLabel::Http1,
         exchange::Protocol::Http2 => ProtocolLabel::Http2,
@@ -349,14 +320,35 @@ impl Service for Edge {
     async fn serve(&self, exchange: &mut Exchange) {
         let _in_flight = InFlight::begin(&self.in_flight);
         let mut course = self.begin(exchange);
-        self.answer(exchange, &mut course).await;
-        self.record(exchange, course);
+        let mut work = Work { fingerprint: course.fingerprint, ..Work::default() };
+        if self.named(&mut work, self.answer(exchange, &mut course)).await.is_none() {
+            let phase = Phase::ALL.get(usize::from(work.phase)).copied().unwrap_or(Phase::Admission);
+            let closing = async {
+                self.broke(phase, &course, Trouble::Panic);
+                self.close(exchange, &mut course, Trouble::Panic).await;
+            };
+            if self.named(&mut work, closing).await.is_none() {
+                exchange.abort(); // the page for it panicked too
+            }
+        }
+        work.phase = Phase::Record as u8;
+        self.slot.enter(&work);
+        let _always_open = self.change(Phase::Record, &mut course, |course| {
+            fault_points::at(Phase::Record, &exchange.request)?;
+            self.record(exchange, course);
+            Ok(())
+        });
+        self.slot.leave();
     }
 
     fn tls(&self, hello: &Hello) -> Option<TlsChoice> {
         let live = self.live();
         let site = live.site_for_handshake(hello.sni.as_deref())?;
         Some(TlsChoice { config: site.tls.load_full()?, zone: Some(site.zone.id.0) })
+    }
+
+    fn beat(&self) {
+        self.slot.beat();
     }
 
     fn count(&self, event: WireEvent) {

@@ -16,6 +16,8 @@ use crate::admin::Admin;
 use crate::clock::http_date;
 use crate::node::Node;
 use crate::pipeline::Edge;
+use crate::relief::{Relief, Spare};
+use crate::watch::Watch;
 
 /// Inherited sockets of one listener.
 pub struct ListenerSetup {
@@ -38,6 +40,7 @@ pub struct ListenerSetup {
 /// The serving threads.
 pub struct Running {
     threads: Vec<JoinHandle<bool>>,
+    watch: Watch,
 }
 
 impl Running {
@@ -47,6 +50,7 @@ impl Running {
     /// listeners would wait for it in vain.
     #[must_use]
     pub fn join(self) -> bool {
+        let _watched_to_the_end = self.watch;
         let ends: Vec<bool> = self.threads.into_iter().map(|thread| thread.join().unwrap_or(false)).collect();
         ends.into_iter().all(|is_well| is_well)
     }
@@ -74,28 +78,32 @@ pub fn run(
 ) -> io::Result<Running> {
     let count = node.setup().threads.max(1);
     let mut shares: Vec<Vec<Share>> = (0..count).map(|_| Vec::new()).collect();
+    let mut spares: Vec<Vec<Spare>> = (0..count).map(|_| Vec::new()).collect();
     for listener in listeners {
         let (mut tcp, mut udp) = (listener.tcp.into_iter(), listener.udp.into_iter());
         let mut candidate = listener.candidate;
         let (first_slot, slots) = listener.udp_slots;
-        for (slot, share) in (first_slot..).zip(&mut shares) {
-            share.push(Share {
-                settings: listener.settings.clone(),
-                local: listener.local,
-                tcp: tcp.next(),
-                udp: udp.next(),
-                udp_slots: (slot, slots),
-                candidate: candidate.take(),
-            });
+        for ((slot, share), spare) in (first_slot..).zip(&mut shares).zip(&mut spares) {
+            let (tcp, udp) = (tcp.next(), udp.next());
+            let (settings, local, has_quic) = (listener.settings.clone(), listener.local, udp.is_some());
+            // A lone thread has nobody to stand in for it.
+            if let Some(socket) = tcp.as_ref().filter(|_| count > 1) {
+                let socket = socket.try_clone()?;
+                spare.push(Spare { settings: settings.clone(), local, has_quic, socket });
+            }
+            let (udp_slots, candidate) = ((slot, slots), candidate.take());
+            share.push(Share { settings, local, tcp, udp, udp_slots, candidate });
         }
     }
+    let relief = Arc::new(Relief::new(spares));
+    let watch = Watch::start(node, &relief)?;
     let mut admin = admin;
     let mut threads = Vec::new();
     for (number, share) in shares.into_iter().enumerate() {
-        let (node, admin) = (Arc::clone(node), admin.take());
+        let (node, admin, relief) = (Arc::clone(node), admin.take(), Arc::clone(&relief));
         let thread = std::thread::Builder::new().name(format!("edge-{number}")).spawn(move || {
             // Nothing is used after a panic but counters and the log.
-            let served = std::panic::AssertUnwindSafe(|| serve(&node, number, share, admin));
+            let served = std::panic::AssertUnwindSafe(|| serve(&node, number, share, admin, relief));
             let error = match std::panic::catch_unwind(served) {
                 Ok(Ok(())) => return true,
                 Ok(Err(error)) => error.to_string(),
@@ -108,15 +116,22 @@ pub fn run(
         })?;
         threads.push(thread);
     }
-    Ok(Running { threads })
+    Ok(Running { threads, watch })
 }
 
-fn serve(node: &Arc<Node>, number: usize, shares: Vec<Share>, admin: Option<TcpListener>) -> io::Result<()> {
+fn serve(
+    node: &Arc<Node>,
+    number: usize,
+    shares: Vec<Share>,
+    admin: Option<TcpListener>,
+    relief: Arc<Relief>,
+) -> io::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
     runtime.block_on(async {
         let deadlines = Deadlines::new();
-        let edge = Rc::new(Edge::new(node, number, &deadlines));
+        let slot = node.black_box().claim(number)?;
+        let edge = Rc::new(Edge::new(node, number, &deadlines, slot));
         let threads = node.setup().threads.max(1);
         let connections_max = (node.setup().connections_max / threads).max(16);
         let index = u8::try_from(number).unwrap_or(u8::MAX);
@@ -166,6 +181,7 @@ fn serve(node: &Arc<Node>, number: usize, shares: Vec<Share>, admin: Option<TcpL
             }
             None => None,
         };
+        tokio::task::spawn_local(relief.stand_by(number, Rc::clone(&thread)));
         node.count_serving(true);
         tick(node, &edge, &thread, admin.as_deref(), &candidates).await;
         node.count_serving(false);
@@ -174,7 +190,11 @@ fn serve(node: &Arc<Node>, number: usize, shares: Vec<Share>, admin: Option<TcpL
     })
 }
 
-fn tcp_settings(listener: &zone::Listener, local: SocketAddr, has_quic: bool) -> TcpListenerSettings {
+pub(crate) fn tcp_settings(
+    listener: &zone::Listener,
+    local: SocketAddr,
+    has_quic: bool,
+) -> TcpListenerSettings {
     let trusted = listener.trusted.clone();
     TcpListenerSettings {
         is_tls: listener.protocol == ListenerProtocol::Https,
@@ -221,6 +241,7 @@ async fn tick(
         thread.set_times(edge.visitor_times());
         if edge.number == 0 {
             node.tell_origin_events();
+            node.door().sweep(node.clock().unix_us() / 1_000_000);
         }
         if !node.has_candidate() && !thread.is_draining() {
             take_left(thread, candidates);

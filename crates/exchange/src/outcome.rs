@@ -98,6 +98,10 @@ outcomes! {
         Upgrade = "upgrade_refused", 403, Visitor, "This site does not change protocols.";
         /// The node has as many connections or exchanges as it may.
         Overload = "overload", 503, Edge, "This node is busy; please try again shortly.";
+        /// The request cost more work or memory than one request may.
+        TooCostly = "too_costly", 403, Visitor, "The request asks for more work than one request may.";
+        /// Requests like this one have ended a serving process twice; it comes in again after a while.
+        DeadlyRequest = "deadly_request", 503, Edge, "This request cannot be served for now.";
     }
 }
 

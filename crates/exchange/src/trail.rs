@@ -25,8 +25,18 @@ impl Phase {
     pub const ALL: [Self; 6] =
         [Self::Admission, Self::Route, Self::Origin, Self::Response, Self::Delivery, Self::Record];
 
+    /// The words of all phases, in the same order: the labels of metrics.
+    pub const WORDS: &'static [&'static str] = &[
+        Self::Admission.as_str(),
+        Self::Route.as_str(),
+        Self::Origin.as_str(),
+        Self::Response.as_str(),
+        Self::Delivery.as_str(),
+        Self::Record.as_str(),
+    ];
+
     /// As written in trails and `Server-Timing`.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Admission => "admission",
             Self::Route => "route",

@@ -10,7 +10,9 @@
 //! one node of a tree. What is dearer charges more; each evaluator documents its prices.
 //!
 //! Used by `rules`, `seclang` and `cache`; it knows nothing of what is evaluated, and reads no clock. Read
-//! next: [`Fuel`].
+//! next: [`Fuel`], then [`pool`] for work that cannot be cut into slices.
+
+pub mod pool;
 
 use std::fmt;
 

@@ -176,6 +176,9 @@ impl Ground<'_> {
             seed: seed()?,
             sticky_key: keys.sticky(),
             quic_keys: keys.quic(),
+            black_box: None,
+            fingerprint_key: seed()?,
+            on_stuck: None,
             connections_max: connections_max(raise_descriptor_limit(), setup.descriptors()),
         };
         Ok(edge::Node::new(setup, snapshot))

@@ -9,6 +9,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+#[cfg(all(feature = "fault-injection", not(debug_assertions)))]
+compile_error!("fault points are for tests: build without `fault-injection`, or with the profile `drill`");
+
 mod addresses;
 mod certificates;
 mod clock;

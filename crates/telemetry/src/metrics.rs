@@ -21,6 +21,7 @@ use block::{Block, fresh};
 pub use families::reference;
 pub use labels::{
     Direction, HandshakeOutcome, OriginConnection, OriginOutcome, Outcome, Protocol, StatusClass, TlsVersion,
+    Trouble,
 };
 use process::Process;
 
@@ -32,13 +33,16 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Labels whose closed enums live in other crates, given once at the start.
 ///
-/// The place of a label in its list is what [`ThreadMetrics::refusal`] and [`ThreadMetrics::fault`] take.
+/// The place of a label in its list is what [`ThreadMetrics::refusal`], [`ThreadMetrics::fault`] and
+/// [`Registry::contained`] take.
 #[derive(Debug, Clone, Copy)]
 pub struct LabelLists {
     /// Every refusal's name.
     pub refusals: &'static [&'static str],
     /// Every fault's name, tokens of RFC 9209.
     pub faults: &'static [&'static str],
+    /// Every phase's name, in order.
+    pub phases: &'static [&'static str],
 }
 
 /// What the page shows beside the registry's own counters, gathered by the caller when it is asked for.
@@ -79,6 +83,9 @@ pub struct Registry {
     reloads: [AtomicU64; Outcome::COUNT],
     certificate_reloads: [AtomicU64; Outcome::COUNT],
     health_checks: [AtomicU64; Outcome::COUNT],
+    contained: Box<[[AtomicU64; Trouble::COUNT]]>,
+    quarantines: Box<[AtomicU64]>,
+    stuck_threads: AtomicU64,
 }
 
 impl Registry {
@@ -92,6 +99,9 @@ impl Registry {
             reloads: fresh(),
             certificate_reloads: fresh(),
             health_checks: fresh(),
+            contained: labels.phases.iter().map(|_| fresh()).collect(),
+            quarantines: labels.phases.iter().map(|_| AtomicU64::new(0)).collect(),
+            stuck_threads: AtomicU64::new(0),
         })
     }
 
@@ -111,6 +121,27 @@ impl Registry {
     /// Counts a caught panic.
     pub fn panicked(&self) {
         self.panics.fetch_add(1, Relaxed);
+    }
+
+    /// Counts what broke in a phase, by the phase's place in [`LabelLists::phases`], and was contained in its
+    /// exchange.
+    pub fn contained(&self, phase: usize, trouble: Trouble) {
+        if let Some(row) = self.contained.get(phase) {
+            row[trouble as usize].fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts a phase of a zone that is no longer run for a while, by the phase's place in
+    /// [`LabelLists::phases`].
+    pub fn quarantined(&self, phase: usize) {
+        if let Some(counter) = self.quarantines.get(phase) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts a serving thread that got stuck.
+    pub fn thread_stuck(&self) {
+        self.stuck_threads.fetch_add(1, Relaxed);
     }
 
     /// Counts an attempt to load and publish a new snapshot.

@@ -44,6 +44,7 @@ pub async fn accept_tcp<S: Service>(
     loop {
         let accepted = poll_fn(|cx| {
             drain.register(cx.waker());
+            thread.service.beat();
             match thread.is_draining() {
                 true => Poll::Ready(None),
                 false => listener.poll_accept(cx).map(Some),

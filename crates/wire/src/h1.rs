@@ -497,6 +497,7 @@ impl<S: Service> Future for Visitor<S> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        this.count.thread.service.beat();
         loop {
             if let Some(busy) = &mut this.busy {
                 this.idle = ready!(busy.as_mut().poll(cx));
@@ -736,11 +737,8 @@ fn poll_end(exchange: &mut Exchange, cx: &mut Context<'_>) -> Poll<bool> {
 async fn linger(exchange: &mut Exchange) {
     let is_answered = exchange.state == ResponseState::Complete;
     let Side::Http1(side) = &mut exchange.side else { return };
-    if side.is_broken || !is_answered {
+    if side.is_broken || !is_answered || side.is_tunnel {
         return; // closing at once is the message
-    }
-    if side.is_tunnel {
-        return;
     }
     // Only where more may be on its way: a visitor that has sent all it wanted is not destroyed by a close.
     let may_send_more = !side.body.is_done() || !side.work.unread().is_empty() || exchange.refusal.is_some();

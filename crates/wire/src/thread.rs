@@ -52,6 +52,10 @@ pub trait Service: 'static {
 
     /// Counts something.
     fn count(&self, event: WireEvent);
+
+    /// An outermost poll of a connection begins: a thread whose beats stand still while it burns CPU is
+    /// stuck.
+    fn beat(&self) {}
 }
 
 /// How long visitors may take before their zone is known, and between requests.

@@ -5,6 +5,7 @@
 
 mod dependencies;
 mod documents;
+mod fault_points;
 mod licences;
 mod lockfile;
 mod recursion;
@@ -52,6 +53,7 @@ pub(crate) fn check(tree: &Tree) -> Result<Vec<Problem>> {
     }
     documents::check(tree, &mut problems);
     dependencies::check(tree, &mut problems)?;
+    fault_points::check(tree, &mut problems)?;
     lockfile::check(tree, &mut problems)?;
     licences::check(tree, &mut problems)?;
     problems.sort_by(|one, other| (&one.path, one.line).cmp(&(&other.path, other.line)));

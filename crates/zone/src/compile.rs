@@ -5,6 +5,8 @@
 //! which one changed parses one key. It judges no expiry (no clock) and opens nothing. Called by the wiring,
 //! `rempart check`, and whoever publishes. Parts: `tls`, `pool`, `route`.
 
+#[cfg(feature = "fault-injection")]
+mod fault_points;
 mod pool;
 mod route;
 mod tls;
@@ -26,7 +28,7 @@ use crate::read::{Placed, Section, Table};
 use crate::route::Action;
 use crate::snapshot::Snapshot;
 use crate::spec::{HttpSpec, WafWord, ZoneSpec};
-use crate::zone::{ErrorPage, HttpSettings, Zone};
+use crate::zone::{ErrorPage, FailModes, HttpSettings, Zone};
 
 /// Syntax errors told per file: behind the first few, most follow from those before.
 const SYNTAX_ERRORS_MAX: usize = 16;
@@ -365,6 +367,8 @@ impl Compiler<'_> {
             Some(_) => self.hostnames_quietly(spec),
             None => Vec::new(),
         };
+        #[cfg(feature = "fault-injection")]
+        fault_points::strike(&hostnames);
         let tls = self.tls(&spec.tls, &hostnames, same);
         // With an id of its own, a zone can be renamed and keep the ids of what is in it.
         let key = spec.id.as_ref().map_or_else(|| name.to_owned(), |id| id.to_string());
@@ -393,6 +397,10 @@ impl Compiler<'_> {
             pools,
             tls,
             http: self.http(&spec.http),
+            fail_modes: FailModes {
+                route: spec.fail_modes.route.value,
+                response: spec.fail_modes.response.value,
+            },
             error_pages: self.error_pages(spec),
             compat_cloudflare: spec.compat.is_some(),
             server_timing: spec.server_timing.value,

@@ -5,6 +5,9 @@
 //! I/O, reads no clock and knows no async: files and keys come in as bytes. The edge reads snapshots, the
 //! wiring makes bundles. Read next: [`spec`] for what can be written, [`zone`] for what runs.
 
+#[cfg(all(feature = "fault-injection", not(debug_assertions)))]
+compile_error!("fault points are for tests: build without `fault-injection`, or with the profile `drill`");
+
 pub mod bundle;
 pub mod cidr;
 pub mod compile;
@@ -40,4 +43,4 @@ pub use reference::reference;
 pub use route::{Action, Destination, Location, Route, stripped};
 pub use snapshot::Snapshot;
 pub use tls::{ClientAuthority, ClientCertificate, Hsts, Tls, TlsVersion};
-pub use zone::{ErrorPage, HttpSettings, Zone};
+pub use zone::{ErrorPage, FailMode, FailModes, HttpSettings, Zone};

@@ -12,6 +12,7 @@ use crate::read::values::{
     Body, Count, FieldName, FilePath, List, Milliseconds, Name, OneOrMany, Size, Statuses, Text, words,
 };
 use crate::tls::{ClientCertificate, TlsVersion};
+use crate::zone::FailMode;
 
 words! {
     /// How a pool chooses among its origins.
@@ -84,6 +85,9 @@ settings! {
         plain route: List<RouteSpec> = List(Vec::new()),
         /// The zone's own pages for refusals and faults.
         plain error_page: List<ErrorPageSpec> = List(Vec::new()),
+        /// What becomes of a request when a phase breaks: when it panics, or when what was published does not
+        /// say what it must. The phase as it was before the last change is tried first.
+        section fail_modes: FailModesSpec,
         /// The cache of this zone.
         section cache: CacheSpec,
         /// The web application firewall of this zone.
@@ -151,6 +155,17 @@ settings! {
         plain max_header_bytes: Size = Size(64 * 1024),
         /// The most header fields in a request.
         plain max_headers: Count<8, 256> = Count(128),
+    }
+}
+
+settings! {
+    /// `[fail_modes]` of a zone: `"open"`, the request goes on without the phase, or `"closed"`, it is
+    /// answered with an error. A request that spent its own budget is always refused.
+    pub struct FailModesSpec in "[fail_modes]" {
+        /// Routes. Open: to the first pool, with the path as it came.
+        plain route: FailMode = FailMode::Closed,
+        /// What is done to answers. Open: the answer leaves as the origin gave it.
+        plain response: FailMode = FailMode::Open,
     }
 }
 

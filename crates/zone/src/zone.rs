@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::hosts::Hostname;
 use crate::id::Id;
 use crate::pool::Pool;
-use crate::read::values::Statuses;
+use crate::read::values::{Statuses, words};
 use crate::route::{Action, Destination, Route};
 use crate::tls::Tls;
 
@@ -33,6 +33,8 @@ pub struct Zone {
     pub tls: Tls,
     /// HTTP towards visitors.
     pub http: HttpSettings,
+    /// What becomes of a request when a phase breaks.
+    pub fail_modes: FailModes,
     /// The zone's own pages for refusals and faults.
     pub error_pages: Vec<ErrorPage>,
     /// Whether origins also get the headers of Cloudflare.
@@ -44,6 +46,26 @@ pub struct Zone {
     /// SHA-256 over everything the zone was compiled from, keys included. A zone whose fingerprint did not
     /// change is shared between snapshots.
     pub fingerprint: [u8; 32],
+}
+
+words! {
+    /// What becomes of a request when a phase breaks.
+    pub enum FailMode {
+        /// It goes on without what the phase would have done.
+        Open = "open",
+        /// It is answered with an error.
+        Closed = "closed",
+    }
+}
+
+/// What becomes of a request when one of these phases breaks. Phases that are not here have no choice:
+/// `edge`'s `contain.rs` says which way each goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailModes {
+    /// Open: to the first pool, with the path as it came.
+    pub route: FailMode,
+    /// Open: the answer as the origin gave it.
+    pub response: FailMode,
 }
 
 /// HTTP settings towards visitors.

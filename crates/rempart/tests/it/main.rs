@@ -5,6 +5,8 @@
 //! of level WARN or ERROR. What a crate promises by itself is tested in that crate; HTTP/3, browsers and
 //! other foreign clients are tested elsewhere. Read next: [`rig`], then any module.
 
+#[cfg(feature = "fault-injection")]
+mod contain;
 mod drain;
 mod forwarding;
 mod hostile;

@@ -70,6 +70,12 @@ families! { NODE:
         "Attempts to load certificates whose files changed.";
     PANICS = Counter "rempart_panics_total" [""]
         "Panics caught; each is a bug.";
+    CONTAINED = Counter "rempart_contained_total" ["phase, kind"]
+        "Phases that broke for one request and took nothing else along.";
+    QUARANTINES = Counter "rempart_quarantines_total" ["phase"]
+        "Times a zone's phase broke for many visitors and was set to its fail mode for a while.";
+    STUCK_THREADS = Counter "rempart_stuck_threads_total" [""]
+        "Times a serving thread was stuck in one poll; each is a bug.";
     ACCESS_LOG_LINES = Counter "rempart_access_log_lines_total" [""]
         "Lines of the access log written.";
     ACCESS_LOG_DROPPED = Counter "rempart_access_log_dropped_total" [""]

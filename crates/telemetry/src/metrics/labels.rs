@@ -125,6 +125,20 @@ label_set! {
 }
 
 label_set! {
+    /// What broke in a phase.
+    Trouble {
+        /// It panicked.
+        Panic = "panic",
+        /// What was published does not say what it must.
+        Data = "data",
+        /// The request cost more work than one request may.
+        Fuel = "fuel",
+        /// The request asked for more memory than it may hold.
+        Memory = "memory",
+    }
+}
+
+label_set! {
     /// Direction of bytes, seen from the node.
     Direction {
         /// From the visitor.

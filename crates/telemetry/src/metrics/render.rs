@@ -11,6 +11,7 @@ use super::block::{BUCKET_LABELS, Block};
 use super::families::{self, Family};
 use super::labels::{
     Direction, HandshakeOutcome, OriginConnection, OriginOutcome, Outcome, Protocol, StatusClass, TlsVersion,
+    Trouble,
 };
 use super::{Outside, Registry};
 
@@ -146,6 +147,17 @@ fn node(page: &mut Page, registry: &Registry, outside: &Outside) {
         registry.certificate_reloads[place].load(Relaxed)
     });
     page.single(&families::PANICS, registry.panics.load(Relaxed));
+    page.family(&families::CONTAINED);
+    for (phase, row) in registry.labels.phases.iter().zip(&registry.contained) {
+        for (kind, counter) in Trouble::LABELS.into_iter().zip(row) {
+            let labels = [("phase", *phase), ("kind", kind)];
+            page.sample(families::CONTAINED.name, &labels, counter.load(Relaxed));
+        }
+    }
+    page.by_label(&families::QUARANTINES, "phase", registry.labels.phases, |place| {
+        registry.quarantines.get(place).map_or(0, |counter| counter.load(Relaxed))
+    });
+    page.single(&families::STUCK_THREADS, registry.stuck_threads.load(Relaxed));
     page.single(&families::ACCESS_LOG_LINES, outside.access_log.lines_written);
     page.single(&families::ACCESS_LOG_DROPPED, outside.access_log.lines_dropped);
     page.single(&families::ACCESS_LOG_FAILURES, outside.access_log.failures);

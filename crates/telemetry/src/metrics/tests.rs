@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::sink::Counts;
 
-const LABELS: LabelLists = LabelLists { refusals: &["no_zone", "head_too_large"], faults: &["dns_timeout"] };
+const LABELS: LabelLists =
+    LabelLists { refusals: &["no_zone", "head_too_large"], faults: &["dns_timeout"], phases: &["route"] };
 
 fn full() -> Outside {
     let process = Process { cpu_us: 1_500_000, resident_bytes: 4096, threads: 3, open_descriptors: 9 };

@@ -207,6 +207,7 @@ async fn take_requests<S: Service>(
     let mut is_lingering = false;
     poll_fn(|cx| {
         shared.deadline.register(cx.waker());
+        thread.service.beat();
         loop {
             match accept.as_mut().poll(cx) {
                 Poll::Ready(Ok((sending, receiving))) => {

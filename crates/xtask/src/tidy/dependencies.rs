@@ -13,6 +13,7 @@ use crate::tree::Tree;
 /// says. In tests every crate may use `testkit` too.
 const CRATES: &[(&str, &[&str])] = &[
     // The languages, and the measure of what evaluating them costs.
+    ("blackbox", &[]),
     ("fuel", &[]),
     ("http1", &[]),
     ("http3", &[]),
@@ -28,9 +29,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("cache", &["fuel", "http1", "exchange"]),
     // The planes. `splice` shares nothing with anybody, so that no bug of theirs is one of its own.
     ("splice", &[]),
-    ("edge", &["exchange", "http1", "zone", "wire", "origin", "telemetry"]),
+    ("edge", &["blackbox", "fuel", "exchange", "http1", "zone", "wire", "origin", "telemetry"]),
     // The only place that knows everybody.
-    ("rempart", &["http1", "exchange", "zone", "wire", "origin", "telemetry", "edge"]),
+    ("rempart", &["blackbox", "http1", "exchange", "zone", "wire", "origin", "telemetry", "edge"]),
     // Development.
     // Its load generator speaks HTTP/3 through the product's codec; what tests judge by does not.
     ("testkit", &["http3"]),
@@ -61,8 +62,11 @@ const PACKAGES: &[(&str, Users)] = &[
     // The runtime and sockets.
     ("tokio", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
     ("socket2", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
-    ("rustix", Only(&["wire", "origin", "edge", "splice", "rempart", "testkit"])),
-    ("nix", Only(&["rempart"])),
+    ("rustix", Only(&["blackbox", "wire", "origin", "edge", "splice", "rempart", "testkit"])),
+    ("nix", Only(&["blackbox", "edge", "rempart"])),
+    // Memory that another process holds, seen as atomics.
+    ("memmap2", Only(&["blackbox"])),
+    ("zerocopy", Only(&["blackbox"])),
     ("arc-swap", Only(&["edge", "rempart"])),
     // Keyed hashes of cache keys, and checksums of what the cache has on disk.
     ("siphasher", Only(&["cache"])),

@@ -1,0 +1,176 @@
+//! Fault points: places where a test breaks the product on purpose. Only built with `fault-injection`, which
+//! no release build can have (`lib.rs`).
+//!
+//! A request names its fault by the field `Rempart-Fault: PHASE=KIND[:AMOUNT]`; published data name theirs by
+//! host names under `fault.invalid` (RFC 2606 §2), which nobody can own. Without the feature each point is a
+//! constant. Callers: `pipeline.rs` at each phase, `node.rs` where it builds sites.
+
+use exchange::{Phase, Request};
+use telemetry::metrics::Trouble;
+use zone::Zone;
+
+/// Breaks here if the request asks for it.
+///
+/// # Errors
+/// The trouble asked for, for the kinds `error`, `fuel` and `memory`; the others do not come back.
+#[cfg(not(feature = "fault-injection"))]
+#[inline(always)]
+pub(crate) const fn at(_phase: Phase, _request: &Request) -> Result<(), Trouble> {
+    Ok(())
+}
+
+/// Breaks here if the zone asks for it: what was published is at fault, whoever asks.
+///
+/// # Errors
+/// The trouble asked for.
+#[cfg(not(feature = "fault-injection"))]
+#[inline(always)]
+pub(crate) const fn deciding(_phase: Phase, _zone: &Zone) -> Result<(), Trouble> {
+    Ok(())
+}
+
+#[cfg(not(feature = "fault-injection"))]
+#[inline(always)]
+pub(crate) const fn loading(_zone: &Zone) {}
+
+#[cfg(feature = "fault-injection")]
+pub(crate) use armed::{SiteFaults, at, deciding, loaded, loading, serving};
+
+#[cfg(feature = "fault-injection")]
+mod armed {
+    use std::hint::black_box;
+    use std::time::Duration;
+
+    use super::{Phase, Request, Trouble, Zone};
+
+    /// Steps of `slow` where no amount is given: some milliseconds, ten times what a request takes.
+    const SLOW_STEPS: u64 = 2_000_000;
+
+    pub(crate) fn at(phase: Phase, request: &Request) -> Result<(), Trouble> {
+        let Some(text) =
+            request.fields.value(b"rempart-fault").and_then(|value| std::str::from_utf8(value).ok())
+        else {
+            return Ok(());
+        };
+        let Some((named, fault)) = text.split_once('=') else { return Ok(()) };
+        if named != phase.as_str() {
+            return Ok(());
+        }
+        let (kind, amount) = fault.split_once(':').unwrap_or((fault, ""));
+        let amount: Option<u64> = amount.parse().ok();
+        match kind {
+            "error" => Err(Trouble::Data),
+            "panic" => panic!("the fault point of the phase {named}"),
+            "fuel" => {
+                let mut fuel = fuel::Fuel::new(amount.unwrap_or(10));
+                loop {
+                    fuel.spend(1).map_err(|fuel::Spent| Trouble::Fuel)?;
+                }
+            }
+            "memory" => Err(Trouble::Memory),
+            "slow" => {
+                burn(amount.unwrap_or(SLOW_STEPS));
+                Ok(())
+            }
+            "hang" => loop {
+                burn(SLOW_STEPS);
+            },
+            "abort" => std::process::abort(),
+            "overflow" => {
+                black_box(deep(0));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn burn(steps: u64) {
+        for step in 0..steps {
+            black_box(step);
+        }
+    }
+
+    /// Goes on until the stack ends.
+    fn deep(depth: u64) -> u64 {
+        let next: fn(u64) -> u64 = black_box(deep);
+        let room = black_box([depth; 64]);
+        next(depth + 1) + room[3]
+    }
+
+    /// The first label of each host name under `fault.invalid`.
+    fn named(zone: &Zone) -> impl Iterator<Item = String> {
+        let names = zone.hostnames.iter().map(ToString::to_string);
+        names.filter_map(|name| name.strip_suffix(".fault.invalid").map(str::to_owned))
+    }
+
+    /// `PHASE-panic`, `PHASE-error`.
+    pub(crate) fn deciding(phase: Phase, zone: &Zone) -> Result<(), Trouble> {
+        for fault in named(zone) {
+            match fault.strip_prefix(phase.as_str()) {
+                Some("-panic") => panic!("the fault point of a zone's {}", phase.as_str()),
+                Some("-error") => return Err(Trouble::Data),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Breaks while a zone's site is built, if the zone asks for it: `load-panic`, `load-abort`.
+    pub(crate) fn loading(zone: &Zone) {
+        for fault in named(zone) {
+            match fault.as_str() {
+                "load-panic" => panic!("the fault point of loading"),
+                "load-abort" => std::process::abort(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Once a snapshot is in force: `crash-after-500ms` ends the process that much later.
+    pub(crate) fn loaded<'a>(zones: impl Iterator<Item = &'a Zone>) {
+        for zone in zones {
+            for fault in named(zone) {
+                let Some(ms) = fault.strip_prefix("crash-after-").and_then(|rest| rest.strip_suffix("ms"))
+                else {
+                    continue;
+                };
+                let Ok(ms) = ms.parse() else { continue };
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(ms));
+                    std::process::abort();
+                });
+            }
+        }
+    }
+
+    /// What each request of a zone suffers: `serve-500`, `serve-slow-100ms`.
+    #[derive(Debug, Default)]
+    pub(crate) struct SiteFaults {
+        pub(crate) is_500: bool,
+        pub(crate) slow_ms: u64,
+    }
+
+    /// Suffers it.
+    pub(crate) async fn serving(faults: &SiteFaults) -> Result<(), Trouble> {
+        if faults.slow_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(faults.slow_ms)).await;
+        }
+        if faults.is_500 { Err(Trouble::Data) } else { Ok(()) }
+    }
+
+    impl SiteFaults {
+        pub(crate) fn of(zone: &Zone) -> Self {
+            let mut faults = Self::default();
+            for fault in named(zone) {
+                let slow = fault.strip_prefix("serve-slow-").and_then(|rest| rest.strip_suffix("ms"));
+                match (fault.as_str(), slow.map(str::parse)) {
+                    ("serve-500", _) => faults.is_500 = true,
+                    ("serve-slow", _) => faults.slow_ms = 100,
+                    (_, Some(Ok(ms))) => faults.slow_ms = ms,
+                    _ => {}
+                }
+            }
+            faults
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Phase 9: log, counters, trail; always, whatever the outcome. Called by `pipeline.rs`.
+
+use std::sync::Arc;
+
+use telemetry::access::{Privacy, Record};
+use telemetry::metrics::Direction;
+use wire::Exchange;
+
+use crate::course::Course;
+use crate::pipeline::{Edge, protocol_label};
+use crate::trails::Kept;
+
+impl Edge {
+    /// Phase 9: log, counters, trail.
+    pub(crate) fn record(&self, exchange: &Exchange, course: &mut Course) {
+        let now_us = self.clock.now_us();
+        let duration_us = now_us.saturating_sub(course.began_us);
+        let unix_us = self.unix_offset_us.get() + course.began_us;
+        let (bytes_in, bytes_out) = (exchange.bytes_in(), exchange.bytes_out());
+        self.metrics.request(protocol_label(exchange.protocol()), course.status, duration_us);
+        self.metrics.visitor_bytes(Direction::In, bytes_in);
+        self.metrics.visitor_bytes(Direction::Out, bytes_out);
+        if let Some(refusal) = course.refusal {
+            self.metrics.refusal(refusal as usize);
+        }
+        if let Some(fault) = course.fault {
+            self.metrics.fault(fault as usize);
+        }
+        if let Some(site) = &course.site {
+            site.counters.request(self.number, course.status, bytes_in, bytes_out);
+        }
+        let request = &exchange.request;
+        let target = request.sent_target();
+        let path_end = memchr::memchr(b'?', target).unwrap_or(target.len());
+        let (path, query) = target.split_at(path_end);
+        let settings = self.node.settings();
+        let privacy =
+            Privacy { redact_query: settings.redact_query, truncate_addresses: settings.truncate_addresses };
+        let id = course.id.hex();
+        let tls = exchange.connection.tls.as_ref();
+        let origin = course.origin.as_ref().and_then(|pool| pool.origins.get(course.origin_index));
+        self.batch.borrow_mut().record(
+            &Record {
+                time_us: unix_us,
+                node: self.node.name(),
+                request_id: std::str::from_utf8(&id).unwrap_or_default(),
+                connection_id: exchange.connection.id,
+                snapshot: course.snapshot,
+                account: course.site.as_ref().and_then(|site| site.account.as_deref()),
+                zone: course.site.as_ref().map(|site| site.zone.name.as_str()),
+                visitor_ip: course.visitor.ip(),
+                visitor_port: course.visitor.port(),
+                country: None,
+                protocol: request.version.as_str(),
+                tls: tls.map(|tls| tls.version.as_str()),
+                sni: tls.and_then(|tls| tls.sni.as_deref()),
+                ja4: tls.and_then(|tls| tls.ja4.as_deref()),
+                method: request.method_token(),
+                host: request.host(),
+                path,
+                query: query.get(1..),
+                status: course.status,
+                bytes_in,
+                bytes_out,
+                duration_us,
+                ttfb_us: course.ttfb_us,
+                origin: origin.map(|origin| origin.url.as_str()),
+                origin_us: course.origin_us,
+                retries: course.retries,
+                cache: None,
+                cache_age: None,
+                fault: course.fault.map(|fault| fault.as_str()),
+                verdict: course.refusal.map_or("pass", |refusal| refusal.as_str()),
+                rules: &[],
+                score: None,
+                user_agent: request.fields.known(exchange::Known::UserAgent),
+                referer: request.fields.known(exchange::Known::Referer),
+            },
+            privacy,
+        );
+        let is_trouble = course.refusal.is_some() || course.fault.is_some();
+        let outcome = course.outcome();
+        self.node.trails(self.number).put(
+            Kept {
+                id: course.id,
+                unix_us,
+                duration_us,
+                zone: course.site.as_ref().map(|site| Arc::clone(&site.zone)),
+                snapshot: course.snapshot,
+                status: course.status.unwrap_or(0),
+                outcome,
+                reason: course.reason,
+                trail: std::mem::take(&mut course.trail),
+            },
+            is_trouble,
+        );
+    }
+}

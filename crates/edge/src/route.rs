@@ -1,0 +1,56 @@
+//! Phase 3: redirects, fixed answers, or the pool that a request goes to. Pure over zone and request.
+//!
+//! Called by `pipeline.rs` through `contain.rs`, which may run it on the zone before.
+
+use std::sync::Arc;
+
+use exchange::{Request, Scheme};
+use telemetry::metrics::Trouble;
+use zone::{Action, Pool, Zone};
+
+/// Where a request goes.
+pub(crate) enum Routed<'a> {
+    /// Elsewhere.
+    Redirect { word: &'static str, status: u16, location: Vec<u8> },
+    /// Nowhere: the zone has the answer.
+    Answer { status: u16, content_type: &'a str, body: &'a [u8] },
+    /// To a pool, with this much of the path's front taken away.
+    Pool { pool: &'a Arc<Pool>, strip: Option<usize> },
+    /// Nowhere.
+    Nothing,
+}
+
+/// Decides where a request goes.
+///
+/// # Errors
+/// The zone names a pool that it does not have.
+pub(crate) fn route<'a>(zone: &'a Zone, request: &Request, scheme: Scheme) -> Result<Routed<'a>, Trouble> {
+    if zone.tls.redirect_to_https && scheme == Scheme::Http {
+        let mut location = b"https://".to_vec();
+        location.extend_from_slice(request.host());
+        location.extend_from_slice(request.target());
+        let status = zone.tls.redirect_status;
+        return Ok(Routed::Redirect { word: "redirect_to_https", status, location });
+    }
+    let destination = zone.route(request.method_token(), request.path(), &|name| request.fields.value(name));
+    Ok(match destination.action {
+        Action::Pool { pool, strip_prefix } => {
+            let pool = zone.pools.get(*pool).ok_or(Trouble::Data)?;
+            Routed::Pool { pool, strip: *strip_prefix }
+        }
+        Action::Redirect { status, location } => {
+            let (authority, path) = (request.authority(), request.path());
+            let location = location.filled(scheme.as_str(), authority, path, request.query());
+            Routed::Redirect { word: "redirect", status: *status, location }
+        }
+        Action::Answer { status, content_type, body } => {
+            Routed::Answer { status: *status, content_type, body }
+        }
+        Action::Nothing => Routed::Nothing,
+    })
+}
+
+/// Where a request goes without the phase: to the first pool, with the path as it came.
+pub(crate) fn unrouted(zone: &Zone) -> Routed<'_> {
+    zone.pools.first().map_or(Routed::Nothing, |pool| Routed::Pool { pool, strip: None })
+}
