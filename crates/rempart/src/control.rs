@@ -88,6 +88,27 @@ pub(crate) struct Deadly {
     pub(crate) until_unix_s: u64,
 }
 
+/// A request that an edge died of, or may have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Killed {
+    /// The request.
+    pub(crate) fingerprint: u64,
+    /// The first bytes of its zone's id; zeros when no zone is known.
+    pub(crate) zone: [u8; 8],
+    /// The phase it was in.
+    pub(crate) phase: String,
+    /// The rule; 0 for none.
+    pub(crate) rule: u32,
+    /// Whether it is the one, and not only among those that were being worked on.
+    pub(crate) is_certain: bool,
+    /// How often it killed in the last hour.
+    pub(crate) kills: u32,
+    /// Whether it is refused from now on.
+    pub(crate) is_refused: bool,
+    /// Whether its zone is to be set back to an earlier spec.
+    pub(crate) sets_back: bool,
+}
+
 /// Everything an edge needs to start, but the files it reads by itself.
 ///
 /// At an upgrade an older supervisor says this to a newer edge: members are added with a default, never
@@ -117,13 +138,13 @@ pub(crate) struct Setup {
     pub(crate) deadly: Vec<Deadly>,
 }
 
-/// Descriptors before the listeners', always there: the node file and the command socket.
-const DESCRIPTORS_FIRST: usize = 2;
+/// Descriptors before the listeners', always there: the node file, the command socket, the black box.
+const DESCRIPTORS_FIRST: usize = 3;
 
 impl Setup {
     /// Counts the descriptors that belong to it, in this order: a memory file with the node file's bytes as
-    /// the supervisor read them (the listeners belong to these), the command socket, for a candidate the
-    /// channel to the edge that tries it, the admin listener if there is one, the listeners.
+    /// the supervisor read them (the listeners belong to these), the command socket, the black box, for a
+    /// candidate the channel to the edge that tries it, the admin listener if there is one, the listeners.
     pub(crate) fn descriptors(&self) -> usize {
         let listeners: usize = self.listeners.iter().map(|plan| plan.tcp.saturating_add(plan.udp)).sum();
         let tried_by = usize::from(self.role == Role::Candidate);
@@ -175,6 +196,11 @@ pub(crate) enum ToEdge {
         /// All of them.
         deadly: Vec<Deadly>,
     },
+    /// To a serving edge: what the one before it died of.
+    Killed {
+        /// The culprit, or the suspects.
+        killed: Vec<Killed>,
+    },
     /// Publish the files anew.
     Reload,
     /// Reopen the access log's file.
@@ -221,12 +247,10 @@ pub(crate) enum FromEdge {
     Upgrade,
     /// A serving thread does not come back from one poll: replace this process.
     Stuck {
-        /// The request it works on.
-        fingerprint: u64,
-        /// Its zone, or nothing.
-        zone: String,
-        /// The phase.
-        phase: String,
+        /// The request it works on; none outside of any.
+        fingerprint: Option<u64>,
+        /// The first bytes of its zone's id.
+        zone: [u8; 8],
     },
 }
 

@@ -165,9 +165,14 @@ impl Ground<'_> {
         setup: &Setup,
         threads: usize,
         access_log: &AccessLog,
+        black_box: &OwnedFd,
         snapshot: Snapshot,
     ) -> Result<Arc<edge::Node>> {
         let keys = load_keys(&self.data_dir, self.events)?;
+        // Without it nothing is explained after a death, and everything is served.
+        let black_box = blackbox::Writer::map(black_box).ok();
+        let supervisor = Arc::clone(self.channel);
+        let deadly = setup.deadly.iter().map(|it| (it.fingerprint, it.until_unix_s)).collect();
         let setup = edge::NodeSetup {
             threads,
             settings: self.settings.clone(),
@@ -176,12 +181,18 @@ impl Ground<'_> {
             seed: seed()?,
             sticky_key: keys.sticky(),
             quic_keys: keys.quic(),
-            black_box: None,
-            fingerprint_key: seed()?,
-            on_stuck: None,
+            black_box,
+            fingerprint_key: keys.fingerprint(),
+            on_stuck: Some(Box::new(move |stuck| {
+                let message = FromEdge::Stuck { fingerprint: stuck.fingerprint, zone: stuck.zone };
+                // With no supervisor nobody can replace this process; the event before this tells of the thread.
+                let _ = supervisor.send(&message, &[], false);
+            })),
             connections_max: connections_max(raise_descriptor_limit(), setup.descriptors()),
         };
-        Ok(edge::Node::new(setup, snapshot))
+        let node = edge::Node::new(setup, snapshot);
+        node.refuse_fingerprints(deadly);
+        Ok(node)
     }
 }
 
@@ -192,7 +203,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     let (number, zones) = (started.snapshot.number, started.snapshot.zones().len());
     let access_log = open_access_log(&ground.settings.access_log, events);
     let kept = started.kept.is_some();
-    let node = ground.node(&setup, setup.threads, &access_log, started.snapshot)?;
+    let node = ground.node(&setup, setup.threads, &access_log, &sockets.black_box, started.snapshot)?;
     let handed = sockets.duplicates()?;
     let listeners = sockets.take_serving(setup.threads, setup.udp_generation);
     let running = edge::run(&node, listeners, sockets.admin.take())
@@ -390,7 +401,11 @@ impl Control<'_> {
                 self.publishing.candidate_ended(how, culprit);
             }
             Ok(Some((ToEdge::UpgradeFailed { .. }, _))) => self.publishing.upgrade_failed(),
-            Ok(Some((ToEdge::Refuse { .. }, _))) => {}
+            Ok(Some((ToEdge::Refuse { deadly }, _))) => {
+                let deadly = deadly.iter().map(|it| (it.fingerprint, it.until_unix_s)).collect();
+                self.node.refuse_fingerprints(deadly);
+            }
+            Ok(Some((ToEdge::Killed { killed }, _))) => self.publishing.killed(killed),
             Ok(Some((
                 other @ (ToEdge::Setup(_) | ToEdge::Descriptors | ToEdge::Serve { .. } | ToEdge::Refresh),
                 _,

@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use aws_lc_rs::digest;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::files::{read_bounded, write_whole};
@@ -64,6 +65,17 @@ impl Keys {
     /// The keys of QUIC's stateless resets and of its address tokens.
     pub(crate) fn quic(&self) -> ([u8; RESET_BYTES], [u8; TOKEN_BYTES]) {
         (self.part(STICKY_BYTES), self.part(STICKY_BYTES + RESET_BYTES))
+    }
+
+    /// The key of requests' fingerprints: derived from the others, so that a request that killed is known again after
+    /// a restart, also with keys of an earlier version.
+    pub(crate) fn fingerprint(&self) -> [u64; 2] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(b"rempart fingerprint");
+        context.update(&self.0);
+        let digest = context.finish();
+        let mut words = digest.as_ref().as_chunks::<8>().0.iter().map(|bytes| u64::from_ne_bytes(*bytes));
+        [words.next().unwrap_or(0), words.next().unwrap_or(0)]
     }
 
     fn part<const N: usize>(&self, start: usize) -> [u8; N] {

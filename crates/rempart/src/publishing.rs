@@ -20,7 +20,7 @@ use telemetry::events::{Events, Value};
 use zone::{Bundle, Problem, Snapshot};
 
 use crate::configuration::{Problems, Stamp, compile_kept, gather, read_node_file};
-use crate::control::{Begin, Channel};
+use crate::control::{Begin, Channel, Killed};
 use crate::generations::{Generation, Generations};
 use crate::messages::Answer;
 
@@ -239,6 +239,8 @@ pub(crate) enum Event {
     Candidate(Channel),
     /// The candidate ended, or could not be started.
     CandidateEnded(String),
+    /// What the edge before this one died of.
+    Killed(Vec<Killed>),
 }
 
 /// How a publish is wanted.
@@ -352,6 +354,11 @@ impl Publishing {
         let how =
             culprit.map_or_else(|| how.clone(), |culprit| format!("{how}, while it worked on {culprit}"));
         let _ = self.inbox.try_send(Event::CandidateEnded(how));
+    }
+
+    /// What the edge before this one died of.
+    pub(crate) fn killed(&self, killed: Vec<Killed>) {
+        let _ = self.inbox.try_send(Event::Killed(killed));
     }
 
     /// Counts an upgrade that failed, so that whoever asked for it sees it.

@@ -27,7 +27,7 @@ use telemetry::sink::Target;
 use crate::addresses::{Addresses, ListenerAddress, protocol_name};
 use crate::clock;
 use crate::configuration::{NodeFile, data_dir, read_node_file};
-use crate::control::{Begin, Deadly, FromEdge, ListenerPlan, Role, Setup, ToEdge};
+use crate::control::{Begin, FromEdge, Killed, ListenerPlan, Role, Setup, ToEdge};
 use crate::keys;
 use crate::lock::Lock;
 use crate::privileges::{self, make_data_dir};
@@ -38,6 +38,8 @@ use crate::sockets::{self, ListenerSockets};
 
 mod candidates;
 mod child;
+mod culprits;
+mod deaths;
 mod orphan;
 mod patience;
 mod resume;
@@ -47,6 +49,7 @@ mod walk;
 pub(crate) use resume::run_role;
 
 use child::{Child, State};
+use culprits::Culprits;
 use orphan::Orphan;
 use patience::Patience;
 use upgrade::{PROVING, Upgrade};
@@ -113,7 +116,9 @@ struct Supervisor {
     /// When to start a spare.
     spare_at: Option<Instant>,
     upgrade: Option<Upgrade>,
-    deadly: Vec<Deadly>,
+    culprits: Culprits,
+    /// What an edge died of, until another serves that can be told.
+    killed: Vec<Killed>,
     is_stopping: bool,
     can_upgrade: bool,
     lock: Lock,
@@ -202,7 +207,8 @@ impl Supervisor {
             start_at: Some((clock::now(), Begin::Files)),
             spare_at: None,
             upgrade: None,
-            deadly: Vec::new(),
+            culprits: Culprits::default(),
+            killed: Vec::new(),
             is_stopping: false,
             can_upgrade,
             lock,
@@ -346,7 +352,7 @@ impl Supervisor {
         // gone.
         let binary =
             if role == Role::Successor { self.binary.as_path() } else { Path::new("/proc/self/exe") };
-        let child = Child::start(binary, role, udp_generation, now)?;
+        let child = Child::start(binary, role, udp_generation, self.threads, now)?;
         let setup = Setup {
             config: self.file.path.clone(),
             role,
@@ -357,10 +363,11 @@ impl Supervisor {
             supervisor: std::process::id(),
             restarts: self.restarts,
             udp_generation,
-            deadly: self.deadly.clone(),
+            deadly: self.deadly(),
         };
         let node_file = memory_file(&self.file.source.bytes)?;
         let mut descriptors = vec![node_file.as_fd(), self.command_socket.as_fd()];
+        descriptors.extend(child.black_box.as_ref().map(OwnedFd::as_fd));
         descriptors.extend(tried_by.as_ref().map(OwnedFd::as_fd));
         descriptors.extend(self.admin.as_ref().map(|(_, socket)| socket.as_fd()));
         for listener in &self.listeners {
@@ -535,9 +542,7 @@ impl Supervisor {
                 }
             }
             FromEdge::Upgrade => self.begin_upgrade(),
-            FromEdge::Stuck { fingerprint, zone, phase } => {
-                self.replace_stuck(pid, fingerprint, &zone, &phase, now)
-            }
+            FromEdge::Stuck { fingerprint, zone } => self.replace_stuck(pid, fingerprint, zone, now),
         }
         Ok(None)
     }
@@ -558,6 +563,7 @@ impl Supervisor {
             ("restarts", self.restarts.into()),
         ];
         self.events.info("ready", &fields);
+        self.pass_killed_on();
         if let Some(orphan) = self.orphan.take() {
             orphan.dismiss();
         }
@@ -572,7 +578,7 @@ impl Supervisor {
 
     /// Lets a spare that stands serve.
     fn promote(&mut self, pid: Pid, begin: Begin, now: Instant) {
-        let (restarts, deadly) = (self.restarts, self.deadly.clone());
+        let (restarts, deadly) = (self.restarts, self.deadly());
         let udp_generation = self.steering.udp_generation;
         let Some(child) = self.child(pid) else { return };
         (child.role, child.state, child.since) = (Role::Serving, State::Serving, now);
@@ -599,11 +605,13 @@ impl Supervisor {
         let was_mourned = std::mem::replace(&mut child.is_mourned, true);
         let was_killed = child.is_killed;
         let status = ended.flatten();
+        let black_box = child.black_box.take();
         if ended.is_some() {
             self.children.retain(|child| child.pid != pid);
         } else if role != Role::Serving || state == State::Leaving || self.is_stopping {
             // Only the serving edge's death is acted on before it can be waited for.
-            self.child(pid)?.is_mourned = was_mourned;
+            let child = self.child(pid)?;
+            (child.is_mourned, child.black_box) = (was_mourned, black_box);
             return None;
         }
         if state == State::Leaving || self.is_stopping {
@@ -612,7 +620,7 @@ impl Supervisor {
         match role {
             Role::Serving => {
                 if !was_mourned {
-                    self.lose_serving(status, lived, now);
+                    self.lose_serving(pid, status, black_box.as_ref(), lived, now);
                 }
                 if ended.is_some() {
                     self.note_death("edge_died", status, lived);
@@ -628,7 +636,7 @@ impl Supervisor {
                 self.note_death("spare_died", status, lived);
                 self.spare_at = Some(now + SPARE_PAUSE);
             }
-            Role::Candidate => self.lose_candidate(status),
+            Role::Candidate => self.lose_candidate(status, black_box.as_ref()),
             Role::Successor => self.give_up_upgrade(&format!("the new binary ended: {}", words(status))),
         }
         None
@@ -654,30 +662,6 @@ impl Supervisor {
         None
     }
 
-    /// The serving edge is dead: the spare takes over at once, or another is started.
-    fn lose_serving(&mut self, status: Option<ExitStatus>, lived: Duration, now: Instant) {
-        if self.upgrade.is_some() && self.serving().is_some() {
-            // The successor serves already.
-            return;
-        }
-        self.restarts += 1;
-        // Whoever tried something out is gone: nobody would end its candidate.
-        self.end_candidate(now);
-        let by_kill = status.is_none_or(|status| status.signal() == Some(Signal::SIGKILL as i32));
-        let step = self.walk.after(lived, by_kill);
-        let begin = step.begin.unwrap_or(Begin::Kept { skip: 0 });
-        // The first start was from the files; a death on these before anything was ready says nothing of what
-        // is kept.
-        let spare = self.with_role(Role::Spare).filter(|spare| spare.state == State::Standing);
-        match spare.map(|spare| spare.pid) {
-            Some(pid) => {
-                self.promote(pid, begin, now);
-                self.spare_at = Some(now + step.pause.max(Duration::from_millis(200)));
-            }
-            None => self.start_at = Some((now + step.pause, begin)),
-        }
-    }
-
     fn note_death(&self, event: &'static str, status: Option<ExitStatus>, lived: Duration) {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let status_text = words(status);
@@ -690,46 +674,6 @@ impl Supervisor {
             fields.push(("restart_in_ms", millis(at.saturating_duration_since(clock::now())).into()));
         }
         self.events.error(event, &fields);
-    }
-
-    /// A thread of a serving edge hangs: its request is refused from now on, and another process serves.
-    fn replace_stuck(&mut self, pid: Pid, fingerprint: u64, zone: &str, phase: &str, now: Instant) {
-        let named = format!("{fingerprint:016x}");
-        let fields: [(&'static str, Value<'_>); 3] =
-            [("fingerprint", (&named).into()), ("zone", zone.into()), ("phase", phase.into())];
-        self.events.error("edge_stuck", &fields);
-        self.refuse(fingerprint);
-        self.restarts += 1;
-        let drain = Duration::from_millis(self.file.node.drain_ms) + DRAIN_GRACE;
-        let Some(child) = self.child(pid) else { return };
-        child.state = State::Leaving;
-        child.kill_at = Some(now + drain);
-        let begin = Begin::Newest;
-        let spare = self.with_role(Role::Spare).filter(|spare| spare.state == State::Standing);
-        match spare.map(|spare| spare.pid) {
-            Some(spare) => self.promote(spare, begin, now),
-            None => self.start_at = Some((now, begin)),
-        }
-        if let Some(child) = self.child(pid) {
-            // It may be too stuck to read it; then its time runs out.
-            let _ = child.tell(&ToEdge::Drain, &[]);
-        }
-    }
-
-    /// Refuses a request at every door from now on.
-    fn refuse(&mut self, fingerprint: u64) {
-        /// Requests refused at a time; more than a few are no accident but somebody who tries.
-        const DEADLY_MAX: usize = 256;
-        /// How long one is refused: long enough to find and mend what it met.
-        const REFUSED_S: u64 = 3600;
-        let now_s = clock::unix_us() / 1_000_000;
-        self.deadly.retain(|deadly| deadly.until_unix_s > now_s && deadly.fingerprint != fingerprint);
-        if self.deadly.len() >= DEADLY_MAX {
-            self.deadly.remove(0);
-        }
-        self.deadly.push(Deadly { fingerprint, until_unix_s: now_s + REFUSED_S });
-        let message = ToEdge::Refuse { deadly: self.deadly.clone() };
-        self.tell_serving(&message, &[]);
     }
 
     /// Leaves the data folder as after a clean end, and writes out the last lines.

@@ -6,6 +6,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,7 +41,9 @@ pub(super) fn run(ground: &Ground<'_>, setup: &Setup, mut sockets: Sockets) -> R
     let asks = sockets.tried_by.take().context("a candidate comes with a channel to who tries it")?;
     let stages = ground.settings.stages;
     watch_memory(stages.compile_memory_bytes)?;
-    let mut candidate = Candidate { ground, setup, asks, sockets: Some(sockets), stage: Stage::Empty };
+    let black_box = sockets.black_box.try_clone().context("descriptors are used up")?;
+    let mut candidate =
+        Candidate { ground, setup, asks, black_box, sockets: Some(sockets), stage: Stage::Empty };
     loop {
         let mut watched = vec![
             PollFd::new(ground.signals, PollFlags::IN),
@@ -72,6 +75,7 @@ struct Candidate<'a> {
     ground: &'a Ground<'a>,
     setup: &'a Setup,
     asks: Channel,
+    black_box: OwnedFd,
     /// Until it serves.
     sockets: Option<Sockets>,
     stage: Stage,
@@ -93,7 +97,7 @@ struct Compiled {
 }
 
 impl Candidate<'_> {
-    fn answer(&mut self, question: ToCandidate, descriptors: Vec<std::os::fd::OwnedFd>) -> Result<()> {
+    fn answer(&mut self, question: ToCandidate, descriptors: Vec<OwnedFd>) -> Result<()> {
         let done = match question {
             ToCandidate::Try { live, removals_percent_max } => self.try_out(live, removals_percent_max),
             ToCandidate::Decide => self.decide(descriptors),
@@ -148,12 +152,13 @@ impl Candidate<'_> {
 
     fn take(&mut self, snapshot: Snapshot) -> Result<()> {
         let access_log = open_access_log(&self.ground.settings.access_log, self.ground.events);
-        let node = self.ground.node(self.setup, 1, &access_log, snapshot)?;
+        let black_box = &self.black_box;
+        let node = self.ground.node(self.setup, 1, &access_log, black_box, snapshot)?;
         self.stage = Stage::Compiled(Box::new(Compiled { node, access_log, drained: None, probed_at: None }));
         Ok(())
     }
 
-    fn decide(&mut self, descriptors: Vec<std::os::fd::OwnedFd>) -> Result<()> {
+    fn decide(&mut self, descriptors: Vec<OwnedFd>) -> Result<()> {
         let copied: Vec<Copied> = beside(descriptors)?;
         let node = Arc::clone(&self.compiled()?.node);
         let decisions: Vec<String> = copied.iter().map(|facts| node.decide(&facts.into())).collect();

@@ -20,6 +20,7 @@ use crate::sockets::{tcp_slots, udp_slots};
 pub(super) struct Sockets {
     pub(super) node_file: NodeFile,
     pub(super) command: UnixListener,
+    pub(super) black_box: OwnedFd,
     /// A candidate's channel to the edge that tries it.
     pub(super) tried_by: Option<Channel>,
     pub(super) admin: Option<TcpListener>,
@@ -44,6 +45,7 @@ impl Sockets {
         let mut next = || descriptors.next().context("the setup has fewer descriptors than it announced");
         let node_file = read_memory_file(&setup.config, next()?)?;
         let command = UnixListener::from(next()?);
+        let black_box = next()?;
         let tried_by = (setup.role == Role::Candidate).then(&mut next).transpose()?.map(Channel::of);
         let admin = setup.admin.map(|_| next()).transpose()?.map(TcpListener::from);
         let mut listeners = Vec::new();
@@ -60,7 +62,7 @@ impl Sockets {
             }
             listeners.push(Slots { settings, local: plan.address, tcp, udp });
         }
-        Ok(Sockets { node_file, command, tried_by, admin, listeners })
+        Ok(Sockets { node_file, command, black_box, tried_by, admin, listeners })
     }
 
     /// Duplicates every socket, in the order of the setup from the admin listener on.

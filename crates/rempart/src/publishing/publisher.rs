@@ -216,6 +216,7 @@ impl Publisher {
                 Ok(Event::Withdraw(to)) => {
                     let _ = to.try_send(self.withdraw_by_hand());
                 }
+                Ok(Event::Killed(killed)) => self.take_killed(&killed),
                 // A candidate that nobody waits for any more.
                 Ok(Event::Candidate(_)) => self.end_candidate(),
                 Ok(Event::CandidateEnded(_)) | Err(RecvTimeoutError::Timeout) => {}
@@ -334,7 +335,7 @@ impl Publisher {
     }
 
     /// The number of the next change: no number is given twice, those of withdrawn changes included.
-    fn next_number(&self, live: u64) -> u64 {
+    pub(super) fn next_number(&self, live: u64) -> u64 {
         let rejected = self.rejected.all().iter().map(|rejection| rejection.number).max().unwrap_or(0);
         self.setup.generations.next_number().max(live + 1).max(rejected + 1)
     }

@@ -289,7 +289,7 @@ fn compile_with_keys(
 }
 
 /// The new bundle with these zones' files as they serve.
-fn with_put_back(new: &Bundle, old: &Bundle, put_back: &BTreeSet<String>) -> Bundle {
+pub(crate) fn with_put_back(new: &Bundle, old: &Bundle, put_back: &BTreeSet<String>) -> Bundle {
     let is_back = |source: &&Source| put_back.contains(&source.name);
     let specs: Vec<Source> = new
         .specs()

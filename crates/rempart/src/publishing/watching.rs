@@ -3,7 +3,7 @@
 //! The figures' judgement is [`super::health`]'s, what is remembered on disk [`super::soak`]'s and
 //! [`super::rejected`]'s. Read next: [`Publisher::look_at_soak`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -14,9 +14,11 @@ use super::health::{Figures, Judgement};
 use super::publisher::Publisher;
 use super::rejected::Rejection;
 use super::soak::{Mark, Soak};
+use super::{hex, keep, trial};
 use crate::clock;
 use crate::configuration::compile_kept;
-use crate::control::FromEdge;
+use crate::control::{FromEdge, Killed};
+use crate::generations::Generation;
 use crate::messages::Answer;
 
 impl Publisher {
@@ -90,6 +92,69 @@ impl Publisher {
             self.setup.events.info("last_good", &[("snapshot", number.into())]);
             self.make_good(number);
         }
+    }
+
+    /// Names the zones whose requests killed the edge before this one, and sets back one whose requests keep
+    /// killing.
+    pub(super) fn take_killed(&mut self, killed: &[Killed]) {
+        for killed in killed {
+            let live = self.setup.node.live();
+            let place = live.snapshot.zones().iter().position(|zone| zone.id.0.starts_with(&killed.zone));
+            let zone = place.and_then(|place| live.snapshot.zones().get(place));
+            let name = zone.map_or("", |zone| zone.name.as_str());
+            let request = format!("{:016x}", killed.fingerprint);
+            let fields: [(&'static str, Value<'_>); 5] = [
+                ("fingerprint", (&request).into()),
+                ("zone", name.into()),
+                ("phase", killed.phase.as_str().into()),
+                ("certain", killed.is_certain.into()),
+                ("kills", u64::from(killed.kills).into()),
+            ];
+            self.setup.events.error("edge_died_of", &fields);
+            if let Some(place) = place.filter(|_| killed.sets_back) {
+                match self.set_back(place) {
+                    Ok(number) => {
+                        let fields: [(&'static str, Value<'_>); 2] =
+                            [("zone", name.into()), ("snapshot", number.into())];
+                        self.setup.events.error("zone_set_back", &fields);
+                    }
+                    Err(error) => {
+                        let cause = format!("{error:#}");
+                        let remedy = "its requests are refused one by one; mend the zone and publish";
+                        let fields: [(&'static str, Value<'_>); 3] =
+                            [("zone", name.into()), ("cause", (&cause).into()), ("remedy", remedy.into())];
+                        self.setup.events.error("zone_not_set_back", &fields);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Serves one zone as an earlier generation has it, and everything else as it is. Gives the number.
+    fn set_back(&mut self, place: usize) -> Result<u64> {
+        let generations = &self.setup.generations;
+        let live = self.setup.node.live();
+        let number = live.snapshot.number;
+        let read = |generation: &Generation| {
+            Ok::<_, anyhow::Error>(Bundle::from_bytes(&generations.read(generation)?)?)
+        };
+        let now = read(&generations.numbered(number).context("what serves is not on disk")?)?;
+        // Zones stand in the order of their files.
+        let file = now.specs().get(place).context("the zone has no file")?;
+        let differs = |bundle: &Bundle| {
+            bundle.specs().iter().any(|spec| spec.name == file.name && spec.bytes != file.bytes)
+        };
+        let earlier = generations.kept()?.into_iter().filter(|kept| kept.number < number);
+        let earlier = earlier.filter_map(|kept| read(&kept).ok()).find(differs);
+        let earlier = earlier.context("no kept generation has another spec of it")?;
+        let bundle = trial::with_put_back(&now, &earlier, &BTreeSet::from([file.name.clone()]));
+        let number = self.next_number(number);
+        let snapshot = compile_kept(&bundle, number, Some(&live.snapshot))
+            .map_err(|problems| anyhow::anyhow!("{}", problems.lines()))?;
+        keep(&self.setup.generations, number, &hex(&bundle.hash()), &bundle.to_bytes(), &self.setup.events);
+        self.take(snapshot, &BTreeMap::new());
+        self.make_good(number);
+        Ok(number)
     }
 
     /// Takes the change that is watched back.

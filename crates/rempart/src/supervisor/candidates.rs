@@ -11,7 +11,8 @@ use anyhow::Result;
 use rustix::process::Pid;
 
 use super::child::State;
-use super::{DRAIN_GRACE, Supervisor, words};
+use super::{DRAIN_GRACE, Supervisor, culprits, words};
+use crate::clock;
 use crate::control::{Begin, Channel, Role, ToEdge};
 use crate::sockets::steering::Steering;
 
@@ -58,11 +59,16 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn lose_candidate(&mut self, status: Option<ExitStatus>) {
+    pub(super) fn lose_candidate(&mut self, status: Option<ExitStatus>, black_box: Option<&OwnedFd>) {
+        let slots = black_box.map(culprits::slots).unwrap_or_default();
+        let killed = self.culprits.after(&slots, clock::unix_us() / 1_000_000);
+        let culprit = killed
+            .first()
+            .map(|killed| format!("the request {:016x} in the phase {}", killed.fingerprint, killed.phase));
         let steering = Steering { candidate_percent: 0, ..self.steering };
         self.steer_on(steering);
         let how = words(status);
         self.events.info("candidate_died", &[("status", (&how).into())]);
-        self.tell_serving(&ToEdge::CandidateEnded { how, culprit: None }, &[]);
+        self.tell_serving(&ToEdge::CandidateEnded { how, culprit }, &[]);
     }
 }

@@ -57,8 +57,12 @@ pub(super) struct Child {
     pub(super) udp_generation: usize,
     /// Whether its end was acted on already, before the process could be waited for.
     pub(super) is_mourned: bool,
+    /// Its exit status, if that was asked for before its end was acted on.
+    pub(super) ended_with: Option<ExitStatus>,
     /// The number of the snapshot it serves or stands ready with; 0 as long as it has told none.
     pub(super) number: u64,
+    /// What its threads work on; none of a child that came over without one.
+    pub(super) black_box: Option<OwnedFd>,
     process: OwnedFd,
     first_thread: Option<OwnedFd>,
 }
@@ -68,7 +72,14 @@ impl Child {
     ///
     /// # Errors
     /// When it cannot be started or watched.
-    pub(super) fn start(path: &Path, role: Role, udp_generation: usize, now: Instant) -> Result<Self> {
+    pub(super) fn start(
+        path: &Path,
+        role: Role,
+        udp_generation: usize,
+        threads: usize,
+        now: Instant,
+    ) -> Result<Self> {
+        let black_box = blackbox::create(threads).context("no memory can be made for a black box")?;
         let (channel, theirs) = Channel::pair()?;
         channel.bound_sends(SEND_WAIT)?;
         let name = match role {
@@ -83,7 +94,9 @@ impl Child {
             )?;
         let pid =
             i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a child has a process id")?;
-        Self::known(role, State::Starting, pid, channel, udp_generation, now)
+        let mut child = Self::known(role, State::Starting, pid, channel, udp_generation, now)?;
+        child.black_box = Some(black_box);
+        Ok(child)
     }
 
     /// Takes over a child that runs.
@@ -113,7 +126,9 @@ impl Child {
             is_killed: false,
             udp_generation,
             is_mourned: false,
+            ended_with: None,
             number: 0,
+            black_box: None,
             process,
             first_thread,
         })
@@ -137,6 +152,9 @@ impl Child {
 
     /// Its exit status, once it can be waited for; the outer one is none while it lives.
     pub(super) fn ended(&self) -> Option<Option<ExitStatus>> {
+        if let Some(status) = self.ended_with {
+            return Some(Some(status));
+        }
         match waitpid(Some(self.pid), WaitOptions::NOHANG) {
             Ok(None) => None,
             Ok(Some((_, status))) => Some(Some(ExitStatus::from_raw(status.as_raw()))),

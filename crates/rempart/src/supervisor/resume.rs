@@ -19,6 +19,7 @@ use telemetry::sink::Target;
 
 use super::Supervisor;
 use super::child::{Child, State};
+use super::culprits::Culprits;
 use super::walk::Walk;
 use crate::clock;
 use crate::configuration::data_dir;
@@ -56,6 +57,7 @@ struct CarriedChild {
     udp_generation: usize,
     number: u64,
     lived_ms: u64,
+    has_black_box: bool,
     /// When it is to be killed, in milliseconds from the exec on.
     kill_in_ms: Option<u64>,
 }
@@ -92,7 +94,10 @@ impl Supervisor {
         for listener in &self.listeners {
             descriptors.extend(listener.tcp.iter().chain(&listener.udp).map(OwnedFd::as_fd));
         }
-        descriptors.extend(self.children.iter().map(|child| child.channel.as_fd()));
+        for child in &self.children {
+            descriptors.push(child.channel.as_fd());
+            descriptors.extend(child.black_box.as_ref().map(OwnedFd::as_fd));
+        }
         let carried = Carried {
             config: self.file.path.clone(),
             binary: self.binary.clone(),
@@ -109,13 +114,14 @@ impl Supervisor {
                     udp_generation: child.udp_generation,
                     number: child.number,
                     lived_ms: millis(now.saturating_duration_since(child.since)),
+                    has_black_box: child.black_box.is_some(),
                     kill_in_ms: child.kill_at.map(|at| millis(at.saturating_duration_since(now))),
                 })
                 .collect(),
             udp_generation: self.steering.udp_generation,
             secret: self.steering.secret,
             restarts: self.restarts,
-            deadly: self.deadly.clone(),
+            deadly: self.deadly(),
             wants_spare: self.spare_at.is_some(),
             descriptors: descriptors.len(),
         };
@@ -174,6 +180,7 @@ fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
     let mut children = Vec::new();
     for carried in &carried.children {
         let channel = Channel::of(next()?);
+        let black_box = if carried.has_black_box { Some(next()?) } else { None };
         let Some(pid) = Pid::from_raw(carried.pid) else { continue };
         let since = now.checked_sub(Duration::from_millis(carried.lived_ms)).unwrap_or(now);
         // One that ended during the exec is gone; the next look at the others finds nobody serving, if it was
@@ -182,12 +189,15 @@ fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
             Child::known(carried.role, carried.state, pid, channel, carried.udp_generation, since)
         {
             child.number = carried.number;
+            child.black_box = black_box;
             child.kill_at = carried.kill_in_ms.map(|left| now + Duration::from_millis(left));
             children.push(child);
         }
     }
     let events = Events::start(Target::Stderr, clock::unix_us).context("standard error cannot be used")?;
     let data_dir = data_dir(&file.node);
+    let mut culprits = Culprits::default();
+    culprits.remember(&carried.deadly);
     let has_serving = children.iter().any(|child| child.state == State::Serving);
     Ok(Supervisor {
         binary: carried.binary,
@@ -212,7 +222,8 @@ fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
         start_at: (!has_serving).then_some((now, Begin::Newest)),
         spare_at: carried.wants_spare.then_some(now),
         upgrade: None,
-        deadly: carried.deadly,
+        culprits,
+        killed: Vec::new(),
         is_stopping: false,
         can_upgrade: true,
         lock,

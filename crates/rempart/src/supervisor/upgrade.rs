@@ -54,7 +54,7 @@ impl Supervisor {
 
     /// The successor has compiled: it serves, and gets new QUIC connections; the older one goes on too.
     pub(super) fn let_successor_serve(&mut self, pid: Pid) {
-        let (begin, restarts, deadly) = (Begin::Newest, self.restarts, self.deadly.clone());
+        let (begin, restarts, deadly) = (Begin::Newest, self.restarts, self.deadly());
         let Some(child) = self.child(pid) else { return };
         let udp_generation = child.udp_generation;
         if let Err(error) = child.tell(&ToEdge::Serve { begin, restarts, udp_generation, deadly }, &[]) {

@@ -250,3 +250,56 @@ fn pid_of_by_real_binary(node: &Node) -> i64 {
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     status["edge_pid"].as_i64().unwrap()
 }
+
+/// Asks for a page with a fault point in it; the answer does not come.
+fn deadly(node: &Node, target: &str, fault: &str) -> Result<u16> {
+    let fields = Fields::of(&[("Connection", "close"), ("Rempart-Fault", fault)]);
+    Ok(Visitor::tcp(node.address("http")?)?.ask("GET", target, "example.org", &fields, b"")?.status)
+}
+
+#[test]
+fn a_request_that_kills_is_named_after_the_first_death_and_refused_after_the_second() {
+    let node = with_spare().unwrap();
+    for (kills, fault) in [(1, "route=abort"), (2, "route=overflow")] {
+        assert!(deadly(&node, "/killer", fault).is_err());
+        let told =
+            node.wait_for_event(|event| event["event"] == "edge_died_of" && event["kills"] == kills).unwrap();
+        assert_eq!(
+            (&told["zone"], &told["phase"], &told["certain"]),
+            (&"a".into(), &"route".into(), &true.into())
+        );
+        node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == kills).unwrap();
+        while node.stderr_lines().iter().filter(|line| line.contains("spare_ready")).count() <= kills {
+            thread::yield_now();
+        }
+    }
+    assert_eq!(deadly(&node, "/killer", "route=abort").unwrap(), 503);
+    assert_eq!(body(&node).unwrap(), "one", "nobody else is refused");
+    assert_eq!(node.metric("rempart_refusals_total{refusal=\"deadly_request\"}").unwrap(), Some(1.0));
+    assert_eq!(status(&node).unwrap()["edge_restarts"], 2);
+}
+
+#[test]
+fn a_request_that_never_yields_costs_its_own_thread_alone_and_the_process_is_replaced() {
+    let spec = NodeSpec::new().node_section("threads = 2\nspare = true\ndrain_ms = 500").listener("http");
+    let node = start(&spec.zone("a", answers("a", "one"))).unwrap();
+    node.wait_for_event(|event| event["event"] == "spare_ready").unwrap();
+    let crowd = Crowd::come(&node).unwrap();
+    crowd.wait_for(20);
+    let edge = pid_of(&node, "edge_pid");
+    let address = node.address("http").unwrap();
+    let hung = thread::spawn(move || {
+        let fields = Fields::of(&[("Connection", "close"), ("Rempart-Fault", "route=hang")]);
+        Visitor::tcp(address)?.ask("GET", "/hang", "example.org", &fields, b"")
+    });
+    node.wait_for_event(|event| event["event"] == "thread_stuck").unwrap();
+    node.wait_for_event(|event| event["event"] == "edge_stuck").unwrap();
+    node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == 1).unwrap();
+    crowd.wait_for(20);
+    assert!(hung.join().unwrap().is_err(), "the connection goes with its thread");
+    let (asked, failed) = crowd.leave();
+    // Requests that the hanging thread had taken before: at most one each.
+    assert!(failed.len() <= 3, "{} of {asked}: {failed:?}", failed.len());
+    assert_ne!(pid_of(&node, "edge_pid"), edge);
+    assert_eq!(deadly(&node, "/hang", "route=hang").unwrap(), 503, "the second such request is refused");
+}

@@ -147,3 +147,37 @@ fn a_candidate_serves_a_share_before_the_change_is_live() {
     node.wait_for_event(|event| event["event"] == "too_few_requests").unwrap();
     node.finish_healthy().unwrap();
 }
+
+/// Publishes a zone that does something to whoever compiles or loads it; gives why it was refused.
+fn publish_fault(node: &Node, hostname: &str) -> String {
+    node.write_zone("b", &answers("b", "x").replace('*', &format!("{hostname}.fault.invalid"))).unwrap();
+    let (code, _, why) = run(node, &["publish"]);
+    assert_eq!(code, Some(1), "{hostname}: {why}");
+    assert_eq!(body(node).unwrap(), "one", "{hostname}");
+    why
+}
+
+#[test]
+fn a_change_that_kills_its_compiler_kills_the_candidate_alone_and_is_remembered() {
+    let publish = "[publish]\ncompare_ms = 0\ncanary_percent = 0\nsoak_ms = 0\ncompile_cpu_s = 1\ncompile_memory_bytes = \
+         \"300MiB\"\n";
+    let node = start(&NodeSpec::new().listener("http").more(publish).zone("a", answers("a", "one"))).unwrap();
+    let edge = status(&node).unwrap()["edge_pid"].clone();
+    for fault in
+        ["compile-panic", "compile-overflow", "compile-memory", "compile-hang", "load-panic", "load-abort"]
+    {
+        let why = publish_fault(&node, fault);
+        assert!(why.contains("withdrawn: ") || why.contains("panicked"), "{fault}: {why}");
+        let again = publish_fault(&node, fault);
+        assert!(again.contains("withdrawn before"), "{fault}: {again}");
+    }
+    assert_eq!(status(&node).unwrap()["edge_pid"], edge);
+}
+
+#[test]
+fn a_change_that_fails_its_share_of_visitors_is_withdrawn_before_the_others_see_it() {
+    let publish = "[publish]\ncompare_ms = 0\ncanary_percent = 50\ncanary_ms = 300\nsoak_ms = 0\n";
+    let node = start(&NodeSpec::new().listener("http").more(publish).zone("a", answers("a", "one"))).unwrap();
+    let why = publish_fault(&node, "serve-500");
+    assert!(why.contains("withdrawn"), "{why}");
+}

@@ -1,0 +1,150 @@
+//! What follows from the death of a serving edge: who takes over, with what, and what is told of the culprit.
+//!
+//! Read next: [`super::walk`] (what to begin with), [`super::culprits`] (whom to refuse).
+
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use rustix::process::Pid;
+use telemetry::events::Value;
+
+use super::child::State;
+use super::{DRAIN_GRACE, Supervisor, culprits};
+use crate::clock;
+use crate::control::{Begin, Deadly, Killed, Role, ToEdge};
+
+/// How long the way of a death may take to be known when no thread was marked: the kernel tears down the memory
+/// first. Meanwhile visitors wait in the queue.
+const STATUS_WAIT: Duration = Duration::from_millis(20);
+
+/// The shortest pause before another spare is started: the edge that took over has the machine for itself until
+/// then.
+const SPARE_PAUSE_LEAST: Duration = Duration::from_millis(200);
+
+impl Supervisor {
+    /// The serving edge is dead: the spare takes over at once, or another is started.
+    pub(super) fn lose_serving(
+        &mut self,
+        pid: Pid,
+        status: Option<ExitStatus>,
+        black_box: Option<&OwnedFd>,
+        lived: Duration,
+        now: Instant,
+    ) {
+        let slots = black_box.map(culprits::slots).unwrap_or_default();
+        let killed = self.culprits.after(&slots, clock::unix_us() / 1_000_000);
+        self.tell_killed(&killed);
+        if self.upgrade.is_some() && self.serving().is_some() {
+            // The successor serves already.
+            return;
+        }
+        self.restarts += 1;
+        // Whoever tried something out is gone: nobody would end its candidate.
+        self.end_candidate(now);
+        let is_kill = self.is_kill(pid, status, &slots);
+        let step = self.walk.after(lived, is_kill);
+        let begin = step.begin.unwrap_or(Begin::Kept { skip: 0 });
+        let spare = self.with_role(Role::Spare).filter(|spare| spare.state == State::Standing);
+        match spare.map(|spare| spare.pid) {
+            Some(pid) => {
+                self.promote(pid, begin, now);
+                self.spare_at = Some(now + step.pause.max(SPARE_PAUSE_LEAST));
+            }
+            None => self.start_at = Some((now + step.pause, begin)),
+        }
+        if !killed.is_empty() {
+            self.killed = killed;
+            self.pass_killed_on();
+        }
+    }
+
+    /// Whether the death came from outside: a kill, which says nothing against what was served.
+    fn is_kill(&mut self, pid: Pid, status: Option<ExitStatus>, slots: &[blackbox::SlotView]) -> bool {
+        if blackbox::culprit(slots).is_some() {
+            return false;
+        }
+        let is_kill = |status: ExitStatus| status.signal() == Some(Signal::SIGKILL as i32);
+        match (status, self.child(pid)) {
+            (Some(status), _) => is_kill(status),
+            (None, Some(child)) => {
+                child.wait(STATUS_WAIT);
+                // Whoever waits for it afterwards finds it gone, so the status is kept.
+                child.ended_with = child.ended().flatten();
+                child.ended_with.is_none_or(is_kill)
+            }
+            (None, None) => true,
+        }
+    }
+
+    /// Requests refused at every door.
+    pub(super) fn deadly(&self) -> Vec<Deadly> {
+        self.culprits.deadly(clock::unix_us() / 1_000_000)
+    }
+
+    /// Tells what an edge died of, before anybody serves again who could name the zone.
+    fn tell_killed(&self, killed: &[Killed]) {
+        for killed in killed {
+            let (request, zone) = (format!("{:016x}", killed.fingerprint), hex(killed.zone));
+            let fields: [(&'static str, Value<'_>); 6] = [
+                ("fingerprint", (&request).into()),
+                ("zone_id", (&zone).into()),
+                ("phase", killed.phase.as_str().into()),
+                ("rule", u64::from(killed.rule).into()),
+                ("kills", u64::from(killed.kills).into()),
+                ("refused", killed.is_refused.into()),
+            ];
+            let event = if killed.is_certain { "culprit" } else { "suspect" };
+            self.events.error(event, &fields);
+        }
+    }
+
+    /// Tells the edge that serves now what the one before it died of: it knows the zones' names, and sets one back
+    /// whose requests keep killing.
+    pub(super) fn pass_killed_on(&mut self) {
+        let killed = std::mem::take(&mut self.killed);
+        if killed.is_empty() {
+            return;
+        }
+        match self.serving() {
+            Some(child) => {
+                let _ = child.tell(&ToEdge::Killed { killed }, &[]);
+            }
+            None => self.killed = killed,
+        }
+    }
+
+    /// A thread of a serving edge hangs: its request is refused from now on, and another process serves.
+    pub(super) fn replace_stuck(&mut self, pid: Pid, fingerprint: Option<u64>, zone: [u8; 8], now: Instant) {
+        let kill_at = now + Duration::from_millis(self.file.node.drain_ms) + DRAIN_GRACE;
+        let Some(child) = self.child(pid).filter(|child| child.state != State::Leaving) else { return };
+        (child.state, child.kill_at) = (State::Leaving, Some(kill_at));
+        let (request, zone_id) = (fingerprint.map_or_else(String::new, |it| format!("{it:016x}")), hex(zone));
+        let fields: [(&'static str, Value<'_>); 2] =
+            [("fingerprint", (&request).into()), ("zone_id", (&zone_id).into())];
+        self.events.error("edge_stuck", &fields);
+        if let Some(fingerprint) = fingerprint {
+            self.culprits.hung(fingerprint, zone, clock::unix_us() / 1_000_000);
+        }
+        self.restarts += 1;
+        self.end_candidate(now);
+        let spare = self.with_role(Role::Spare).filter(|spare| spare.state == State::Standing);
+        match spare.map(|spare| spare.pid) {
+            Some(spare) => {
+                self.promote(spare, Begin::Newest, now);
+                self.spare_at = Some(now + SPARE_PAUSE_LEAST);
+            }
+            None => self.start_at = Some((now, Begin::Newest)),
+        }
+        if let Some(child) = self.child(pid) {
+            // Its other threads finish what they have; the stuck one is killed with the process.
+            let _ = child.tell(&ToEdge::Drain, &[]);
+        }
+    }
+}
+
+fn hex(zone: [u8; 8]) -> String {
+    format!("{:016x}", u64::from_be_bytes(zone))
+}
