@@ -1,6 +1,6 @@
-//! Fuzz target: any bytes as the first flight of a visitor of the last resort (`splice::hello::read_hello`). It
-//! must answer without panicking, answer the same when a part of the bytes came first, always answer at its
-//! limit, and name clean hosts only.
+//! Fuzz target: any bytes as the first flight of a visitor of the last resort (`splice::hello::read_hello`).
+//! It must answer without panicking, answer the same when a part of the bytes came first, always answer at
+//! its limit, and name clean hosts only.
 
 #![no_main]
 

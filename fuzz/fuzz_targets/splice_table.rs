@@ -1,5 +1,5 @@
-//! Fuzz target: any bytes as the table of the last resort, as they are and behind a right header. A table that
-//! is read is one we would have written, every entry of it is found, and any name may be asked for.
+//! Fuzz target: any bytes as the table of the last resort, as they are and behind a right header. A table
+//! that is read is one we would have written, every entry of it is found, and any name may be asked for.
 
 #![no_main]
 

@@ -1,9 +1,9 @@
 //! Evaluates a program over one request: values once, groups once, conditions when they are awake.
 //!
-//! Nothing here can fail but by [`Spent`]: what does not fit is missing, and what is missing makes a comparison false.
-//! Every step is charged before it is done; prices stand at their spots and in the reference. A run borrows a
-//! [`Scratch`], which it prepares for its program. Called by `ruleset.rs` and [`Program::run`]'s users; functions are
-//! in `eval/call.rs`. Read next: [`Run::next`].
+//! Nothing here can fail but by [`Spent`]: what does not fit is missing, and what is missing makes a
+//! comparison false. Every step is charged before it is done; prices stand at their spots and in the
+//! reference. A run borrows a [`Scratch`], which it prepares for its program. Called by `ruleset.rs` and
+//! [`Program::run`]'s users; functions are in `eval/call.rs`. Read next: [`Run::next`].
 
 use std::fmt;
 use std::net::IpAddr;
@@ -67,8 +67,8 @@ impl fmt::Debug for Run<'_> {
 }
 
 impl Program {
-    /// Begins an evaluation. `scratch` keeps what was derived from the request, and forgets what other programs
-    /// found out.
+    /// Begins an evaluation. `scratch` keeps what was derived from the request, and forgets what other
+    /// programs found out.
     pub fn run<'r>(&'r self, view: &'r dyn View, scratch: &'r mut Scratch, fuel: &'r mut Fuel) -> Run<'r> {
         scratch.prepare(self.nodes.len(), self.atoms.len(), self.groups.len());
         scratch.awake.clear();
@@ -118,8 +118,11 @@ impl Run<'_> {
 
     /// Looks at what may wake conditions; before [`Run::next`] is asked about them.
     pub(crate) fn look(&mut self, groups: &[u32], first: u32) -> Result<(), Spent> {
-        self.at = first;
-        groups.iter().try_for_each(|group| self.group(*group))
+        for group in groups {
+            self.at = self.program.groups.get(*group as usize).map_or(first, |group| group.first.max(first));
+            self.group(*group)?;
+        }
+        Ok(())
     }
 
     /// The next true condition of a range.
@@ -233,8 +236,8 @@ impl Run<'_> {
         whole.get(start..start + text.len as usize).unwrap_or_default()
     }
 
-    /// Makes bytes; nothing when `make` says that there are none. `make` works in a buffer of its own, so that it may
-    /// read what was made before.
+    /// Makes bytes; nothing when `make` says that there are none. `make` works in a buffer of its own, so
+    /// that it may read what was made before.
     pub(crate) fn make(
         &mut self,
         price: u64,
@@ -538,7 +541,8 @@ impl Run<'_> {
         let program = self.program;
         let Some(group) = program.groups.get(number as usize) else { return Ok(()) };
         let value = self.node(group.node)?;
-        // Set only now: an evaluation that is ended by an empty tank leaves nothing half known, since it is over.
+        // Set only now: an evaluation that is ended by an empty tank leaves nothing half known, since it is
+        // over.
         if let Some(done) = self.scratch.groups.get_mut(number as usize) {
             *done = true;
         }

@@ -1,12 +1,13 @@
 //! The rule language: parse, type-check, compile and evaluate an expression against a view of a request.
 //!
-//! Expressions of Cloudflare's rules move over unchanged; the language is described in `docs/reference/rules.md`, the
-//! choices behind it in `docs/decisions/`. Everything is bounded: lengths and depths when an expression is read
-//! ([`Limits`]), work when it is evaluated ([`fuel::Fuel`]). No expression can fail at run time: what is missing makes
-//! a comparison false.
+//! Expressions of Cloudflare's rules move over unchanged; the language is described in
+//! `docs/reference/rules.md`, the choices behind it in `docs/decisions/`. Everything is bounded: lengths and
+//! depths when an expression is read ([`Limits`]), work when it is evaluated ([`fuel::Fuel`]). No expression
+//! can fail at run time: what is missing makes a comparison false.
 //!
-//! It knows neither zones nor sockets nor a clock. The way of an expression: `lexer.rs`, `syntax.rs`, `check.rs` to an
-//! [`Expression`]; `program.rs` joins many into a [`Program`]; `eval.rs` runs it over a [`View`] with a [`Scratch`].
+//! It knows neither zones nor sockets nor a clock. The way of an expression: `lexer.rs`, `syntax.rs`,
+//! `check.rs` to an [`Expression`]; `program.rs` joins many into a [`Program`]; `eval.rs` runs it over a
+//! [`View`] with a [`Scratch`].
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 

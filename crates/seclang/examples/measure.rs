@@ -1,7 +1,7 @@
 //! Measures the engine over OWASP CRS: loading, memory, and microseconds per request.
 //!
-//! `cargo run --release -p seclang --example measure -- FOLDER [LEVEL]`: the folder of CRS with `rules/` and
-//! `crs-setup.conf.example`, and the paranoia level (1). Each line is the median of many runs on one core, phases 1 to 5,
+//! `cargo run --release -p seclang --example measure -- FOLDER [LEVEL [NAME [MS]]]`: the folder of CRS with `rules/` and
+//! `crs-setup.conf.example`, and the paranoia level (1), one request by its name, and milliseconds for each (400). Each line is the median of many runs on one core, phases 1 to 5,
 //! with the memory of verdicts as a serving thread has it and without. Figures compare within one run; machines
 //! differ.
 
@@ -146,9 +146,9 @@ fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     (start.elapsed(), result)
 }
 
-fn median(mut work: impl FnMut()) -> f64 {
+fn median(ms: u64, mut work: impl FnMut()) -> f64 {
     let (once, ()) = timed(&mut work);
-    let runs = (Duration::from_millis(400).as_nanos() / once.as_nanos().max(1)).clamp(9, 2_000);
+    let runs = (Duration::from_millis(ms).as_nanos() / once.as_nanos().max(1)).clamp(9, 100_000);
     let mut all: Vec<Duration> = (0..runs).map(|_| timed(&mut work).0).collect();
     all.sort_unstable();
     all.get(all.len() / 2).map_or(0.0, |median| median.as_nanos() as f64 / 1_000.0)
@@ -162,10 +162,12 @@ fn resident_kib() -> usize {
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let Some(folder) = arguments.next() else {
-        eprintln!("usage: measure FOLDER [LEVEL]");
+        eprintln!("usage: measure FOLDER [LEVEL [NAME [MS]]]");
         return;
     };
     let level = arguments.next().unwrap_or_else(|| "1".to_owned());
+    let only = arguments.next();
+    let ms = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(400);
     let disk = Disk(PathBuf::from(folder));
     let before = resident_kib();
     let (load, set) = timed(|| {
@@ -188,13 +190,13 @@ fn main() {
         resident_kib() - before
     );
     println!("paranoia level {level}; µs, median; warm: with the memory of verdicts of a serving thread");
-    for request in requests() {
+    for request in requests().into_iter().filter(|one| only.as_deref().is_none_or(|only| only == one.name)) {
         let mut work = Workspace::default();
         let (matches, used) = run(&set, &request, &level, &mut work);
-        let warm = median(|| {
+        let warm = median(ms, || {
             run(&set, &request, &level, &mut work);
         });
-        let cold = median(|| {
+        let cold = median(ms, || {
             let mut fresh = Workspace::default();
             run(&set, &request, &level, &mut fresh);
         });

@@ -186,11 +186,12 @@ mod tests {
         counters.refuse(Refusal::NoOrigin);
         counters.break_table(BadTable::Checksum);
         let line = counters.to_string();
-        let expected = "{\"accepted\":0,\"open\":0,\"draining\":0,\"spliced\":0,\"bytes_up\":0,\"bytes_down\":7,\"idle\":0,\
-             \"broken\":0,\"connect_failures\":0,\"full\":0,\"accept_failures\":0,\"tables_taken\":0,\
-             \"tables_broken\":1,\"entries\":0,\"table\":\"checksum\",\"refused\":{\"address_limit\":0,\
-             \"left\":0,\"slow\":0,\"not_tls\":0,\"too_large\":0,\"malformed\":0,\"no_name\":0,\
-             \"unknown_name\":0,\"no_origin\":1,\"cleartext\":0,\"cleartext_closed\":0}}";
+        let expected = "{\"accepted\":0,\"open\":0,\"draining\":0,\"spliced\":0,\"bytes_up\":0,\
+             \"bytes_down\":7,\"idle\":0,\"broken\":0,\"connect_failures\":0,\"full\":0,\
+             \"accept_failures\":0,\"tables_taken\":0,\"tables_broken\":1,\"entries\":0,\
+             \"table\":\"checksum\",\"refused\":{\"address_limit\":0,\"left\":0,\"slow\":0,\
+             \"not_tls\":0,\"too_large\":0,\"malformed\":0,\"no_name\":0,\"unknown_name\":0,\
+             \"no_origin\":1,\"cleartext\":0,\"cleartext_closed\":0}}";
         assert_eq!(line, expected);
         counters.take_table(3);
         assert_eq!(counters.broken_table(), None);

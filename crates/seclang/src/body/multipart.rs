@@ -304,7 +304,11 @@ impl Multipart {
                 }
             }
         }
+        // Where the body ended too early, its end may have cut the last part's name off.
+        let has_invalid_part = self.flags.invalid_part;
+        let is_whole = self.is_complete;
         self.end_part(outlet, sink);
+        self.flags.invalid_part = has_invalid_part || is_whole && self.flags.invalid_part;
         (self.flags, self.files_bytes)
     }
 
