@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use blackbox::{Slot, Work};
-use exchange::{Deadlines, IdSource, Phase, Refusal, Response, Scheme, Trail};
+use exchange::{Deadlines, IdSource, Phase, Refusal, Response, Scheme};
 use origin::Origins;
 use telemetry::metrics::{HandshakeOutcome, Protocol as ProtocolLabel, ThreadMetrics, TlsVersion, Trouble};
 use telemetry::sink::Batch;
@@ -107,9 +107,7 @@ impl Edge {
     /// How long visitors may take before their zone is known: `[zone_defaults]`' word.
     pub(crate) fn visitor_times(&self) -> VisitorTimes {
         let live = self.live();
-        let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
-        let http = &live.snapshot.http;
-        VisitorTimes { head_ms: ms(http.header_ms), keepalive_ms: ms(http.keepalive_ms) }
+        times_of(&live.snapshot.http)
     }
 
     /// The snapshot in force, without touching a shared counter unless it has changed.
@@ -123,28 +121,10 @@ impl Edge {
 
     fn begin(&self, exchange: &Exchange) -> Course {
         let secure = exchange.connection.tls.is_some();
-        Course {
-            id: self.ids.borrow_mut().next_id(),
-            began_us: self.clock.now_us(),
-            snapshot: 0,
-            fingerprint: self.fingerprints.of(&exchange.request),
-            site: None,
-            visitor: exchange.connection.visitor,
-            scheme: if secure { Scheme::Https } else { Scheme::Http },
-            is_peer_trusted: false,
-            status: None,
-            refusal: None,
-            fault: None,
-            reason: "",
-            origin: None,
-            origin_index: 0,
-            origin_began_us: 0,
-            origin_us: None,
-            ttfb_us: None,
-            retries: 0,
-            is_visitor_gone: false,
-            trail: Trail::default(),
-        }
+        let scheme = if secure { Scheme::Https } else { Scheme::Http };
+        let id = self.ids.borrow_mut().next_id();
+        let fingerprint = self.fingerprints.of(&exchange.request);
+        Course::begin(id, self.clock.now_us(), exchange.connection.visitor, scheme, fingerprint)
     }
 
     /// Polls a part of an exchange; none when it panicked. The thread's slot names its work for the length of
@@ -200,7 +180,7 @@ impl Edge {
         drop(live);
         course.site = Some(Arc::clone(&site));
         self.slot.zone(*site.zone.id.0.first_chunk().unwrap_or(&[0; 8]), course.snapshot);
-        exchange.keepalive_ms = u32::try_from(site.zone.http.keepalive_ms).ok();
+        exchange.times = times_of(&site.zone.http);
         course.note(Phase::Admission, "admitted", 0, self.clock.now_us());
         #[cfg(feature = "fault-injection")]
         if let Err(trouble) = fault_points::serving(&site.faults).await {
@@ -308,6 +288,11 @@ impl Edge {
     }
 }
 
+fn times_of(http: &zone::zone::HttpSettings) -> VisitorTimes {
+    let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
+    VisitorTimes { head_ms: ms(http.header_ms), keepalive_ms: ms(http.keepalive_ms) }
+}
+
 pub(crate) fn protocol_label(protocol: exchange::Protocol) -> ProtocolLabel {
     match protocol {
         exchange::Protocol::Http1 => ProtocolLabel::Http1,
@@ -339,6 +324,10 @@ impl Service for Edge {
             Ok(())
         });
         self.slot.leave();
+    }
+
+    fn times(&self, server_name: Option<&str>) -> Option<VisitorTimes> {
+        self.live().site_for_handshake(server_name).map(|site| times_of(&site.zone.http))
     }
 
     fn tls(&self, hello: &Hello) -> Option<TlsChoice> {

@@ -44,6 +44,8 @@ struct Upload {
     bytes: u64,
     bytes_max: u64,
     moved: bool,
+    /// The origin takes nothing more for now: it is what the upload waits for.
+    is_held: bool,
 }
 
 impl Upload {
@@ -54,10 +56,12 @@ impl Upload {
         link: &mut Link,
     ) -> Poll<Result<(), Failed>> {
         while !self.is_done && !self.is_refused {
+            self.is_held = true;
             if ready!(link.poll_ready(cx)).is_err() {
                 self.is_refused = true;
                 break;
             }
+            self.is_held = false;
             let step = with_scratch(|scratch| -> Poll<Result<(), Failed>> {
                 let sent = match ready!(exchange.poll_body(cx, scratch))? {
                     Incoming::Data(chunk) => {
@@ -250,6 +254,7 @@ impl Edge {
             bytes: 0,
             bytes_max: http.and_then(|http| http.max_body_bytes).unwrap_or(u64::MAX),
             moved: false,
+            is_held: false,
         };
         // An extended CONNECT's stream carries the tunnel, not a body.
         if exchange.request.upgrade == Upgrade::Extended {
@@ -290,13 +295,15 @@ impl Edge {
                             is_awaiting = true;
                             exchange.deadline.arm(first_byte_ms);
                         }
-                        Poll::Pending if upload.moved => {
-                            upload.moved = false;
-                            if !pace.moved(upload.bytes, self.clock.now_ms(), &exchange.deadline) {
+                        Poll::Pending => {
+                            let now_ms = self.clock.now_ms();
+                            pace.held(upload.is_held, now_ms);
+                            if std::mem::take(&mut upload.moved)
+                                && !pace.moved(upload.bytes, now_ms, &exchange.deadline)
+                            {
                                 return Poll::Ready(Err(too_slow()));
                             }
                         }
-                        Poll::Pending => {}
                     }
                 }
                 if let Poll::Ready(result) = link.poll_head(cx, response) {
@@ -311,13 +318,15 @@ impl Edge {
                     if !is_awaiting && pace.may_go_on(upload.bytes, self.clock.now_ms(), &exchange.deadline) {
                         return Poll::Pending;
                     }
-                    return Poll::Ready(Err(match is_awaiting {
-                        true => Failed::Fault(Fault::HttpResponseTimeout),
-                        false if link.poll_ready(cx).is_pending() => {
-                            Failed::Fault(Fault::ConnectionWriteTimeout)
-                        }
-                        false => too_slow(),
-                    }));
+                    let is_origins = is_awaiting || link.poll_ready(cx).is_pending();
+                    if !is_origins {
+                        return Poll::Ready(Err(too_slow()));
+                    }
+                    link.suspect();
+                    return Poll::Ready(Err(Failed::Fault(match is_awaiting {
+                        true => Fault::HttpResponseTimeout,
+                        false => Fault::ConnectionWriteTimeout,
+                    })));
                 }
                 Poll::Pending
             })
@@ -356,6 +365,7 @@ impl Edge {
         let Answered { mut link, chosen, mut upload, .. } = answered;
         let timeouts = chosen.pool().timeouts;
         let (idle_ms, rate) = (timeouts.idle_ms, timeouts.min_rate_bytes_per_s);
+        let visitor_idle_ms = course.site.as_ref().map_or(60_000, |site| site.zone.http.body_idle_ms);
         let mut pace = Pace::begin(idle_ms, rate, self.clock.now_ms(), &exchange.deadline);
         let is_tunnel = match exchange.request.upgrade {
             Upgrade::No => false,
@@ -443,6 +453,7 @@ impl Edge {
                     return Poll::Ready(Err(Failed::Fault(Fault::ConnectionReadTimeout)));
                 }
             }
+            pace.wait_for(if is_visitor_slow { visitor_idle_ms } else { idle_ms }, &exchange.deadline);
             if exchange.deadline.is_due()
                 && !pace.may_go_on(exchange.bytes_out(), self.clock.now_ms(), &exchange.deadline)
             {

@@ -28,6 +28,10 @@ pub(crate) fn route<'a>(zone: &'a Zone, request: &Request, scheme: Scheme) -> Re
     if zone.tls.redirect_to_https && scheme == Scheme::Http {
         let mut location = b"https://".to_vec();
         location.extend_from_slice(request.host());
+        if zone.tls.redirect_port != 443 {
+            location.push(b':');
+            location.extend_from_slice(itoa::Buffer::new().format(zone.tls.redirect_port).as_bytes());
+        }
         location.extend_from_slice(request.target());
         let status = zone.tls.redirect_status;
         return Ok(Routed::Redirect { word: "redirect_to_https", status, location });

@@ -67,7 +67,8 @@ impl Rig {
         let first = bound("127.0.0.1:0".parse().unwrap());
         let address = first.local_addr().unwrap();
         let tcp = vec![first, bound(address)];
-        let listener = ListenerSetup { settings: listener, local: address, tcp, udp: Vec::new() };
+        let (udp, udp_slots, candidate) = (Vec::new(), (0, 1), None);
+        let listener = ListenerSetup { settings: listener, local: address, tcp, udp, udp_slots, candidate };
         let running = run(&node, vec![listener], None).unwrap();
         Rig { node, black_box, stuck, events: told, address, running }
     }
