@@ -46,6 +46,12 @@ pub(crate) struct ListenerPlan {
     pub(crate) address: SocketAddr,
     /// How many TCP listeners follow: one a thread, and the candidate's.
     pub(crate) tcp: usize,
+    /// Whether visitors begin with TLS.
+    #[serde(default)]
+    pub(crate) is_https: bool,
+    /// Whether each connection begins with a PROXY protocol header.
+    #[serde(default)]
+    pub(crate) is_proxied: bool,
     /// How many UDP sockets follow: two generations of one a thread, and the candidate's; or none.
     pub(crate) udp: usize,
 }
@@ -62,6 +68,8 @@ pub(crate) enum Role {
     Successor,
     /// Tries a change out: compiles it, decides on copied facts, serves a share of the visitors.
     Candidate,
+    /// The last resort, while no edge can start: forwards connections by server name.
+    Splice,
 }
 
 /// What an edge begins with.
@@ -136,6 +144,9 @@ pub(crate) struct Setup {
     /// Requests to refuse at the door.
     #[serde(default)]
     pub(crate) deadly: Vec<Deadly>,
+    /// For the splice: the table of whom to pass through.
+    #[serde(default)]
+    pub(crate) splice_table: Option<PathBuf>,
 }
 
 /// Descriptors before the listeners', always there: the node file, the command socket, the black box.
@@ -171,7 +182,7 @@ pub(crate) enum ToEdge {
         /// Requests to refuse at the door.
         deadly: Vec<Deadly>,
     },
-    /// To a spare: the last good generation has changed; compile it.
+    /// To a spare: what is kept has changed; compile it. To the splice: its table has changed.
     Refresh,
     /// To a serving edge: its candidate was started; one descriptor comes with it, the channel to it.
     Candidate {
@@ -446,13 +457,15 @@ mod tests {
     }
 
     fn setup(tcp: usize) -> Setup {
-        let plan = |index| ListenerPlan { index, address: ([127, 0, 0, 1], 80).into(), tcp, udp: 1 };
+        let (address, is_https, is_proxied) = (([127, 0, 0, 1], 80).into(), false, false);
+        let plan = |index| ListenerPlan { index, address, is_https, is_proxied, tcp, udp: 1 };
         Setup {
             config: "/etc/rempart/rempart.toml".into(),
             role: Role::Serving,
             begin: Begin::Files,
             udp_generation: 0,
             deadly: Vec::new(),
+            splice_table: None,
             threads: tcp,
             listeners: vec![plan(0), plan(1)],
             admin: Some(([127, 0, 0, 1], 9901).into()),

@@ -75,6 +75,7 @@ pub(crate) fn run_role() -> Result<ExitCode> {
         Role::Spare => c"rempart-spare",
         Role::Successor => c"rempart-next",
         Role::Candidate => c"rempart-try",
+        Role::Splice => c"rempart-splice",
     });
     // Private keys are in this memory: no core dump, and no other process of this user may look into it.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
@@ -139,6 +140,7 @@ fn run(
             Standing::Ends(code) => return Ok(code),
         },
         Role::Candidate => return candidate::run(&ground, &setup, sockets),
+        Role::Splice => anyhow::bail!("the splice is another role of the binary"),
     };
     serve(&ground, setup, sockets, started)
 }

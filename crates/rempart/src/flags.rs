@@ -64,6 +64,9 @@ pub(crate) enum Command {
     /// The data plane; started by the supervisor, never by hand
     #[command(hide = true)]
     EdgeRole,
+    /// The last resort; started by the supervisor, never by hand
+    #[command(hide = true)]
+    SpliceRole,
     /// The supervisor after an upgrade; started by the older one, never by hand
     #[command(hide = true)]
     SupervisorRole,
@@ -222,7 +225,7 @@ mod tests {
     #[test]
     fn commands_that_do_not_work_yet_are_not_offered() {
         let help = Flags::command().render_help().to_string();
-        for absent in ["purge", "drill", "edge-role", "demo-site-role", "supervisor-role"] {
+        for absent in ["purge", "drill", "edge-role", "demo-site-role", "supervisor-role", "splice-role"] {
             assert!(!help.contains(absent), "{absent} is offered");
         }
     }

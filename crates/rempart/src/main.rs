@@ -32,6 +32,7 @@ mod privileges;
 mod publishing;
 mod signals;
 mod sockets;
+mod splice_role;
 mod supervisor;
 
 use flags::{Command, Flags};
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Command::Status(asked) => commands::status(&asked),
         Command::Trace(asked) => commands::trace(&asked),
         Command::SupervisorRole => supervisor::run_role(),
+        Command::SpliceRole => splice_role::run_role(),
         Command::EdgeRole => edge_role::run_role(),
         Command::DemoSiteRole => demo_site::run_role(),
     };

@@ -28,6 +28,7 @@ mod health;
 mod publisher;
 mod rejected;
 mod soak;
+mod splice_table;
 pub(crate) mod trial;
 mod watching;
 

@@ -23,6 +23,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Pid;
 use telemetry::events::{Events, Value};
 use telemetry::sink::Target;
+use zone::ListenerProtocol;
 
 use crate::addresses::{Addresses, ListenerAddress, protocol_name};
 use crate::clock;
@@ -35,12 +36,14 @@ use crate::publishing::tell_warnings;
 use crate::signals::Signals;
 use crate::sockets::steering::Steering;
 use crate::sockets::{self, ListenerSockets};
+use crate::splice_role::table_path;
 
 mod candidates;
 mod child;
 mod culprits;
 mod deaths;
 mod orphan;
+mod pass_through;
 mod patience;
 mod resume;
 mod upgrade;
@@ -68,6 +71,9 @@ const FIRST_STARTS_MAX: u32 = 5;
 
 /// How long a spare is left out after one died by itself: it serves nobody, so nobody waits for it.
 const SPARE_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long the splice is left out after it died: nobody else serves.
+const SPLICE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs a node until it is told to stop, and gives the exit code.
 ///
@@ -115,6 +121,8 @@ struct Supervisor {
     start_at: Option<(Instant, Begin)>,
     /// When to start a spare.
     spare_at: Option<Instant>,
+    /// When to start the splice.
+    splice_at: Option<Instant>,
     upgrade: Option<Upgrade>,
     culprits: Culprits,
     /// What an edge died of, until another serves that can be told.
@@ -206,6 +214,7 @@ impl Supervisor {
             orphan,
             start_at: Some((clock::now(), Begin::Files)),
             spare_at: None,
+            splice_at: None,
             upgrade: None,
             culprits: Culprits::default(),
             killed: Vec::new(),
@@ -263,7 +272,7 @@ impl Supervisor {
     /// The edge that serves; the newest one while two do.
     fn serving(&mut self) -> Option<&mut Child> {
         let serves = |child: &Child| {
-            child.role != Role::Candidate
+            !matches!(child.role, Role::Candidate | Role::Splice)
                 && (child.state == State::Serving
                     || child.role == Role::Serving && child.state == State::Starting)
                 && !child.is_mourned
@@ -284,6 +293,10 @@ impl Supervisor {
             self.start_at = None;
             let generation = self.steering.udp_generation;
             self.start_child(Role::Serving, begin, generation, None, now)?;
+        }
+        if self.splice_at.is_some_and(|at| at <= now) {
+            self.splice_at = None;
+            self.start_splice(now);
         }
         if self.spare_at.is_some_and(|at| at <= now) {
             self.spare_at = None;
@@ -321,8 +334,8 @@ impl Supervisor {
             Upgrade::Waits { until } | Upgrade::Proves { until } => until,
         });
         let kills = self.children.iter().filter(|child| !child.is_killed).filter_map(|child| child.kill_at);
-        let due =
-            self.start_at.map(|(at, _)| at).into_iter().chain(self.spare_at).chain(upgrade).chain(kills);
+        let starts = self.start_at.map(|(at, _)| at).into_iter().chain(self.spare_at).chain(self.splice_at);
+        let due = starts.chain(upgrade).chain(kills);
         let timeout = due.min().map(|due| due.saturating_duration_since(now));
         // Rounded up by a millisecond: a wait that ends just before the thing is due would only be repeated.
         let timeout = timeout.map(|left| left + Duration::from_millis(1));
@@ -364,6 +377,7 @@ impl Supervisor {
             restarts: self.restarts,
             udp_generation,
             deadly: self.deadly(),
+            splice_table: Some(table_path(&self.data_dir)),
         };
         let node_file = memory_file(&self.file.source.bytes)?;
         let mut descriptors = vec![node_file.as_fd(), self.command_socket.as_fd()];
@@ -386,10 +400,16 @@ impl Supervisor {
         let plan = |(index, listener): (usize, &ListenerSockets)| ListenerPlan {
             index,
             address: listener.address,
+            is_https: self.listener(index).is_some_and(|it| it.protocol == ListenerProtocol::Https),
+            is_proxied: self.listener(index).is_some_and(|it| it.proxy_protocol),
             tcp: listener.tcp.len(),
             udp: listener.udp.len(),
         };
         self.listeners.iter().enumerate().map(plan).collect()
+    }
+
+    fn listener(&self, index: usize) -> Option<&zone::Listener> {
+        self.file.node.listeners.get(index)
     }
 
     fn addresses(&self) -> Addresses {
@@ -428,6 +448,11 @@ impl Supervisor {
 
     fn take_signal(&mut self, signal: Signal) {
         match signal {
+            // While nothing serves, somebody has mended the files.
+            Signal::SIGHUP if self.serving().is_none() && !self.is_stopping => {
+                self.walk.forgive();
+                self.start_at = Some((clock::now(), Begin::Files));
+            }
             Signal::SIGHUP => self.tell_serving(&ToEdge::Reload, &[]),
             Signal::SIGUSR1 => self.tell_serving(&ToEdge::ReopenLogs, &[]),
             Signal::SIGUSR2 => self.begin_upgrade(),
@@ -444,7 +469,7 @@ impl Supervisor {
         let drain = Duration::from_millis(self.file.node.drain_ms);
         self.events.info("draining", &[("signal", signal.as_str().into())]);
         self.is_stopping = true;
-        (self.start_at, self.spare_at, self.upgrade) = (None, None, None);
+        (self.start_at, self.spare_at, self.splice_at, self.upgrade) = (None, None, None, None);
         let kill_at = clock::now() + drain + DRAIN_GRACE;
         for child in &mut self.children {
             child.state = State::Leaving;
@@ -523,7 +548,7 @@ impl Supervisor {
                 }
                 Role::Serving => self.walk.exhaust(),
                 Role::Successor => self.give_up_upgrade("the new binary cannot use what serves now"),
-                Role::Spare | Role::Candidate => {}
+                Role::Spare | Role::Candidate | Role::Splice => {}
             },
             FromEdge::StartCandidate => self.start_candidate(pid, now),
             FromEdge::Steer { percent } => {
@@ -563,6 +588,7 @@ impl Supervisor {
             ("restarts", self.restarts.into()),
         ];
         self.events.info("ready", &fields);
+        self.end_pass_through();
         self.pass_killed_on();
         if let Some(orphan) = self.orphan.take() {
             orphan.dismiss();
@@ -624,7 +650,10 @@ impl Supervisor {
                 }
                 if ended.is_some() {
                     self.note_death("edge_died", status, lived);
-                    let gave_up = !self.was_ready && self.walk.quick_deaths() >= FIRST_STARTS_MAX;
+                    let is_passed_through =
+                        self.with_role(Role::Splice).is_some() || self.splice_at.is_some();
+                    let gave_up =
+                        !self.was_ready && !is_passed_through && self.walk.quick_deaths() >= FIRST_STARTS_MAX;
                     if gave_up {
                         let remedy = "its last lines above say why; `rempart check` tries the files alone";
                         self.events.error("edge_never_ready", &[("remedy", remedy.into())]);
@@ -637,6 +666,10 @@ impl Supervisor {
                 self.spare_at = Some(now + SPARE_PAUSE);
             }
             Role::Candidate => self.lose_candidate(status, black_box.as_ref()),
+            Role::Splice => {
+                self.note_death("splice_died", status, lived);
+                self.splice_at = Some(now + SPLICE_PAUSE);
+            }
             Role::Successor => self.give_up_upgrade(&format!("the new binary ended: {}", words(status))),
         }
         None

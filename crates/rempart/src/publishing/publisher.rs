@@ -17,6 +17,7 @@ use zone::{Bundle, Node, Problem, Snapshot};
 use super::health::{Figures, Judgement, judge};
 use super::rejected::Rejected;
 use super::soak::{Mark, Recent, Soak};
+use super::splice_table::{self, SpliceTable};
 use super::trial::{self, Copied, FromCandidate, ToCandidate, Trial};
 use super::{Event, Options, Progress, WATCH_EVERY, hex, keep, tell_refusal, tell_warnings};
 use crate::certificates::{Finding, Watch};
@@ -26,6 +27,7 @@ use crate::control::{Channel, FromEdge, beside};
 use crate::files::read_bounded;
 use crate::generations::Generations;
 use crate::messages::{Answer, Decisions, ProblemText};
+use crate::splice_role::table_path;
 
 /// How long the supervisor may take to start a candidate, and a candidate to answer what needs no work.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -83,6 +85,7 @@ pub(super) struct Publisher {
     pub(super) soak: Option<Soak>,
     /// Who waits for the end of the soak.
     pub(super) watchers: Vec<SyncSender<Answer>>,
+    table: SpliceTable,
 }
 
 /// Why a change does not go on.
@@ -150,6 +153,7 @@ impl Candidate {
 impl Publisher {
     pub(super) fn new(setup: PublisherSetup, inbox: Receiver<Event>, progress: Arc<Mutex<Progress>>) -> Self {
         let rejected = Rejected::open(&setup.data_dir);
+        let table = SpliceTable::new(table_path(&setup.data_dir), setup.events.clone());
         let mut publisher = Self {
             setup,
             inbox,
@@ -159,6 +163,7 @@ impl Publisher {
             recent: Recent::default(),
             soak: None,
             watchers: Vec::new(),
+            table,
         };
         publisher.begin();
         publisher
@@ -166,7 +171,9 @@ impl Publisher {
 
     /// Goes on with what an earlier process watched, or begins to watch what was started with.
     fn begin(&mut self) {
-        let number = self.setup.node.live().snapshot.number;
+        let live = self.setup.node.live();
+        self.table.write(&live.snapshot);
+        let number = live.snapshot.number;
         let now = clock::now();
         let now_us = clock::unix_us();
         self.recent.restart(now, self.figures());
@@ -193,11 +200,16 @@ impl Publisher {
 
     pub(super) fn run(&mut self) {
         let mut certificates_at = clock::now() + WATCH_EVERY;
+        let mut table_at = clock::now() + splice_table::EVERY;
         loop {
             let now = clock::now();
             if certificates_at <= now {
                 self.look_at_certificates();
                 certificates_at = now + WATCH_EVERY;
+            }
+            if table_at <= now {
+                self.table.write(&self.setup.node.live().snapshot);
+                table_at = now + splice_table::EVERY;
             }
             self.look_at_soak(now);
             let event = match self.waiting.pop_front() {
@@ -611,6 +623,7 @@ impl Publisher {
     ) {
         let number = snapshot.number;
         self.setup.watch = Watch::new(&snapshot, stamps);
+        self.table.write(&snapshot);
         self.setup.node.swap(snapshot);
         let _ = self.setup.supervisor.send(&FromEdge::Published { number, is_good: false }, &[], false);
     }

@@ -87,9 +87,11 @@ impl Child {
             Role::Spare => "rempart-spare",
             Role::Successor => "rempart-successor",
             Role::Candidate => "rempart-candidate",
+            Role::Splice => "rempart-splice",
         };
+        let entry = if role == Role::Splice { "splice-role" } else { "edge-role" };
         let child =
-            Command::new(path).arg0(name).arg("edge-role").stdin(Stdio::from(theirs)).spawn().with_context(
+            Command::new(path).arg0(name).arg(entry).stdin(Stdio::from(theirs)).spawn().with_context(
                 || format!("{} cannot be started: is it still readable and executable?", path.display()),
             )?;
         let pid =

@@ -46,7 +46,14 @@ impl Supervisor {
         self.end_candidate(now);
         let is_kill = self.is_kill(pid, status, &slots);
         let step = self.walk.after(lived, is_kill);
-        let begin = step.begin.unwrap_or(Begin::Kept { skip: 0 });
+        let begin = match step.begin {
+            Some(begin) => begin,
+            // Everything kept has been tried: visitors are passed through, and an edge is tried again and again.
+            None => {
+                self.begin_pass_through(now);
+                Begin::Kept { skip: 0 }
+            }
+        };
         let spare = self.with_role(Role::Spare).filter(|spare| spare.state == State::Standing);
         match spare.map(|spare| spare.pid) {
             Some(pid) => {

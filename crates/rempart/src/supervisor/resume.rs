@@ -221,6 +221,7 @@ fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
         orphan: None,
         start_at: (!has_serving).then_some((now, Begin::Newest)),
         spare_at: carried.wants_spare.then_some(now),
+        splice_at: None,
         upgrade: None,
         culprits,
         killed: Vec::new(),

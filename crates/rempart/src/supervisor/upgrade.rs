@@ -72,6 +72,7 @@ impl Supervisor {
                 Role::Successor => {
                     (child.role, child.state, child.since) = (Role::Serving, State::Serving, now);
                 }
+                Role::Splice => {}
                 Role::Serving | Role::Spare | Role::Candidate => {
                     child.state = State::Leaving;
                     child.kill_at = Some(kill_at);

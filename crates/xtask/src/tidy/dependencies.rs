@@ -31,7 +31,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("splice", &[]),
     ("edge", &["blackbox", "fuel", "exchange", "http1", "zone", "wire", "origin", "telemetry"]),
     // The only place that knows everybody.
-    ("rempart", &["blackbox", "http1", "exchange", "zone", "wire", "origin", "telemetry", "edge"]),
+    ("rempart", &["blackbox", "http1", "exchange", "zone", "wire", "origin", "telemetry", "splice", "edge"]),
     // Development.
     // Its load generator speaks HTTP/3 through the product's codec; what tests judge by does not.
     ("testkit", &["http3"]),

@@ -303,3 +303,63 @@ fn a_request_that_never_yields_costs_its_own_thread_alone_and_the_process_is_rep
     assert_ne!(pid_of(&node, "edge_pid"), edge);
     assert_eq!(deadly(&node, "/hang", "route=hang").unwrap(), 503, "the second such request is refused");
 }
+
+#[test]
+fn when_no_edge_can_start_zones_that_agreed_reach_their_origins_and_the_edge_takes_over_again() {
+    use testkit::authority::{Authority, ClientCertificates, Greeting};
+    use testkit::origin::{Answer, OriginSpec};
+
+    let authority = Authority::new().unwrap();
+    let leaf = authority.leaf(&["a.example", "b.example"]).unwrap();
+    let server = authority.server_config(&leaf, &["http/1.1"], ClientCertificates::Unasked).unwrap();
+    let origin = OriginSpec::new().tls(server).answering(|_| Answer::ok("from the origin")).unwrap();
+    let zone = |name: &str, passes: bool| {
+        format!(
+            "name = {name:?}\nhostnames = [\"{name}.example\"]\npass_through = {passes}\n[tls]\ncertificate = \
+             \"../certs/leaf.pem\"\nprivate_key = \"../certs/leaf.key\"\n[[pool]]\nname = \"app\"\norigins = \
+             [{{ url = {:?} }}]\n[pool.tls]\nca = \"../certs/ca.pem\"\nsni = \"a.example\"\n",
+            origin.url()
+        )
+    };
+    let spec = NodeSpec::new()
+        .node_section("threads = 1\nspare = false\ndrain_ms = 500")
+        .listener("https")
+        .listener("http")
+        .file("certs/leaf.pem", leaf.certificate_pem.as_bytes())
+        .file("certs/leaf.key", leaf.key_pem.as_bytes())
+        .file("certs/ca.pem", authority.pem().as_bytes())
+        .zone("a", zone("a", true))
+        .zone("b", zone("b", false));
+    let node = start(&spec).unwrap();
+    let trusting = authority.client_config(Greeting::default()).unwrap();
+    let ask = |host: &str| -> Result<String> {
+        let mut visitor = Visitor::tls(node.address("https")?, host, &trusting)?;
+        let close = Fields::of(&[("Connection", "close")]);
+        Ok(visitor.ask("GET", "/", host, &close, b"")?.text())
+    };
+    assert_eq!(ask("a.example").unwrap(), "from the origin");
+    let table = node.folder().path().join("data/splice.table");
+    while !table.exists() {
+        thread::yield_now();
+    }
+    // Nothing that is kept can be used any more.
+    let generations = node.folder().path().join("data/generations");
+    let kept = fs::read_dir(&generations).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(&kept).unwrap();
+    fs::write(&kept, "damaged").unwrap();
+    kill_edge(&node).unwrap();
+    node.wait_for_event(|event| event["event"] == "pass_through_begins").unwrap();
+    assert_eq!(ask("a.example").unwrap(), "from the origin", "its owner agreed");
+    assert!(ask("b.example").is_err(), "its owner did not");
+    let close = Fields::of(&[("Connection", "close")]);
+    let answer = Visitor::tcp(node.address("http").unwrap())
+        .unwrap()
+        .ask("GET", "/", "a.example", &close, b"")
+        .unwrap();
+    assert_eq!(answer.status, 503);
+    // Mended: the next edge that starts serves, and the splice lets go.
+    fs::write(&kept, whole).unwrap();
+    node.reload().unwrap();
+    node.wait_for_event(|event| event["event"] == "pass_through_ends").unwrap();
+    assert_eq!(ask("b.example").unwrap(), "from the origin");
+}
