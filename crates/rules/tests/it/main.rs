@@ -1,5 +1,6 @@
 //! Tests of the rule language from outside: what expressions mean, what is refused, what it costs.
 
+mod bounds;
 mod disabling;
 mod fields;
 mod functions;
