@@ -35,7 +35,7 @@ pub(super) enum Trouble {
 impl From<io::Error> for Trouble {
     fn from(cause: io::Error) -> Self {
         Self::Failed(format!(
-            "the cache folder cannot be read or written: {cause}; the cache is in memory alone"
+            "the cache folder cannot be read or written: {cause}; the cache is in memory alone until it can"
         ))
     }
 }

@@ -29,6 +29,9 @@ use crate::store::purge::{Entry as PurgeEntry, Judgement};
 /// Between two looks at whether another process has given the folder up.
 const CLAIM_AGAIN: Duration = Duration::from_millis(200);
 
+/// Between two attempts to open a folder that cannot be read or written.
+const OPEN_AGAIN: Duration = Duration::from_secs(5);
+
 /// How long the writer sleeps without a job before it looks up: only to notice that the process ends.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -144,7 +147,7 @@ impl Writer {
         }
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Claim => self.turn_to_claim(wait),
-            Stage::Open => self.turn_to_open(),
+            Stage::Open => self.turn_to_open(wait),
             Stage::Load(mut segments) => match segments.pop_front() {
                 Some(segment) => {
                     self.load(segment);
@@ -180,17 +183,34 @@ impl Writer {
                 self.disk.writes.take(wait.min(CLAIM_AGAIN));
                 Turn::Idle
             }
-            Err(cause) => self.fail(Trouble::from(cause)),
+            Err(cause) => self.try_again(Trouble::from(cause), wait),
         }
     }
 
-    fn turn_to_open(&mut self) -> Turn {
+    /// A folder that is refused stays so; one that cannot be read or written now may be later. Purges wait,
+    /// since what they are against may be found then.
+    fn try_again(&mut self, trouble: Trouble, wait: Duration) -> Turn {
+        match trouble {
+            Trouble::Refused(_) => self.fail(trouble),
+            Trouble::Failed(reason) => {
+                self.store.counters().disk_write_errors.add(1);
+                self.disk.note_unreachable(reason);
+                self.claim = None;
+                self.stage = Stage::Claim;
+                // Woken early by purges, which does no harm.
+                self.disk.writes.take(wait.min(OPEN_AGAIN));
+                Turn::Idle
+            }
+        }
+    }
+
+    fn turn_to_open(&mut self, wait: Duration) -> Turn {
         match self.open() {
             Ok(segments) => {
                 self.stage = Stage::Load(segments);
                 Turn::Worked
             }
-            Err(trouble) => self.fail(trouble),
+            Err(trouble) => self.try_again(trouble, wait),
         }
     }
 

@@ -256,14 +256,27 @@ fn a_purge_that_can_neither_be_recorded_nor_emptied_says_so() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_a_cache_in_memory() {
-    let files = FaultyFiles::default();
-    files.fail(Fault::Writing(""));
-    let mut rig = Rig::new(&files);
-    rig.turn();
-    assert!(matches!(rig.disk().state(), DiskState::Failed(_)));
-    put(&rig.store, &key("/"), b"x");
-    assert_eq!(body_of(&hit(&rig.store, &key("/"))), b"x");
+fn a_folder_that_cannot_be_opened_is_a_cache_in_memory_until_it_can() {
+    for fault in [Fault::Writing(""), Fault::Reading("purges"), Fault::Opening("format"), Fault::Syncing("")]
+    {
+        let files = match fault {
+            Fault::Writing(_) | Fault::Syncing(_) => FaultyFiles::default(),
+            _ => filled(2),
+        };
+        files.fail(fault);
+        let mut rig = Rig::new(&files);
+        rig.turn();
+        let DiskState::Unreachable(reason) = rig.disk().state() else { panic!("{:?}", rig.disk().state()) };
+        assert!(reason.contains("cannot be read or written"), "{reason}");
+        put(&rig.store, &key("/"), b"x");
+        assert_eq!(body_of(&hit(&rig.store, &key("/"))), b"x");
+        let purge = Purge::Url { zone: 1, host: b"a.example", target: b"/1" };
+        rig.store.purge(&purge, Strength::Hard, 3, |recorded| assert_eq!(recorded, Recorded::OnDisk));
+        files.heal();
+        rig.turn();
+        assert_eq!((rig.disk().state(), rig.disk().purges_applied_to()), (DiskState::Ready, 3));
+        assert_eq!(rig.read(&key("/1")), None, "purged while the folder could not be opened");
+    }
 }
 
 #[test]
