@@ -5,5 +5,9 @@
 
 mod cases;
 mod exactness;
+mod hostile;
+mod language;
+mod problems;
 mod regression;
 mod rig;
+mod streaming;
