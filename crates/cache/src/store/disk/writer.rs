@@ -44,6 +44,10 @@ const SKIPPED_MAX: u32 = 1024;
 /// Bytes of the log of purges under which it is not written anew.
 const LOG_BYTES_MIN: u64 = 4 << 20;
 
+/// Bytes of a segment's index after which the next segment is begun: a million entries. Only many objects given
+/// up in a row, which write entries and no records, come near it.
+const INDEX_BYTES_MAX: u64 = 64 << 20;
+
 /// Segments at most, whatever their size: each is a descriptor.
 const SEGMENTS_MAX: usize = 4096;
 
@@ -103,6 +107,8 @@ pub struct Writer {
     pub(super) current: Option<Current>,
     pub(super) log: Option<Log>,
     pub(super) sizes: BTreeMap<u32, Sizes>,
+    /// The last segment that could not be loaded: nothing is appended to it.
+    pub(super) unreadable: Option<u32>,
     failures: u32,
     skipped: u32,
     buffer: Vec<u8>,
@@ -122,6 +128,7 @@ impl Writer {
             current: None,
             log: None,
             sizes: BTreeMap::new(),
+            unreadable: None,
             failures: 0,
             skipped: 0,
             buffer: Vec::new(),
@@ -242,7 +249,11 @@ impl Writer {
     /// Goes on in the last segment, if it has room: a node that starts often makes no small segments.
     fn take_up_last(&mut self) {
         let Some((id, sizes)) = self.sizes.last_key_value().map(|(id, sizes)| (*id, *sizes)) else { return };
-        if sizes.data_bytes >= u64::from(self.disk.settings.segment_bytes) {
+        let segment_bytes = u64::from(self.disk.settings.segment_bytes);
+        if self.unreadable == Some(id)
+            || sizes.data_bytes >= segment_bytes
+            || sizes.index_bytes >= INDEX_BYTES_MAX
+        {
             return;
         }
         let files = &self.disk.files;
@@ -468,6 +479,9 @@ impl Writer {
         self.store.counters().disk_writes.add(written);
         let sizes = Sizes { data_bytes: current.data_bytes, index_bytes: current.index_bytes };
         self.sizes.insert(current.id, sizes);
+        if sizes.index_bytes >= INDEX_BYTES_MAX {
+            self.current = None;
+        }
         self.count_bytes();
     }
 

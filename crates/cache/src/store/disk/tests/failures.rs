@@ -177,6 +177,26 @@ fn reads_that_fail_are_misses() {
 }
 
 #[test]
+fn a_segment_whose_index_cannot_be_read_is_left_for_the_next_start() {
+    let files = filled(20);
+    let mut rig = Rig::new(&files);
+    files.fail(Fault::Reading("00000001.index"));
+    rig.turn();
+    assert_eq!((rig.disk().state(), rig.store.counts().disk_read_errors), (DiskState::Ready, 1));
+    let there = rig.disk().objects();
+    assert!((1..20).contains(&there), "{there} in the other segment");
+    assert_eq!(rig.read(&key("/0")), None);
+    files.heal();
+    assert_eq!(Rig::open(&files.after_kill()).disk().objects(), 20);
+    // Its space is given back in its turn.
+    for number in 100..500 {
+        rig.write(&target(number), &body(&target(number), 1, 5_000));
+    }
+    assert!(rig.disk().bytes() <= settings().bytes_max);
+    assert!(!files.names_now().iter().any(|name| name.starts_with("00000001")));
+}
+
+#[test]
 fn a_full_disk_gives_up_its_oldest_and_goes_on() {
     let files = FaultyFiles::default();
     let mut rig = Rig::open(&files);
