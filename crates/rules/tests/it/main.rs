@@ -6,6 +6,7 @@ mod fields;
 mod functions;
 mod mistakes;
 mod operators;
+mod references;
 mod request;
 mod rulesets;
 
