@@ -6,6 +6,7 @@
 //! [`Visit::failed`]. Read next: `engine/step.rs` for what a step is, `engine/fetch.rs` for answers.
 
 mod fetch;
+mod sliced;
 mod step;
 
 use std::sync::Arc;
@@ -13,12 +14,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use exchange::{Request, Response};
 
+pub use sliced::{SliceFetch, SliceOutcome, SliceStep, Slices};
 pub use step::{Fetch, Filling, Now, Outcome, Passing, Serving, Step, Visited};
 
 use crate::limits::{ALONE_INTERVAL_MS, LOOKS_MAX};
 use crate::policy::{
-    Asked, Bypass, Eligibility, Forward, Found, Key, Metadata, Settings, StoredHead, Traits, VaryIndex,
-    VisitorFacts, ask, invalidated, lookup, strip_unkeyed,
+    Asked, AskedRange, Bypass, ByteRange, Eligibility, Forward, Found, Key, Metadata, Settings, StoredHead,
+    Traits, VaryIndex, VisitorFacts, ask, first_request, invalidated, lookup, strip_unkeyed,
 };
 use crate::store::{self, KeyRef, Lease, Object, Purge, Store, Strength, Ticket, Waited};
 
@@ -76,6 +78,9 @@ pub(crate) fn key_ref(key: &Key) -> KeyRef<'_> {
 /// The numbers of a stored object, with the length its body has or will have.
 fn meta_of(object: &Object) -> Metadata {
     let meta = Metadata::from_numbers(&object.head().numbers);
+    if meta.traits.has(Traits::SLICED) {
+        return meta; // its own body is empty
+    }
     Metadata { body_bytes: object.body_bytes().or(meta.body_bytes), ..meta }
 }
 
@@ -340,8 +345,11 @@ impl Visit {
         // If a purge came since it was found, it may have been against it: a 304 must not bring it back.
         let stored = stored.filter(|_| epoch == self.epoch);
         let head = stored.as_deref().and_then(head_of);
+        let (slice, has_own_range) = self.slice_of(lease.is_some(), stored.as_deref());
         Box::new(Fetch {
             lease,
+            slice,
+            has_own_range,
             stored: stored.zip(head),
             forward,
             // Variants are of what the visitor sent; the request itself is made the origin's meanwhile.
@@ -350,6 +358,25 @@ impl Visit {
             was_asked: false,
             epoch,
         })
+    }
+
+    /// Whether a fetch asks for a slice, or for the visitor's own range: with a lease for the slice that a
+    /// range begins in, since others may want its bytes; without, for what this visitor wants, which is not
+    /// stored.
+    fn slice_of(&self, has_lease: bool, stored: Option<&Object>) -> (Option<(u64, ByteRange)>, bool) {
+        let Some(slice_bytes) = self.settings.slice_bytes.filter(|_| !self.asked.is_head) else {
+            return (None, false);
+        };
+        let is_sliced = stored.is_some_and(|object| meta_of(object).traits.has(Traits::SLICED));
+        match &self.asked.ranges {
+            Some(ranges) if has_lease => (first_request(ranges, slice_bytes), false),
+            Some(_) => (None, true),
+            // The first slice tells whether the version is still the same, and is of use if it is not.
+            None if has_lease && is_sliced => {
+                (first_request(&[AskedRange::From(0, None)], slice_bytes), false)
+            }
+            None => (None, false),
+        }
     }
 
     /// An answer out of a stored object. None if its head cannot be read: then it is as good as not stored.
@@ -376,7 +403,8 @@ impl Visit {
         );
         let ttl_s = Some(meta.ttl_s(now.unix_ms));
         let status = crate::policy::CacheStatus { ttl_s, ..crate::policy::CacheStatus::default() };
-        Box::new(Serving { answer, sending, object: Arc::clone(object), status })
+        let slices = Slices::of(self, object, head, meta, now);
+        Box::new(Serving { answer, sending, object: Arc::clone(object), slices, status })
     }
 }
 

@@ -18,12 +18,27 @@ use crate::store::{self, Answer, Lease, NotKept, Object};
 
 impl Visit {
     /// The head of an answer is there: decides what becomes of it.
-    pub fn answered(&self, mut fetch: Fetch, answer: &Response, times: &FetchTimes, now: Now) -> Outcome {
+    pub fn answered(&self, fetch: Fetch, answer: &Response, times: &FetchTimes, now: Now) -> Outcome {
         let said = CacheStatus {
             forward: Some(fetch.forward.as_str()),
             forward_status: Some(answer.status),
             ..CacheStatus::default()
         };
+        if let (206, Some((number, range))) = (answer.status, fetch.slice) {
+            return self.part_answered(fetch, (number, range), answer, times, said, now);
+        }
+        self.whole_answered(fetch, answer, times, said, now)
+    }
+
+    /// An answer that is no part of something, or that is the only part.
+    pub(super) fn whole_answered(
+        &self,
+        mut fetch: Fetch,
+        answer: &Response,
+        times: &FetchTimes,
+        said: CacheStatus<'static>,
+        now: Now,
+    ) -> Outcome {
         let meta = fetch.stored.as_ref().map(|(object, _)| meta_of(object));
         if self.asked.is_head && answer.status == 200 {
             self.head_answered(&fetch, meta.as_ref(), answer, times, now);
@@ -97,7 +112,13 @@ impl Visit {
     }
 
     /// Gives the lease up for an answer that is not stored.
-    fn give_up(&self, lease: Option<Lease>, reason: NotStored, kept: Option<Arc<Object>>, now: Now) {
+    pub(super) fn give_up(
+        &self,
+        lease: Option<Lease>,
+        reason: NotStored,
+        kept: Option<Arc<Object>>,
+        now: Now,
+    ) {
         let Some(lease) = lease else { return };
         let pass_ms = match reason {
             // What is stored stays, and who waits goes by itself.
@@ -152,7 +173,12 @@ impl Visit {
 
     /// The lease on the key that the answer turned out to belong to: the key itself, or a variant of it.
     /// Leaves in the fetch the lease that others wait under, if that is another.
-    fn lease_for(&self, fetch: &mut Fetch, stored: &ToStore, now: Now) -> Result<Lease, NotStored> {
+    pub(super) fn lease_for(
+        &self,
+        fetch: &mut Fetch,
+        stored: &ToStore,
+        now: Now,
+    ) -> Result<Lease, NotStored> {
         let key = match &stored.vary {
             Vary::Rule(rule) => {
                 let variant = rule.variant(&fetch.fields).ok_or(NotStored::Vary)?;
@@ -233,7 +259,7 @@ impl Visit {
     }
 
     /// Those who wait under the key itself learn that there are variants, and which they are.
-    fn show_index(&self, lease: Lease, vary: &Vary, now: Now) {
+    pub(super) fn show_index(&self, lease: Lease, vary: &Vary, now: Now) {
         let Vary::Rule(rule) = vary else {
             // They waited for a variant that turned out to be none: they look again when it is their turn.
             return drop(lease);
@@ -328,7 +354,7 @@ impl Visit {
     }
 }
 
-fn pass(said: CacheStatus<'static>, reason: NotStored) -> Outcome {
+pub(super) fn pass(said: CacheStatus<'static>, reason: NotStored) -> Outcome {
     let status = CacheStatus { detail: Some(reason.as_str()), forward_status: None, ..said };
     Outcome::Pass(Passing { status, reason })
 }
@@ -339,11 +365,11 @@ fn index_meta(now: Now) -> Metadata {
 }
 
 /// The tags a stored head says; there were not too many when it was stored.
-fn tags_of(head: &StoredHead) -> Vec<Box<[u8]>> {
+pub(super) fn tags_of(head: &StoredHead) -> Vec<Box<[u8]>> {
     crate::policy::read_tags(&head.unpack().fields).unwrap_or_default()
 }
 
-fn reason_of(why: NotKept) -> NotStored {
+pub(super) fn reason_of(why: NotKept) -> NotStored {
     match why {
         NotKept::TooLarge => NotStored::TooLarge,
         NotKept::HeadTooLarge => NotStored::Head,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use exchange::{Fields, Response};
 
 use super::Visit;
-use crate::policy::{Bypass, CacheStatus, Forward, NotStored, Sending, StoredHead, prepare};
+use super::sliced::Slices;
+use crate::policy::{
+    Bypass, ByteRange, CacheStatus, Forward, NotStored, Sending, StoredHead, prepare, prepare_first,
+};
 use crate::store::{Fill, KeyRef, Lease, Object, Ticket};
 
 /// The present, as the edge reads it, and a number nobody can guess.
@@ -55,6 +58,8 @@ pub struct Serving {
     pub sending: Sending,
     /// Whose body it is. It may still fill.
     pub object: Arc<Object>,
+    /// Where the body lies in slices: the bytes come from these and not from the object.
+    pub slices: Option<Box<Slices>>,
     /// What to say of it.
     pub status: CacheStatus<'static>,
 }
@@ -68,6 +73,10 @@ pub struct Fetch {
     pub(super) fields: Fields,
     pub(super) path: Vec<u8>,
     pub(super) was_asked: bool,
+    /// The slice that is asked for in place of the visitor's range, its number first.
+    pub(super) slice: Option<(u64, ByteRange)>,
+    /// The visitor's own range is asked for, and its answer passed.
+    pub(super) has_own_range: bool,
     /// Epoch of purges when it began: for one without a lease, which knows its own.
     pub(super) epoch: u64,
 }
@@ -79,6 +88,16 @@ impl Fetch {
         let validators = validators.filter(|found| found.is_any());
         self.was_asked = validators.is_some();
         prepare(fields, validators.as_ref());
+        if let Some((_, range)) = self.slice {
+            prepare_first(range, fields);
+        } else if self.has_own_range {
+            let own: [&[u8]; 2] = [b"range", b"if-range"];
+            for field in self.fields.iter() {
+                if own.iter().any(|name| field.name.eq_ignore_ascii_case(name)) {
+                    fields.push(field.name, field.value);
+                }
+            }
+        }
     }
 
     /// Whether others may wait for it.
@@ -113,7 +132,7 @@ pub enum Outcome {
 /// An answer on its way into the store and to the visitor.
 #[derive(Debug)]
 pub struct Filling {
-    /// Takes the body.
+    /// Takes the body: of the whole, or of the slice that was asked for.
     pub fill: Fill,
     /// The visitor's answer, out of the object that fills.
     pub serving: Serving,

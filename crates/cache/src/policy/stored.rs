@@ -40,6 +40,8 @@ pub struct Metadata {
     /// The origin failed when it was asked last: until then, milliseconds since 1970, it is not asked again
     /// where a stale answer may bridge the failure. 0 for never.
     pub troubled_until_ms: u64,
+    /// Bytes of a slice, where the body is not here but in slices; 0 otherwise.
+    pub slice_bytes: u64,
 }
 
 /// What bears on a stored answer's use beside its age. A set; none is the default.
@@ -123,13 +125,13 @@ impl Metadata {
             self.body_bytes.unwrap_or(u64::MAX),
             self.body_id,
             self.troubled_until_ms,
-            0,
+            self.slice_bytes,
         ]
     }
 
     /// Reads what [`Metadata::to_numbers`] packed.
     pub fn from_numbers(numbers: &[u64; NUMBERS]) -> Self {
-        let [kind, received_ms, life, stale, body, body_id, troubled_until_ms, _] = *numbers;
+        let [kind, received_ms, life, stale, body, body_id, troubled_until_ms, slice_bytes] = *numbers;
         let optional = |number: u64| (number != ABSENT).then_some(number as u32);
         Self {
             status: kind as u16,
@@ -142,6 +144,7 @@ impl Metadata {
             body_bytes: (body != u64::MAX).then_some(body),
             body_id,
             troubled_until_ms,
+            slice_bytes,
         }
     }
 }
@@ -353,6 +356,7 @@ mod tests {
                 stale_while_revalidate_s: stale,
                 stale_if_error_s: None, body_bytes: body, traits: Traits(traits), body_id: received_ms,
                 troubled_until_ms: received_ms,
+                slice_bytes: received_ms,
             };
             prop_assert_eq!(Metadata::from_numbers(&meta.to_numbers()), meta);
             let other = Metadata { stale_if_error_s: stale, stale_while_revalidate_s: None, ..meta };

@@ -195,6 +195,7 @@ fn consider(
         traits,
         body_id: 0,
         troubled_until_ms: 0,
+        slice_bytes: 0,
     };
     // What is stale at once is worth its place only if it can be revalidated or served stale, and if somebody
     // said that it is to be: an answer that says nothing at all is not the cache's.
