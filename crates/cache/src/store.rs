@@ -272,7 +272,7 @@ impl Store {
     }
 
     /// Whether no hard purge and no withdrawal is against an object. Looks once per object and purge.
-    fn is_usable(&self, object: &Object) -> bool {
+    pub(crate) fn is_usable(&self, object: &Object) -> bool {
         let version = self.0.purges.version();
         if object.checked.load(Relaxed) == version {
             return true;

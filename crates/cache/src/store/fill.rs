@@ -17,7 +17,6 @@ use super::fetch::{Outcome, Pending};
 use super::key::KeyRef;
 use super::limits::{HEAD_BYTES_MAX, OVERHEAD_BYTES, TAGS_MAX};
 use super::object::{DISK_NONE, DISK_THERE, Head, Object};
-use super::purge::Judgement;
 
 /// An answer's head as the policy wants it kept.
 #[derive(Debug, Clone)]
@@ -181,10 +180,8 @@ impl Lease {
         let mut object = self.object(answer, body, DISK_THERE);
         object.tags = record.tags;
         let object = Arc::new(object);
-        match self.store.purges().judge(&object.facets()) {
-            Judgement::Gone => return false,
-            Judgement::Soft => object.is_soft.store(true, Relaxed),
-            Judgement::Usable => {}
+        if !self.store.is_usable(&object) {
+            return false;
         }
         if is_for_memory {
             self.publish_judged(&object);
@@ -236,14 +233,10 @@ impl Lease {
 
     /// Stores an object unless a purge is against it; gives whether it is found, and what was there before.
     fn publish(&mut self, object: &Arc<Object>) -> (bool, Option<Arc<Object>>) {
-        match self.store.purges().judge(&object.facets()) {
+        if !self.store.is_usable(object) {
             // Those who wait may have come after the purge.
-            Judgement::Gone => {
-                self.store.counters().fills_purged.add(1);
-                return (false, None);
-            }
-            Judgement::Soft => object.is_soft.store(true, Relaxed),
-            Judgement::Usable => {}
+            self.store.counters().fills_purged.add(1);
+            return (false, None);
         }
         self.publish_judged(object)
     }

@@ -44,8 +44,8 @@ const SKIPPED_MAX: u32 = 1024;
 /// Bytes of the log of purges under which it is not written anew.
 const LOG_BYTES_MIN: u64 = 4 << 20;
 
-/// Bytes of a segment's index after which the next segment is begun: a million entries. Only many objects given
-/// up in a row, which write entries and no records, come near it.
+/// Bytes of a segment's index after which the next segment is begun: a million entries. Only many objects
+/// given up in a row, which write entries and no records, come near it.
 const INDEX_BYTES_MAX: u64 = 64 << 20;
 
 /// Segments at most, whatever their size: each is a descriptor.
