@@ -1,5 +1,5 @@
-//! Fuzzes rules and what they do to a request: no panic, problems with their places, and the same matches with the
-//! prefilter as without. Read next: `crates/seclang/src/load.rs`.
+//! Fuzzes rules and what they do to a request: no panic, problems with their places, and the same matches
+//! with the prefilter as without. Read next: `crates/seclang/src/load.rs`.
 #![no_main]
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -8,6 +8,7 @@ mod exactness;
 mod hostile;
 mod language;
 mod problems;
+mod reference;
 mod regression;
 mod rig;
 mod streaming;
