@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! cargo build --release -p cache --example lookups
-//! valgrind --tool=callgrind --toggle-collect='lookups::one_pass' target/release/examples/lookups 200000
+//! valgrind --tool=callgrind --toggle-collect='lookups::one_pass' target/release/examples/lookups 200000 once
 //! ```
 
 use std::hint::black_box;
@@ -73,6 +73,10 @@ fn main() {
     let everywhere: Vec<String> =
         (0..LOOKUPS).map(|number| target(number.wrapping_mul(2_654_435_761) % objects)).collect();
     let first = vec![target(0); LOOKUPS as usize];
+    if std::env::args().nth(2).is_some_and(|word| word == "once") {
+        println!("{} hits of {LOOKUPS}", one_pass(&store, &everywhere));
+        return;
+    }
     let (mut of_one, mut of_many, mut same_of_many) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..15 {
         of_one.push(timed(&single, &first));

@@ -257,18 +257,22 @@ impl Store {
 
     /// A request that found an object: the second since it came makes it worth keeping on disk.
     fn note_hit(&self, object: &Arc<Object>) {
-        object.touch();
+        let is_second = object.touch();
         if let Some(disk) = self.0.disk.get()
             && object.disk.load(Relaxed) == object::DISK_NONE
             && object.is_whole()
-            && disk.has_room()
         {
-            self.offer_to_disk(object);
+            if disk.has_room() {
+                self.offer_to_disk(object);
+            } else if is_second {
+                // Counted once, and offered again by each later request.
+                self.0.counters.disk_writes_bypassed.add(1);
+            }
         }
     }
 
     /// Whether no hard purge and no withdrawal is against an object. Looks once per object and purge.
-    fn is_usable(&self, object: &Object) -> bool {
+    pub(crate) fn is_usable(&self, object: &Object) -> bool {
         let version = self.0.purges.version();
         if object.checked.load(Relaxed) == version {
             return true;
@@ -455,16 +459,17 @@ impl Store {
         drop(shard);
         self.0.bytes.fetch_add(charge, Relaxed);
         self.0.bytes.fetch_sub(left.bytes, Relaxed);
-        if object.disk.load(Relaxed) == object::DISK_NONE
-            && let Some(disk) = self.0.disk.get()
-        {
-            // What is on disk is older.
-            disk.forget(pending.key.hash);
-        }
         self.make_room(pending.key.hash);
         match left.stored {
             Stored::Object(previous) if previous.is_whole() => (true, Some(previous)),
             Stored::Object(_) | Stored::Pass { .. } | Stored::Nothing => (true, None),
+        }
+    }
+
+    /// Gives up what the disk has under a key: something newer has come.
+    pub(crate) fn forget_on_disk(&self, hash: u128) {
+        if let Some(disk) = self.0.disk.get() {
+            disk.forget(hash);
         }
     }
 
@@ -491,6 +496,7 @@ impl Store {
         drop(shard);
         self.0.bytes.fetch_add(charge, Relaxed);
         self.let_go(Some(left));
+        self.forget_on_disk(pending.key.hash);
         self.make_room(pending.key.hash);
     }
 
@@ -536,9 +542,7 @@ impl Store {
     /// Takes an object out of memory and off the disk: the policy found that it can never be used again.
     pub fn remove(&self, object: &Arc<Object>) {
         self.retire(object, None);
-        if let Some(disk) = self.0.disk.get() {
-            disk.forget(object.key.hash);
-        }
+        self.forget_on_disk(object.key.hash);
     }
 
     /// Offers a whole object to the disk, once; gives whether it is there or on its way.

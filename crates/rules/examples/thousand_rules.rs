@@ -1,8 +1,9 @@
 //! Counts what a thousand custom rules cost of which none matches (P8 of the performance goals).
 //!
-//! `cargo run --release -p rules --example thousand_rules [RULES [REPEATS]]` prints microseconds per evaluation for
-//! several mixes of rules, the fuel used, and the ratio to evaluating each rule by itself in the same run. Under
-//! `valgrind --tool=callgrind` give few repeats: instructions per evaluation are what changes with the repeats.
+//! `cargo run --release -p rules --example thousand_rules [RULES [REPEATS]]` prints microseconds per
+//! evaluation for several mixes of rules, the fuel used, and the ratio to evaluating each rule by itself in
+//! the same run. Under `valgrind --tool=callgrind` give few repeats: instructions per evaluation are what
+//! changes with the repeats.
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock; the crate does not")]
 
 use std::hint::black_box;
@@ -62,7 +63,8 @@ fn browser() -> Browser {
         ("host", "www.example.org"),
         (
             "user-agent",
-            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 \
+             Safari/537.36",
         ),
         ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"),
         ("accept-language", "de-DE,de;q=0.9,en;q=0.8"),
@@ -106,7 +108,8 @@ fn expression(mix: &str, number: usize) -> String {
             "lower(http.user_agent) contains \"badbot{number}\" or http.user_agent eq \"scanner {number}\""
         ),
         3 => format!(
-            "any(http.request.headers[\"x-key-{}\"][*] eq \"{number}\") or http.request.uri.args[\"k\"][0] eq \"{number}\"",
+            "any(http.request.headers[\"x-key-{}\"][*] eq \"{number}\") \
+             or http.request.uri.args[\"k\"][0] eq \"{number}\"",
             number % 40
         ),
         4 => format!("http.request.uri.path matches \"^/old/{number}/[a-z]+$\" and ip.src.country ne \"FR\""),
@@ -183,7 +186,8 @@ fn main() {
         let one_by_one = time((repeats / 50).max(1), &mut alone);
         let [values, atoms, groups, always] = rulesets.program().counts();
         println!(
-            "{mix:<10} {values:>6} {atoms:>6} {groups:>6} {always:>6} {used:>6} {together:>10.2} {one_by_one:>12.2} \
+            "{mix:<10} {values:>6} {atoms:>6} {groups:>6} {always:>6} {used:>6} \
+             {together:>10.2} {one_by_one:>12.2} \
              {:>8.1} {compile_ms:>12.1}",
             one_by_one / together
         );

@@ -460,6 +460,10 @@ impl Run<'_> {
     /// Whether an entry has a name. Names of headers are in lower case in the map, so a key with capitals
     /// names nothing.
     fn is_named(&self, map: Map, pair: Pair, key: &[u8]) -> bool {
+        // The length is known without a look at the name.
+        if pair.name.len as usize != key.len() {
+            return false;
+        }
         let name = self.resolve(pair.name);
         if !map.folds() {
             return name == key;

@@ -85,20 +85,22 @@ impl Run<'_> {
     /// [`Spent`] when the tank is empty.
     pub fn is_true(&mut self, condition: ConditionId) -> Result<bool, Spent> {
         self.at = condition.0;
-        let code = self.program.conditions.get(condition.0 as usize).cloned().unwrap_or_default();
+        let range = self.program.conditions.get(condition.0 as usize).cloned().unwrap_or_default();
+        let program = self.program;
+        let code = program.code.get(range.start as usize..range.end as usize).unwrap_or_default();
+        // Jumps go forward only, so the whole code is the most it can cost.
+        self.fuel.spend(2 * code.len() as u64)?;
         let mut register = false;
         let mut kept = 0_u128;
-        let mut place = code.start;
-        while place < code.end {
-            let Some(instruction) = self.program.code.get(place as usize) else { break };
+        let mut place = 0;
+        while let Some(instruction) = code.get(place as usize) {
             place += 1;
-            self.fuel.spend(2)?;
             match instruction {
                 Instruction::Atom(atom) => register = self.atom(*atom)?,
                 Instruction::Set(value) => register = *value,
                 Instruction::Not => register = !register,
-                Instruction::JumpIfFalse(to) if !register => place = *to,
-                Instruction::JumpIfTrue(to) if register => place = *to,
+                Instruction::JumpIfFalse(to) if !register => place = *to - range.start,
+                Instruction::JumpIfTrue(to) if register => place = *to - range.start,
                 Instruction::JumpIfFalse(_) | Instruction::JumpIfTrue(_) => {}
                 Instruction::Keep => kept = kept << 1 | u128::from(register),
                 Instruction::Xor => {

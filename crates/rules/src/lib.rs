@@ -33,6 +33,7 @@ mod phase;
 mod predicate;
 mod problem;
 mod program;
+mod reference;
 mod ruleset;
 mod scratch;
 mod syntax;
@@ -55,6 +56,7 @@ pub use outcome::{Effect, LogNames, Matched, Outcome, Refusing, RouteTo, SpentAt
 pub use phase::{ActionKind, ActionRow, Phase, PhaseRow, Product, Skipped};
 pub use problem::Problem;
 pub use program::{Builder, ConditionId, Program, ValueId};
+pub use reference::reference;
 pub use ruleset::{RuleProblem, RuleSpec, RulesetSpec, Rulesets};
 pub use scratch::Scratch;
 pub use syntax::{Comparison, Logic};

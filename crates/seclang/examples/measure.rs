@@ -1,8 +1,9 @@
 //! Measures the engine over OWASP CRS: loading, memory, and microseconds per request.
 //!
-//! `cargo run --release -p seclang --example measure -- FOLDER [LEVEL [NAME [MS]]]`: the folder of CRS with `rules/` and
-//! `crs-setup.conf.example`, and the paranoia level (1), one request by its name, and milliseconds for each (400). Each line is the median of many runs on one core, phases 1 to 5,
-//! with the memory of verdicts as a serving thread has it and without. Figures compare within one run; machines
+//! `cargo run --release -p seclang --example measure -- FOLDER [LEVEL [NAME [MS]]]`: the folder of CRS with
+//! `rules/` and `crs-setup.conf.example`, and the paranoia level (1), one request by its name, and
+//! milliseconds for each (400). Each line is the median of many runs on one core, phases 1 to 5, with the
+//! memory of verdicts as a serving thread has it and without. Figures compare within one run; machines
 //! differ.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -76,7 +77,8 @@ fn requests() -> Vec<Request> {
     let form = "application/x-www-form-urlencoded";
     let object = |number: usize| {
         format!(
-            r#"{{"id":{number},"name":"Lamp {number}","tags":["desk","warm light"],"price":49.90,"note":"Fits E27."}}"#
+            "{{\"id\":{number},\"name\":\"Lamp {number}\",\"tags\":[\"desk\",\"warm light\"],\
+             \"price\":49.90,\"note\":\"Fits E27.\"}}"
         )
     };
     let json = |bytes: usize| {
@@ -97,10 +99,19 @@ fn requests() -> Vec<Request> {
         post(
             "form POST",
             form,
-            "name=Ada+Lovelace&street=12+St+James%27s+Square&city=London&zip=SW1Y+4JH&phone=%2B44+20+7946+0000&note=Please+ring+twice".to_owned(),
+            "name=Ada+Lovelace&street=12+St+James%27s+Square&city=London&zip=SW1Y+4JH\
+             &phone=%2B44+20+7946+0000\
+             &note=Please+ring+twice"
+                .to_owned(),
         ),
         post("JSON 2 KiB", "application/json", json(2_000)),
-        post("attack", form, "id=1%27+UNION+SELECT+user%2Cpassword+FROM+users--+-&q=%3Cscript%3Ealert(1)%3C%2Fscript%3E".to_owned()),
+        post(
+            "attack",
+            form,
+            "id=1%27+UNION+SELECT+user%2Cpassword+FROM+users--+-\
+             &q=%3Cscript%3Ealert(1)%3C%2Fscript%3E"
+                .to_owned(),
+        ),
         post("form 64 KiB", form, format!("text={}", WORDS.repeat(65_536 / WORDS.len()).replace(' ', "+"))),
         post("JSON 64 KiB", "application/json", json(65_000)),
     ]

@@ -49,8 +49,8 @@ pub(crate) struct Prefilter {
     wants_file_content: bool,
 }
 
-/// Rules that are evaluated plainly at the beginning rather than scanning for rules that no gate lets through: a zone
-/// has a handful of its own before CRS sets its levels.
+/// Rules that are evaluated plainly at the beginning rather than scanning for rules that no gate lets
+/// through: a zone has a handful of its own before CRS sets its levels.
 const PLAIN_MAX: u32 = 16;
 
 /// A gate as its rule compares it.

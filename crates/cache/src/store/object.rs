@@ -108,12 +108,13 @@ impl Object {
         }
     }
 
-    /// Counts a request; a hot object is not written to.
-    pub(crate) fn touch(&self) {
+    /// Counts a request; a hot object is not written to. True when it is the first to be counted.
+    pub(crate) fn touch(&self) -> bool {
         let frequency = self.frequency.load(Relaxed);
         if frequency < 3 {
             self.frequency.store(frequency + 1, Relaxed);
         }
+        frequency == 0
     }
 
     /// Takes the right to offer it to the disk.

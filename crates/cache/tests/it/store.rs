@@ -4,6 +4,7 @@
 
 mod folder;
 mod killed;
+mod stalled;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,8 +87,14 @@ fn purge_nothing(store: &Store, number: u64) -> Recorded {
     told.recv().expect("an answer")
 }
 
-/// Waits until the writer has done what was queued before: it takes a job, then purges, then does the job.
-fn settle(store: &Store, number: u64) {
+/// Waits until the disk has written so many objects in all, by purges, which the writer answers between them.
+fn settle(store: &Store, number: u64, written: u64) {
     assert_eq!(purge_nothing(store, number), Recorded::OnDisk);
-    assert_eq!(purge_nothing(store, number), Recorded::OnDisk);
+    for _ in 0..1_000_000 {
+        if store.counts().disk_writes >= written {
+            return;
+        }
+        assert_eq!(purge_nothing(store, number), Recorded::OnDisk);
+    }
+    panic!("the disk does not write {written}: {:?}", store.counts());
 }

@@ -31,7 +31,8 @@ impl Subject {
         self.value.of(if self.item.is_some() { values.buffer() } else { made })
     }
 
-    /// Writes `ARGS:user`, `&ARGS`, `REQUEST_URI`; tells where that stands, and where the name after the colon does.
+    /// Writes `ARGS:user`, `&ARGS`, `REQUEST_URI`; tells where that stands, and where the name after the
+    /// colon does.
     pub(crate) fn write_name(&self, values: &Values, made: &[u8], full: &mut Vec<u8>) -> (Span, Span) {
         let name = self.name(values, made);
         let start = full.len();

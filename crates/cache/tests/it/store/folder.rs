@@ -10,11 +10,13 @@ fn objects_and_purges_survive_a_restart() {
     let folder = folder_of("restart");
     let (store, workers) = open(&folder);
     let running = workers.start().expect("threads");
-    settle(&store, 1); // open by now
+    settle(&store, 1, 0); // open by now
     for number in 0..300 {
         put_twice(&store, &format!("/{number}"));
+        if number % 100 == 99 {
+            settle(&store, 2, number + 1); // before more is queued than may be
+        }
     }
-    settle(&store, 2);
     assert_eq!(store.counts().disk_writes, 300);
     let (sender, told) = sync_channel(1);
     let purge = Purge::Prefix { zone: 1, host: b"a.example", target: b"/1" };
@@ -26,7 +28,7 @@ fn objects_and_purges_survive_a_restart() {
 
     let (store, workers) = open(&folder);
     let running = workers.start().expect("threads");
-    settle(&store, 8);
+    settle(&store, 8, 0);
     let disk = store.disk().expect("attached");
     assert_eq!((disk.state(), disk.objects(), disk.purges_applied_to()), (DiskState::Ready, 300, 8));
     let mut found = 0;
@@ -56,9 +58,9 @@ fn two_processes_have_the_folder_one_after_the_other() {
     let folder = folder_of("handover");
     let (first, workers) = open(&folder);
     let draining = workers.start().expect("threads");
-    settle(&first, 1);
+    settle(&first, 1, 0);
     put_twice(&first, "/");
-    settle(&first, 2);
+    settle(&first, 2, 1);
     let (second, mut workers) = open(&folder);
     turn(&mut workers);
     let state = |store: &Store| store.disk().expect("attached").state();
