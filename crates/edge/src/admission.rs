@@ -241,7 +241,9 @@ mod tests {
             request.fields.push(name, value);
         }
         let peer: SocketAddr = "10.0.0.9:5000".parse().expect("an address");
-        let connection = Connection { id: 1, visitor: peer, local: peer, tls: None, http3_port: None };
+        let (held, waiting) = Default::default();
+        let connection =
+            Connection { id: 1, visitor: peer, local: peer, tls: None, http3_port: None, held, waiting };
         let id = exchange::IdSource::new([1, 2]).next_id();
         let mut course = Course::begin(id, 0, peer, Scheme::Http, 0);
         let trusted = ["10.0.0.0/8".parse().expect("a range")];

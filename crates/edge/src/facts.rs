@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Mutex, PoisonError};
 
-use exchange::{BodySize, Connection, Request, Scheme, TlsFacts, TlsVersion, Upgrade};
+use exchange::{BodySize, Connection, Request, Scheme, Tally, TlsFacts, TlsVersion, Upgrade, Waiting};
 use zone::Action;
 
 use crate::admission::admit;
@@ -131,7 +131,15 @@ impl Facts {
                 verified_for: self.verified_for,
             })
         });
-        Connection { id: 0, visitor: self.visitor, local: self.local, tls, http3_port: None }
+        Connection {
+            id: 0,
+            visitor: self.visitor,
+            local: self.local,
+            tls,
+            http3_port: None,
+            held: Tally::default(),
+            waiting: Waiting::default(),
+        }
     }
 
     /// Host and target, for a person.

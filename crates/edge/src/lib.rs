@@ -33,7 +33,7 @@ mod trails;
 mod watch;
 
 pub use facts::Facts;
-pub use fingerprint::FINGERPRINTS_MAX;
+pub use fingerprint::{Door, FINGERPRINTS_MAX, Fingerprints};
 pub use live::Live;
 pub use node::{Figures, Node, NodeSetup, Status, ZoneStatus};
 pub use serving::{ListenerSetup, Running, run};

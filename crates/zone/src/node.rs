@@ -63,6 +63,10 @@ settings! {
         /// Keeps a second edge process ready, compiled and idle, that takes over at once when the serving one
         /// dies. It takes about as much memory as the serving one has after its start.
         plain spare: bool = true,
+        /// Most memory for what visitors make the node hold: request heads, and pieces of bodies that wait. 0
+        /// for half of the machine's memory. At it new requests get 503 (`overload`), and transfers whose
+        /// visitors do not keep up are ended; one zone may hold half of it.
+        plain memory_budget_bytes: Size = Size(0),
         /// The node's name in logs, `Via` and `CDN-Loop`.
         plain name: Name = Name("rempart".to_owned()),
         /// Addresses whose `X-Forwarded-*` and `Forwarded` are believed, such as those of a CDN in front.
@@ -204,6 +208,8 @@ pub struct Node {
     pub drain_ms: u64,
     /// Whether an idle edge stands ready to take over.
     pub spare: bool,
+    /// Most memory for what visitors make the node hold, in bytes; 0 for half of the machine's.
+    pub memory_budget_bytes: u64,
     /// The node's name.
     pub name: String,
     /// Addresses whose forwarding headers are believed.
@@ -323,6 +329,7 @@ pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
         user: file.node.user.as_ref().map(|user| user.0.clone()),
         drain_ms: file.node.drain_ms.0,
         spare: file.node.spare.value,
+        memory_budget_bytes: file.node.memory_budget_bytes.0,
         name: file.node.name.0.clone(),
         trusted_proxies,
         listeners,
