@@ -30,6 +30,7 @@ pub(crate) struct Rig {
     pub(crate) stuck: Receiver<StuckReport>,
     events: Receiver<String>,
     address: SocketAddr,
+    pub(crate) admin: SocketAddr,
     running: Running,
 }
 
@@ -67,10 +68,18 @@ impl Rig {
         let first = bound("127.0.0.1:0".parse().unwrap());
         let address = first.local_addr().unwrap();
         let tcp = vec![first, bound(address)];
-        let (udp, udp_slots, candidate) = (Vec::new(), (0, 1), None);
-        let listener = ListenerSetup { settings: listener, local: address, tcp, udp, udp_slots, candidate };
-        let running = run(&node, vec![listener], None).unwrap();
-        Rig { node, black_box, stuck, events: told, address, running }
+        let listener = ListenerSetup {
+            settings: listener,
+            local: address,
+            tcp,
+            udp: Vec::new(),
+            udp_slots: (0, 1),
+            candidate: None,
+        };
+        let admin = TcpListener::bind("127.0.0.1:0").unwrap();
+        let admin_address = admin.local_addr().unwrap();
+        let running = run(&node, vec![listener], Some(admin)).unwrap();
+        Rig { node, black_box, stuck, events: told, address, admin: admin_address, running }
     }
 
     /// The next event of this name, as written.
