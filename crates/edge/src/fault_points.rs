@@ -34,7 +34,7 @@ pub(crate) const fn deciding(_phase: Phase, _zone: &Zone) -> Result<(), Trouble>
 pub(crate) const fn loading(_zone: &Zone) {}
 
 #[cfg(feature = "fault-injection")]
-pub(crate) use armed::{SiteFaults, at, deciding, loaded, loading, serving};
+pub(crate) use armed::{SiteFaults, applying, at, deciding, loaded, loading, serving};
 
 #[cfg(feature = "fault-injection")]
 mod armed {
@@ -117,10 +117,19 @@ mod armed {
 
     /// Breaks while a zone's site is built, if the zone asks for it: `load-panic`, `load-abort`.
     pub(crate) fn loading(zone: &Zone) {
+        breaking("load", zone);
+    }
+
+    /// Breaks while origins take up a snapshot's pools: `apply-panic`, `apply-abort`.
+    pub(crate) fn applying<'a>(zones: impl Iterator<Item = &'a Zone>) {
+        zones.for_each(|zone| breaking("apply", zone));
+    }
+
+    fn breaking(step: &str, zone: &Zone) {
         for fault in named(zone) {
-            match fault.as_str() {
-                "load-panic" => panic!("the fault point of loading"),
-                "load-abort" => std::process::abort(),
+            match fault.strip_prefix(step) {
+                Some("-panic") => panic!("the fault point of {step}ing"),
+                Some("-abort") => std::process::abort(),
                 _ => {}
             }
         }

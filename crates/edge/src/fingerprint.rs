@@ -25,19 +25,20 @@ use foldhash::quality::FoldHasher;
 pub const FINGERPRINTS_MAX: usize = 1_024;
 
 /// Makes fingerprints under one key: whoever does not know it cannot make two requests share one.
-#[derive(Clone)]
-pub(crate) struct Fingerprints {
+#[derive(Clone, Debug)]
+pub struct Fingerprints {
     seed: u64,
     shared: SharedSeed,
 }
 
 impl Fingerprints {
-    pub(crate) fn new(key: [u64; 2]) -> Self {
+    /// Under this key, the same over restarts.
+    pub fn new(key: [u64; 2]) -> Self {
         Self { seed: key[0], shared: SharedSeed::from_u64(key[1]) }
     }
 
     /// The request's fingerprint.
-    pub(crate) fn of(&self, request: &Request) -> u64 {
+    pub fn of(&self, request: &Request) -> u64 {
         let mut hasher = FoldHasher::with_seed(self.seed, &self.shared);
         hasher.write(request.method_token());
         hasher.write(request.host());
@@ -60,8 +61,8 @@ impl Fingerprints {
 }
 
 /// Refuses requests by fingerprint. Free while nothing is refused: one look at a flag.
-#[derive(Default)]
-pub(crate) struct Door {
+#[derive(Debug, Default)]
+pub struct Door {
     is_shut: AtomicBool,
     /// Fingerprints with the second after 1970 until which each is refused.
     refused: ArcSwap<HashMap<u64, u64>>,
@@ -70,7 +71,7 @@ pub(crate) struct Door {
 impl Door {
     /// Refuses exactly these from now on, each until its second after 1970. Beyond [`FINGERPRINTS_MAX`] those
     /// that would be refused longest are kept.
-    pub(crate) fn refuse(&self, mut fingerprints: Vec<(u64, u64)>) {
+    pub fn refuse(&self, mut fingerprints: Vec<(u64, u64)>) {
         fingerprints.sort_by_key(|(_, until_s)| std::cmp::Reverse(*until_s));
         fingerprints.truncate(FINGERPRINTS_MAX);
         let is_shut = !fingerprints.is_empty();
@@ -80,7 +81,7 @@ impl Door {
 
     /// Whether the request does not come in; `now_s` is asked for only when something is refused.
     #[inline]
-    pub(crate) fn refuses(&self, fingerprint: u64, now_s: impl FnOnce() -> u64) -> bool {
+    pub fn refuses(&self, fingerprint: u64, now_s: impl FnOnce() -> u64) -> bool {
         self.is_shut.load(Ordering::Acquire) && self.is_refused(fingerprint, now_s())
     }
 
@@ -90,7 +91,7 @@ impl Door {
     }
 
     /// Forgets what has expired, so that the door is free again; now and then.
-    pub(crate) fn sweep(&self, now_s: u64) {
+    pub fn sweep(&self, now_s: u64) {
         if !self.is_shut.load(Ordering::Acquire) {
             return;
         }

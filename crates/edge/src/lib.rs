@@ -31,7 +31,7 @@ mod tls;
 mod trails;
 mod watch;
 
-pub use fingerprint::FINGERPRINTS_MAX;
+pub use fingerprint::{Door, FINGERPRINTS_MAX, Fingerprints};
 pub use live::Live;
 pub use node::{Node, NodeSetup, Status, ZoneStatus};
 pub use serving::{ListenerSetup, Running, run};

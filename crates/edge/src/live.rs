@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use exchange::Account;
 use telemetry::metrics::zones::ZoneCounters;
 use zone::{Snapshot, Zone};
 
@@ -22,6 +23,8 @@ pub struct Site {
     /// The zone as it was before its last change, if it ran here: for phases that break by what was
     /// published.
     pub(crate) stale: Option<Arc<Zone>>,
+    /// What its visitors make the node hold.
+    pub(crate) memory: Arc<Account>,
     /// What broke for this zone of late.
     pub(crate) ward: Ward,
     #[cfg(feature = "fault-injection")]

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use exchange::{Fault, Phase, Refusal, RequestId};
+use exchange::{Account, Fault, Phase, Refusal, RequestId};
 use origin::health::Change;
 use origin::{Fleet, FleetSettings};
 use rustls::sign::CertifiedKey;
 use telemetry::events::Events;
 use telemetry::metrics::zones::ZoneTable;
-use telemetry::metrics::{LabelLists, Outcome, Outside, Registry};
+use telemetry::metrics::{Held, LabelLists, Outcome, Outside, Registry};
 use telemetry::sink::AccessLog;
 use zone::{Id, Snapshot, Zone};
 
@@ -54,11 +54,15 @@ pub struct NodeSetup {
     pub connections_max: usize,
 }
 
+/// One zone may hold this part of what the node may: no zone leaves the others nothing.
+const ZONE_SHARE: u64 = 2;
+
 /// One running Rempart.
 pub struct Node {
     setup: NodeSetup,
     black_box: blackbox::Writer,
     door: Door,
+    memory: Arc<Account>,
     loop_token: String,
     live: ArcSwap<Live>,
     version: AtomicU64,
@@ -129,7 +133,11 @@ impl Node {
         });
         let zone_table = ZoneTable::new();
         let tls = TlsShared::new();
-        let live = Arc::new(build(snapshot, None, &tls, &zone_table, &setup.events));
+        let memory = Account::new(memory_budget(&setup.settings));
+        let beside = Beside { tls: &tls, zones: &zone_table, memory: &memory, events: &setup.events };
+        let live = Arc::new(build(snapshot, None, &beside));
+        #[cfg(feature = "fault-injection")]
+        crate::fault_points::applying(live.sites.iter().map(|site| &*site.zone));
         fleet.apply(&live.snapshot, clock.now_ms());
         registry.set_snapshot_number(live.snapshot.number);
         // Unique to this process, so that two nodes of one name in a row are no loop.
@@ -143,6 +151,7 @@ impl Node {
         Arc::new(Self {
             black_box: black_box.unwrap_or_else(|| blackbox::Writer::private(threads)),
             door: Door::default(),
+            memory,
             trails: (0..setup.threads.max(1)).map(|_| Trails::default()).collect(),
             loop_token,
             live: ArcSwap::new(live),
@@ -164,7 +173,11 @@ impl Node {
     /// Puts another snapshot in force, at once and whole. Open connections and exchanges are not touched.
     pub fn swap(&self, snapshot: Snapshot) {
         let before = self.live.load_full();
-        let live = Arc::new(build(snapshot, Some(&before), &self.tls, &self.zone_table, &self.setup.events));
+        let (tls, zones, memory) = (&self.tls, &self.zone_table, &self.memory);
+        let beside = Beside { tls, zones, memory, events: &self.setup.events };
+        let live = Arc::new(build(snapshot, Some(&before), &beside));
+        #[cfg(feature = "fault-injection")]
+        crate::fault_points::applying(live.sites.iter().map(|site| &*site.zone));
         self.fleet.apply(&live.snapshot, self.clock.now_ms());
         self.registry.set_snapshot_number(live.snapshot.number);
         self.registry.reloaded(Outcome::Ok);
@@ -288,6 +301,11 @@ impl Node {
         self.registry.render(&Outside {
             access_log: self.setup.access_log.counts(),
             events_suppressed: self.setup.events.suppressed(),
+            held: Held {
+                bytes: self.memory.held(),
+                bytes_max: self.memory.max(),
+                over: self.memory.times_over(),
+            },
             process: telemetry::metrics::process::Process::read(),
         })
     }
@@ -300,6 +318,11 @@ impl Node {
     /// The snapshot in force.
     pub fn live(&self) -> Arc<Live> {
         self.live.load_full()
+    }
+
+    /// What visitors make the node hold.
+    pub(crate) fn memory(&self) -> &Arc<Account> {
+        &self.memory
     }
 
     pub(crate) fn door(&self) -> &Door {
@@ -375,15 +398,29 @@ impl Node {
     }
 }
 
+/// Most bytes that visitors may make a node hold.
+fn memory_budget(settings: &zone::Node) -> u64 {
+    match settings.memory_budget_bytes {
+        0 => {
+            let machine = rustix::system::sysinfo();
+            (machine.totalram as u64).saturating_mul(u64::from(machine.mem_unit)) / 2
+        }
+        bytes => bytes,
+    }
+}
+
+/// What of a node goes beside its zones.
+struct Beside<'a> {
+    tls: &'a TlsShared,
+    zones: &'a ZoneTable,
+    memory: &'a Account,
+    events: &'a Events,
+}
+
 /// Puts sites beside the zones of a snapshot; sites of unchanged zones are shared with the one before, so
 /// that certificates reloaded since then stay.
-fn build(
-    snapshot: Snapshot,
-    before: Option<&Live>,
-    tls: &TlsShared,
-    zone_table: &ZoneTable,
-    events: &Events,
-) -> Live {
+fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'_>) -> Live {
+    let Beside { tls, zones: zone_table, memory, events } = beside;
     let known: HashMap<Id, &Arc<Site>> =
         before.map(|live| live.sites.iter().map(|site| (site.zone.id, site)).collect()).unwrap_or_default();
     let site = |zone: &Arc<Zone>| match known.get(&zone.id) {
@@ -405,6 +442,7 @@ fn build(
                 account: zone.account.map(|account| account.to_string()),
                 stale: known.get(&zone.id).map(|site| Arc::clone(&site.zone)),
                 ward: Ward::default(),
+                memory: Account::new(memory.max() / ZONE_SHARE),
                 #[cfg(feature = "fault-injection")]
                 faults: crate::fault_points::SiteFaults::of(zone),
                 zone: Arc::clone(zone),

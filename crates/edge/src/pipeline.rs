@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use blackbox::{Slot, Work};
-use exchange::{Deadlines, IdSource, Phase, Refusal, Response, Scheme, Trail};
+use exchange::{Charge, Deadlines, IdSource, Phase, Refusal, Request, Response, Scheme, Trail};
 use origin::Origins;
 use telemetry::metrics::{HandshakeOutcome, Protocol as ProtocolLabel, ThreadMetrics, TlsVersion, Trouble};
 use telemetry::sink::Batch;
@@ -47,6 +47,17 @@ pub(crate) struct Edge {
     fingerprints: Fingerprints,
     /// Exchanges being served.
     in_flight: Cell<usize>,
+}
+
+const NODE_IS_FULL: &str = "visitors make the node hold as much as memory_budget_bytes lets it";
+const ZONE_IS_FULL: &str = "visitors make the zone hold half of memory_budget_bytes";
+
+/// What a request costs to hold beside its fields: the exchange itself, with its place to answer.
+const EXCHANGE_BYTES: usize = 2 * 1024;
+
+fn head_bytes(request: &Request) -> u64 {
+    let head = request.fields.bytes_len() + request.target().len() + request.authority().len();
+    (EXCHANGE_BYTES + head) as u64
 }
 
 /// Counts an exchange for as long as it is served, however that ends.
@@ -178,6 +189,12 @@ impl Edge {
             let reason = exchange.refusal_reason;
             return refuse(exchange, course, refusal, reason).await;
         }
+        exchange.charge = Charge::default(); // of the request before on this connection
+        let head_bytes = head_bytes(&exchange.request);
+        match Charge::begin(self.node.memory(), &exchange.connection, head_bytes) {
+            Ok(charge) => exchange.charge = charge,
+            Err(_) => return refuse(exchange, course, Refusal::Overload, NODE_IS_FULL).await,
+        }
         let admitted = guard(|| {
             fault_points::at(Phase::Admission, &exchange.request)?;
             identify(course, &exchange.request, &exchange.connection, &self.node.settings().trusted_proxies);
@@ -199,6 +216,9 @@ impl Edge {
         drop(live);
         course.site = Some(Arc::clone(&site));
         self.slot.zone(*site.zone.id.0.first_chunk().unwrap_or(&[0; 8]), course.snapshot);
+        if exchange.charge.join(&site.memory).is_err() {
+            return refuse(exchange, course, Refusal::Overload, ZONE_IS_FULL).await;
+        }
         exchange.keepalive_ms = u32::try_from(site.zone.http.keepalive_ms).ok();
         course.note(Phase::Admission, "admitted", 0, self.clock.now_us());
         #[cfg(feature = "fault-injection")]
@@ -329,6 +349,10 @@ impl Service for Edge {
             if self.named(&mut work, closing).await.is_none() {
                 exchange.abort(); // the page for it panicked too
             }
+        }
+        if exchange.is_shed() {
+            course.refusal = Some(Refusal::Overload);
+            course.reason = "its visitor did not keep up while the node or the zone was full";
         }
         work.phase = Phase::Record as u8;
         self.slot.enter(&work);

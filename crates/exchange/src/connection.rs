@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::{Tally, Waiting};
+
 /// The protocol version a visitor speaks; the label of metrics and the `protocol` field of the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -60,4 +62,8 @@ pub struct Connection {
     pub tls: Option<Box<TlsFacts>>,
     /// The UDP port that answers HTTP/3 for this listener, for `Alt-Svc`; none if it has none.
     pub http3_port: Option<u16>,
+    /// What its exchanges hold.
+    pub held: Tally,
+    /// Tasks that wait until it holds less.
+    pub waiting: Waiting,
 }

@@ -52,9 +52,25 @@ pub struct Outside {
     pub access_log: crate::sink::Counts,
     /// Operational lines held back by the limit per name.
     pub events_suppressed: u64,
+    /// What is held for visitors.
+    pub held: Held,
     /// The process's resources; absent when they could not be read.
     pub process: Option<Process>,
 }
+
+/// What a node holds for visitors, and how often a bound on it was reached.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Held {
+    /// Bytes held now.
+    pub bytes: u64,
+    /// Most bytes that may be held.
+    pub bytes_max: u64,
+    /// How often the bound of a connection, a zone and the node was reached.
+    pub over: [u64; OVER_LEVELS.len()],
+}
+
+/// The levels of [`Held::over`], as the page has them.
+const OVER_LEVELS: [&str; 3] = ["connection", "zone", "node"];
 
 /// All counters of one process. Made once, shared by reference count.
 #[derive(Debug)]

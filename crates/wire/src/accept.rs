@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use exchange::{Connection, Deadline, Protocol, TlsFacts, TlsVersion};
+use exchange::{Connection, Deadline, Protocol, Tally, TlsFacts, TlsVersion, Waiting};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::conn::{Conn, poll_read_tcp};
@@ -84,6 +84,8 @@ fn begin<S: Service>(
         local: SocketAddr::new(local.ip().to_canonical(), local.port()),
         tls: None,
         http3_port: settings.http3_port,
+        held: Tally::default(),
+        waiting: Waiting::default(),
     };
     let deadline = thread.deadlines.slot();
     let has_proxy = settings.trusts_proxy.as_ref().is_some_and(|trusts| trusts(visitor.ip()));

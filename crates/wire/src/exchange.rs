@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use exchange::{
-    BodySize, Chunk, Connection, Deadline, Fields, Incoming, Protocol, Refusal, Request, Response,
+    BodySize, Charge, Chunk, Connection, Deadline, Fields, Incoming, Protocol, Refusal, Request, Response,
 };
 
 use crate::h1::Http1;
@@ -59,6 +59,9 @@ pub struct Exchange {
     pub keepalive_ms: Option<u32>,
     /// Which rule of the protocol the request broke, for the log.
     pub refusal_reason: &'static str,
+    /// What it makes us hold; whoever serves begins it, and without that nothing is bounded.
+    pub charge: Charge,
+    pub(crate) is_shed: bool,
     pub(crate) side: Side,
     pub(crate) state: ResponseState,
     pub(crate) bytes_in: u64,
@@ -66,6 +69,30 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// An exchange that begins, refused already where its head broke a rule.
+    pub(crate) fn begin(
+        request: Request,
+        connection: Rc<Connection>,
+        deadline: Deadline,
+        refused: Option<(Refusal, &'static str)>,
+        side: Side,
+    ) -> Self {
+        Self {
+            request,
+            connection,
+            deadline,
+            refusal: refused.map(|(refusal, _)| refusal),
+            refusal_reason: refused.map_or("", |(_, reason)| reason),
+            charge: Charge::default(),
+            is_shed: false,
+            side,
+            state: ResponseState::Waiting,
+            bytes_in: 0,
+            bytes_out: 0,
+            keepalive_ms: None,
+        }
+    }
+
     /// The protocol the visitor speaks.
     pub fn protocol(&self) -> Protocol {
         match self.side {
@@ -78,6 +105,24 @@ impl Exchange {
     /// How far the answer is.
     pub fn state(&self) -> ResponseState {
         self.state
+    }
+
+    /// Whether it was aborted because its zone or the node may hold no more.
+    pub fn is_shed(&self) -> bool {
+        self.is_shed
+    }
+
+    /// Tells the charge what waits now; ends the exchange where that is more than may be held.
+    fn settle(&mut self) {
+        let held = match &self.side {
+            Side::Http1(side) => side.held(),
+            Side::Http2(side) => side.held(),
+            Side::Http3(side) => side.held(),
+        };
+        if self.charge.hold(held as u64).is_err() {
+            self.is_shed = true;
+            self.abort();
+        }
     }
 
     /// Bytes of request body read so far.
@@ -118,6 +163,13 @@ impl Exchange {
         cx: &mut Context<'_>,
         scratch: &'a mut [u8],
     ) -> Poll<Result<Incoming<'a>, Gone>> {
+        self.settle();
+        if self.is_shed {
+            return Poll::Ready(Err(Gone::Left));
+        }
+        if self.charge.must_wait(cx) {
+            return Poll::Pending;
+        }
         let polled = match &mut self.side {
             Side::Http1(side) => side.poll_body(cx, scratch),
             Side::Http2(side) => side.poll_body(cx),
@@ -196,11 +248,16 @@ impl Exchange {
     /// # Errors
     /// [`Gone`].
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        match &mut self.side {
+        if self.is_shed {
+            return Poll::Ready(Err(Gone::Left));
+        }
+        let polled = match &mut self.side {
             Side::Http1(side) => side.poll_ready(cx),
             Side::Http2(side) => side.poll_ready(cx),
             Side::Http3(side) => side.poll_ready(cx),
-        }
+        };
+        self.settle();
+        polled
     }
 
     /// Sends what is held as far as the transport takes it: to be called when nothing more is at hand.
@@ -208,11 +265,16 @@ impl Exchange {
     /// # Errors
     /// [`Gone`].
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        match &mut self.side {
+        if self.is_shed {
+            return Poll::Ready(Err(Gone::Left));
+        }
+        let polled = match &mut self.side {
             Side::Http1(side) => side.poll_flush(cx),
             Side::Http2(side) => side.poll_ready(cx),
             Side::Http3(side) => side.poll_flush(cx),
-        }
+        };
+        self.settle();
+        polled
     }
 
     /// Gives a piece of the answer's body, only after [`Exchange::poll_ready`] was ready. What the transport
@@ -236,6 +298,7 @@ impl Exchange {
                 self.abort();
             }
         }
+        self.settle();
     }
 
     /// Ends the body with trailers. Over HTTP/1 they are sent only in a chunked answer.

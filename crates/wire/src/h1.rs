@@ -93,6 +93,11 @@ pub(crate) struct Http1 {
 }
 
 impl Http1 {
+    /// Bytes that wait here: to be read by whoever serves, and to be taken by the socket.
+    pub(crate) fn held(&self) -> usize {
+        self.work.unread().len() + self.work.out.len() - self.work.out_at
+    }
+
     pub(crate) fn is_body_read(&self) -> bool {
         self.body.is_done()
     }
@@ -592,31 +597,21 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
     let mut work = work;
     let request = std::mem::take(&mut work.request);
     let scheme = if facts.tls.is_some() { Scheme::Https } else { Scheme::Http };
-    let mut exchange = Exchange {
-        request,
-        connection: facts,
-        deadline,
-        refusal: None,
-        refusal_reason: "",
-        side: Side::Http1(Http1 {
-            conn,
-            work,
-            body: BodyDecoder::new(Framing::None, &HTTP1),
-            trailers: None,
-            delimiter: Delimiter::None,
-            is_persistent: true,
-            is_draining: thread.draining(),
-            is_broken: false,
-            is_send_closed: false,
-            is_tunnel: false,
-            date: thread.date(),
-            sent: 0,
-        }),
-        state: ResponseState::Waiting,
-        bytes_in: 0,
-        bytes_out: 0,
-        keepalive_ms: None,
-    };
+    let side = Side::Http1(Http1 {
+        conn,
+        work,
+        body: BodyDecoder::new(Framing::None, &HTTP1),
+        trailers: None,
+        delimiter: Delimiter::None,
+        is_persistent: true,
+        is_draining: thread.draining(),
+        is_broken: false,
+        is_send_closed: false,
+        is_tunnel: false,
+        date: thread.date(),
+        sent: 0,
+    });
+    let mut exchange = Exchange::begin(request, facts, deadline, None, side);
     exchange.deadline.arm(thread.times().head_ms);
     loop {
         let refusal = loop {

@@ -253,29 +253,20 @@ async fn stream<S: Service>(
     let (parts, body) = request.into_parts();
     let mut head = thread.take_request();
     let refusal = fill(&mut head, &parts, &body, facts.tls.is_some());
-    let mut exchange = Exchange {
-        request: head,
-        connection: facts,
-        deadline: thread.deadlines.slot(),
-        refusal: refusal.map(|(refusal, _)| refusal),
-        refusal_reason: refusal.map_or("", |(_, reason)| reason),
-        side: Side::Http2(Http2 {
-            is_body_done: body.is_end_stream(),
-            is_data_done: body.is_end_stream(),
-            body,
-            unreleased: 0,
-            answer,
-            stream: None,
-            held: Bytes::new(),
-            is_last_held: false,
-            date: thread.date(),
-            sent: 0,
-        }),
-        state: ResponseState::Waiting,
-        bytes_in: 0,
-        bytes_out: 0,
-        keepalive_ms: None,
-    };
+    let deadline = thread.deadlines.slot();
+    let side = Side::Http2(Http2 {
+        is_body_done: body.is_end_stream(),
+        is_data_done: body.is_end_stream(),
+        body,
+        unreleased: 0,
+        answer,
+        stream: None,
+        held: Bytes::new(),
+        is_last_held: false,
+        date: thread.date(),
+        sent: 0,
+    });
+    let mut exchange = Exchange::begin(head, facts, deadline, refusal, side);
     serve_contained(&thread, &mut exchange).await;
     thread.put_request(std::mem::take(&mut exchange.request));
     if exchange.state() == ResponseState::Waiting {
@@ -438,6 +429,11 @@ fn response_head(response: &Response, date: Option<&[u8; 29]>) -> Option<http::R
 }
 
 impl Http2 {
+    /// Bytes that wait here: for the visitor's window, or for whoever reads the body.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len() + self.unreleased
+    }
+
     pub(crate) fn is_body_read(&self) -> bool {
         self.is_body_done
     }

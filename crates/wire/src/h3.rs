@@ -108,6 +108,11 @@ impl Http3 {
         self.sender.borrow_mut().poll_ready(cx)
     }
 
+    /// Bytes that wait for quinn to take them.
+    pub(crate) fn held(&self) -> usize {
+        self.sender.borrow().held()
+    }
+
     /// Bytes that quinn has taken.
     pub(crate) fn sent(&self) -> u64 {
         self.sender.borrow().sent()

@@ -58,6 +58,10 @@ settings! {
         optional user: Name,
         /// How long open exchanges may go on after SIGTERM.
         plain drain_ms: Milliseconds<0> = Count(10_000),
+        /// Most memory for what visitors make the node hold: request heads, and pieces of bodies that wait. 0
+        /// for half of the machine's memory. At it new requests get 503 (`overload`), and transfers whose
+        /// visitors do not keep up are ended; one zone may hold half of it.
+        plain memory_budget_bytes: Size = Size(0),
         /// The node's name in logs, `Via` and `CDN-Loop`.
         plain name: Name = Name("rempart".to_owned()),
         /// Addresses whose `X-Forwarded-*` and `Forwarded` are believed, such as those of a CDN in front.
@@ -151,6 +155,8 @@ pub struct Node {
     pub user: Option<String>,
     /// How long open exchanges may go on after SIGTERM, in milliseconds.
     pub drain_ms: u64,
+    /// Most memory for what visitors make the node hold, in bytes; 0 for half of the machine's.
+    pub memory_budget_bytes: u64,
     /// The node's name.
     pub name: String,
     /// Addresses whose forwarding headers are believed.
@@ -267,6 +273,7 @@ pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
         zones: at(&file.node.zones.0),
         user: file.node.user.as_ref().map(|user| user.0.clone()),
         drain_ms: file.node.drain_ms.0,
+        memory_budget_bytes: file.node.memory_budget_bytes.0,
         name: file.node.name.0.clone(),
         trusted_proxies,
         listeners,

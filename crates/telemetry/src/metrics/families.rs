@@ -70,6 +70,12 @@ families! { NODE:
         "Attempts to load certificates whose files changed.";
     PANICS = Counter "rempart_panics_total" [""]
         "Panics caught; each is a bug.";
+    HELD = Gauge "rempart_held_bytes" [""]
+        "Bytes held for visitors now: heads, and pieces of bodies that wait.";
+    HELD_MAX = Gauge "rempart_held_bytes_max" [""]
+        "Most bytes that may be held for visitors.";
+    OVER_BUDGET = Counter "rempart_over_budget_total" ["level"]
+        "Times a bound on held bytes was reached.";
     CONTAINED = Counter "rempart_contained_total" ["phase, kind"]
         "Phases that broke for one request and took nothing else along.";
     QUARANTINES = Counter "rempart_quarantines_total" ["phase"]

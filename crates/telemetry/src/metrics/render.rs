@@ -147,6 +147,9 @@ fn node(page: &mut Page, registry: &Registry, outside: &Outside) {
         registry.certificate_reloads[place].load(Relaxed)
     });
     page.single(&families::PANICS, registry.panics.load(Relaxed));
+    page.single(&families::HELD, outside.held.bytes);
+    page.single(&families::HELD_MAX, outside.held.bytes_max);
+    page.by_label(&families::OVER_BUDGET, "level", &super::OVER_LEVELS, |level| outside.held.over[level]);
     page.family(&families::CONTAINED);
     for (phase, row) in registry.labels.phases.iter().zip(&registry.contained) {
         for (kind, counter) in Trouble::LABELS.into_iter().zip(row) {

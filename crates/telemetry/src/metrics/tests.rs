@@ -13,6 +13,7 @@ fn full() -> Outside {
     Outside {
         access_log: Counts { lines_written: 5, lines_dropped: 2, failures: 1 },
         events_suppressed: 4,
+        held: Held { bytes: 10, bytes_max: 20, over: [1, 2, 3] },
         process: Some(process),
     }
 }

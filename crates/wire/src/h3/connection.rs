@@ -20,7 +20,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use exchange::{Connection, Deadline, Protocol, TlsFacts, TlsVersion};
+use exchange::{Connection, Deadline, Protocol, Tally, TlsFacts, TlsVersion, Waiting};
 use http3::{Code, goaway_frame, server_preface};
 
 use super::sender::number;
@@ -190,6 +190,8 @@ fn facts(quic: &quinn::Connection, id: u64, local: SocketAddr) -> Connection {
             verified_for: None,
         })),
         http3_port: None,
+        held: Tally::default(),
+        waiting: Waiting::default(),
     }
 }
 

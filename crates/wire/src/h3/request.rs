@@ -45,18 +45,8 @@ pub(super) async fn serve<S: Service>(
     };
     deadline.disarm();
     let side = Http3 { receiver, sender: Rc::clone(&sender), date: thread.date() };
-    let mut exchange = Box::new(Exchange {
-        request,
-        connection: shared.facts(),
-        deadline,
-        refusal: refused.map(|(refusal, _)| refusal),
-        refusal_reason: refused.map_or("", |(_, reason)| reason),
-        side: Side::Http3(side),
-        state: ResponseState::Waiting,
-        bytes_in: 0,
-        bytes_out: 0,
-        keepalive_ms: None,
-    });
+    let facts = shared.facts();
+    let mut exchange = Box::new(Exchange::begin(request, facts, deadline, refused, Side::Http3(side)));
     if answer(&thread, &mut exchange, &sender).await.is_err() {
         thread.service.count(WireEvent::Panicked);
         exchange.abort();

@@ -96,6 +96,11 @@ impl Sender {
         }
     }
 
+    /// Bytes that wait for quinn to take them.
+    pub(super) fn held(&self) -> usize {
+        self.gathered.len() + self.queue.iter().map(Bytes::len).sum::<usize>()
+    }
+
     /// Bytes that quinn has taken.
     pub(super) fn sent(&self) -> u64 {
         self.sent_bytes

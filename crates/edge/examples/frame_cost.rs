@@ -1,0 +1,160 @@
+//! What the frame of containment costs a request, for `valgrind --tool=callgrind`: instructions, since a
+//! shared machine's clock tells little.
+//!
+//! `frame_cost serve N` answers N requests over one connection by the whole data plane, with the visitor and
+//! the origin in processes of their own; `frame_cost frame N` does N times what black box, beat, fingerprint
+//! and door do for one of them. The slopes between two N are instructions a request, without what starting
+//! costs. Build with `--release`.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+use blackbox::{Work, Writer};
+use edge::{Door, Fingerprints, ListenerSetup, Node, NodeSetup, run};
+use exchange::Request;
+use telemetry::events::Events;
+use telemetry::sink::{AccessLog, Target};
+use zone::{Bundle, Source};
+
+/// What a browser sends.
+const REQUEST: &[u8] = b"GET /articles/a-title-of-usual-length?page=2 HTTP/1.1\r\nHost: www.example.org\r\n\
+User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0\r\n\
+Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n\
+Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9\r\n\
+Cookie: session=0123456789abcdef0123456789abcdef\r\n\r\n";
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nanswer";
+
+/// Polls of one exchange that goes to an origin: the request, and the answer.
+const POLLS: usize = 2;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [_, "serve", requests] => serve(requests),
+        [_, "frame", requests] => frame(requests.parse().expect("a number")),
+        [_, "visit", address, requests] => visit(address, requests.parse().expect("a number")),
+        [_, "answer"] => answer(),
+        _ => eprintln!("frame_cost serve N | frame N"),
+    }
+}
+
+fn own(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(arguments);
+    command
+}
+
+/// A data plane of one thread, and its visitor as a child.
+fn serve(requests: &str) {
+    let mut origin = own(&["answer"]).stdout(Stdio::piped()).spawn().expect("a process");
+    let mut at = String::new();
+    BufReader::new(origin.stdout.take().expect("piped")).read_line(&mut at).expect("an address");
+    let zone = format!(
+        "name = \"a\"\nhostnames = [\"www.example.org\"]\n[[pool]]\nname = \"app\"\n\
+         origins = [{{ url = \"http://{}\" }}]\n",
+        at.trim()
+    );
+    let source = |name: &str, text: &str| Source { name: name.to_owned(), bytes: text.into() };
+    let node = "[[listener]]\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\n";
+    let settings = zone::compile_node(&source("rempart.toml", node)).expect("a node file");
+    let bundle = Bundle::new(vec![source("a.toml", &zone)], None, BTreeMap::new());
+    let snapshot = zone::compile(&bundle, 1, &|_| None).expect("a zone file");
+    let listener = settings.listeners[0].clone();
+    let setup = NodeSetup {
+        threads: 1,
+        settings,
+        access_log: AccessLog::off(),
+        events: Events::start(Target::Stderr, || 0).expect("standard error"),
+        seed: [1, 2],
+        sticky_key: [0; 16],
+        quic_keys: ([0; 64], [0; 32]),
+        black_box: None,
+        fingerprint_key: [3, 4],
+        on_stuck: None,
+        connections_max: 1_000,
+    };
+    let node = Node::new(setup, snapshot);
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let local: SocketAddr = socket.local_addr().expect("bound");
+    let listener = ListenerSetup { settings: listener, local, tcp: vec![socket], udp: Vec::new() };
+    let running = run(&node, vec![listener], None).expect("a thread");
+    let visited = own(&["visit", &local.to_string(), requests]).status().expect("a process");
+    assert!(visited.success(), "the visitor was not served");
+    node.drain();
+    assert!(running.join());
+    let _ended_by_us = origin.kill();
+    let _reaped = origin.wait();
+}
+
+fn visit(address: &str, requests: usize) {
+    let mut stream = TcpStream::connect(address).expect("a listener");
+    let mut buffer = [0; 4_096];
+    for _ in 0..requests {
+        stream.write_all(REQUEST).expect("sent");
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"answer") {
+            let read = stream.read(&mut buffer).expect("an answer");
+            assert!(read > 0, "the connection was closed");
+            seen.extend_from_slice(&buffer[..read]);
+        }
+    }
+}
+
+fn answer() {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    println!("{}", socket.local_addr().expect("bound"));
+    for stream in socket.incoming() {
+        let mut stream = stream.expect("a connection");
+        let mut seen = Vec::new();
+        let mut buffer = [0; 4_096];
+        while let Ok(read @ 1..) = stream.read(&mut buffer) {
+            seen.extend_from_slice(&buffer[..read]);
+            if seen.ends_with(b"\r\n\r\n") {
+                seen.clear();
+                stream.write_all(ANSWER).expect("sent");
+            }
+        }
+    }
+}
+
+/// Black box, beat, fingerprint and door, as the pipeline uses them for one request.
+fn frame(requests: usize) {
+    let writer = Writer::private(1);
+    let slot = writer.claim(0).expect("a slot");
+    let (fingerprints, door) = (Fingerprints::new([3, 4]), Door::default());
+    let mut request = Request::default();
+    request.set_method(b"GET");
+    request.set_authority(b"www.example.org");
+    request.set_target(b"/articles/a-title-of-usual-length?page=2");
+    let head = std::str::from_utf8(REQUEST).expect("ASCII");
+    for (name, value) in head.lines().skip(1).filter_map(|line| line.split_once(": ")) {
+        request.fields.push(name.as_bytes(), value.as_bytes());
+    }
+    for _ in 0..requests {
+        let request = black_box(&request);
+        let mut work = Work { fingerprint: fingerprints.of(request), ..Work::default() };
+        for poll in 0..POLLS {
+            slot.beat(); // the connection's
+            slot.beat(); // the exchange's
+            slot.enter(black_box(&work));
+            if poll == 0 {
+                slot.zone([0; 8], 1);
+                black_box(door.refuses(work.fingerprint, || 0));
+                slot.zone(*b"zonezone", 1);
+                slot.phase(1);
+                slot.phase(2);
+            } else {
+                slot.phase(3);
+                slot.phase(4);
+            }
+            work = slot.leave();
+        }
+        work.phase = 5;
+        slot.enter(black_box(&work));
+        slot.leave();
+    }
+}

@@ -1,0 +1,83 @@
+//! What visitors may make a node hold: who is refused or ended when that is used up, and who is not.
+//!
+//! Read next: [`super::rig`].
+
+use anyhow::Result;
+use testkit::node::NodeSpec;
+use testkit::origin::{Answer, OriginSpec};
+use testkit::visitor::Visitor;
+
+use super::rig::{HOST, fields, saying, start, visitor, word};
+
+const OTHER: &str = "b.example";
+
+/// More than the kernel's buffers of a connection on loopback, so that a visitor that reads nothing leaves a
+/// piece with the node.
+const LARGE: u64 = 32 * 1024 * 1024;
+
+fn holding(bytes: &str) -> NodeSpec {
+    NodeSpec::new().listener("http").node_section(&format!("threads = 2\nmemory_budget_bytes = {bytes}"))
+}
+
+#[test]
+fn a_node_without_room_for_a_head_says_so_and_goes_on() -> Result<()> {
+    let origin = saying("answer")?;
+    let node = start(&holding("4096").site("a", &[HOST], &[&origin.url()]))?;
+    let mut visitor = visitor(&node)?;
+    let long = "x".repeat(3_000);
+    // One zone may hold half: 2 KiB is less than any exchange, whoever asks.
+    assert_eq!(word(&visitor.fetch(HOST, "/")?), "overload");
+    let refused = visitor.ask("GET", "/", HOST, &fields(&[("X-Long", &long)]), b"")?;
+    assert_eq!((refused.status, word(&refused).as_str()), (503, "overload"));
+    assert_eq!(refused.fields.first("retry-after"), Some("1"));
+    assert_eq!(node.metric("rempart_over_budget_total{level=\"zone\"}")?, Some(1.0));
+    assert_eq!(node.metric("rempart_over_budget_total{level=\"node\"}")?, Some(1.0));
+    assert_eq!(node.metric("rempart_refusals_total{refusal=\"overload\"}")?, Some(2.0));
+    assert!(origin.requests().is_empty());
+    drop(visitor);
+    node.finish_healthy()
+}
+
+#[test]
+fn visitors_that_do_not_keep_up_are_ended_before_they_keep_others_out() -> Result<()> {
+    let origin = OriginSpec::new().answering(|request| match request.target.as_str() {
+        "/large" => Answer::new(200).pattern(1, 0, LARGE),
+        _ => Answer::ok("small"),
+    })?;
+    let spec =
+        holding("\"256KiB\"").site("a", &[HOST], &[&origin.url()]).site("b", &[OTHER], &[&origin.url()]);
+    let node = start(&spec)?;
+    // Each leaves up to one piece of 64 KiB with the node, and the zone's share for pieces is 112 KiB.
+    let mut idle: Vec<Visitor> = Vec::new();
+    for _ in 0..4 {
+        let mut visitor = visitor(&node)?;
+        visitor.send_head("GET", "/large", HOST, &fields(&[]))?;
+        idle.push(visitor);
+    }
+    let ended = node.wait_for_log(|line| line["verdict"] == "overload")?;
+    assert_eq!((ended["zone"].as_str(), ended["path"].as_str()), (Some("a"), Some("/large")));
+    for host in [HOST, OTHER] {
+        assert_eq!(visitor(&node)?.fetch(host, "/small")?.text(), "small", "{host}");
+    }
+    let mut reading = visitor(&node)?;
+    reading.send_head("GET", "/large", OTHER, &fields(&[]))?;
+    assert_eq!(reading.read_digest("GET")?.1.length(), LARGE, "who keeps up is not ended");
+    drop(reading);
+    drop(idle);
+    node.finish_healthy()
+}
+
+#[test]
+fn nothing_is_held_once_visitors_are_gone() -> Result<()> {
+    let origin = saying("answer")?;
+    let node = start(&NodeSpec::new().listener("http").site("a", &[HOST], &[&origin.url()]))?;
+    for _ in 0..20 {
+        assert_eq!(visitor(&node)?.ask("POST", "/", HOST, &fields(&[]), &[7; 100_000])?.status, 200);
+    }
+    let mut kept = visitor(&node)?;
+    assert_eq!(kept.fetch(HOST, "/")?.status, 200);
+    assert_eq!(node.metric("rempart_held_bytes")?, Some(0.0), "an idle connection is not charged");
+    assert!(node.metric("rempart_held_bytes_max")? > Some(1e6), "half of the machine");
+    drop(kept);
+    node.finish_healthy()
+}
