@@ -80,7 +80,14 @@ fn serve(requests: &str) {
     let node = Node::new(setup, snapshot);
     let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
     let local: SocketAddr = socket.local_addr().expect("bound");
-    let listener = ListenerSetup { settings: listener, local, tcp: vec![socket], udp: Vec::new() };
+    let listener = ListenerSetup {
+        settings: listener,
+        local,
+        tcp: vec![socket],
+        udp: Vec::new(),
+        udp_slots: (0, 1),
+        candidate: None,
+    };
     let running = run(&node, vec![listener], None).expect("a thread");
     let visited = own(&["visit", &local.to_string(), requests]).status().expect("a process");
     assert!(visited.success(), "the visitor was not served");

@@ -14,6 +14,7 @@ mod admission;
 mod clock;
 mod contain;
 mod course;
+mod facts;
 mod fault_points;
 mod fingerprint;
 mod forward;
@@ -31,8 +32,9 @@ mod tls;
 mod trails;
 mod watch;
 
+pub use facts::Facts;
 pub use fingerprint::{Door, FINGERPRINTS_MAX, Fingerprints};
 pub use live::Live;
-pub use node::{Node, NodeSetup, Status, ZoneStatus};
+pub use node::{Figures, Node, NodeSetup, Status, ZoneStatus};
 pub use serving::{ListenerSetup, Running, run};
 pub use watch::StuckReport;

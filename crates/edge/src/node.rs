@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use exchange::{Account, Fault, Phase, Refusal, RequestId};
+use exchange::{Account, Cause, Fault, Phase, Refusal, RequestId};
 use origin::health::Change;
 use origin::{Fleet, FleetSettings};
 use rustls::sign::CertifiedKey;
@@ -20,6 +20,7 @@ use zone::{Id, Snapshot, Zone};
 
 use crate::clock::Clock;
 use crate::contain::Ward;
+use crate::facts::Sampler;
 use crate::fingerprint::Door;
 use crate::live::{Live, Site};
 use crate::tls::TlsShared;
@@ -73,6 +74,8 @@ pub struct Node {
     tls: TlsShared,
     clock: Clock,
     is_draining: AtomicBool,
+    has_candidate: AtomicBool,
+    sampler: Sampler,
     serving: AtomicUsize,
     cut: AtomicUsize,
     swapped_unix_us: AtomicU64,
@@ -98,6 +101,25 @@ pub struct Status {
     pub is_draining: bool,
     /// The zones in force, at most 10,000.
     pub zones: Vec<ZoneStatus>,
+}
+
+/// Sums since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Requests that ended.
+    pub requests: u64,
+    /// Of these, answers of 5xx.
+    pub server_errors: u64,
+    /// Faults whose cause is this node.
+    pub edge_faults: u64,
+    /// Faults whose cause is an origin.
+    pub origin_faults: u64,
+    /// Refusals.
+    pub refusals: u64,
+    /// Panics caught.
+    pub panics: u64,
+    /// Sum of all durations, in microseconds.
+    pub duration_us: u64,
 }
 
 /// One zone in a [`Status`].
@@ -162,6 +184,8 @@ impl Node {
             tls,
             clock,
             is_draining: AtomicBool::new(false),
+            has_candidate: AtomicBool::new(false),
+            sampler: Sampler::default(),
             serving: AtomicUsize::new(0),
             cut: AtomicUsize::new(0),
             swapped_unix_us: AtomicU64::new(unix_us),
@@ -232,6 +256,37 @@ impl Node {
     /// Whether the node drains.
     pub fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Acquire)
+    }
+
+    /// Says whether a candidate serves its own sockets. While none does, this node takes what waits there.
+    pub fn set_has_candidate(&self, has_candidate: bool) {
+        self.has_candidate.store(has_candidate, Ordering::Release);
+    }
+
+    pub(crate) fn sampler(&self) -> &Sampler {
+        &self.sampler
+    }
+
+    /// Sums of what happened since the process began, for comparing one stretch of time with another.
+    pub fn figures(&self) -> Figures {
+        let totals = self.registry.totals();
+        let by_cause = |cause| {
+            let of = |(fault, count): (&Fault, &u64)| (fault.cause() == cause).then_some(*count);
+            Fault::ALL.iter().zip(&totals.faults).filter_map(of).sum()
+        };
+        Figures {
+            requests: totals.requests,
+            server_errors: totals.server_errors,
+            edge_faults: by_cause(Cause::Edge),
+            origin_faults: by_cause(Cause::Origin),
+            refusals: totals.refusals.iter().sum(),
+            panics: totals.panics,
+            duration_us: totals.duration_us,
+        }
+    }
+
+    pub(crate) fn has_candidate(&self) -> bool {
+        self.has_candidate.load(Ordering::Acquire)
     }
 
     /// Whether zones answer: every thread accepts, a snapshot with a zone is in force, and nothing drains.

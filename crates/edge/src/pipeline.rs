@@ -198,6 +198,7 @@ impl Edge {
         let admitted = guard(|| {
             fault_points::at(Phase::Admission, &exchange.request)?;
             identify(course, &exchange.request, &exchange.connection, &self.node.settings().trusted_proxies);
+            self.node.sampler().offer(&exchange.request, &exchange.connection);
             let loop_token = self.node.loop_token().as_bytes();
             Ok(admit(&live, &mut exchange.request, &exchange.connection, loop_token))
         });

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use exchange::{Deadlines, TICK_MS};
 use tokio::time::MissedTickBehavior;
-use wire::{QuicListenerSettings, TcpListenerSettings, Thread, accept_quic, accept_tcp};
+use wire::{QuicListenerSettings, Service as _, TcpListenerSettings, Thread, accept_quic, accept_tcp};
 use zone::ListenerProtocol;
 
 use crate::admin::Admin;
@@ -29,6 +29,12 @@ pub struct ListenerSetup {
     pub tcp: Vec<TcpListener>,
     /// One UDP socket a thread for HTTP/3, or none.
     pub udp: Vec<UdpSocket>,
+    /// The slot of the first of these UDP sockets, and how many slots the address has: connection ids name
+    /// them.
+    pub udp_slots: (u16, u16),
+    /// The socket of a candidate, if this is not one: what waits there while no candidate serves is taken by
+    /// the first thread, so that a candidate's death loses nobody in its queue.
+    pub candidate: Option<TcpListener>,
 }
 
 /// The serving threads.
@@ -56,6 +62,9 @@ struct Share {
     local: SocketAddr,
     tcp: Option<TcpListener>,
     udp: Option<UdpSocket>,
+    /// The slot of `udp`, and how many there are.
+    udp_slots: (u16, u16),
+    candidate: Option<TcpListener>,
 }
 
 /// Starts the serving threads. The admin socket is served by the first.
@@ -72,7 +81,9 @@ pub fn run(
     let mut spares: Vec<Vec<Spare>> = (0..count).map(|_| Vec::new()).collect();
     for listener in listeners {
         let (mut tcp, mut udp) = (listener.tcp.into_iter(), listener.udp.into_iter());
-        for (share, spare) in shares.iter_mut().zip(&mut spares) {
+        let mut candidate = listener.candidate;
+        let (first_slot, slots) = listener.udp_slots;
+        for ((slot, share), spare) in (first_slot..).zip(&mut shares).zip(&mut spares) {
             let (tcp, udp) = (tcp.next(), udp.next());
             let (settings, local, has_quic) = (listener.settings.clone(), listener.local, udp.is_some());
             // A lone thread has nobody to stand in for it.
@@ -80,7 +91,8 @@ pub fn run(
                 let socket = socket.try_clone()?;
                 spare.push(Spare { settings: settings.clone(), local, has_quic, socket });
             }
-            share.push(Share { settings, local, tcp, udp });
+            let (udp_slots, candidate) = ((slot, slots), candidate.take());
+            share.push(Share { settings, local, tcp, udp, udp_slots, candidate });
         }
     }
     let relief = Arc::new(Relief::new(spares));
@@ -125,11 +137,16 @@ fn serve(
         let index = u8::try_from(number).unwrap_or(u8::MAX);
         let thread = Thread::new(Rc::clone(&edge), Rc::clone(&deadlines), index, connections_max);
         thread.set_date(http_date(node.clock().unix_us() / 1_000_000));
+        let mut candidates = Vec::new();
         for share in shares {
+            let settings = tcp_settings(&share.settings, share.local, share.udp.is_some());
+            if let Some(socket) = share.candidate {
+                socket.set_nonblocking(true)?;
+                candidates.push((socket, Rc::new(settings.clone())));
+            }
             if let Some(socket) = share.tcp {
                 socket.set_nonblocking(true)?;
                 let socket = tokio::net::TcpListener::from_std(socket)?;
-                let settings = tcp_settings(&share.settings, share.local, share.udp.is_some());
                 tokio::task::spawn_local(accept_tcp(Rc::clone(&thread), socket, settings));
             }
             if let Some(socket) = share.udp {
@@ -138,8 +155,8 @@ fn serve(
                 let tls = node.tls().quic_config(node).map_err(io::Error::other)?;
                 let settings = QuicListenerSettings {
                     tls,
-                    thread_index: index,
-                    threads: u8::try_from(threads).unwrap_or(u8::MAX),
+                    slot: share.udp_slots.0,
+                    slots: share.udp_slots.1,
                     reset_key,
                     token_key,
                 };
@@ -166,7 +183,7 @@ fn serve(
         };
         tokio::task::spawn_local(relief.stand_by(number, Rc::clone(&thread)));
         node.count_serving(true);
-        tick(node, &edge, &thread, admin.as_deref()).await;
+        tick(node, &edge, &thread, admin.as_deref(), &candidates).await;
         node.count_serving(false);
         edge.tick(); // the last lines of the log
         Ok(())
@@ -189,8 +206,30 @@ pub(crate) fn tcp_settings(
     }
 }
 
+/// A candidate's socket that is watched while no candidate serves it.
+type Left = (TcpListener, Rc<TcpListenerSettings>);
+
+/// Takes the connections that wait at sockets of a candidate that is gone.
+fn take_left(thread: &Rc<Thread<Edge>>, candidates: &[Left]) {
+    for (socket, settings) in candidates {
+        while let Ok((tcp, visitor)) = socket.accept() {
+            let tcp = tcp.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(tcp));
+            match tcp {
+                Ok(tcp) => wire::begin_tcp(thread, settings, tcp, visitor),
+                Err(_) => thread.service.count(wire::WireEvent::Dropped),
+            }
+        }
+    }
+}
+
 /// Sweeps deadlines, turns the clock, and watches for the drain, until the thread has drained.
-async fn tick(node: &Arc<Node>, edge: &Edge, thread: &Thread<Edge>, admin: Option<&Thread<Admin>>) {
+async fn tick(
+    node: &Arc<Node>,
+    edge: &Edge,
+    thread: &Rc<Thread<Edge>>,
+    admin: Option<&Thread<Admin>>,
+    candidates: &[Left],
+) {
     let mut interval = tokio::time::interval(Duration::from_millis(u64::from(TICK_MS)));
     interval.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut second = 0;
@@ -203,6 +242,9 @@ async fn tick(node: &Arc<Node>, edge: &Edge, thread: &Thread<Edge>, admin: Optio
         if edge.number == 0 {
             node.tell_origin_events();
             node.door().sweep(node.clock().unix_us() / 1_000_000);
+        }
+        if !node.has_candidate() && !thread.is_draining() {
+            take_left(thread, candidates);
         }
         let now_s = node.clock().unix_us() / 1_000_000;
         if now_s != second {

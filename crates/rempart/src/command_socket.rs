@@ -4,12 +4,17 @@
 //! nobody reads the answer of holds up only itself. It does not know what commands do: that is `Carry`'s.
 //! Called by [`crate::edge_role`]; read next: [`crate::messages`].
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, IoSlice, Read as _, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use crate::messages::{Answer, REQUEST_BYTES_MAX, Request};
 
@@ -19,21 +24,43 @@ const CONNECTIONS_MAX: usize = 16;
 /// How long a connection may be silent, and how long it may take to read an answer.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Carries a command out.
-pub(crate) type Carry = dyn Fn(Request) -> Answer + Send + Sync;
+/// Carries a command out. It may say how far it has come before it answers; whoever asked may be gone by
+/// then.
+pub(crate) type Carry = dyn Fn(Request, &dyn Fn(&Answer)) -> Answer + Send + Sync;
 
-/// Accepts connections for as long as the process lives.
+/// Descriptors in one packet: as between processes.
+const DESCRIPTORS_PER_PACKET: usize = crate::control::DESCRIPTORS_PER_PACKET;
+
+/// Ends the accepting of commands when it is dropped: an edge that drains leaves them to the next one, which
+/// holds the same socket. Connections that are open go on.
+#[derive(Debug)]
+pub(crate) struct Accepting(#[expect(dead_code, reason = "it tells by being closed")] UnixStream);
+
+/// Accepts connections until the result is dropped.
 ///
 /// # Errors
 /// When the thread cannot be started.
-pub(crate) fn serve(listener: UnixListener, carry: Arc<Carry>) -> io::Result<()> {
+pub(crate) fn serve(listener: UnixListener, carry: Arc<Carry>) -> io::Result<Accepting> {
     let open = Arc::new(AtomicUsize::new(0));
+    let (ours, theirs) = UnixStream::pair()?;
+    // Another process may take the connection between the two calls.
+    listener.set_nonblocking(true)?;
     let accept = move || {
-        for connection in listener.incoming() {
-            let Ok(connection) = connection else {
-                // Out of descriptors: the pause lets connections end.
-                thread::sleep(Duration::from_millis(100));
-                continue;
+        loop {
+            let mut watched = [PollFd::new(&listener, PollFlags::IN), PollFd::new(&theirs, PollFlags::IN)];
+            let polled = poll(&mut watched, None);
+            if !watched[1].revents().is_empty() {
+                return;
+            }
+            let accepted = polled.map_err(io::Error::from).and_then(|_| listener.accept());
+            let connection = match accepted {
+                Ok((connection, _)) => connection,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(_) => {
+                    // Out of descriptors: the pause lets connections end.
+                    thread::sleep(Duration::from_millis(100));
+                    continue;
+                }
             };
             let place = Place::take(&open);
             if place.is_none() {
@@ -50,7 +77,8 @@ pub(crate) fn serve(listener: UnixListener, carry: Arc<Carry>) -> io::Result<()>
             drop(started);
         }
     };
-    thread::Builder::new().name("commands".into()).spawn(accept).map(drop)
+    thread::Builder::new().name("commands".into()).spawn(accept)?;
+    Ok(Accepting(ours))
 }
 
 /// A place among [`CONNECTIONS_MAX`], given back on drop.
@@ -85,7 +113,9 @@ fn serve_connection(connection: &UnixStream, carry: &Carry) -> io::Result<()> {
             return answer(connection, &Answer::refused(text));
         }
         let given = match serde_json::from_slice(&line) {
-            Ok(request) => carry(request),
+            Ok(request) => carry(request, &|progress| {
+                let _ = answer(connection, progress);
+            }),
             Err(error) => Answer::refused(format!(
                 "the request is not understood: {error}; known are {{\"command\":\"publish\"}}, \
                  {{\"command\":\"status\"}} and {{\"command\":\"trace\",\"request_id\":\"…\"}}"
@@ -98,7 +128,18 @@ fn serve_connection(connection: &UnixStream, carry: &Carry) -> io::Result<()> {
 fn answer(mut connection: &UnixStream, answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
-    connection.write_all(&line)
+    connection.write_all(&line)?;
+    answer.descriptors.chunks(DESCRIPTORS_PER_PACKET).try_for_each(|packet| pass(connection, packet))
+}
+
+/// Sends descriptors beside one byte (unix(7): there is none without data).
+fn pass(connection: &UnixStream, descriptors: &[OwnedFd]) -> io::Result<()> {
+    let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(OwnedFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_PER_PACKET))];
+    let mut beside = SendAncillaryBuffer::new(&mut space);
+    beside.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(connection, &[IoSlice::new(b"\0")], &mut beside, SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -111,7 +152,7 @@ mod tests {
     fn exchange(sent: &[u8]) -> Vec<Answer> {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let served = thread::spawn(move || {
-            let carry: Box<Carry> = Box::new(|request| match request {
+            let carry: Box<Carry> = Box::new(|request, _| match request {
                 Request::Trace { request_id } => {
                     Answer { ok: true, trail: Some(request_id), ..Answer::default() }
                 }

@@ -1,4 +1,4 @@
-//! The commands a person runs beside a node: `check`, `publish`, `status`, `trace`.
+//! The commands a person runs beside a node: `check`, `publish` and what belongs to it, `status`, `trace`.
 //!
 //! `check` reads files and touches nothing; the others ask the running node over its command socket and
 //! print what it answers. What they print to standard output is meant to be read or piped; problems go to
@@ -14,9 +14,10 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use zone::Problem;
 
+use crate::clock;
 use crate::configuration::{Problems, data_dir, gather, read_node_file};
-use crate::flags::{NodeFile, Running, Status, Trace};
-use crate::messages::{ANSWER_BYTES_MAX, Answer, Request};
+use crate::flags::{NodeFile, Publish, Running, Status, Trace};
+use crate::messages::{ANSWER_BYTES_MAX, Answer, Decisions, DifferenceText, Request};
 
 /// How long a node may take to answer. A publish of 10,000 zones with fresh certificates takes seconds on a
 /// small machine; what takes longer than this is stuck.
@@ -61,12 +62,25 @@ pub(crate) fn check(named: &NodeFile) -> Result<ExitCode> {
     }
 }
 
-/// Makes the running node take its files.
+/// Makes the running node take its files. Exit code 1 when nothing was published, or not all of it.
 ///
 /// # Errors
 /// When no node answers.
-pub(crate) fn publish(running: &Running) -> Result<ExitCode> {
-    let answer = ask(&socket(running)?, &Request::Publish {})?;
+pub(crate) fn publish(wanted: &Publish) -> Result<ExitCode> {
+    let request = Request::Publish {
+        wait: wanted.wait,
+        dry_run: wanted.dry_run,
+        again: wanted.again,
+        allow_removals: wanted.allow_removals,
+        confirm_within_s: wanted.confirm_within,
+    };
+    let mut out = io::stdout();
+    let answer = ask_and_follow(&socket(&wanted.running)?, &request, &mut |progress| {
+        if wanted.wait {
+            // A closed standard output is no reason to give up waiting.
+            let _ = writeln!(out, "{progress}");
+        }
+    })?;
     let problems: Vec<Problem> = answer.problems.into_iter().map(Problem::from).collect();
     if !answer.ok {
         if problems.is_empty() {
@@ -74,14 +88,118 @@ pub(crate) fn publish(running: &Running) -> Result<ExitCode> {
         }
         return Ok(Problems(problems).print_and_refuse("the node serves on as before"));
     }
-    problems.iter().for_each(|warning| tell_lines(&format!("{warning}\n")));
-    let (number, zones) = (answer.number.unwrap_or(0), counted(answer.zones.unwrap_or(0), "zone"));
-    if answer.changed == Some(false) {
-        writeln!(io::stdout(), "snapshot {number} stays: the files say the same ({zones})")?;
-    } else {
-        writeln!(io::stdout(), "snapshot {number} is live: {zones}")?;
+    problems.iter().for_each(|problem| tell_lines(&format!("{problem}\n")));
+    let mut out = io::stdout();
+    if wanted.dry_run {
+        write_difference(&mut out, &answer.difference.unwrap_or_default(), answer.decisions.as_ref())?;
+        answer.error.iter().for_each(|error| tell(error));
+        return Ok(if answer.error.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
+    let number = answer.number.unwrap_or(0);
+    match (answer.changed, answer.zones) {
+        (Some(false), zones) => {
+            let zones = counted(zones.unwrap_or(0), "zone");
+            writeln!(out, "snapshot {number} stays: the files say the same ({zones})")?;
+        }
+        (Some(true), zones) => {
+            writeln!(out, "snapshot {number} is live: {}", counted(zones.unwrap_or(0), "zone"))?;
+        }
+        (None, _) => writeln!(out, "snapshot {number} is the last good one")?,
+    }
+    if let Some(seconds) = wanted.confirm_within {
+        writeln!(out, "it is taken back in {seconds} s unless you run `rempart confirm`")?;
+    }
+    if answer.put_back.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    for file in &answer.put_back {
+        tell(&format!("{file} has problems: its zone is served as before"));
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// Writes what a change would do.
+fn write_difference(
+    out: &mut impl Write,
+    difference: &DifferenceText,
+    decisions: Option<&Decisions>,
+) -> io::Result<()> {
+    difference.gained.iter().try_for_each(|thing| writeln!(out, "+ {thing}"))?;
+    difference.lost.iter().try_for_each(|thing| writeln!(out, "- {thing}"))?;
+    difference.changed.iter().try_for_each(|zone| writeln!(out, "~ zone {zone}"))?;
+    if difference == &DifferenceText::default() {
+        writeln!(out, "nothing would change")?;
+    }
+    if let Some(decisions) = decisions.filter(|decisions| decisions.compared > 0) {
+        writeln!(
+            out,
+            "{} of {} requests would be decided otherwise",
+            decisions.differing, decisions.compared
+        )?;
+        decisions.examples.iter().try_for_each(|example| writeln!(out, "  {example}"))?;
+    }
+    Ok(())
+}
+
+/// Keeps a change that waits for this word.
+///
+/// # Errors
+/// When no node answers, or nothing waits.
+pub(crate) fn confirm(running: &Running) -> Result<ExitCode> {
+    let answer = ask(&socket(running)?, &Request::Confirm {})?;
+    if !answer.ok {
+        bail!("{}", answer.error.unwrap_or_default());
+    }
+    writeln!(io::stdout(), "snapshot {} is confirmed", answer.number.unwrap_or(0))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes back the change that is being watched.
+///
+/// # Errors
+/// When no node answers, or nothing is being watched.
+pub(crate) fn withdraw(running: &Running) -> Result<ExitCode> {
+    let answer = ask(&socket(running)?, &Request::Withdraw {})?;
+    if !answer.ok {
+        bail!("{}", answer.error.unwrap_or_default());
+    }
+    writeln!(io::stdout(), "withdrawn; snapshot {} is live", answer.number.unwrap_or(0))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How long an upgrade may take: the new binary compiles every zone and proves itself.
+const UPGRADE_WAIT: Duration = Duration::from_secs(90);
+
+/// Starts the binary that is on disk in the place of the one that runs, and waits until it serves.
+///
+/// # Errors
+/// When no node answers, or the upgrade fails; what ran serves on then.
+pub(crate) fn upgrade(running: &Running) -> Result<ExitCode> {
+    let socket = socket(running)?;
+    let pid = |answer: Answer| {
+        let member = |name: &str| answer.status.as_ref().and_then(|status| status[name].as_u64());
+        (member("edge_pid"), member("upgrades_failed"))
+    };
+    let before = pid(ask(&socket, &Request::Status {})?);
+    let answer = ask(&socket, &Request::Upgrade {})?;
+    if !answer.ok {
+        bail!("{}", answer.error.unwrap_or_default());
+    }
+    let until = clock::now() + UPGRADE_WAIT;
+    while clock::now() < until {
+        std::thread::sleep(Duration::from_millis(100));
+        // Between the two edges nobody may answer for a moment.
+        let Ok(answer) = ask(&socket, &Request::Status {}) else { continue };
+        let now = pid(answer);
+        if now.0 != before.0 {
+            writeln!(io::stdout(), "upgraded: process {} serves", now.0.unwrap_or(0))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if now.1 != before.1 {
+            bail!("the new binary does not serve: see the node's log; what ran serves on");
+        }
+    }
+    bail!("the new binary does not serve after {} s: see the node's log", UPGRADE_WAIT.as_secs())
 }
 
 /// Shows what the running node serves.
@@ -178,6 +296,11 @@ fn socket(running: &Running) -> Result<PathBuf> {
 
 /// Asks the node one thing.
 fn ask(socket: &Path, request: &Request) -> Result<Answer> {
+    ask_and_follow(socket, request, &mut |_| ())
+}
+
+/// Asks the node one thing that takes its time; each line of progress is passed on.
+fn ask_and_follow(socket: &Path, request: &Request, progress: &mut dyn FnMut(&str)) -> Result<Answer> {
     let connection = UnixStream::connect(socket).map_err(|error| {
         let remedy = match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
@@ -189,19 +312,32 @@ fn ask(socket: &Path, request: &Request) -> Result<Answer> {
         let what = format!("the node's command socket {} cannot be reached: {remedy}", socket.display());
         anyhow::Error::new(error).context(what)
     })?;
-    connection.set_read_timeout(Some(ANSWER_WAIT))?;
+    let wait = match request {
+        // Until the end of the soak, which the node file sets.
+        Request::Publish { wait: true, .. } => None,
+        _ => Some(ANSWER_WAIT),
+    };
+    connection.set_read_timeout(wait)?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     (&connection).write_all(&line).context("the node does not read the command")?;
-    let mut line = Vec::new();
-    BufReader::new(&connection)
-        .take(ANSWER_BYTES_MAX as u64)
-        .read_until(b'\n', &mut line)
-        .context("the node gave no answer in time: `rempart status` or its log may tell why")?;
-    if line.is_empty() {
-        bail!("the node ended the connection without an answer: it may be starting anew; try again");
+    let mut reader = BufReader::new(&connection);
+    loop {
+        let mut line = Vec::new();
+        (&mut reader)
+            .take(ANSWER_BYTES_MAX as u64)
+            .read_until(b'\n', &mut line)
+            .context("the node gave no answer in time: `rempart status` or its log may tell why")?;
+        if line.is_empty() {
+            bail!("the node ended the connection without an answer: it may be starting anew; try again");
+        }
+        let answer: Answer = serde_json::from_slice(&line)
+            .context("the node's answer is not understood: is it of another version?")?;
+        match answer.progress {
+            Some(text) => progress(&text),
+            None => return Ok(answer),
+        }
     }
-    serde_json::from_slice(&line).context("the node's answer is not understood: is it of another version?")
 }
 
 #[cfg(test)]
@@ -219,10 +355,13 @@ mod tests {
         let folder = Folder::new().unwrap();
         let path = folder.path().join("rempart.sock");
         let listener = UnixListener::bind(&path).unwrap();
-        let carry =
-            |request| Answer { ok: request == Request::Publish {}, number: Some(9), ..Answer::default() };
-        command_socket::serve(listener, Arc::new(carry)).unwrap();
-        let answer = ask(&path, &Request::Publish {}).unwrap();
+        let carry = |request, _: &dyn Fn(&Answer)| Answer {
+            ok: request == Request::Confirm {},
+            number: Some(9),
+            ..Answer::default()
+        };
+        let _accepting = command_socket::serve(listener, Arc::new(carry)).unwrap();
+        let answer = ask(&path, &Request::Confirm {}).unwrap();
         assert_eq!((answer.ok, answer.number), (true, Some(9)));
         assert!(!ask(&path, &Request::Status {}).unwrap().ok);
     }

@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use serde::{Deserialize, Serialize};
 use zone::limits::{FILE_BYTES_MAX, SPEC_BYTES_MAX};
 use zone::{Bundle, FileKind, NamedFile, Node, Problem, Severity, Snapshot, Source};
 
@@ -93,7 +94,7 @@ pub(crate) fn data_dir(node: &Node) -> PathBuf {
 }
 
 /// What tells whether a file was changed: modification time, size, and which file it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     seconds: i64,
     nanoseconds: i64,
@@ -254,12 +255,10 @@ impl Gathered {
     /// # Errors
     /// Every problem there is, those of reading included, in the order of files and places.
     pub(crate) fn compile(&self, number: u64, previous: Option<&Snapshot>) -> Result<Snapshot, Problems> {
-        let secrets = |path: &str| self.secrets.get(path).cloned();
-        let compiled = zone::compile_after(&self.bundle, number, &secrets, previous);
-        let mut problems = match compiled {
+        let mut problems = match self.compile_other(&self.bundle, number, previous) {
             Ok(snapshot) if self.unread.is_empty() => return Ok(snapshot),
             Ok(snapshot) => snapshot.warnings,
-            Err(problems) => problems,
+            Err(problems) => problems.0,
         };
         // A file that could not be read is told once: by whoever knows why.
         let place = |problem: &Problem| (problem.file.clone(), problem.line, problem.column);
@@ -271,15 +270,38 @@ impl Gathered {
         problems.sort_by_key(place);
         Err(Problems(problems))
     }
+
+    /// Compiles another bundle with the keys that were gathered; those it has none of are read from where
+    /// they are.
+    ///
+    /// # Errors
+    /// Every problem there is.
+    pub(crate) fn compile_other(
+        &self,
+        bundle: &Bundle,
+        number: u64,
+        previous: Option<&Snapshot>,
+    ) -> Result<Snapshot, Problems> {
+        let secrets = |path: &str| self.secrets.get(path).cloned().or_else(|| kept_secret(path));
+        zone::compile_after(bundle, number, &secrets, previous).map_err(Problems)
+    }
 }
 
-/// Compiles a kept bundle; its private keys are read from where they are now.
+fn kept_secret(path: &str) -> Option<Vec<u8>> {
+    read_bounded(Path::new(path), FILE_BYTES_MAX).ok()
+}
+
+/// Compiles a kept bundle; its private keys are read from where they are now. Unchanged zones are shared with
+/// `previous`.
 ///
 /// # Errors
 /// Every problem there is: a key that is gone, or a setting that this version no longer takes.
-pub(crate) fn compile_kept(bundle: &Bundle, number: u64) -> Result<Snapshot, Problems> {
-    let secrets = |path: &str| read_bounded(Path::new(path), FILE_BYTES_MAX).ok();
-    zone::compile(bundle, number, &secrets).map_err(Problems)
+pub(crate) fn compile_kept(
+    bundle: &Bundle,
+    number: u64,
+    previous: Option<&Snapshot>,
+) -> Result<Snapshot, Problems> {
+    zone::compile_after(bundle, number, &kept_secret, previous).map_err(Problems)
 }
 
 /// Names the settings of the node file that differ from the running ones and wait for the next start.

@@ -2,19 +2,23 @@
 //!
 //! One Unix seqpacket socket per child, its end in the child being standard input: each packet is one JSON
 //! message, with up to [`DESCRIPTORS_PER_PACKET`] descriptors beside it (`SCM_RIGHTS`, unix(7)). Both ends
-//! are the same binary, so there is no version. It does not decide when anything is said. Called by
-//! [`crate::supervisor`] and [`crate::edge_role`].
+//! are the same binary but for the moments of an upgrade: members are added, never renamed. It does not
+//! decide when anything is said. Called by [`crate::supervisor`] and [`crate::edge_role`].
 
-use std::io::{IoSlice, IoSliceMut};
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Seek as _, SeekFrom, Write as _};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair, sockopt::Timeout,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -22,12 +26,16 @@ use serde::{Deserialize, Serialize};
 /// Bytes of one message. The longest is the setup: 64 listeners of some 150 bytes and a path.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes of what is beside a message: the stamps of 10,000 zones' files take some 3 MiB, as many problems
+/// about the same.
+const BESIDE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
 /// Descriptors in one packet; Linux takes at most 253 (`SCM_MAX_FD`).
 pub(crate) const DESCRIPTORS_PER_PACKET: usize = 64;
 
-/// Descriptors of a whole setup: 64 listeners with TCP and UDP sockets for 1,024 threads. It bounds what a
-/// broken message can make the edge wait for.
-const DESCRIPTORS_MAX: usize = 64 * 1024 * 2 + 16;
+/// Descriptors of a whole setup: 64 listeners with TCP and two generations of UDP sockets for 1,024 threads.
+/// It bounds what a broken message can make the edge wait for.
+const DESCRIPTORS_MAX: usize = 64 * (1024 * 3 + 2) + 16;
 
 /// What one listener of the setup is; its descriptors follow in the order of the list, TCP before UDP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,17 +44,62 @@ pub(crate) struct ListenerPlan {
     pub(crate) index: usize,
     /// The address it is bound to, with the real port.
     pub(crate) address: SocketAddr,
-    /// How many TCP listeners follow.
+    /// How many TCP listeners follow: one a thread, and the candidate's.
     pub(crate) tcp: usize,
-    /// How many UDP sockets follow.
+    /// How many UDP sockets follow: two generations of one a thread, and the candidate's; or none.
     pub(crate) udp: usize,
 }
 
-/// Everything the edge needs to start, but the files it reads by itself.
+/// What an edge process is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// Serves as soon as it has compiled.
+    Serving,
+    /// Compiles and waits, to take over when the serving one dies.
+    Spare,
+    /// Compiles and waits, to take over from a serving one of an older binary, which then drains.
+    Successor,
+    /// Tries a change out: compiles it, decides on copied facts, serves a share of the visitors.
+    Candidate,
+}
+
+/// What an edge begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Begin {
+    /// The files as they are, else what is kept.
+    Files,
+    /// What is kept: the last good generation, or the one so many places behind it.
+    Kept {
+        /// 0 for the last good one, 1 for the next to try, and so on.
+        skip: usize,
+    },
+    /// The newest generation kept, which is what serves now.
+    Newest,
+}
+
+/// A request that is not served any more, since it killed or hung the edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Deadly {
+    /// What tells it, in the black box and at the door.
+    pub(crate) fingerprint: u64,
+    /// Until when it is refused, in seconds after 1970.
+    pub(crate) until_unix_s: u64,
+}
+
+/// Everything an edge needs to start, but the files it reads by itself.
+///
+/// At an upgrade an older supervisor says this to a newer edge: members are added with a default, never
+/// renamed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Setup {
     /// The node file, as an absolute path. The edge reads it anew for each publish.
     pub(crate) config: PathBuf,
+    /// What the process is for.
+    pub(crate) role: Role,
+    /// What it begins with.
+    pub(crate) begin: Begin,
     /// Serving threads, at least 1.
     pub(crate) threads: usize,
     /// The listeners, in the order of their descriptors.
@@ -57,19 +110,28 @@ pub(crate) struct Setup {
     pub(crate) supervisor: u32,
     /// How often an edge was started before this one.
     pub(crate) restarts: u64,
+    /// Which generation of UDP sockets it serves, 0 or 1. Decided anew by [`ToEdge::Serve`].
+    pub(crate) udp_generation: usize,
+    /// Requests to refuse at the door.
+    #[serde(default)]
+    pub(crate) deadly: Vec<Deadly>,
 }
+
+/// Descriptors before the listeners', always there: the node file and the command socket.
+const DESCRIPTORS_FIRST: usize = 2;
 
 impl Setup {
     /// Counts the descriptors that belong to it, in this order: a memory file with the node file's bytes as
-    /// the supervisor read them (the listeners belong to these), the command socket, the admin listener if
-    /// there is one, the listeners.
+    /// the supervisor read them (the listeners belong to these), the command socket, for a candidate the
+    /// channel to the edge that tries it, the admin listener if there is one, the listeners.
     pub(crate) fn descriptors(&self) -> usize {
         let listeners: usize = self.listeners.iter().map(|plan| plan.tcp.saturating_add(plan.udp)).sum();
-        listeners + usize::from(self.admin.is_some()) + 2
+        let tried_by = usize::from(self.role == Role::Candidate);
+        listeners + usize::from(self.admin.is_some()) + tried_by + DESCRIPTORS_FIRST
     }
 }
 
-/// What the supervisor tells the edge.
+/// What the supervisor tells an edge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "snake_case")]
 pub(crate) enum ToEdge {
@@ -77,6 +139,42 @@ pub(crate) enum ToEdge {
     Setup(Setup),
     /// More descriptors of the setup; nothing but these.
     Descriptors,
+    /// To a spare or successor: serve.
+    Serve {
+        /// What to serve, if that is not what it stands ready with.
+        begin: Begin,
+        /// How often an edge was started or took over before.
+        restarts: u64,
+        /// Which generation of UDP sockets to serve.
+        udp_generation: usize,
+        /// Requests to refuse at the door.
+        deadly: Vec<Deadly>,
+    },
+    /// To a spare: the last good generation has changed; compile it.
+    Refresh,
+    /// To a serving edge: its candidate was started; one descriptor comes with it, the channel to it.
+    Candidate {
+        /// Its process id.
+        pid: u32,
+    },
+    /// To a serving edge: the candidate ended, or could not be started.
+    CandidateEnded {
+        /// How, for a person.
+        how: String,
+        /// What it worked on when it ended, if the black box tells.
+        #[serde(default)]
+        culprit: Option<String>,
+    },
+    /// To a serving edge: the upgrade it asked for did not come about; it serves on.
+    UpgradeFailed {
+        /// Why.
+        why: String,
+    },
+    /// To a serving edge: refuse these at the door from now on.
+    Refuse {
+        /// All of them.
+        deadly: Vec<Deadly>,
+    },
     /// Publish the files anew.
     Reload,
     /// Reopen the access log's file.
@@ -85,7 +183,7 @@ pub(crate) enum ToEdge {
     Drain,
 }
 
-/// What the edge tells the supervisor.
+/// What an edge tells the supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "snake_case")]
 pub(crate) enum FromEdge {
@@ -96,8 +194,40 @@ pub(crate) enum FromEdge {
         /// How many zones it has.
         zones: usize,
     },
+    /// A spare or successor has compiled and waits.
+    Standing {
+        /// Number of the snapshot.
+        number: u64,
+    },
     /// There is nothing to serve: neither the files nor a kept generation can be used, as said on stderr.
     Unusable,
+    /// Start a candidate, and give me the channel to it.
+    StartCandidate,
+    /// Send this share of the visitors to the candidate.
+    Steer {
+        /// In percent, 0 to 50.
+        percent: u8,
+    },
+    /// End the candidate: it drains; killed when it takes too long.
+    EndCandidate,
+    /// What is kept has changed.
+    Published {
+        /// The number of what serves.
+        number: u64,
+        /// Whether that is the last good generation now.
+        is_good: bool,
+    },
+    /// Start the binary that is on disk now in the place of this one.
+    Upgrade,
+    /// A serving thread does not come back from one poll: replace this process.
+    Stuck {
+        /// The request it works on.
+        fingerprint: u64,
+        /// Its zone, or nothing.
+        zone: String,
+        /// The phase.
+        phase: String,
+    },
 }
 
 /// One end of the socket between supervisor and edge.
@@ -117,12 +247,31 @@ impl Channel {
         Ok((Channel(ours), theirs))
     }
 
+    /// Takes a descriptor that another process made for this.
+    pub(crate) fn of(descriptor: OwnedFd) -> Channel {
+        Channel(descriptor)
+    }
+
+    /// Gives the descriptor away, to hand it to another process.
+    pub(crate) fn into_descriptor(self) -> OwnedFd {
+        self.0
+    }
+
+    /// Bounds how long a send that waits may wait, so that a child which does not read holds nobody up.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn bound_sends(&self, wait: Duration) -> Result<()> {
+        rustix::net::sockopt::set_socket_timeout(&self.0, Timeout::Send, Some(wait))
+            .context("the socket between two processes takes no time-out")
+    }
+
     /// Takes standard input as the child's end.
     ///
     /// # Errors
     /// When standard input is closed.
     pub(crate) fn from_stdin() -> Result<Channel> {
-        let input = std::io::stdin().as_fd().try_clone_to_owned();
+        let input = io::stdin().as_fd().try_clone_to_owned();
         Ok(Channel(input.context("this role is started by the supervisor, with a socket as standard input")?))
     }
 
@@ -149,6 +298,27 @@ impl Channel {
         rustix::io::retry_on_intr(|| sendmsg(&self.0, &[IoSlice::new(&bytes)], &mut beside, flags))
             .context("the other process does not take messages")?;
         Ok(())
+    }
+
+    /// Sends a message with something larger beside it, as JSON in a file without a name.
+    ///
+    /// # Errors
+    /// As [`Channel::send`].
+    pub(crate) fn send_with(&self, message: &impl Serialize, beside: &impl Serialize) -> Result<()> {
+        let made = memfd_create("message", MemfdFlags::CLOEXEC).map_err(io::Error::from);
+        let mut file = made.map(File::from).context("no memory file can be made for another process")?;
+        let bytes = serde_json::to_vec(beside).context("a message cannot be written as JSON")?;
+        file.write_all(&bytes).context("a message cannot be copied for another process")?;
+        self.send(message, &[file.as_fd()], true)
+    }
+
+    /// Waits until there is a message or the other end is gone; false when it took too long.
+    pub(crate) fn wait(&self, wait: Duration) -> bool {
+        let wait = Timespec {
+            tv_sec: wait.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: wait.subsec_nanos().into(),
+        };
+        poll(&mut [PollFd::new(self, PollFlags::IN)], Some(&wait)).unwrap_or(0) > 0
     }
 
     /// Waits for one message with its descriptors, all of them closed on exec; `None` when the other end is
@@ -219,6 +389,20 @@ impl Channel {
     }
 }
 
+/// Reads what [`Channel::send_with`] put beside a message.
+///
+/// # Errors
+/// When nothing is beside it, or something else.
+pub(crate) fn beside<T: DeserializeOwned>(descriptors: Vec<OwnedFd>) -> Result<T> {
+    let descriptor = descriptors.into_iter().next().context("nothing is beside the message")?;
+    let mut file = File::from(descriptor);
+    file.seek(SeekFrom::Start(0))?;
+    let mut bytes = Vec::new();
+    file.take(BESIDE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 <= BESIDE_BYTES_MAX, "what is beside the message is too large");
+    serde_json::from_slice(&bytes).context("what is beside a message is not what this binary writes")
+}
+
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -241,6 +425,10 @@ mod tests {
         let plan = |index| ListenerPlan { index, address: ([127, 0, 0, 1], 80).into(), tcp, udp: 1 };
         Setup {
             config: "/etc/rempart/rempart.toml".into(),
+            role: Role::Serving,
+            begin: Begin::Files,
+            udp_generation: 0,
+            deadly: Vec::new(),
             threads: tcp,
             listeners: vec![plan(0), plan(1)],
             admin: Some(([127, 0, 0, 1], 9901).into()),

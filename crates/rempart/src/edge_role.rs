@@ -1,14 +1,13 @@
-//! The edge's process: takes sockets from the supervisor, loads the files, and runs the data plane.
+//! The edge's process: takes sockets from the supervisor, loads what it is told to, and runs the data plane.
 //!
 //! The serving threads are the `edge` crate's. What is here waits: for the supervisor's messages, for
-//! signals, for the end of a drain. When the supervisor dies the edge drains and ends: a new supervisor
-//! brings an edge of its own. Called by `main` for the hidden role; read next: [`crate::publishing`].
+//! signals, for the end of a drain. A serving edge outlives its supervisor: it serves on, and hands its
+//! sockets to the next one. Called by `main` for the hidden role; read next: [`standing`] (spare and
+//! successor), [`candidate`], [`crate::publishing`].
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::net::{TcpListener, UdpSocket};
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,22 +21,29 @@ use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use telemetry::events::{Events, Value};
 use telemetry::sink::{AccessLog, Limits, Target};
-use zone::limits::SPEC_BYTES_MAX;
+use zone::Snapshot;
 
 use crate::certificates::Watch;
 use crate::clock;
 use crate::command_socket;
 use crate::commands::{counted, tell, tell_lines};
-use crate::configuration::{NodeFile, data_dir, node_file};
-use crate::control::{Channel, FromEdge, Setup, ToEdge};
+use crate::configuration::{Problems, data_dir};
+use crate::control::{Begin, Channel, FromEdge, Role, Setup, ToEdge};
 use crate::generations::Generations;
 use crate::keys::{self, Keys};
-use crate::messages::{Answer, Request};
-use crate::publishing::{self, Publisher, Publishing};
+use crate::messages::{Answer, HandOver, Request};
+use crate::publishing::{self, Options, PublisherSetup, Publishing, Rejected, Start};
 use crate::signals::Signals;
-use crate::sockets;
+use crate::sockets::raise_descriptor_limit;
 
+mod candidate;
+mod sockets;
+mod standing;
 mod status;
+
+use self::sockets::Sockets;
+pub(crate) use self::sockets::read_memory_file;
+use self::standing::Standing;
 
 /// How much longer than `drain_ms` a drain may take before the process ends all the same. Longer than the
 /// supervisor waits: this is for an edge whose supervisor is dead.
@@ -64,12 +70,19 @@ pub(crate) fn run_role() -> Result<ExitCode> {
     let channel = Channel::from_stdin()?;
     let (setup, descriptors) = channel.receive_setup()?;
     // The name that `ps` and `top` show; without it they show that of the binary.
-    let _ = rustix::thread::set_name(c"rempart-edge");
+    let _ = rustix::thread::set_name(match setup.role {
+        Role::Serving => c"rempart-edge",
+        Role::Spare => c"rempart-spare",
+        Role::Successor => c"rempart-next",
+        Role::Candidate => c"rempart-try",
+    });
     // Private keys are in this memory: no core dump, and no other process of this user may look into it.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let events = Events::start(Target::Stderr, clock::unix_us).context("standard error cannot be used")?;
     tell_panics(&events);
-    let outcome = run(&signals, &channel, &setup, descriptors, &events);
+    // Nothing that runs here may gain rights by starting another program.
+    let _ = rustix::thread::set_no_new_privs(true);
+    let outcome = run(&signals, &Arc::new(channel), setup, descriptors, &events);
     if let Err(error) = &outcome {
         events.error("edge_failed", &[("cause", (&format!("{error:#}")).into())]);
     }
@@ -94,74 +107,123 @@ fn tell_panics(events: &Events) {
     }));
 }
 
-/// The descriptors of the setup, each as what it is.
-struct Sockets {
-    node_file: NodeFile,
-    command: UnixListener,
-    admin: Option<TcpListener>,
-    listeners: Vec<edge::ListenerSetup>,
+/// What every role has: the socket to the supervisor, and where to tell.
+struct Ground<'a> {
+    signals: &'a Signals,
+    channel: &'a Arc<Channel>,
+    events: &'a Events,
+    generations: Generations,
+    settings: zone::Node,
+    data_dir: PathBuf,
 }
 
 fn run(
     signals: &Signals,
-    channel: &Channel,
-    setup: &Setup,
+    channel: &Arc<Channel>,
+    mut setup: Setup,
     descriptors: Vec<OwnedFd>,
     events: &Events,
 ) -> Result<ExitCode> {
-    let sockets = sort(setup, descriptors)?;
+    let sockets = Sockets::sort(&setup, descriptors)?;
     let settings = sockets.node_file.node.clone();
     let data_dir = data_dir(&settings);
     let generations = Generations::open(&data_dir)?;
-    let started = match publishing::start(&setup.config, &generations, events) {
-        Ok(started) => started,
-        Err(problems) => {
-            let errors = counted(problems.errors(), "error");
-            tell_lines(&problems.lines());
-            tell(&format!("{errors} in the files, and no kept generation can be used"));
-            channel.send(&FromEdge::Unusable, &[], false)?;
-            return Ok(ExitCode::FAILURE);
-        }
+    let ground = Ground { signals, channel, events, generations, settings, data_dir };
+    let started = match setup.role {
+        Role::Serving => match ground.start(&setup.config, setup.begin) {
+            Ok(started) => started,
+            Err(problems) => return ground.is_unusable(&problems),
+        },
+        Role::Spare | Role::Successor => match standing::wait(&ground, &mut setup)? {
+            Standing::Serves(started) => *started,
+            Standing::Ends(code) => return Ok(code),
+        },
+        Role::Candidate => return candidate::run(&ground, &setup, sockets),
     };
-    let watch = Watch::new(&started.snapshot, &started.stamps);
-    let (number, zones) = (started.snapshot.number, started.snapshot.zones().len());
-    let access_log = open_access_log(&settings.access_log, events);
-    let keys = load_keys(&data_dir, events)?;
-    let sockets_held: usize = setup.descriptors();
-    let node = edge::Node::new(
-        edge::NodeSetup {
-            threads: setup.threads,
-            settings: settings.clone(),
+    serve(&ground, setup, sockets, started)
+}
+
+impl Ground<'_> {
+    /// Reads and compiles what to begin with.
+    fn start(&self, config: &Path, begin: Begin) -> Result<Start, Problems> {
+        let rejected = Rejected::open(&self.data_dir);
+        publishing::start(config, begin, &self.generations, &rejected, self.events)
+    }
+
+    /// Says that there is nothing to serve.
+    fn is_unusable(&self, problems: &Problems) -> Result<ExitCode> {
+        let errors = counted(problems.errors(), "error");
+        tell_lines(&problems.lines());
+        tell(&format!("{errors} in the files, and no kept generation can be used"));
+        self.channel.send(&FromEdge::Unusable, &[], false)?;
+        Ok(ExitCode::FAILURE)
+    }
+
+    /// Makes the data plane's node for a snapshot.
+    fn node(
+        &self,
+        setup: &Setup,
+        threads: usize,
+        access_log: &AccessLog,
+        snapshot: Snapshot,
+    ) -> Result<Arc<edge::Node>> {
+        let keys = load_keys(&self.data_dir, self.events)?;
+        let setup = edge::NodeSetup {
+            threads,
+            settings: self.settings.clone(),
             access_log: access_log.clone(),
-            events: events.clone(),
+            events: self.events.clone(),
             seed: seed()?,
             sticky_key: keys.sticky(),
             quic_keys: keys.quic(),
             black_box: None,
             fingerprint_key: seed()?,
             on_stuck: None,
-            connections_max: connections_max(sockets::raise_descriptor_limit(), sockets_held),
-        },
-        started.snapshot,
-    );
-    let running = edge::run(&node, sockets.listeners, sockets.admin)
+            connections_max: connections_max(raise_descriptor_limit(), setup.descriptors()),
+        };
+        Ok(edge::Node::new(setup, snapshot))
+    }
+}
+
+/// Serves until told to drain.
+fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start) -> Result<ExitCode> {
+    let (events, channel) = (ground.events, ground.channel);
+    let watch = Watch::new(&started.snapshot, &started.stamps);
+    let (number, zones) = (started.snapshot.number, started.snapshot.zones().len());
+    let access_log = open_access_log(&ground.settings.access_log, events);
+    let kept = started.kept.is_some();
+    let node = ground.node(&setup, setup.threads, &access_log, started.snapshot)?;
+    let handed = sockets.duplicates()?;
+    let listeners = sockets.take_serving(setup.threads, setup.udp_generation);
+    let running = edge::run(&node, listeners, sockets.admin.take())
         .context("the data plane cannot start its threads")?;
-    let publishing = Publishing::start(Publisher {
+    if matches!(setup.begin, Begin::Kept { .. }) {
+        // An edge before this one crashed: a change that it was watching goes with it.
+        publishing::settle_after_death(&ground.data_dir, number, &ground.generations, events);
+    }
+    let publishing = Publishing::start(PublisherSetup {
         node: Arc::clone(&node),
         config: setup.config.clone(),
-        running: settings.clone(),
-        generations,
+        data_dir: ground.data_dir.clone(),
+        running: ground.settings.clone(),
+        generations: Generations::open(&ground.data_dir)?,
         events: events.clone(),
         watch,
+        supervisor: Arc::clone(channel),
     })?;
     let commands = Commands {
         node: Arc::clone(&node),
         publishing: publishing.clone(),
+        channel: Arc::clone(channel),
         setup: setup.clone(),
-        kept: started.kept.is_some(),
+        handed,
+        kept,
     };
-    command_socket::serve(sockets.command, Arc::new(move |request| commands.carry(request)))
-        .context("no thread for commands")?;
+    let accepting = command_socket::serve(
+        sockets.command,
+        Arc::new(move |request, progress| commands.carry(request, progress)),
+    )
+    .context("no thread for commands")?;
     let has_failed = Arc::new(AtomicBool::new(false));
     let drained = when_drained(running, Arc::clone(&has_failed))?;
     wait_until_served(&node, setup.threads)?;
@@ -171,46 +233,14 @@ fn run(
         access_log: &access_log,
         publishing: &publishing,
         events,
-        drain: Duration::from_millis(settings.drain_ms),
+        drain: Duration::from_millis(ground.settings.drain_ms),
         cut_at: None,
+        accepting: Some(accepting),
     };
-    let whole = control.run(signals, channel, &drained);
+    let whole = control.run(ground.signals, channel, &drained);
     access_log.close(LOG_CLOSE);
     let is_well = whole && !has_failed.load(Ordering::Acquire);
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Turns descriptors into sockets, in the order of [`Setup::descriptors`].
-fn sort(setup: &Setup, descriptors: Vec<OwnedFd>) -> Result<Sockets> {
-    let mut descriptors = descriptors.into_iter();
-    let mut next = || descriptors.next().context("the setup has fewer descriptors than it announced");
-    let node_file = read_memory_file(&setup.config, next()?)?;
-    let command = UnixListener::from(next()?);
-    let admin = setup.admin.map(|_| next()).transpose()?.map(TcpListener::from);
-    let mut listeners = Vec::new();
-    for plan in &setup.listeners {
-        let settings = node_file.node.listeners.get(plan.index).cloned();
-        let settings = settings.context("the setup has a listener that the node file has not")?;
-        let mut tcp = Vec::new();
-        for _ in 0..plan.tcp {
-            tcp.push(TcpListener::from(next()?));
-        }
-        let mut udp = Vec::new();
-        for _ in 0..plan.udp {
-            udp.push(UdpSocket::from(next()?));
-        }
-        listeners.push(edge::ListenerSetup { local: plan.address, tcp, udp, settings });
-    }
-    Ok(Sockets { node_file, command, admin, listeners })
-}
-
-fn read_memory_file(path: &Path, descriptor: OwnedFd) -> Result<NodeFile> {
-    let mut file = File::from(descriptor);
-    let what = "the node file cannot be taken from the supervisor";
-    file.seek(SeekFrom::Start(0)).context(what)?;
-    let mut bytes = Vec::new();
-    file.take(SPEC_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).context(what)?;
-    node_file(path, bytes).map_err(|problems| anyhow::anyhow!("{what}: {}", problems.lines()))
 }
 
 /// Opens the access log. A log that cannot be opened must not keep the sites down: it is told, and nothing
@@ -293,6 +323,8 @@ struct Control<'a> {
     drain: Duration,
     /// When the drain cuts what is still open.
     cut_at: Option<Instant>,
+    /// While this edge takes commands.
+    accepting: Option<command_socket::Accepting>,
 }
 
 impl Control<'_> {
@@ -350,13 +382,27 @@ impl Control<'_> {
             Ok(Some((ToEdge::Reload, _))) => self.publishing.publish_later(),
             Ok(Some((ToEdge::ReopenLogs, _))) => self.access_log.reopen(),
             Ok(Some((ToEdge::Drain, _))) => self.drain(),
-            Ok(Some((other @ (ToEdge::Setup(_) | ToEdge::Descriptors), _))) => {
+            Ok(Some((ToEdge::Candidate { .. }, descriptors))) => {
+                let channel = descriptors.into_iter().next().map(Channel::of);
+                self.publishing.candidate_started(channel);
+            }
+            Ok(Some((ToEdge::CandidateEnded { how, culprit }, _))) => {
+                self.publishing.candidate_ended(how, culprit);
+            }
+            Ok(Some((ToEdge::UpgradeFailed { .. }, _))) => self.publishing.upgrade_failed(),
+            Ok(Some((ToEdge::Refuse { .. }, _))) => {}
+            Ok(Some((
+                other @ (ToEdge::Setup(_) | ToEdge::Descriptors | ToEdge::Serve { .. } | ToEdge::Refresh),
+                _,
+            ))) => {
                 let what = format!("{other:?}");
                 self.events.error("message_out_of_place", &[("message", (&what).into())]);
             }
             Ok(None) => {
-                self.events.error("supervisor_gone", &[("remedy", "start `rempart serve` anew".into())]);
-                self.drain();
+                // Visitors notice nothing: the sockets are here too, and the next supervisor takes them over.
+                let remedy = "start `rempart serve` again; sites are served on meanwhile, but \
+                              nothing replaces this process if it dies";
+                self.events.error("supervisor_gone", &[("remedy", remedy.into())]);
                 return false;
             }
             Err(error) => {
@@ -369,6 +415,7 @@ impl Control<'_> {
     fn drain(&mut self) {
         if self.cut_at.is_none() {
             self.cut_at = Some(clock::now() + self.drain);
+            self.accepting = None;
             self.node.drain();
         }
     }
@@ -378,18 +425,32 @@ impl Control<'_> {
 struct Commands {
     node: Arc<edge::Node>,
     publishing: Publishing,
+    channel: Arc<Channel>,
     setup: Setup,
+    /// Every socket, for a supervisor that takes over after this one's death.
+    handed: Vec<OwnedFd>,
     kept: bool,
 }
 
 impl Commands {
-    fn carry(&self, request: Request) -> Answer {
+    fn carry(&self, request: Request, progress: &dyn Fn(&Answer)) -> Answer {
         match request {
-            Request::Publish {} => self.publishing.publish(),
+            Request::Publish { wait, dry_run, again, allow_removals, confirm_within_s } => {
+                let options = Options { wait, dry_run, again, allow_removals, confirm_within_s };
+                self.publishing.publish(options, progress)
+            }
+            Request::Confirm {} => self.publishing.confirm(),
+            Request::Withdraw {} => self.publishing.withdraw(),
             Request::Status {} => {
-                let status = status::describe(&self.node.status(), &self.setup, self.kept);
+                let progress = self.publishing.progress();
+                let status = status::describe(&self.node.status(), &self.setup, self.kept, &progress);
                 Answer { ok: true, status: Some(status), ..Answer::default() }
             }
+            Request::HandOver {} => self.hand_over(),
+            Request::Upgrade {} => match self.channel.send(&FromEdge::Upgrade, &[], false) {
+                Ok(()) => Answer { ok: true, ..Answer::default() },
+                Err(_) => Answer::refused("the supervisor is gone: start `rempart serve` again"),
+            },
             Request::Trace { request_id } => {
                 let Some(id) = RequestId::parse(&request_id) else {
                     return Answer::refused("a request id is 32 hex digits, as in `X-Request-Id`");
@@ -402,6 +463,28 @@ impl Commands {
                     ),
                 }
             }
+        }
+    }
+}
+
+impl Commands {
+    fn hand_over(&self) -> Answer {
+        let handed: std::io::Result<Vec<OwnedFd>> = self.handed.iter().map(OwnedFd::try_clone).collect();
+        match handed {
+            Ok(descriptors) => Answer {
+                ok: true,
+                hand_over: Some(HandOver {
+                    pid: std::process::id(),
+                    threads: self.setup.threads,
+                    listeners: self.setup.listeners.clone(),
+                    admin: self.setup.admin,
+                    udp_generation: self.setup.udp_generation,
+                    restarts: self.setup.restarts,
+                }),
+                descriptors,
+                ..Answer::default()
+            },
+            Err(error) => Answer::refused(format!("the sockets cannot be handed over: {error}")),
         }
     }
 }

@@ -50,7 +50,13 @@ pub(crate) enum Command {
     /// Run a node with a built-in site: nothing to write, nothing to install
     Demo(Demo),
     /// Make the running node take over its files as they are now; prints every problem if it refuses
-    Publish(Running),
+    Publish(Publish),
+    /// Keep a change that was published with --confirm-within
+    Confirm(Running),
+    /// Take back the change that is being watched, and serve what was served before it
+    Withdraw(Running),
+    /// Start the binary that is on disk now in the place of the one that runs; no connection is lost
+    Upgrade(Running),
     /// Show what the running node serves
     Status(Status),
     /// Show what each phase decided for one request
@@ -58,6 +64,9 @@ pub(crate) enum Command {
     /// The data plane; started by the supervisor, never by hand
     #[command(hide = true)]
     EdgeRole,
+    /// The supervisor after an upgrade; started by the older one, never by hand
+    #[command(hide = true)]
+    SupervisorRole,
     /// The built-in site; started by `demo`, never by hand
     #[command(hide = true)]
     DemoSiteRole,
@@ -91,6 +100,27 @@ pub(crate) struct Running {
     /// The node's command socket, instead of the one below the node file's data folder
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    #[command(flatten)]
+    pub(crate) running: Running,
+    /// Print each stage with its figures, and return when the change is the last good one or withdrawn
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Change nothing: print what would be gained, lost and decided otherwise
+    #[arg(long, conflicts_with_all = ["wait", "again", "confirm_within"])]
+    pub(crate) dry_run: bool,
+    /// Publish files that were withdrawn before
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Let more be removed than [publish] removals_percent_max allows
+    #[arg(long)]
+    pub(crate) allow_removals: bool,
+    /// Take the change back after so many seconds unless `rempart confirm` comes before
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) confirm_within: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -192,7 +222,7 @@ mod tests {
     #[test]
     fn commands_that_do_not_work_yet_are_not_offered() {
         let help = Flags::command().render_help().to_string();
-        for absent in ["purge", "drill", "edge-role", "demo-site-role"] {
+        for absent in ["purge", "drill", "edge-role", "demo-site-role", "supervisor-role"] {
             assert!(!help.contains(absent), "{absent} is offered");
         }
     }

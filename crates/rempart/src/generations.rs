@@ -111,20 +111,36 @@ impl Generations {
         (newest.hash == shorten(hash)).then_some(newest)
     }
 
-    /// Keeps a bundle, makes it the last good one, and lets go of the oldest beyond [`GENERATIONS_KEPT`].
+    /// Keeps a bundle, and lets go of the oldest beyond [`GENERATIONS_KEPT`]. It is not the last good one by
+    /// that.
     ///
     /// `hash` is the bundle's whole hash in hex.
     ///
     /// # Errors
-    /// When the disk is full or not writable; then the last good one is still the one before.
+    /// When the disk is full or not writable.
     pub(crate) fn keep(&self, number: u64, hash: &str, bundle: &[u8]) -> Result<Generation> {
         let generation = Generation { number, hash: shorten(hash) };
         let path = self.path(&generation);
         write_whole(&path, bundle, 0o600)
             .with_context(|| format!("the generation {} cannot be written", path.display()))?;
-        self.set_last_good(&generation)?;
         self.let_go()?;
         Ok(generation)
+    }
+
+    /// Names one by its number, if it is kept.
+    pub(crate) fn numbered(&self, number: u64) -> Option<Generation> {
+        self.kept().ok()?.into_iter().find(|kept| kept.number == number)
+    }
+
+    /// Lets go of one that was withdrawn. The last good one stays whatever happens.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub(crate) fn discard(&self, generation: &Generation) -> Result<()> {
+        if self.last_good().as_ref() == Some(generation) {
+            return Ok(());
+        }
+        remove(&self.path(generation))
     }
 
     /// Makes a kept one the last good one.
@@ -155,13 +171,16 @@ impl Generations {
     fn let_go(&self) -> Result<()> {
         let last_good = self.last_good();
         for old in self.kept()?.iter().skip(GENERATIONS_KEPT).filter(|old| Some(*old) != last_good.as_ref()) {
-            let path = self.path(old);
-            fs::remove_file(&path)
-                .or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
-                .with_context(|| format!("the old generation {} cannot be removed", path.display()))?;
+            remove(&self.path(old))?;
         }
         Ok(())
     }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    fs::remove_file(path)
+        .or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
+        .with_context(|| format!("the generation {} cannot be removed", path.display()))
 }
 
 fn shorten(hash: &str) -> String {
@@ -179,18 +198,23 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_is_read_back_and_is_the_last_good_one() {
+    fn what_was_kept_is_read_back_until_it_is_discarded() {
         let folder = Folder::new().unwrap();
         let generations = Generations::open(folder.path()).unwrap();
         assert_eq!((generations.next_number(), generations.last_good()), (1, None));
         let first = generations.keep(1, &hash(1), b"one").unwrap();
         let second = generations.keep(2, &hash(2), b"two").unwrap();
-        assert_eq!(generations.last_good(), Some(second.clone()));
-        assert_eq!(generations.to_try(), [second.clone(), first.clone()]);
-        assert_eq!(generations.read(&first).unwrap(), b"one");
+        assert_eq!((generations.last_good(), generations.numbered(2)), (None, Some(second.clone())));
+        generations.set_last_good(&first).unwrap();
+        assert_eq!(generations.to_try(), [first.clone(), second.clone()]);
+        generations.discard(&first).unwrap();
+        assert_eq!(generations.read(&first).unwrap(), b"one", "the last good one stays");
         assert_eq!(generations.next_number(), 3);
-        assert_eq!(generations.newest_with_hash(&hash(2)), Some(second));
+        assert_eq!(generations.newest_with_hash(&hash(2)), Some(second.clone()));
         assert_eq!(generations.newest_with_hash(&hash(1)), None);
+        generations.discard(&second).unwrap();
+        generations.discard(&second).unwrap();
+        assert_eq!(generations.kept().unwrap(), [first]);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The data folder's lock: one node at a time.
 //!
 //! `<data_dir>/lock` is locked by the supervisor for as long as it lives (flock(2)); the kernel frees it
-//! with the process, however that ends. No child inherits it. Called by [`crate::supervisor`] and
+//! with the process, however that ends. No child inherits it; a supervisor
+//! that becomes a newer binary keeps it. Called by [`crate::supervisor`] and
 //! [`crate::demo`].
 
 use std::fs::{File, TryLockError};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -15,7 +17,7 @@ use crate::privileges::Target;
 /// A data folder that is this process's alone, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -50,7 +52,20 @@ impl Lock {
         if let Some(owner) = owner {
             owner.give(&file).with_context(what)?;
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Lock {
+    /// Takes a lock that this process held before it became another binary: the descriptor keeps it.
+    pub(crate) fn held(descriptor: OwnedFd) -> Self {
+        Self { file: File::from(descriptor) }
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -5,8 +5,13 @@
 //! folder of mode 0700) may command. Called by [`crate::commands`] (asks) and [`crate::command_socket`]
 //! (answers).
 
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
 use serde::{Deserialize, Serialize};
 use zone::{Problem, Severity};
+
+use crate::control::ListenerPlan;
 
 /// Bytes of a request with its newline: the longest is `trace` with its 32 digits.
 pub(crate) const REQUEST_BYTES_MAX: usize = 4 * 1024;
@@ -20,9 +25,33 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Request {
     /// Take the files as they are now.
-    Publish {},
+    Publish {
+        /// Answer when the change is the last good one or withdrawn, and say meanwhile how far it has come.
+        #[serde(default)]
+        wait: bool,
+        /// Only say what would change.
+        #[serde(default)]
+        dry_run: bool,
+        /// Publish a change that was withdrawn before.
+        #[serde(default)]
+        again: bool,
+        /// Let more be removed than the node's guard allows.
+        #[serde(default)]
+        allow_removals: bool,
+        /// Take the change back after so many seconds unless it is confirmed.
+        #[serde(default)]
+        confirm_within_s: Option<u64>,
+    },
+    /// Keep the change that waits for this word.
+    Confirm {},
+    /// Go back to what served before the newest change.
+    Withdraw {},
     /// Say what runs.
     Status {},
+    /// Start the binary that is on disk now in the place of the one that runs.
+    Upgrade {},
+    /// To an edge whose supervisor died: hand the sockets over. They follow the answer as descriptors.
+    HandOver {},
     /// Say what each phase decided for one request.
     Trace {
         /// 32 hex digits.
@@ -30,9 +59,26 @@ pub(crate) enum Request {
     },
 }
 
+/// What an edge hands over to a new supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HandOver {
+    /// The edge's process id: it drains on SIGTERM.
+    pub(crate) pid: u32,
+    /// Its serving threads, by which the slots are counted.
+    pub(crate) threads: usize,
+    /// What the descriptors behind the admin listener's are.
+    pub(crate) listeners: Vec<ListenerPlan>,
+    /// Address of the admin listener, whose descriptor comes first.
+    pub(crate) admin: Option<SocketAddr>,
+    /// Which generation of UDP sockets it serves.
+    pub(crate) udp_generation: usize,
+    /// How often an edge was started before it.
+    pub(crate) restarts: u64,
+}
+
 /// The answer. `ok` says whether the command was carried out; which other members are there depends on the
 /// command.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Answer {
     /// Whether it was carried out.
     pub(crate) ok: bool,
@@ -45,6 +91,18 @@ pub(crate) struct Answer {
     /// Of `publish`: whether anything differs from what ran before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) changed: Option<bool>,
+    /// While `publish` goes on: how far it has come, for a person. Only the last line of an answer has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) progress: Option<String>,
+    /// Of `publish`: what the change adds and takes away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) difference: Option<DifferenceText>,
+    /// Of `publish`: decisions on copies of real requests that differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) decisions: Option<Decisions>,
+    /// Of `publish`: files of zones with problems, which stay as they serve.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) put_back: Vec<String>,
     /// Of a refused `publish`: everything that is wrong. Of one carried out: warnings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) problems: Vec<ProblemText>,
@@ -54,16 +112,75 @@ pub(crate) struct Answer {
     /// Of `trace`: the trail, for a person to read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) trail: Option<String>,
+    /// Of `hand_over`: what the descriptors are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hand_over: Option<HandOver>,
+    /// Descriptors that follow the line.
+    #[serde(skip)]
+    pub(crate) descriptors: Vec<OwnedFd>,
     /// Why it was not carried out, when there is no list of problems.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
 }
 
 impl Answer {
+    /// A copy for another asker; descriptors go to one alone.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            ok: self.ok,
+            number: self.number,
+            zones: self.zones,
+            changed: self.changed,
+            progress: self.progress.clone(),
+            difference: self.difference.clone(),
+            decisions: self.decisions.clone(),
+            put_back: self.put_back.clone(),
+            problems: self.problems.clone(),
+            status: self.status.clone(),
+            trail: self.trail.clone(),
+            hand_over: self.hand_over.clone(),
+            descriptors: Vec::new(),
+            error: self.error.clone(),
+        }
+    }
+
     /// Refuses, with a reason and a remedy in one sentence.
     pub(crate) fn refused(error: impl Into<String>) -> Self {
         Self { error: Some(error.into()), ..Self::default() }
     }
+}
+
+/// What a change adds and takes away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DifferenceText {
+    /// What is there now and was not before: `hostname example.org: www.example.org`.
+    pub(crate) gained: Vec<String>,
+    /// What was there and would not be any more.
+    pub(crate) lost: Vec<String>,
+    /// Names of zones that differ in any way.
+    pub(crate) changed: Vec<String>,
+}
+
+impl From<&zone::Difference> for DifferenceText {
+    fn from(difference: &zone::Difference) -> Self {
+        let texts = |things: &[zone::Thing]| things.iter().map(ToString::to_string).collect();
+        Self {
+            gained: texts(&difference.gained),
+            lost: texts(&difference.lost),
+            changed: difference.changed.clone(),
+        }
+    }
+}
+
+/// Decisions of a candidate on copies of real requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Decisions {
+    /// Requests decided on.
+    pub(crate) compared: u64,
+    /// Of these, decided otherwise.
+    pub(crate) differing: u64,
+    /// Some that differ: request, decision now, decision then.
+    pub(crate) examples: Vec<String>,
 }
 
 /// A problem in a shape that travels.
@@ -122,12 +239,20 @@ mod tests {
     #[test]
     fn requests_have_the_shape_that_scripts_write() {
         let read = |text: &str| serde_json::from_str::<Request>(text);
-        assert_eq!(read(r#"{"command":"publish"}"#).unwrap(), Request::Publish {});
+        let plain = Request::Publish {
+            wait: false,
+            dry_run: false,
+            again: false,
+            allow_removals: false,
+            confirm_within_s: None,
+        };
+        assert_eq!(read(r#"{"command":"publish"}"#).unwrap(), plain);
+        assert!(read(r#"{"command":"publish","wait":true,"confirm_within_s":60}"#).is_ok());
         assert_eq!(read(r#"{"command":"status"}"#).unwrap(), Request::Status {});
         let trace = Request::Trace { request_id: "ab".into() };
         assert_eq!(read(r#"{"command":"trace","request_id":"ab"}"#).unwrap(), trace);
         assert!(read(r#"{"command":"shutdown"}"#).is_err());
-        assert!(read(r#"{"command":"publish","wait":true}"#).is_err(), "an unknown wish is not passed over");
+        assert!(read(r#"{"command":"publish","soon":true}"#).is_err(), "an unknown wish is not passed over");
     }
 
     #[test]

@@ -1,29 +1,42 @@
-//! A change's way into the running edge: files, compile, generation on disk, swap; or every problem, and no
-//! change.
+//! A change's way into the running edge, in stages: a candidate process compiles it under limits, decides on
+//! copies of real requests, and serves a share of the visitors; then the edge swaps; then the change is
+//! watched until it is the last good one. It is withdrawn by itself at any stage.
 //!
 //! One thread does all of it, one change after the other: publishes by command or SIGHUP, and renewed
-//! certificates. At the start it also decides what to begin with: the files, else the last good generation,
-//! else older ones. It serves nobody and is never waited for by a request. Called by [`crate::edge_role`];
-//! read next: [`start`], then [`Publisher::publish`].
+//! certificates. At the start it is decided here what to begin with: the files, else the last good
+//! generation, else older ones. It serves nobody and is never waited for by a request. Called by
+//! [`crate::edge_role`]; read next: [`start`], then [`publisher`], [`trial`], [`soak`], [`health`].
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use telemetry::events::{Events, Value};
-use zone::{Bundle, Node, Problem, Snapshot};
+use zone::{Bundle, Problem, Snapshot};
 
-use crate::certificates::{Finding, Watch};
-use crate::clock;
-use crate::configuration::{
-    Gathered, Problems, Stamp, compile_kept, gather, read_node_file, waits_for_start,
-};
+use crate::configuration::{Problems, Stamp, compile_kept, gather, read_node_file};
+use crate::control::{Begin, Channel};
 use crate::generations::{Generation, Generations};
-use crate::messages::{Answer, ProblemText};
+use crate::messages::Answer;
+
+mod health;
+mod publisher;
+mod rejected;
+mod soak;
+pub(crate) mod trial;
+mod watching;
+
+pub(crate) use health::Figures;
+pub(crate) use publisher::PublisherSetup;
+pub(crate) use rejected::{Rejected, Rejection};
+pub(crate) use soak::settle_after_death;
+
+use publisher::Publisher;
 
 /// How often certificate files are looked at: soon enough that nobody waits for it, seldom enough that
 /// 10,000 pairs (some 20 ms of `stat`) cost half a percent of one core.
@@ -31,7 +44,13 @@ pub(crate) const WATCH_EVERY: Duration = Duration::from_secs(5);
 
 /// Publishes that may wait for the one under way. Further ones are refused: they would only read the same
 /// files.
-const WAITING_MAX: usize = 4;
+const WAITING_MAX: usize = 8;
+
+/// Lines of progress that may wait for whoever asked; further ones are left out.
+const ANSWERS_WAITING: usize = 256;
+
+/// Stack of a thread that compiles: that of a main thread.
+pub(crate) const COMPILE_STACK_BYTES: usize = 8 * 1024 * 1024;
 
 /// What the edge begins with.
 #[derive(Debug)]
@@ -40,15 +59,26 @@ pub(crate) struct Start {
     pub(crate) snapshot: Snapshot,
     /// Stamps of the files it was compiled from; none when it comes from a generation.
     pub(crate) stamps: BTreeMap<String, Stamp>,
-    /// The generation it comes from, when the files cannot be used.
+    /// The generation it comes from, when it does not come from the files.
     pub(crate) kept: Option<Generation>,
 }
 
 /// Decides what to begin with, and keeps it as a generation when it comes from the files.
 ///
+/// Files that were withdrawn once are not begun with: what is kept is.
+///
 /// # Errors
-/// When neither the files nor any kept generation can be used: the problems of the files.
-pub(crate) fn start(config: &Path, generations: &Generations, events: &Events) -> Result<Start, Problems> {
+/// When nothing can be used: the problems of the files, or that nothing is kept.
+pub(crate) fn start(
+    config: &Path,
+    begin: Begin,
+    generations: &Generations,
+    rejected: &Rejected,
+    events: &Events,
+) -> Result<Start, Problems> {
+    if begin != Begin::Files {
+        return start_kept(begin, generations, None, events);
+    }
     let refused = match read_node_file(config) {
         Ok(file) => {
             let gathered = gather(&file);
@@ -56,8 +86,9 @@ pub(crate) fn start(config: &Path, generations: &Generations, events: &Events) -
             let newest = generations.newest_with_hash(&hash);
             let number = newest.as_ref().map_or_else(|| generations.next_number(), |newest| newest.number);
             match gathered.compile(number, None) {
+                Ok(_) if rejected.find(&hash).is_some() => withdrawn_before(config, rejected.find(&hash)),
                 Ok(snapshot) => {
-                    keep(generations, &gathered, number, &hash, events);
+                    keep(generations, number, &hash, &gathered.bundle.to_bytes(), events);
                     tell_warnings(&snapshot.warnings, events);
                     return Ok(Start { snapshot, stamps: gathered.stamps, kept: None });
                 }
@@ -66,12 +97,57 @@ pub(crate) fn start(config: &Path, generations: &Generations, events: &Events) -
         }
         Err(problems) => problems,
     };
-    for generation in generations.to_try() {
-        match restore(generations, &generation) {
-            Ok(snapshot) => {
-                tell_refusal("started_from_kept_generation", &refused, Some(generation.number), events);
-                return Ok(Start { snapshot, stamps: BTreeMap::new(), kept: Some(generation) });
-            }
+    match start_kept(Begin::Kept { skip: 0 }, generations, None, events) {
+        Ok(start) => {
+            tell_refusal("started_from_kept_generation", &refused, Some(start.snapshot.number), events);
+            Ok(start)
+        }
+        Err(_) => Err(refused),
+    }
+}
+
+fn withdrawn_before(config: &Path, rejection: Option<&Rejection>) -> Problems {
+    let why = rejection.map_or("", |rejection| rejection.why.as_str());
+    Problems(vec![Problem {
+        file: config.to_string_lossy().into_owned(),
+        line: 1,
+        column: 1,
+        message: format!("these zones were withdrawn before: {why}"),
+        suggestion: Some("change them, or run `rempart publish --again`".to_owned()),
+        severity: zone::Severity::Error,
+    }])
+}
+
+/// Names the generation that a beginning means, if something is kept.
+pub(crate) fn generation_for(begin: Begin, generations: &Generations) -> Option<Generation> {
+    to_try(begin, generations).into_iter().next()
+}
+
+fn to_try(begin: Begin, generations: &Generations) -> Vec<Generation> {
+    match begin {
+        Begin::Kept { skip } => generations.to_try().into_iter().skip(skip).collect(),
+        Begin::Newest | Begin::Files => {
+            let newest = generations.kept().unwrap_or_default().into_iter().next();
+            let others = generations.to_try().into_iter().filter(|kept| Some(kept) != newest.as_ref());
+            newest.iter().cloned().chain(others).collect()
+        }
+    }
+}
+
+/// Begins with a kept generation: the first of those to try that can be used. Unchanged zones are shared with
+/// `previous`.
+///
+/// # Errors
+/// When none can be used.
+pub(crate) fn start_kept(
+    begin: Begin,
+    generations: &Generations,
+    previous: Option<&Snapshot>,
+    events: &Events,
+) -> Result<Start, Problems> {
+    for generation in to_try(begin, generations) {
+        match restore(generations, &generation, previous) {
+            Ok(snapshot) => return Ok(Start { snapshot, stamps: BTreeMap::new(), kept: Some(generation) }),
             Err(error) => {
                 let cause = format!("{error:#}");
                 let fields: [(&'static str, Value<'_>); 2] =
@@ -80,28 +156,37 @@ pub(crate) fn start(config: &Path, generations: &Generations, events: &Events) -
             }
         }
     }
-    Err(refused)
+    Err(Problems(vec![Problem {
+        file: "generations".to_owned(),
+        line: 1,
+        column: 1,
+        message: "no kept generation is left to try".to_owned(),
+        suggestion: Some("mend the files and start the node".to_owned()),
+        severity: zone::Severity::Error,
+    }]))
 }
 
 /// Reads and compiles a kept generation.
-fn restore(generations: &Generations, generation: &Generation) -> Result<Snapshot> {
+fn restore(
+    generations: &Generations,
+    generation: &Generation,
+    previous: Option<&Snapshot>,
+) -> Result<Snapshot> {
     let bytes = generations.read(generation)?;
     let path = generations.path(generation);
     let bundle = Bundle::from_bytes(&bytes).with_context(|| format!("{} is damaged", path.display()))?;
-    compile_kept(&bundle, generation.number).map_err(|problems| {
+    compile_kept(&bundle, generation.number, previous).map_err(|problems| {
         anyhow::anyhow!("{} no longer compiles: {}", path.display(), problems.lines().trim_end())
     })
 }
 
 /// Keeps what was compiled. A full disk must not keep a change from visitors: it is told, and the node
 /// serves on.
-fn keep(generations: &Generations, gathered: &Gathered, number: u64, hash: &str, events: &Events) {
-    let kept = match generations.newest_with_hash(hash) {
-        Some(newest) if generations.last_good().as_ref() == Some(&newest) => Ok(()),
-        Some(newest) => generations.set_last_good(&newest),
-        None => generations.keep(number, hash, &gathered.bundle.to_bytes()).map(drop),
-    };
-    if let Err(error) = kept {
+fn keep(generations: &Generations, number: u64, hash: &str, bundle: &[u8], events: &Events) {
+    if generations.newest_with_hash(hash).is_some() {
+        return;
+    }
+    if let Err(error) = generations.keep(number, hash, bundle) {
         let cause = format!("{error:#}");
         let remedy = "the node serves it, but would start from an older one: make room and publish again";
         let fields: [(&'static str, Value<'_>); 3] =
@@ -137,177 +222,148 @@ fn tell_refusal(event: &'static str, refused: &Problems, generation: Option<u64>
     events.error(event, &fields);
 }
 
-/// A wish to publish, with the place for the answer; none for a signal.
-type Wish = Option<SyncSender<Answer>>;
+/// What somebody wants of the publishing thread, or tells it.
+pub(crate) enum Event {
+    /// Take the files as they are now.
+    Publish {
+        /// How.
+        options: Options,
+        /// Where to say how far it is and how it ended; none for a signal.
+        to: Option<SyncSender<Answer>>,
+    },
+    /// Keep the change that waits for this word.
+    Confirm(SyncSender<Answer>),
+    /// Go back to what served before.
+    Withdraw(SyncSender<Answer>),
+    /// The supervisor started a candidate.
+    Candidate(Channel),
+    /// The candidate ended, or could not be started.
+    CandidateEnded(String),
+}
+
+/// How a publish is wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// Answer when it is the last good one or withdrawn.
+    pub(crate) wait: bool,
+    /// Only say what would change.
+    pub(crate) dry_run: bool,
+    /// Publish what was withdrawn before.
+    pub(crate) again: bool,
+    /// Let more be removed than the guard allows.
+    pub(crate) allow_removals: bool,
+    /// Take it back after so many seconds unless it is confirmed.
+    pub(crate) confirm_within_s: Option<u64>,
+}
+
+/// How far a change is, for `rempart status`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Progress {
+    /// `idle`, `compiling`, `comparing`, `canary`, `soaking`.
+    pub(crate) stage: &'static str,
+    /// Since when, in microseconds after 1970.
+    pub(crate) since_unix_us: u64,
+    /// Why, and with which figures.
+    pub(crate) note: String,
+    /// The number of the last good generation; 0 while there is none.
+    pub(crate) last_good: u64,
+    /// Until when a change waits to be confirmed, in microseconds after 1970.
+    pub(crate) confirm_until_unix_us: Option<u64>,
+    /// Changes that were withdrawn, newest last.
+    pub(crate) rejected: Vec<Rejection>,
+    /// Upgrades that failed since this process began.
+    pub(crate) upgrades_failed: u64,
+}
 
 /// The way to the publishing thread. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct Publishing(SyncSender<Wish>);
+pub(crate) struct Publishing {
+    inbox: SyncSender<Event>,
+    progress: Arc<Mutex<Progress>>,
+    upgrades_failed: Arc<AtomicU64>,
+}
 
 impl Publishing {
     /// Starts the thread.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(crate) fn start(mut publisher: Publisher) -> Result<Self> {
-        let (sender, wishes) = sync_channel(WAITING_MAX);
-        let run = move || publisher.run(&wishes);
-        thread::Builder::new().name("publishing".into()).spawn(run).context("no thread for publishing")?;
-        Ok(Self(sender))
+    pub(crate) fn start(setup: PublisherSetup) -> Result<Self> {
+        let (inbox, events) = sync_channel(WAITING_MAX);
+        let progress = Arc::new(Mutex::new(Progress { stage: "idle", ..Progress::default() }));
+        let mut publisher = Publisher::new(setup, events, Arc::clone(&progress));
+        thread::Builder::new()
+            .name("publishing".into())
+            .stack_size(COMPILE_STACK_BYTES)
+            .spawn(move || publisher.run())
+            .context("no thread for publishing")?;
+        Ok(Self { inbox, progress, upgrades_failed: Arc::default() })
     }
 
-    /// Publishes and waits for the answer, which takes as long as reading and compiling all files.
-    pub(crate) fn publish(&self) -> Answer {
-        let (sender, answer) = sync_channel(1);
-        if self.0.try_send(Some(sender)).is_err() {
+    /// Publishes and waits for the answer. `progress` is told how far it is.
+    pub(crate) fn publish(&self, options: Options, progress: &dyn Fn(&Answer)) -> Answer {
+        let (sender, answers) = sync_channel(ANSWERS_WAITING);
+        if self.inbox.try_send(Event::Publish { options, to: Some(sender) }).is_err() {
             return Answer::refused("several publishes wait already: they take the files as they are then");
         }
-        answer.recv().unwrap_or_else(|_| Answer::refused("the publish broke off: see the node's log"))
+        while let Ok(answer) = answers.recv() {
+            if answer.progress.is_none() {
+                return answer;
+            }
+            progress(&answer);
+        }
+        Answer::refused("the publish broke off: see the node's log")
     }
 
     /// Publishes without waiting. When several wait already, those read the same files: nothing is lost.
     pub(crate) fn publish_later(&self) {
-        let _ = self.0.try_send(None);
+        let _ = self.inbox.try_send(Event::Publish { options: Options::default(), to: None });
     }
-}
 
-/// Publishes into one running edge.
-pub(crate) struct Publisher {
-    /// The running edge.
-    pub(crate) node: Arc<edge::Node>,
-    /// The node file.
-    pub(crate) config: PathBuf,
-    /// The node's settings since its start.
-    pub(crate) running: Node,
-    /// Where bundles are kept.
-    pub(crate) generations: Generations,
-    /// Where to tell.
-    pub(crate) events: Events,
-    /// The certificate files of what runs.
-    pub(crate) watch: Watch,
-}
+    /// Keeps the change that waits for this word.
+    pub(crate) fn confirm(&self) -> Answer {
+        self.ask(Event::Confirm)
+    }
 
-impl Publisher {
-    fn run(&mut self, wishes: &Receiver<Wish>) {
-        let mut look_at = clock::now() + WATCH_EVERY;
-        loop {
-            match wishes.recv_timeout(look_at.saturating_duration_since(clock::now())) {
-                Ok(wish) => {
-                    let answer = self.publish();
-                    if let Some(place) = wish {
-                        // Whoever asked may be gone; the event tells the outcome all the same.
-                        let _ = place.try_send(answer);
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    self.look_at_certificates();
-                    look_at = clock::now() + WATCH_EVERY;
-                }
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
+    /// Goes back to what served before the newest change.
+    pub(crate) fn withdraw(&self) -> Answer {
+        self.ask(Event::Withdraw)
+    }
+
+    fn ask(&self, event: impl FnOnce(SyncSender<Answer>) -> Event) -> Answer {
+        let (sender, answer) = sync_channel(1);
+        if self.inbox.try_send(event(sender)).is_err() {
+            return Answer::refused("too much waits to be published: try again shortly");
         }
+        answer.recv().unwrap_or_else(|_| Answer::refused("the node is ending"))
     }
 
-    /// Takes the files as they are now: all of them, or nothing.
-    fn publish(&mut self) -> Answer {
-        let file = match read_node_file(&self.config) {
-            Ok(file) => file,
-            Err(problems) => return self.refuse(&problems),
+    /// The supervisor has started a candidate.
+    pub(crate) fn candidate_started(&self, channel: Option<Channel>) {
+        let event = match channel {
+            Some(channel) => Event::Candidate(channel),
+            None => Event::CandidateEnded("its channel did not arrive".to_owned()),
         };
-        let gathered = gather(&file);
-        let hash = gathered.bundle.hash();
-        let live = self.node.live();
-        let before = &live.snapshot;
-        let changed = hash != before.hash;
-        let number =
-            if changed { self.generations.next_number().max(before.number + 1) } else { before.number };
-        let snapshot = match gathered.compile(number, Some(before)) {
-            Ok(snapshot) => snapshot,
-            Err(problems) => return self.refuse(&problems),
-        };
-        let zones = snapshot.zones().len();
-        if zones == 0 && !before.zones().is_empty() {
-            // A folder that failed to mount looks like this; who wants to serve nothing stops the node.
-            return self.refuse(&Problems(vec![Problem {
-                file: file.node.zones.clone(),
-                line: 1,
-                column: 1,
-                message: "no zone is left, which would take every site down".to_owned(),
-                suggestion: Some(
-                    "see that the folder is mounted and readable; stop the node to serve nothing".to_owned(),
-                ),
-                severity: zone::Severity::Error,
-            }]));
-        }
-        let mut warnings = file.node.warnings.clone();
-        warnings.extend(snapshot.warnings.iter().cloned());
-        warnings.extend(self.waiting_settings(&file.node));
-        let watch = Watch::new(&snapshot, &gathered.stamps);
-        keep(&self.generations, &gathered, number, &hex(&hash), &self.events);
-        // Unchanged files may still have new keys, which no bundle holds: the swap takes them too.
-        self.node.swap(snapshot);
-        self.watch = watch;
-        tell_warnings(&warnings, &self.events);
-        let fields: [(&'static str, Value<'_>); 3] =
-            [("snapshot", number.into()), ("zones", zones.into()), ("changed", changed.into())];
-        self.events.info("published", &fields);
-        Answer {
-            ok: true,
-            number: Some(number),
-            zones: Some(zones),
-            changed: Some(changed),
-            problems: warnings.iter().map(ProblemText::from).collect(),
-            ..Answer::default()
-        }
+        let _ = self.inbox.try_send(event);
     }
 
-    fn refuse(&self, problems: &Problems) -> Answer {
-        self.node.swap_refused();
-        tell_refusal("publish_refused", problems, None, &self.events);
-        Answer { problems: problems.0.iter().map(ProblemText::from).collect(), ..Answer::default() }
+    /// The candidate ended, or could not be started.
+    pub(crate) fn candidate_ended(&self, how: String, culprit: Option<String>) {
+        let how =
+            culprit.map_or_else(|| how.clone(), |culprit| format!("{how}, while it worked on {culprit}"));
+        let _ = self.inbox.try_send(Event::CandidateEnded(how));
     }
 
-    /// Warns of settings that only a new start takes.
-    fn waiting_settings(&self, read: &Node) -> Option<Problem> {
-        let waiting = waits_for_start(&self.running, read);
-        (!waiting.is_empty()).then(|| Problem {
-            file: self.config.to_string_lossy().into_owned(),
-            line: 1,
-            column: 1,
-            message: format!("changed since the start, and not in force: {}", waiting.join(", ")),
-            suggestion: Some("restart the node to take them".to_owned()),
-            severity: zone::Severity::Warning,
-        })
+    /// Counts an upgrade that failed, so that whoever asked for it sees it.
+    pub(crate) fn upgrade_failed(&self) {
+        self.upgrades_failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn look_at_certificates(&mut self) {
-        for finding in self.watch.look() {
-            match finding {
-                Finding::Renewed { path, zones, key } => {
-                    let refused =
-                        zones.iter().find_map(|zone| self.node.replace_certificate(*zone, &key).err());
-                    match refused {
-                        Some(error) => self.certificate_unusable(&path, &error.to_string()),
-                        None => {
-                            let fields: [(&'static str, Value<'_>); 2] =
-                                [("file", (&path).into()), ("zones", zones.len().into())];
-                            self.events.info("certificate_renewed", &fields);
-                        }
-                    }
-                }
-                Finding::Broken { path, cause } => {
-                    self.node.certificate_refused();
-                    self.certificate_unusable(&path, &cause);
-                }
-            }
-        }
-    }
-
-    fn certificate_unusable(&self, path: &str, cause: &str) {
-        let remedy = "the certificate before stays in use: mend the files, they are read by themselves";
-        let fields: [(&'static str, Value<'_>); 3] =
-            [("file", path.into()), ("cause", cause.into()), ("remedy", remedy.into())];
-        self.events.error("certificate_unusable", &fields);
+    /// How far a change is.
+    pub(crate) fn progress(&self) -> Progress {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        progress.upgrades_failed = self.upgrades_failed.load(Ordering::Relaxed);
+        progress
     }
 }
 

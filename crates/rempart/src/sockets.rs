@@ -1,9 +1,12 @@
 //! Every socket of the node, made before root is dropped: TCP listeners, UDP sockets, the command socket.
 //!
-//! One socket per thread and address, all of one address in one `SO_REUSEPORT` group (socket(7)), so that
-//! the kernel spreads connections over threads without a lock between them; QUIC packets are steered by
-//! connection id with a classic BPF program. Nothing here accepts or reads: the edge does. Called by
-//! [`crate::supervisor`]; read next: [`crate::control`], which hands the descriptors over.
+//! All sockets of one address stand in one `SO_REUSEPORT` group (socket(7)), so that connections are spread
+//! over threads without a lock between them. A place in the group is a *slot*: over TCP one a thread and,
+//! last, one for a candidate; over UDP one a thread in two generations, so that an edge which drains keeps
+//! its QUIC connections while the next one serves, and last the candidate's. Which slot a visitor goes to is
+//! a small program in the kernel: [`steering`]. No socket is ever closed while the node runs: that would
+//! shift the slots. Nothing here accepts or reads: the edge does. Called by [`crate::supervisor`]; read next:
+//! [`steering`], then [`crate::control`], which hands the descriptors over.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -14,9 +17,10 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
+
+pub(crate) mod steering;
 
 /// Connections that may wait for `accept`, per thread. A burst of new visitors in the time of one slow poll
 /// (100 ms at 20,000 connections a second) fits; the kernel presses it to `net.core.somaxconn`.
@@ -37,10 +41,20 @@ const LOCAL_BACKLOG: i32 = 64;
 pub(crate) struct ListenerSockets {
     /// Where it is bound, with the real port.
     pub(crate) address: SocketAddr,
-    /// One listener per thread.
+    /// One listener per thread, and the candidate's.
     pub(crate) tcp: Vec<OwnedFd>,
-    /// One socket per thread when HTTP/3 is served; else none.
+    /// When HTTP/3 is served: one socket per thread and generation, and the candidate's; else none.
     pub(crate) udp: Vec<OwnedFd>,
+}
+
+/// TCP slots of a listener: one a thread, and the candidate's, which is the last.
+pub(crate) const fn tcp_slots(threads: usize) -> usize {
+    threads + 1
+}
+
+/// UDP slots of a listener: one a thread in each of two generations, and the candidate's, which is the last.
+pub(crate) const fn udp_slots(threads: usize) -> usize {
+    2 * threads + 1
 }
 
 /// Binds one address for all threads, over TCP and, for HTTP/3, over UDP at the same port.
@@ -64,12 +78,10 @@ fn bind_both(
     threads: usize,
     http3: bool,
 ) -> Result<ListenerSockets, (&'static str, io::Error)> {
-    let tcp = bind_group(wanted, threads, Kind::Tcp).map_err(|error| ("TCP", error))?;
+    let tcp = bind_group(wanted, tcp_slots(threads), Kind::Tcp).map_err(|error| ("TCP", error))?;
     let address = local(&tcp).map_err(|error| ("TCP", error))?;
     let udp = if http3 {
-        let udp = bind_group(address, threads, Kind::Udp).map_err(|error| ("UDP", error))?;
-        steer_by_connection_id(&udp).map_err(|error| ("UDP", error))?;
-        udp
+        bind_group(address, udp_slots(threads), Kind::Udp).map_err(|error| ("UDP", error))?
     } else {
         Vec::new()
     };
@@ -175,38 +187,6 @@ fn widen(socket: &Socket) -> io::Result<()> {
 fn local(group: &[Socket]) -> io::Result<SocketAddr> {
     let first = group.first().ok_or_else(|| io::Error::from(ErrorKind::AddrNotAvailable))?;
     first.local_addr()?.as_socket().ok_or_else(|| io::Error::from(ErrorKind::AddrNotAvailable))
-}
-
-/// Attaches the program that sends each QUIC packet to its connection's thread.
-///
-/// The thread is the first byte of the destination connection id modulo the number of threads. That byte is
-/// the second of a short header's packet (RFC 9000 §17.3) and the seventh of a long header's (§17.2), which
-/// are told apart by the first bit. Ids that a visitor chose for a first packet are random: they spread. A
-/// packet too short for the load goes to the first socket, which drops it.
-fn steer_by_connection_id(group: &[Socket]) -> io::Result<()> {
-    let (Some(first), count) = (group.first(), u32::try_from(group.len()).unwrap_or(u32::MAX)) else {
-        return Ok(());
-    };
-    if count == 1 {
-        return Ok(());
-    }
-    let load_byte = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
-    let jump_if_set = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
-    let jump = (libc::BPF_JMP | libc::BPF_JA) as u16;
-    let modulo = (libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K) as u16;
-    let answer = (libc::BPF_RET | libc::BPF_A) as u16;
-    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let mut program = [
-        step(load_byte, 0, 0, 0),
-        step(jump_if_set, 0, 2, 0x80),
-        step(load_byte, 0, 0, 6),
-        step(jump, 0, 0, 1),
-        step(load_byte, 0, 0, 1),
-        step(modulo, 0, 0, count),
-        step(answer, 0, 0, 0),
-    ];
-    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    setsockopt(first, sockopt::AttachReusePortCbpf, &program).map_err(io::Error::from)
 }
 
 /// Says why an address cannot be bound, and what to do.

@@ -1,44 +1,58 @@
-//! The supervisor: owns every socket, starts the edge as a child, and starts it again when it dies.
+//! The supervisor: owns every socket, starts the edges as children, and replaces the one that dies.
 //!
-//! It reads the node file at its start and nothing afterwards: no network, no zone, no certificate. So it
-//! is small, has one thread (and the one that writes its log lines), and outlives what the edge cannot. It
-//! never accepts a connection; the kernel queues visitors while no edge is there. Called by `main` for
-//! `serve` and by [`crate::demo`]; read next: [`crate::edge_role`], the child's side.
+//! It reads the node file at its start and nothing afterwards: no network, no zone, no certificate. So it is
+//! small, has one thread (and the one that writes its log lines), and outlives what the edges cannot. It
+//! never accepts a connection; the kernel queues visitors at sockets that stay open whoever serves them.
+//! Which of its children serves, which visitors a candidate gets, and what follows from a death is decided
+//! here; what is published is decided by the serving edge. Called by `main` for `serve` and by
+//! [`crate::demo`]; read next: [`child`], [`walk`], [`resume`], then [`crate::edge_role`], the child's side.
 
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::Pid;
 use telemetry::events::{Events, Value};
 use telemetry::sink::Target;
 
 use crate::addresses::{Addresses, ListenerAddress, protocol_name};
 use crate::clock;
 use crate::configuration::{NodeFile, data_dir, read_node_file};
-use crate::control::{Channel, FromEdge, ListenerPlan, Setup, ToEdge};
+use crate::control::{Begin, Deadly, FromEdge, ListenerPlan, Role, Setup, ToEdge};
+use crate::keys;
 use crate::lock::Lock;
 use crate::privileges::{self, make_data_dir};
 use crate::publishing::tell_warnings;
 use crate::signals::Signals;
+use crate::sockets::steering::Steering;
 use crate::sockets::{self, ListenerSockets};
 
-mod backoff;
+mod candidates;
+mod child;
+mod orphan;
 mod patience;
+mod resume;
+mod upgrade;
+mod walk;
 
-use backoff::Backoff;
+pub(crate) use resume::run_role;
+
+use child::{Child, State};
+use orphan::Orphan;
 use patience::Patience;
+use upgrade::{PROVING, Upgrade};
+use walk::Walk;
 
-/// How much longer than `drain_ms` the edge may take to end, before it is killed: closing what is left,
+/// How much longer than `drain_ms` an edge may take to end, before it is killed: closing what is left,
 /// writing out the log.
 const DRAIN_GRACE: Duration = Duration::from_secs(3);
 
@@ -49,10 +63,14 @@ const EVENTS_CLOSE: Duration = Duration::from_secs(1);
 /// so the person who starts it should see it fail.
 const FIRST_STARTS_MAX: u32 = 5;
 
+/// How long a spare is left out after one died by itself: it serves nobody, so nobody waits for it.
+const SPARE_PAUSE: Duration = Duration::from_secs(2);
+
 /// Runs a node until it is told to stop, and gives the exit code.
 ///
-/// `held` is the data folder's lock when the caller has it already. `announce` is told the addresses when
-/// every listener is served for the first time.
+/// `held` is the data folder's lock when the caller has it already; such a node cannot be upgraded, since the
+/// caller has more than this process. `announce` is told the addresses when every listener is served for the
+/// first time.
 ///
 /// # Errors
 /// When the node file has problems, a socket cannot be bound, or the data folder cannot be used.
@@ -68,14 +86,14 @@ pub(crate) fn run(config: &Path, held: Option<Lock>, announce: impl FnOnce(&Addr
         let remedy = "raise the hard limit on open files (LimitNOFILE= in systemd, `ulimit -Hn`)";
         supervisor.events.warn("few_descriptors", &[("limit", limit.into()), ("remedy", remedy.into())]);
     }
-    let outcome = supervisor.run(announce);
-    supervisor.end();
-    outcome
+    supervisor.run_to_end(announce)
 }
 
 /// What the node runs on: made once, never closed.
 struct Supervisor {
     file: NodeFile,
+    /// The binary as it was named at the start: what an upgrade starts, whatever is there by then.
+    binary: PathBuf,
     threads: usize,
     data_dir: PathBuf,
     listeners: Vec<ListenerSockets>,
@@ -83,40 +101,32 @@ struct Supervisor {
     command_socket: OwnedFd,
     signals: Signals,
     events: Events,
-    edge: Option<Edge>,
+    children: Vec<Child>,
+    steering: Steering,
     restarts: u64,
-    backoff: Backoff,
+    walk: Walk,
     was_ready: bool,
-    start_at: Option<Instant>,
-    stopping: Option<Stopping>,
-    _lock: Lock,
+    /// An edge whose supervisor died before this one: it serves until one of ours does.
+    orphan: Option<Orphan>,
+    /// When to start an edge that serves, and with what.
+    start_at: Option<(Instant, Begin)>,
+    /// When to start a spare.
+    spare_at: Option<Instant>,
+    upgrade: Option<Upgrade>,
+    deadly: Vec<Deadly>,
+    is_stopping: bool,
+    can_upgrade: bool,
+    lock: Lock,
 }
 
-/// The child that serves.
-struct Edge {
-    child: Child,
-    channel: Channel,
-    channel_open: bool,
-    process: OwnedFd,
-    started: Instant,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Stopping {
-    kill_at: Instant,
-    killed: bool,
-}
-
-/// Why the loop ends.
-enum End {
-    Done,
-    Failed,
-}
+/// The loop ends, and not well.
+struct Failed;
 
 impl Supervisor {
     /// Takes the data folder, binds, and gives root up, in this order.
     fn start(file: NodeFile, signals: Signals, held: Option<Lock>) -> Result<Self> {
         let node = &file.node;
+        let binary = std::env::current_exe().context("this binary's own path cannot be told")?;
         let threads = match node.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
@@ -124,26 +134,58 @@ impl Supervisor {
         let data_dir = data_dir(node);
         let target = privileges::target(node.user.as_deref())?;
         make_data_dir(&data_dir, target.as_ref())?;
+        let can_upgrade = held.is_none();
         let lock = match held {
             Some(held) => held,
             None => Lock::take(&data_dir, target.as_ref())?,
         };
+        let command_path = data_dir.join("rempart.sock");
+        let mut orphan = Orphan::find(&command_path)?;
+        // The slots of its sockets are counted by its threads.
+        let wanted_threads = threads;
+        let threads = orphan.as_ref().map_or(threads, |orphan| orphan.threads);
         let patience = Patience::new(&data_dir, node.drain_ms, &signals);
         let mut listeners = Vec::new();
         for wanted in &node.listeners {
             let bind = || sockets::bind_listener(wanted.address, threads, wanted.http3);
-            listeners.push(patience.bind(bind)?);
+            let taken = orphan.as_mut().and_then(|orphan| orphan.take(wanted.address, wanted.http3));
+            listeners.push(match taken {
+                Some(taken) => taken,
+                None => patience.bind(bind)?,
+            });
         }
-        let admin = node.admin.map(|wanted| patience.bind(|| sockets::bind_admin(wanted))).transpose()?;
+        let bind_admin = |wanted| patience.bind(|| sockets::bind_admin(wanted));
+        let admin = match node.admin {
+            Some(wanted) => match orphan.as_mut().and_then(|orphan| orphan.take_admin(wanted)) {
+                Some(taken) => Some(taken),
+                None => Some(bind_admin(wanted)?),
+            },
+            None => None,
+        };
         if let Some(target) = &target {
             target.become_user()?;
         }
         Addresses::remove(&data_dir)?;
-        let command_socket = sockets::bind_command(&data_dir.join("rempart.sock"))?;
+        let command_socket = sockets::bind_command(&command_path)?;
         let events =
             Events::start(Target::Stderr, clock::unix_us).context("standard error cannot be used")?;
         tell_warnings(&node.warnings, &events);
-        Ok(Self {
+        if let Some(orphan) = &orphan {
+            let fields: [(&'static str, Value<'_>); 1] = [("threads", threads.into())];
+            events.info("sockets_taken_over", &fields);
+            if orphan.threads != wanted_threads {
+                let remedy = "stop the node and start it again to change [node] threads";
+                events.warn("threads_kept", &[("threads", threads.into()), ("remedy", remedy.into())]);
+            }
+        }
+        let steering = Steering {
+            threads,
+            udp_generation: orphan.as_ref().map_or(0, |orphan| 1 - orphan.udp_generation.min(1)),
+            candidate_percent: 0,
+            secret: u32::from_ne_bytes(keys::random()?) | 1,
+        };
+        let supervisor = Self {
+            binary,
             threads,
             data_dir,
             listeners,
@@ -151,105 +193,186 @@ impl Supervisor {
             command_socket,
             signals,
             events,
-            edge: None,
-            restarts: 0,
-            backoff: Backoff::default(),
+            children: Vec::new(),
+            steering,
+            restarts: orphan.as_ref().map_or(0, |orphan| orphan.restarts + 1),
+            walk: Walk::default(),
             was_ready: false,
-            start_at: Some(clock::now()),
-            stopping: None,
-            _lock: lock,
+            orphan,
+            start_at: Some((clock::now(), Begin::Files)),
+            spare_at: None,
+            upgrade: None,
+            deadly: Vec::new(),
+            is_stopping: false,
+            can_upgrade,
+            lock,
             file,
-        })
+        };
+        supervisor.steer(supervisor.steering)?;
+        Ok(supervisor)
+    }
+
+    fn run_to_end(&mut self, announce: impl FnOnce(&Addresses)) -> Result<ExitCode> {
+        let outcome = self.run(announce);
+        self.end();
+        outcome
     }
 
     fn run(&mut self, announce: impl FnOnce(&Addresses)) -> Result<ExitCode> {
         let mut announce = Some(announce);
         loop {
             let now = clock::now();
-            if self.start_at.is_some_and(|at| at <= now) {
-                self.start_at = None;
-                self.start_edge()?;
-            }
-            self.kill_if_late(now);
+            self.do_what_is_due(now)?;
             self.wait(now)?;
             while let Some(signal) = self.signals.next() {
                 self.take_signal(signal);
             }
-            while let Some(message) = self.next_message() {
-                match message {
-                    FromEdge::Ready { number, zones } => self.edge_is_ready(number, zones, &mut announce)?,
-                    FromEdge::Unusable if !self.was_ready => {
-                        // The edge has printed every problem; there is nothing to add.
-                        self.reap(now);
-                        return Ok(ExitCode::FAILURE);
+            for pid in self.pids() {
+                while let Some(message) = self.next_message(pid) {
+                    if let Some(end) = self.take_message(pid, message, &mut announce)? {
+                        return Ok(end);
                     }
-                    FromEdge::Unusable => {}
                 }
             }
-            if let Some(end) = self.look_after_edge() {
-                return Ok(match end {
-                    End::Done => ExitCode::SUCCESS,
-                    End::Failed => ExitCode::FAILURE,
-                });
+            for pid in self.pids() {
+                if let Some(end) = self.look_after(pid) {
+                    let Failed = end;
+                    return Ok(ExitCode::FAILURE);
+                }
+            }
+            if self.is_stopping && self.children.is_empty() {
+                return Ok(ExitCode::SUCCESS);
             }
         }
+    }
+
+    fn pids(&self) -> Vec<Pid> {
+        self.children.iter().map(|child| child.pid).collect()
+    }
+
+    fn child(&mut self, pid: Pid) -> Option<&mut Child> {
+        self.children.iter_mut().find(|child| child.pid == pid)
+    }
+
+    /// The edge that serves; the newest one while two do.
+    fn serving(&mut self) -> Option<&mut Child> {
+        let serves = |child: &Child| {
+            child.role != Role::Candidate
+                && (child.state == State::Serving
+                    || child.role == Role::Serving && child.state == State::Starting)
+                && !child.is_mourned
+        };
+        self.children.iter_mut().rev().find(|child| serves(child))
+    }
+
+    fn with_role(&mut self, role: Role) -> Option<&mut Child> {
+        let lives = |child: &Child| child.role == role && child.state != State::Leaving && !child.is_mourned;
+        self.children.iter_mut().find(|child| lives(child))
+    }
+
+    /// Starts and kills what is to be started and killed by now.
+    fn do_what_is_due(&mut self, now: Instant) -> Result<()> {
+        if let Some((at, begin)) = self.start_at
+            && at <= now
+        {
+            self.start_at = None;
+            let generation = self.steering.udp_generation;
+            self.start_child(Role::Serving, begin, generation, None, now)?;
+        }
+        if self.spare_at.is_some_and(|at| at <= now) {
+            self.spare_at = None;
+            // A spare that cannot be started is no reason to end: the next death starts an edge anew.
+            let generation = self.steering.udp_generation;
+            let started = self.start_child(Role::Spare, Begin::Kept { skip: 0 }, generation, None, now);
+            if let Err(error) = started {
+                self.events.error("spare_not_started", &[("cause", (&format!("{error:#}")).into())]);
+            }
+        }
+        match self.upgrade {
+            Some(Upgrade::Waits { until }) if until <= now => {
+                self.give_up_upgrade("the new binary took too long to compile the zones");
+            }
+            Some(Upgrade::Proves { until }) if until <= now => self.finish_upgrade(now)?,
+            _ => {}
+        }
+        let mut cut = false;
+        for child in &mut self.children {
+            if child.kill_at.is_some_and(|at| at <= now) && !child.is_killed {
+                cut |= child.state == State::Leaving && child.role == Role::Serving;
+                child.kill();
+            }
+        }
+        if cut {
+            let remedy = "raise [node] drain_ms if visitors should have had longer";
+            self.events.warn("drain_cut_short", &[("remedy", remedy.into())]);
+        }
+        Ok(())
     }
 
     /// Waits for a signal, a message, a death, or the next thing that is due.
     fn wait(&self, now: Instant) -> Result<()> {
-        let due = [self.start_at, self.stopping.filter(|stopping| !stopping.killed).map(|it| it.kill_at)];
-        let timeout = due.into_iter().flatten().min().map(|due| due.saturating_duration_since(now));
+        let upgrade = self.upgrade.map(|upgrade| match upgrade {
+            Upgrade::Waits { until } | Upgrade::Proves { until } => until,
+        });
+        let kills = self.children.iter().filter(|child| !child.is_killed).filter_map(|child| child.kill_at);
+        let due =
+            self.start_at.map(|(at, _)| at).into_iter().chain(self.spare_at).chain(upgrade).chain(kills);
+        let timeout = due.min().map(|due| due.saturating_duration_since(now));
         // Rounded up by a millisecond: a wait that ends just before the thing is due would only be repeated.
         let timeout = timeout.map(|left| left + Duration::from_millis(1));
-        let timeout = timeout.map(|left| rustix::event::Timespec {
+        let timeout = timeout.map(|left| Timespec {
             tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         });
         let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        if let Some(edge) = &self.edge {
-            watched.push(PollFd::new(&edge.process, PollFlags::IN));
-            if edge.channel_open {
-                watched.push(PollFd::new(&edge.channel, PollFlags::IN));
-            }
-        }
+        self.children.iter().for_each(|child| child.watch(&mut watched));
         match poll(&mut watched, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error).context("the supervisor cannot wait for its child"),
+            Err(error) => Err(error).context("the supervisor cannot wait for its children"),
         }
     }
 
-    fn start_edge(&mut self) -> Result<()> {
-        let (channel, theirs) = Channel::pair()?;
-        let child = Command::new("/proc/self/exe")
-            .arg0("rempart-edge")
-            .arg("edge-role")
-            .stdin(Stdio::from(theirs))
-            .spawn()
-            .context("the edge cannot be started: is the binary's file still readable and executable?")?;
-        let pid =
-            i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a child has a process id")?;
-        let process =
-            pidfd_open(pid, PidfdFlags::empty()).context("the edge cannot be watched (pidfd_open)")?;
+    /// Starts a child and hands it everything it needs. `tried_by` is for a candidate: its end of the channel
+    /// to the edge that tries it.
+    fn start_child(
+        &mut self,
+        role: Role,
+        begin: Begin,
+        udp_generation: usize,
+        tried_by: Option<OwnedFd>,
+        now: Instant,
+    ) -> Result<Pid> {
+        // An upgrade starts what is on disk by now; everything else starts what runs, even if its file is
+        // gone.
+        let binary =
+            if role == Role::Successor { self.binary.as_path() } else { Path::new("/proc/self/exe") };
+        let child = Child::start(binary, role, udp_generation, now)?;
         let setup = Setup {
             config: self.file.path.clone(),
+            role,
+            begin,
             threads: self.threads,
             listeners: self.plans(),
             admin: self.admin.as_ref().map(|(address, _)| *address),
             supervisor: std::process::id(),
             restarts: self.restarts,
+            udp_generation,
+            deadly: self.deadly.clone(),
         };
         let node_file = memory_file(&self.file.source.bytes)?;
         let mut descriptors = vec![node_file.as_fd(), self.command_socket.as_fd()];
+        descriptors.extend(tried_by.as_ref().map(OwnedFd::as_fd));
         descriptors.extend(self.admin.as_ref().map(|(_, socket)| socket.as_fd()));
         for listener in &self.listeners {
             descriptors.extend(listener.tcp.iter().chain(&listener.udp).map(OwnedFd::as_fd));
         }
-        if let Err(error) = channel.send_setup(setup, &descriptors) {
+        if let Err(error) = child.channel.send_setup(setup, &descriptors) {
             // It died before it listened; its exit status, read below, tells more.
             self.events.error("edge_not_set_up", &[("cause", (&format!("{error:#}")).into())]);
         }
-        self.edge = Some(Edge { child, channel, channel_open: true, process, started: clock::now() });
-        Ok(())
+        let pid = child.pid;
+        self.children.push(child);
+        Ok(pid)
     }
 
     fn plans(&self) -> Vec<ListenerPlan> {
@@ -276,6 +399,149 @@ impl Supervisor {
         }
     }
 
+    /// Swaps the programs that steer visitors.
+    fn steer(&self, steering: Steering) -> Result<()> {
+        for listener in &self.listeners {
+            steering
+                .apply(listener)
+                .with_context(|| format!("visitors of {} cannot be steered", listener.address))?;
+        }
+        Ok(())
+    }
+
+    /// As [`Supervisor::steer`], while the node runs: a refusal leaves who gets whom as it was.
+    fn steer_on(&mut self, steering: Steering) {
+        match self.steer(steering) {
+            Ok(()) => self.steering = steering,
+            Err(error) => {
+                self.events.error("visitors_not_steered", &[("cause", (&format!("{error:#}")).into())]);
+            }
+        }
+    }
+
+    fn take_signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::SIGHUP => self.tell_serving(&ToEdge::Reload, &[]),
+            Signal::SIGUSR1 => self.tell_serving(&ToEdge::ReopenLogs, &[]),
+            Signal::SIGUSR2 => self.begin_upgrade(),
+            Signal::SIGINT | Signal::SIGQUIT if self.is_stopping => {
+                let now = clock::now();
+                self.children.iter_mut().for_each(|child| child.kill_at = Some(now));
+            }
+            _ if self.is_stopping => {}
+            _ => self.stop(signal),
+        }
+    }
+
+    fn stop(&mut self, signal: Signal) {
+        let drain = Duration::from_millis(self.file.node.drain_ms);
+        self.events.info("draining", &[("signal", signal.as_str().into())]);
+        self.is_stopping = true;
+        (self.start_at, self.spare_at, self.upgrade) = (None, None, None);
+        let kill_at = clock::now() + drain + DRAIN_GRACE;
+        for child in &mut self.children {
+            child.state = State::Leaving;
+            child.kill_at = Some(kill_at);
+            // One that does not listen is killed when its time is over.
+            let _ = child.tell(&ToEdge::Drain, &[]);
+        }
+        // The edge has copies, which it closes once it has accepted what was queued. From then on
+        // newcomers are refused at once, rather than left waiting in a queue that nobody serves.
+        self.listeners.clear();
+    }
+
+    /// Tells the serving edge something, without waiting for it. With no edge there is nobody to tell: the
+    /// next one reads its files and opens its logs anyway.
+    fn tell_serving(&mut self, message: &ToEdge, descriptors: &[BorrowedFd<'_>]) {
+        let told = self.serving().map_or(Ok(()), |child| child.tell(message, descriptors));
+        if let Err(error) = told {
+            self.events.error("edge_not_told", &[("cause", (&error.to_string()).into())]);
+        }
+    }
+
+    /// Takes one message of a child, if one is there.
+    fn next_message(&mut self, pid: Pid) -> Option<FromEdge> {
+        self.child(pid)?.next_message().unwrap_or_else(|error| {
+            self.events.error("edge_not_understood", &[("cause", (&format!("{error:#}")).into())]);
+            None
+        })
+    }
+
+    fn take_message(
+        &mut self,
+        pid: Pid,
+        message: FromEdge,
+        announce: &mut Option<impl FnOnce(&Addresses)>,
+    ) -> Result<Option<ExitCode>> {
+        let now = clock::now();
+        let is_first = !self.was_ready && self.walk.quick_deaths() == 0;
+        let Some(child) = self.child(pid) else { return Ok(None) };
+        let role = child.role;
+        match message {
+            FromEdge::Ready { number, zones } => {
+                child.number = number;
+                match (role, child.state) {
+                    (Role::Candidate, _) | (_, State::Leaving) => {}
+                    (Role::Successor, _) => self.upgrade = Some(Upgrade::Proves { until: now + PROVING }),
+                    _ => {
+                        child.state = State::Serving;
+                        self.edge_is_ready(number, zones, announce)?;
+                    }
+                }
+            }
+            FromEdge::Standing { number } => {
+                child.number = number;
+                if child.state == State::Starting {
+                    child.state = State::Standing;
+                }
+                if role == Role::Spare {
+                    self.events.info("spare_ready", &[("snapshot", number.into())]);
+                }
+                match role {
+                    Role::Successor => self.let_successor_serve(pid),
+                    Role::Spare if self.serving().is_none() && self.start_at.is_some() => {
+                        // It stands before the edge that is to be started anew: it serves in its place.
+                        if let Some((_, begin)) = self.start_at.take() {
+                            self.promote(pid, begin, now);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            FromEdge::Unusable => match role {
+                Role::Serving if is_first => {
+                    // The edge has printed every problem; there is nothing to add.
+                    child.wait(DRAIN_GRACE);
+                    return Ok(Some(ExitCode::FAILURE));
+                }
+                Role::Serving => self.walk.exhaust(),
+                Role::Successor => self.give_up_upgrade("the new binary cannot use what serves now"),
+                Role::Spare | Role::Candidate => {}
+            },
+            FromEdge::StartCandidate => self.start_candidate(pid, now),
+            FromEdge::Steer { percent } => {
+                let steering = Steering { candidate_percent: percent.min(50), ..self.steering };
+                self.steer_on(steering);
+            }
+            FromEdge::EndCandidate => self.end_candidate(now),
+            FromEdge::Published { number, is_good } => {
+                child.number = number;
+                if is_good {
+                    self.walk.forgive();
+                }
+                if let Some(spare) = self.with_role(Role::Spare) {
+                    // One that does not listen is replaced when it dies.
+                    let _ = spare.tell(&ToEdge::Refresh, &[]);
+                }
+            }
+            FromEdge::Upgrade => self.begin_upgrade(),
+            FromEdge::Stuck { fingerprint, zone, phase } => {
+                self.replace_stuck(pid, fingerprint, &zone, &phase, now)
+            }
+        }
+        Ok(None)
+    }
+
     fn edge_is_ready(
         &mut self,
         number: u64,
@@ -292,144 +558,188 @@ impl Supervisor {
             ("restarts", self.restarts.into()),
         ];
         self.events.info("ready", &fields);
+        if let Some(orphan) = self.orphan.take() {
+            orphan.dismiss();
+        }
         if let Some(announce) = announce.take() {
             announce(&addresses);
+        }
+        if self.file.node.spare && self.with_role(Role::Spare).is_none() && !self.is_stopping {
+            self.spare_at.get_or_insert_with(clock::now);
         }
         Ok(())
     }
 
-    fn take_signal(&mut self, signal: Signal) {
-        match signal {
-            Signal::SIGHUP => self.tell(&ToEdge::Reload),
-            Signal::SIGUSR1 => self.tell(&ToEdge::ReopenLogs),
-            Signal::SIGINT | Signal::SIGQUIT if self.stopping.is_some() => {
-                self.stopping = Some(Stopping { kill_at: clock::now(), killed: false });
-            }
-            _ if self.stopping.is_some() => {}
-            _ => {
-                let drain = Duration::from_millis(self.file.node.drain_ms);
-                self.events.info("draining", &[("signal", signal.as_str().into())]);
-                self.stopping = Some(Stopping { kill_at: clock::now() + drain + DRAIN_GRACE, killed: false });
-                self.start_at = None;
-                self.tell(&ToEdge::Drain);
-                // The edge has copies, which it closes once it has accepted what was queued. From then on
-                // newcomers are refused at once, rather than left waiting in a queue that nobody serves.
-                self.listeners.clear();
+    /// Lets a spare that stands serve.
+    fn promote(&mut self, pid: Pid, begin: Begin, now: Instant) {
+        let (restarts, deadly) = (self.restarts, self.deadly.clone());
+        let udp_generation = self.steering.udp_generation;
+        let Some(child) = self.child(pid) else { return };
+        (child.role, child.state, child.since) = (Role::Serving, State::Serving, now);
+        child.udp_generation = udp_generation;
+        let told = child.tell(&ToEdge::Serve { begin, restarts, udp_generation, deadly }, &[]);
+        if let Err(error) = told {
+            self.events.error("spare_not_told", &[("cause", (&error.to_string()).into())]);
+            // It is of no use; its death starts another edge.
+            if let Some(child) = self.child(pid) {
+                child.kill();
             }
         }
     }
 
-    /// Tells the edge something, without waiting for it. With no edge there is nobody to tell: the next one
-    /// reads its files and opens its logs anyway.
-    fn tell(&mut self, message: &ToEdge) {
-        if let Some(edge) = &self.edge
-            && let Err(error) = edge.channel.send(message, &[], false)
-        {
-            self.events.error("edge_not_told", &[("cause", (&format!("{error:#}")).into())]);
-        }
-    }
-
-    /// Takes one message of the edge, if one is there.
-    fn next_message(&mut self) -> Option<FromEdge> {
-        let edge = self.edge.as_mut().filter(|edge| edge.channel_open)?;
-        let mut watched = [PollFd::new(&edge.channel, PollFlags::IN)];
-        let nothing = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        if poll(&mut watched, Some(&nothing)).unwrap_or(0) == 0 {
+    /// Notices a child's death, and decides what follows.
+    fn look_after(&mut self, pid: Pid) -> Option<Failed> {
+        let now = clock::now();
+        let child = self.child(pid)?;
+        let ended = child.ended();
+        if ended.is_none() && (child.is_mourned || !child.is_dying()) {
             return None;
         }
-        match edge.channel.receive() {
-            Ok(Some((message, _))) => Some(message),
-            Ok(None) => {
-                edge.channel_open = false;
-                None
+        let (role, state, lived) = (child.role, child.state, now.saturating_duration_since(child.since));
+        let was_mourned = std::mem::replace(&mut child.is_mourned, true);
+        let was_killed = child.is_killed;
+        let status = ended.flatten();
+        if ended.is_some() {
+            self.children.retain(|child| child.pid != pid);
+        } else if role != Role::Serving || state == State::Leaving || self.is_stopping {
+            // Only the serving edge's death is acted on before it can be waited for.
+            self.child(pid)?.is_mourned = was_mourned;
+            return None;
+        }
+        if state == State::Leaving || self.is_stopping {
+            return self.has_left(role, status, was_killed, lived);
+        }
+        match role {
+            Role::Serving => {
+                if !was_mourned {
+                    self.lose_serving(status, lived, now);
+                }
+                if ended.is_some() {
+                    self.note_death("edge_died", status, lived);
+                    let gave_up = !self.was_ready && self.walk.quick_deaths() >= FIRST_STARTS_MAX;
+                    if gave_up {
+                        let remedy = "its last lines above say why; `rempart check` tries the files alone";
+                        self.events.error("edge_never_ready", &[("remedy", remedy.into())]);
+                        return Some(Failed);
+                    }
+                }
             }
-            Err(error) => {
-                edge.channel_open = false;
-                self.events.error("edge_not_understood", &[("cause", (&format!("{error:#}")).into())]);
-                None
+            Role::Spare => {
+                self.note_death("spare_died", status, lived);
+                self.spare_at = Some(now + SPARE_PAUSE);
             }
+            Role::Candidate => self.lose_candidate(status),
+            Role::Successor => self.give_up_upgrade(&format!("the new binary ended: {}", words(status))),
         }
-    }
-
-    fn kill_if_late(&mut self, now: Instant) {
-        let Some(stopping) = self.stopping.as_mut().filter(|it| !it.killed && it.kill_at <= now) else {
-            return;
-        };
-        stopping.killed = true;
-        if let Some(edge) = &mut self.edge {
-            let remedy = "raise [node] drain_ms if visitors should have had longer";
-            self.events.warn("drain_cut_short", &[("remedy", remedy.into())]);
-            // It fails only for a child that is gone already.
-            let _ = edge.child.kill();
-        }
-    }
-
-    /// Notices the edge's death, and decides what follows.
-    fn look_after_edge(&mut self) -> Option<End> {
-        let now = clock::now();
-        let Some(edge) = &mut self.edge else {
-            return self.stopping.map(|_| End::Done);
-        };
-        let started = edge.started;
-        let status = match edge.child.try_wait() {
-            Ok(None) => return None,
-            Ok(Some(status)) => Some(status),
-            // Somebody else waited for it: it is dead all the same.
-            Err(_) => None,
-        };
-        self.edge = None;
-        if let Some(stopping) = self.stopping {
-            let drained = status.is_some_and(|status| status.success());
-            if !drained && !stopping.killed {
-                self.note_death(status, now - started, None);
-                return Some(End::Failed);
-            }
-            self.events.info("drained", &[("killed", stopping.killed.into())]);
-            return Some(End::Done);
-        }
-        let pause = self.backoff.after(now - started);
-        self.note_death(status, now - started, Some(pause));
-        if !self.was_ready && self.backoff.quick_deaths() >= FIRST_STARTS_MAX {
-            let remedy = "its last lines above say why; `rempart check` tries the files alone";
-            self.events.error("edge_never_ready", &[("remedy", remedy.into())]);
-            return Some(End::Failed);
-        }
-        self.restarts += 1;
-        self.start_at = Some(now + pause);
         None
     }
 
-    fn note_death(&self, status: Option<ExitStatus>, lived: Duration, pause: Option<Duration>) {
+    /// A child that was told to end has ended.
+    fn has_left(
+        &mut self,
+        role: Role,
+        status: Option<ExitStatus>,
+        was_killed: bool,
+        lived: Duration,
+    ) -> Option<Failed> {
+        if role != Role::Serving {
+            return None;
+        }
+        let drained = status.is_some_and(|status| status.success());
+        if !drained && !was_killed {
+            self.note_death("edge_died", status, lived);
+            return self.is_stopping.then_some(Failed);
+        }
+        self.events.info("drained", &[("killed", was_killed.into())]);
+        None
+    }
+
+    /// The serving edge is dead: the spare takes over at once, or another is started.
+    fn lose_serving(&mut self, status: Option<ExitStatus>, lived: Duration, now: Instant) {
+        if self.upgrade.is_some() && self.serving().is_some() {
+            // The successor serves already.
+            return;
+        }
+        self.restarts += 1;
+        // Whoever tried something out is gone: nobody would end its candidate.
+        self.end_candidate(now);
+        let by_kill = status.is_none_or(|status| status.signal() == Some(Signal::SIGKILL as i32));
+        let step = self.walk.after(lived, by_kill);
+        let begin = step.begin.unwrap_or(Begin::Kept { skip: 0 });
+        // The first start was from the files; a death on these before anything was ready says nothing of what
+        // is kept.
+        let spare = self.with_role(Role::Spare).filter(|spare| spare.state == State::Standing);
+        match spare.map(|spare| spare.pid) {
+            Some(pid) => {
+                self.promote(pid, begin, now);
+                self.spare_at = Some(now + step.pause.max(Duration::from_millis(200)));
+            }
+            None => self.start_at = Some((now + step.pause, begin)),
+        }
+    }
+
+    fn note_death(&self, event: &'static str, status: Option<ExitStatus>, lived: Duration) {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let status_text = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
+        let status_text = words(status);
         let mut fields: Vec<(&'static str, Value<'_>)> =
             vec![("status", (&status_text).into()), ("lived_ms", millis(lived).into())];
         if let Some(signal) = status.and_then(|status| status.signal()) {
             fields.push(("signal", u64::from(signal.unsigned_abs()).into()));
         }
-        if let Some(pause) = pause {
-            fields.push(("restart_in_ms", millis(pause).into()));
+        if let Some((at, _)) = self.start_at {
+            fields.push(("restart_in_ms", millis(at.saturating_duration_since(clock::now())).into()));
         }
-        self.events.error("edge_died", &fields);
+        self.events.error(event, &fields);
     }
 
-    /// Waits for a child that has said it ends by itself; kills it if it does not within the grace.
-    fn reap(&mut self, now: Instant) {
-        let Some(edge) = &mut self.edge else { return };
-        let deadline = now + DRAIN_GRACE;
-        let left = rustix::event::Timespec {
-            tv_sec: deadline.saturating_duration_since(clock::now()).as_secs().try_into().unwrap_or(1),
-            tv_nsec: 0,
-        };
-        let _ = poll(&mut [PollFd::new(&edge.process, PollFlags::IN)], Some(&left));
-        let _ = edge.child.kill();
-        let _ = edge.child.wait();
-        self.edge = None;
+    /// A thread of a serving edge hangs: its request is refused from now on, and another process serves.
+    fn replace_stuck(&mut self, pid: Pid, fingerprint: u64, zone: &str, phase: &str, now: Instant) {
+        let named = format!("{fingerprint:016x}");
+        let fields: [(&'static str, Value<'_>); 3] =
+            [("fingerprint", (&named).into()), ("zone", zone.into()), ("phase", phase.into())];
+        self.events.error("edge_stuck", &fields);
+        self.refuse(fingerprint);
+        self.restarts += 1;
+        let drain = Duration::from_millis(self.file.node.drain_ms) + DRAIN_GRACE;
+        let Some(child) = self.child(pid) else { return };
+        child.state = State::Leaving;
+        child.kill_at = Some(now + drain);
+        let begin = Begin::Newest;
+        let spare = self.with_role(Role::Spare).filter(|spare| spare.state == State::Standing);
+        match spare.map(|spare| spare.pid) {
+            Some(spare) => self.promote(spare, begin, now),
+            None => self.start_at = Some((now, begin)),
+        }
+        if let Some(child) = self.child(pid) {
+            // It may be too stuck to read it; then its time runs out.
+            let _ = child.tell(&ToEdge::Drain, &[]);
+        }
+    }
+
+    /// Refuses a request at every door from now on.
+    fn refuse(&mut self, fingerprint: u64) {
+        /// Requests refused at a time; more than a few are no accident but somebody who tries.
+        const DEADLY_MAX: usize = 256;
+        /// How long one is refused: long enough to find and mend what it met.
+        const REFUSED_S: u64 = 3600;
+        let now_s = clock::unix_us() / 1_000_000;
+        self.deadly.retain(|deadly| deadly.until_unix_s > now_s && deadly.fingerprint != fingerprint);
+        if self.deadly.len() >= DEADLY_MAX {
+            self.deadly.remove(0);
+        }
+        self.deadly.push(Deadly { fingerprint, until_unix_s: now_s + REFUSED_S });
+        let message = ToEdge::Refuse { deadly: self.deadly.clone() };
+        self.tell_serving(&message, &[]);
     }
 
     /// Leaves the data folder as after a clean end, and writes out the last lines.
     fn end(&mut self) {
-        self.reap(clock::now());
+        for child in &mut self.children {
+            child.wait(DRAIN_GRACE);
+            child.kill();
+            child.wait(DRAIN_GRACE);
+            let _ = child.ended();
+        }
         // What cannot be removed is removed at the next start.
         let _ = Addresses::remove(&self.data_dir);
         let _ = std::fs::remove_file(self.data_dir.join("rempart.sock"));
@@ -437,10 +747,15 @@ impl Supervisor {
     }
 }
 
+/// A status as a person reads it.
+fn words(status: Option<ExitStatus>) -> String {
+    status.map_or_else(|| "unknown".to_owned(), |status| status.to_string())
+}
+
 /// Puts bytes into a file without a name, to hand them to a child.
 fn memory_file(bytes: &[u8]) -> Result<File> {
-    let made = memfd_create("node-file", MemfdFlags::CLOEXEC).map_err(io::Error::from);
-    let mut file = made.map(File::from).context("no memory file can be made for the edge")?;
-    file.write_all(bytes).context("the node file cannot be copied for the edge")?;
+    let made = memfd_create("rempart", MemfdFlags::CLOEXEC).map_err(io::Error::from);
+    let mut file = made.map(File::from).context("no memory file can be made for another process")?;
+    file.write_all(bytes).context("bytes cannot be copied for another process")?;
     Ok(file)
 }

@@ -72,6 +72,23 @@ pub struct Held {
 /// The levels of [`Held::over`], as the page has them.
 const OVER_LEVELS: [&str; 3] = ["connection", "zone", "node"];
 
+/// Sums over all threads since the process began.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Finished requests.
+    pub requests: u64,
+    /// Of these, answers of 5xx.
+    pub server_errors: u64,
+    /// Sum of their durations, in microseconds.
+    pub duration_us: u64,
+    /// Caught panics.
+    pub panics: u64,
+    /// Refusals, in the order of [`LabelLists::refusals`].
+    pub refusals: Vec<u64>,
+    /// Faults, in the order of [`LabelLists::faults`].
+    pub faults: Vec<u64>,
+}
+
 /// All counters of one process. Made once, shared by reference count.
 #[derive(Debug)]
 pub struct Registry {
@@ -156,6 +173,29 @@ impl Registry {
     /// Counts one active health check of one origin.
     pub fn health_checked(&self, outcome: Outcome) {
         self.health_checks[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Sums what a comparison of two stretches of time needs. A request may be counted and its fault not yet.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals {
+            panics: self.panics.load(Relaxed),
+            refusals: vec![0; self.labels.refusals.len()],
+            faults: vec![0; self.labels.faults.len()],
+            ..Totals::default()
+        };
+        for block in self.threads.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            for row in &block.requests {
+                totals.requests += row.iter().map(|count| count.load(Relaxed)).sum::<u64>();
+                totals.server_errors += row[StatusClass::ServerError as usize].load(Relaxed);
+            }
+            totals.duration_us += block.duration_us.iter().map(|count| count.load(Relaxed)).sum::<u64>();
+            let add = |sums: &mut [u64], counts: &[AtomicU64]| {
+                sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count.load(Relaxed));
+            };
+            add(&mut totals.refusals, &block.refusals);
+            add(&mut totals.faults, &block.faults);
+        }
+        totals
     }
 
     /// Gives the page in the Prometheus text format: every family, every combination of labels, zeros too.

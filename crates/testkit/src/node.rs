@@ -93,7 +93,8 @@ impl NodeSpec {
         self
     }
 
-    /// Replaces the lines of `[node]` beside `data_dir` and `zones`; `threads = 2` otherwise.
+    /// Replaces the lines of `[node]` beside `data_dir` and `zones`; `threads = 2` otherwise. There is no
+    /// spare unless they say so, and changes are live at once unless [`NodeSpec::more`] has a `[publish]`.
     #[must_use]
     pub fn node_section(mut self, lines: &str) -> NodeSpec {
         self.node_section = lines.to_owned();
@@ -118,11 +119,19 @@ impl NodeSpec {
     fn toml(&self, folder: &Path) -> String {
         let path = |name: &str| folder.join(name).display().to_string();
         let mut toml = format!(
-            "[node]\ndata_dir = {:?}\nzones = {:?}\n{}\n\n",
+            "[node]\ndata_dir = {:?}\nzones = {:?}\n{}\n",
             path("data"),
             path("zones"),
             self.node_section
         );
+        if !self.node_section.contains("spare") {
+            // A second process for each of hundreds of nodes would only slow the tests that are not about it.
+            toml.push_str("spare = false\n");
+        }
+        if !self.more.contains("[publish]") {
+            toml.push_str("\n[publish]\ncompare_ms = 0\ncanary_percent = 0\nsoak_ms = 0\n");
+        }
+        toml.push('\n');
         let default = [("http".to_owned(), "127.0.0.1:0".to_owned(), String::new())];
         let listeners = if self.listeners.is_empty() { &default[..] } else { &self.listeners };
         for (protocol, address, lines) in listeners {

@@ -53,7 +53,7 @@ pub async fn accept_tcp<S: Service>(
         .await;
         match accepted {
             None => return,
-            Some(Ok((tcp, visitor))) => begin(&thread, &settings, tcp, visitor),
+            Some(Ok((tcp, visitor))) => begin_tcp(&thread, &settings, tcp, visitor),
             Some(Err(_)) => {
                 // Descriptors or memory are short: waiting keeps the queue in the kernel, failing would
                 // spin. Connections that ended meanwhile report here too, and cost one wait.
@@ -64,7 +64,10 @@ pub async fn accept_tcp<S: Service>(
     }
 }
 
-fn begin<S: Service>(
+/// Serves a connection that was accepted, in a task of its own. For connections accepted elsewhere than by
+/// [`accept_tcp`]; to be called inside the thread's runtime. Over the thread's limit it is closed and
+/// counted.
+pub fn begin_tcp<S: Service>(
     thread: &Rc<Thread<S>>,
     settings: &Rc<TcpListenerSettings>,
     tcp: TcpStream,

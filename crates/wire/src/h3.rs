@@ -28,7 +28,7 @@ mod request;
 mod sender;
 mod unidirectional;
 
-pub use endpoint::{QuicListenerSettings, accept_quic};
+pub use endpoint::{CONNECTION_ID_BYTES, QuicListenerSettings, accept_quic};
 
 /// The HTTP/3 side of an exchange.
 pub(crate) struct Http3 {

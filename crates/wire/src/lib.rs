@@ -22,9 +22,9 @@ mod scratch;
 mod thread;
 mod tls;
 
-pub use accept::{TcpListenerSettings, accept_tcp};
+pub use accept::{TcpListenerSettings, accept_tcp, begin_tcp};
 pub use exchange::{Exchange, Gone, ResponseState};
-pub use h3::{QuicListenerSettings, accept_quic};
+pub use h3::{CONNECTION_ID_BYTES, QuicListenerSettings, accept_quic};
 pub use hello::{Hello, NotHello, read_hello};
 pub use proxy_protocol::{Proxied, read_header as read_proxy_header};
 pub use scratch::with_scratch;

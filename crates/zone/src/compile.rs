@@ -374,6 +374,10 @@ impl Compiler<'_> {
         let key = spec.id.as_ref().map_or_else(|| name.to_owned(), |id| id.to_string());
         let pools = self.pools(spec, &key, same);
         let routes = self.routes(spec, &key);
+        let has_tls_origin = pools.first().is_some_and(|pool| {
+            pool.origins.iter().any(|origin| origin.scheme == crate::pool::OriginScheme::Https)
+        });
+        let pass_through = self.pass_through(spec, has_tls_origin, tls.client.is_some());
         let fallback =
             if pools.is_empty() { Action::Nothing } else { Action::Pool { pool: 0, strip_prefix: None } };
         if spec.pool.0.is_empty() && spec.route.0.is_empty() && spec.name.is_some() {
@@ -400,8 +404,31 @@ impl Compiler<'_> {
             error_pages: self.error_pages(spec),
             compat_cloudflare: spec.compat.is_some(),
             server_timing: spec.server_timing.value,
+            pass_through,
             fingerprint,
         }
+    }
+
+    /// Judges `pass_through`: there must be somewhere to pass through to, and nothing that a visitor must
+    /// prove here.
+    fn pass_through(&mut self, spec: &ZoneSpec, has_tls_origin: bool, asks_client: bool) -> bool {
+        if !spec.pass_through.value {
+            return false;
+        }
+        if asks_client {
+            self.report.error_with(
+                spec.pass_through.place,
+                "a zone that asks for client certificates cannot be passed through: nobody would ask",
+                "write pass_through = false",
+            );
+        } else if !has_tls_origin {
+            self.report.error_with(
+                spec.pass_through.place,
+                "pass_through needs an origin that speaks TLS, with the visitors' certificate",
+                "give the first pool an https:// origin, or write pass_through = false",
+            );
+        }
+        true
     }
 
     /// Says clearly which settings of the plan have no effect yet.

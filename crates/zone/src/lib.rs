@@ -11,6 +11,7 @@ compile_error!("fault points are for tests: build without `fault-injection`, or 
 pub mod bundle;
 pub mod cidr;
 pub mod compile;
+pub mod difference;
 pub mod hosts;
 pub mod id;
 pub mod limits;
@@ -28,9 +29,10 @@ pub mod zone;
 pub use bundle::{Bundle, BundleFault, Source};
 pub use cidr::Cidr;
 pub use compile::{FileKind, NamedFile, compile, compile_after, files_named};
+pub use difference::{Difference, Kind, Thing, difference};
 pub use hosts::Hostname;
 pub use id::Id;
-pub use node::{AccessLog, Listener, ListenerProtocol, Node, compile_node, defaults_of};
+pub use node::{AccessLog, Listener, ListenerProtocol, Node, Stages, compile_node, defaults_of};
 pub use pool::{
     Balance, Ejection, HashKey, Health, HostHeader, Origin, OriginProtocol, OriginScheme, OriginTls, Pool,
     Probe, ProxyVersion, Retries, Sticky, Timeouts,

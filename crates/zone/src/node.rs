@@ -40,6 +40,8 @@ settings! {
         section cache: NodeCacheSpec,
         /// The access log.
         section log: LogSpec,
+        /// How a change is tried before it is live for all, and watched afterwards.
+        section publish: PublishSpec,
         /// Anything that a zone may say except `name`, `hostnames` and `id`; tables merge, and the zone wins.
         optional zone_defaults: ZoneDefaults,
     }
@@ -62,6 +64,9 @@ settings! {
         /// for half of the machine's memory. At it new requests get 503 (`overload`), and transfers whose
         /// visitors do not keep up are ended; one zone may hold half of it.
         plain memory_budget_bytes: Size = Size(0),
+        /// Keeps a second edge process ready, compiled and idle, that takes over at once when the serving one
+        /// dies. It takes about as much memory as the serving one has after its start.
+        plain spare: bool = true,
         /// The node's name in logs, `Via` and `CDN-Loop`.
         plain name: Name = Name("rempart".to_owned()),
         /// Addresses whose `X-Forwarded-*` and `Forwarded` are believed, such as those of a CDN in front.
@@ -118,6 +123,52 @@ settings! {
     }
 }
 
+settings! {
+    /// `[publish]`.
+    pub struct PublishSpec in "[publish]" {
+        /// How long the candidate decides on copies of live requests before it serves any.
+        plain compare_ms: Milliseconds<0> = Count(2_000),
+        /// The share of visitors, by prefix of their address, that the candidate serves; 0 leaves this stage
+        /// out.
+        plain canary_percent: Count<0, 50> = Count(5),
+        /// How long the candidate serves its share.
+        plain canary_ms: Milliseconds<0> = Count(8_000),
+        /// How long a live change is watched before it is the last good one, and is withdrawn by itself when
+        /// it does worse than the one before.
+        plain soak_ms: Milliseconds<0> = Count(600_000),
+        /// Requests that a comparison needs to speak; with fewer, probes and time decide, and the event says
+        /// so.
+        plain requests_min: Count<1, 1_000_000> = Count(200),
+        /// The share of zones, hostnames, pools or origins that a change may remove without an explicit word.
+        plain removals_percent_max: Count<0, 100> = Count(50),
+        /// Processor time that a candidate may take to compile, in seconds.
+        plain compile_cpu_s: Count<1, 3_600> = Count(60),
+        /// Memory that a candidate may take.
+        plain compile_memory_bytes: Size = Size(4 << 30),
+    }
+}
+
+/// How a change is tried before it is live for all, and watched afterwards: `[publish]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stages {
+    /// How long the candidate decides on copies of live requests, in milliseconds.
+    pub compare_ms: u64,
+    /// The candidate's share of visitors, 0 to 50.
+    pub canary_percent: u8,
+    /// How long it serves them, in milliseconds.
+    pub canary_ms: u64,
+    /// How long a live change is watched, in milliseconds.
+    pub soak_ms: u64,
+    /// Requests that a comparison needs to speak.
+    pub requests_min: u64,
+    /// The share that may be removed without an explicit word, 0 to 100.
+    pub removals_percent_max: u8,
+    /// Processor time of a compilation, in seconds.
+    pub compile_cpu_s: u64,
+    /// Memory of a candidate, in bytes.
+    pub compile_memory_bytes: u64,
+}
+
 /// `[zone_defaults]`: only its being there is noted here; it is read as the layer behind each zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ZoneDefaults;
@@ -157,6 +208,8 @@ pub struct Node {
     pub drain_ms: u64,
     /// Most memory for what visitors make the node hold, in bytes; 0 for half of the machine's.
     pub memory_budget_bytes: u64,
+    /// Whether an idle edge stands ready to take over.
+    pub spare: bool,
     /// The node's name.
     pub name: String,
     /// Addresses whose forwarding headers are believed.
@@ -175,6 +228,8 @@ pub struct Node {
     pub redact_query: bool,
     /// Whether visitors' addresses are cut to /24 or /48 in it.
     pub truncate_addresses: bool,
+    /// How a change is tried and watched.
+    pub stages: Stages,
     /// What the person should know; all warnings.
     pub warnings: Vec<Problem>,
 }
@@ -274,6 +329,7 @@ pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
         user: file.node.user.as_ref().map(|user| user.0.clone()),
         drain_ms: file.node.drain_ms.0,
         memory_budget_bytes: file.node.memory_budget_bytes.0,
+        spare: file.node.spare.value,
         name: file.node.name.0.clone(),
         trusted_proxies,
         listeners,
@@ -283,8 +339,23 @@ pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
         access_log,
         redact_query: file.log.redact_query.value,
         truncate_addresses: file.log.truncate_addresses.value,
+        stages: stages(&file.publish),
         warnings: problems,
     })
+}
+
+fn stages(spec: &PublishSpec) -> Stages {
+    let percent = |value: u64| u8::try_from(value).unwrap_or(100);
+    Stages {
+        compare_ms: spec.compare_ms.0,
+        canary_percent: percent(spec.canary_percent.0),
+        canary_ms: spec.canary_ms.0,
+        soak_ms: spec.soak_ms.0,
+        requests_min: spec.requests_min.0,
+        removals_percent_max: percent(spec.removals_percent_max.0),
+        compile_cpu_s: spec.compile_cpu_s.0,
+        compile_memory_bytes: spec.compile_memory_bytes.0,
+    }
 }
 
 fn listener(spec: &ListenerSpec, trusted: Vec<Cidr>, report: &mut Report) -> Option<Listener> {

@@ -71,6 +71,9 @@ settings! {
         optional compat: CompatWord,
         /// Tells visitors by `Server-Timing` what each phase took.
         plain server_timing: bool = false,
+        /// When no edge can start at all, connections to this zone's hostnames are passed through to its
+        /// origins that speak TLS, whole and unseen: no rule, no log, no client certificate.
+        plain pass_through: bool = false,
         /// Certificate and TLS settings towards visitors.
         section tls: TlsSpec,
         /// HTTP settings towards visitors.

@@ -41,6 +41,8 @@ pub struct Zone {
     pub compat_cloudflare: bool,
     /// Whether visitors are told by `Server-Timing` what each phase took.
     pub server_timing: bool,
+    /// Whether its connections are passed through to its origins when no edge can start.
+    pub pass_through: bool,
     /// SHA-256 over everything the zone was compiled from, keys included. A zone whose fingerprint did not
     /// change is shared between snapshots.
     pub fingerprint: [u8; 32],

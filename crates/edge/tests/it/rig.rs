@@ -67,7 +67,14 @@ impl Rig {
         let first = bound("127.0.0.1:0".parse().unwrap());
         let address = first.local_addr().unwrap();
         let tcp = vec![first, bound(address)];
-        let listener = ListenerSetup { settings: listener, local: address, tcp, udp: Vec::new() };
+        let listener = ListenerSetup {
+            settings: listener,
+            local: address,
+            tcp,
+            udp: Vec::new(),
+            udp_slots: (0, 1),
+            candidate: None,
+        };
         let running = run(&node, vec![listener], None).unwrap();
         Rig { node, black_box, stuck, events: told, address, running }
     }

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use telemetry::time::TimeText;
 
 use crate::control::Setup;
+use crate::publishing::Progress;
 
 /// Describes the running node. Times are microseconds since 1970 in UTC; `kept` says whether the process
 /// began with a kept generation because the files could not be used.
-pub(super) fn describe(status: &edge::Status, setup: &Setup, kept: bool) -> Value {
+pub(super) fn describe(status: &edge::Status, setup: &Setup, kept: bool, progress: &Progress) -> Value {
     let zones: Vec<Value> = status
         .zones
         .iter()
@@ -42,6 +43,16 @@ pub(super) fn describe(status: &edge::Status, setup: &Setup, kept: bool) -> Valu
         "since": time(status.since_unix_us),
         "since_unix_us": status.since_unix_us,
         "started_from_kept_generation": kept,
+        "last_good": progress.last_good,
+        "publishing": {
+            "stage": progress.stage,
+            "since": time(progress.since_unix_us),
+            "since_unix_us": progress.since_unix_us,
+            "note": progress.note,
+            "confirm_until_unix_us": progress.confirm_until_unix_us,
+        },
+        "rejected": progress.rejected,
+        "upgrades_failed": progress.upgrades_failed,
         "is_draining": status.is_draining,
         "threads": status.threads,
         "admin": setup.admin,
@@ -58,7 +69,7 @@ fn time(unix_us: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::ListenerPlan;
+    use crate::control::{Begin, ListenerPlan, Role};
 
     #[test]
     fn what_runs_is_there_by_name() {
@@ -81,13 +92,17 @@ mod tests {
         };
         let setup = Setup {
             config: "/c".into(),
+            role: Role::Serving,
+            begin: Begin::Files,
+            udp_generation: 0,
+            deadly: Vec::new(),
             threads: 2,
             listeners: vec![ListenerPlan { index: 0, address: ([127, 0, 0, 1], 80).into(), tcp: 2, udp: 0 }],
             admin: None,
             supervisor: 5,
             restarts: 1,
         };
-        let described = describe(&status, &setup, false);
+        let described = describe(&status, &setup, false, &Progress::default());
         assert_eq!(described["snapshot"], 7);
         assert_eq!(described["since"], "1970-01-01T00:00:00.000002Z");
         assert_eq!(described["supervisor_pid"], 5);

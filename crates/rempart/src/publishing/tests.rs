@@ -43,7 +43,12 @@ impl Site {
     }
 
     fn start(&self) -> Result<Start, Problems> {
-        start(&self.folder.path().join("rempart.toml"), &self.generations(), &self.events)
+        let config = self.folder.path().join("rempart.toml");
+        start(&config, Begin::Files, &self.generations(), &self.rejected(), &self.events)
+    }
+
+    fn rejected(&self) -> Rejected {
+        Rejected::open(self.folder.path())
     }
 
     fn generations(&self) -> Generations {
@@ -124,12 +129,40 @@ fn with_nothing_usable_the_problems_of_the_files_are_the_answer() {
 fn a_disk_that_takes_no_generation_does_not_keep_the_node_from_serving() {
     let site = Site::new();
     site.zone("a.example");
-    let generations = site.generations();
+    let hash = hex(&gather(&read_node_file(&site.folder.path().join("rempart.toml")).unwrap()).bundle.hash());
     // A folder in the place of the temporary file makes the write fail, for root too.
-    fs::create_dir_all(site.folder.path().join("state/.last-good.new/x")).unwrap();
-    let start = start(&site.folder.path().join("rempart.toml"), &generations, &site.events).unwrap();
-    assert_eq!(name(&start), "a.example");
+    let beside = format!("state/generations/.0000000001-{}.bundle.new/x", &hash[..16]);
+    fs::create_dir_all(site.folder.path().join(beside)).unwrap();
+    assert_eq!(name(&site.start().unwrap()), "a.example");
     assert!(site.events().contains("generation_not_kept"));
+}
+
+#[test]
+fn files_that_were_withdrawn_are_not_begun_with_again() {
+    let site = Site::new();
+    site.zone("a.example").start().unwrap();
+    let bad = site.zone("b.example").start().unwrap();
+    site.generations().discard(&site.generations().numbered(2).unwrap()).unwrap();
+    let (hash, why) = (hex(&bad.snapshot.hash), "it crashed".to_owned());
+    site.rejected().add(Rejection { hash, number: 2, unix_us: 0, why }).unwrap();
+    let start = site.start().unwrap();
+    assert_eq!((name(&start), start.snapshot.number), ("a.example", 1));
+    assert!(site.events().contains("withdrawn before: it crashed"));
+}
+
+#[test]
+fn a_walk_back_begins_so_many_places_behind_the_last_good_one() {
+    let site = Site::new();
+    for zone in ["a.example", "b.example", "c.example"] {
+        site.zone(zone).start().unwrap();
+    }
+    let generations = site.generations();
+    generations.set_last_good(&generations.numbered(2).unwrap()).unwrap();
+    let begun =
+        |begin| start_kept(begin, &generations, None, &site.events).ok().map(|start| start.snapshot.number);
+    assert_eq!(begun(Begin::Newest), Some(3));
+    let walked: Vec<_> = (0..4).map(|skip| begun(Begin::Kept { skip })).collect();
+    assert_eq!(walked, [Some(2), Some(3), Some(1), None]);
 }
 
 #[test]

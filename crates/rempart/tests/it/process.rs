@@ -1,9 +1,12 @@
 //! What only the binary does: supervision, publishing, commands, the demo.
 //!
-//! What a request meets is tested elsewhere. Read next: [`supervision`], [`publishing`], [`demo`].
+//! What a request meets is tested elsewhere. Read next: [`supervision`], [`hand_over`],
+//! [`publishing`], [`stages`], [`demo`].
 
 mod demo;
+mod hand_over;
 mod publishing;
+mod stages;
 mod supervision;
 
 use anyhow::Result;

@@ -143,8 +143,8 @@ pub(crate) fn tls_zone(name: &str, host: &str, tls: &str, origin: &str) -> Strin
 /// A node file for [`Served`]: one cleartext listener with these lines, the log with those.
 pub(crate) fn node_file(listener: &str, log: &str) -> String {
     format!(
-        "[node]\ndata_dir = \"data\"\nthreads = 1\n\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
-         protocol = \"http\"\n{listener}\n[log]\naccess = \"stdout\"\n{log}"
+        "[node]\ndata_dir = \"data\"\nthreads = 1\nspare = false\n\n[publish]\nsoak_ms = 0\n\n\
+         [[listener]]\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\n{listener}\n[log]\naccess = \"stdout\"\n{log}"
     )
 }
 

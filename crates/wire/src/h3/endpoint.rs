@@ -1,6 +1,6 @@
 //! The UDP socket of a thread: QUIC's settings, connection ids, and who may shake hands.
 //!
-//! One quinn endpoint per thread. Connection ids carry the thread, so that the kernel's steering gives a
+//! One quinn endpoint per socket. Connection ids carry the socket, so that the kernel's steering gives a
 //! packet to the socket that knows it, wherever the visitor has moved; keys for resets and tokens come from
 //! the wiring and outlive the process. Caller: `edge`. Read next: `h3/connection.rs`.
 
@@ -23,36 +23,40 @@ use crate::limits::{
 };
 use crate::thread::{OpenCount, Service, Thread, WireEvent};
 
-/// Bytes of our connection ids: one names the thread, the others are random.
-const CONNECTION_ID_BYTES: usize = 8;
+/// Bytes of our connection ids (RFC 9000 §5.1): two name the socket, the others are random. A length that no
+/// visitor is known to choose for its first packet, so that the kernel's steering tells our ids from theirs
+/// by it.
+pub const CONNECTION_ID_BYTES: usize = 13;
 
 /// How a UDP socket is to be served.
 #[derive(Clone)]
 pub struct QuicListenerSettings {
     /// TLS 1.3, ALPN `h3`, a resolver that follows the snapshots, no early data.
     pub tls: Arc<rustls::ServerConfig>,
-    /// Which of the threads that share this address this is; below `threads`.
-    pub thread_index: u8,
-    /// How many threads share this address, at least one. The first byte of a connection id is congruent to
-    /// `thread_index` modulo this.
-    pub threads: u8,
+    /// Which of the sockets that share this address this is; below `slots`.
+    pub slot: u16,
+    /// How many sockets share this address, at least one. The first two bytes of a connection id are
+    /// congruent to `slot` modulo this.
+    pub slots: u16,
     /// Key of stateless reset tokens (RFC 9000 §10.3); the same for all threads and after a restart.
     pub reset_key: [u8; 64],
     /// Key of address validation tokens (RFC 9000 §8.1); the same for all threads and after a restart.
     pub token_key: [u8; 32],
 }
 
-/// Makes connection ids that name a thread.
-struct ThreadIds {
-    thread_index: u8,
-    threads: u8,
+/// Makes connection ids that name a socket.
+struct SlotIds {
+    slot: u16,
+    slots: u16,
 }
 
-impl ConnectionIdGenerator for ThreadIds {
+impl ConnectionIdGenerator for SlotIds {
     fn generate_cid(&mut self) -> ConnectionId {
         let mut bytes = [0; CONNECTION_ID_BYTES];
         rand::fill(&mut bytes).expect("aws-lc aborts rather than go without randomness");
-        bytes[0] = name_thread(bytes[0], self.thread_index, self.threads);
+        let [first, second, ..] = bytes;
+        let named = name_slot(u16::from_be_bytes([first, second]), self.slot, self.slots);
+        [bytes[0], bytes[1]] = named.to_be_bytes();
         ConnectionId::new(&bytes)
     }
 
@@ -65,12 +69,12 @@ impl ConnectionIdGenerator for ThreadIds {
     }
 }
 
-/// A byte that is `thread_index` modulo `threads` and else as random as `random`.
-fn name_thread(random: u8, thread_index: u8, threads: u8) -> u8 {
-    let threads = threads.max(1);
-    let thread_index = thread_index % threads;
-    let multiple = random - random % threads;
-    multiple.checked_add(thread_index).unwrap_or_else(|| multiple - threads + thread_index)
+/// A number that is `slot` modulo `slots` and else as random as `random`.
+fn name_slot(random: u16, slot: u16, slots: u16) -> u16 {
+    let slots = slots.max(1);
+    let slot = slot % slots;
+    let multiple = random - random % slots;
+    multiple.checked_add(slot).unwrap_or_else(|| multiple - slots + slot)
 }
 
 fn transport() -> TransportConfig {
@@ -90,8 +94,8 @@ fn transport() -> TransportConfig {
 fn bind(socket: UdpSocket, settings: &QuicListenerSettings) -> Option<quinn::Endpoint> {
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &settings.reset_key);
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
-    let (thread_index, threads) = (settings.thread_index, settings.threads);
-    endpoint.cid_generator(move || Box::new(ThreadIds { thread_index, threads }));
+    let (slot, slots) = (settings.slot, settings.slots);
+    endpoint.cid_generator(move || Box::new(SlotIds { slot, slots }));
     // Fails only when the TLS settings lack TLS 1.3 or AES-128-GCM, which QUIC begins with.
     let crypto = QuicServerConfig::try_from(Arc::clone(&settings.tls)).ok()?;
     let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&settings.token_key);
@@ -186,21 +190,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_byte_of_an_id_names_the_thread() {
-        for threads in 1..=255u8 {
-            for thread_index in [0, threads / 2, threads - 1] {
-                for random in 0..=255u8 {
-                    assert_eq!(name_thread(random, thread_index, threads) % threads, thread_index);
+    fn the_first_two_bytes_of_an_id_name_the_socket() {
+        for slots in [1, 2, 3, 5, 17, 255, 256, 513] {
+            for slot in [0, slots / 2, slots - 1] {
+                for random in (0..=u16::MAX).step_by(7) {
+                    assert_eq!(name_slot(random, slot, slots) % slots, slot);
                 }
             }
         }
     }
 
     #[test]
-    fn ids_of_one_thread_differ() {
-        let mut ids = ThreadIds { thread_index: 1, threads: 4 };
+    fn ids_of_one_socket_differ() {
+        let mut ids = SlotIds { slot: 1, slots: 5 };
         let (first, second) = (ids.generate_cid(), ids.generate_cid());
         assert_ne!(first, second);
-        assert_eq!((first[0] % 4, second[0] % 4), (1, 1));
+        let named = |id: ConnectionId| u16::from_be_bytes([id[0], id[1]]) % 5;
+        assert_eq!((named(first), named(second)), (1, 1));
     }
 }

@@ -62,34 +62,52 @@ const PACKAGES: &[(&str, Users)] = &[
     // The runtime and sockets.
     ("tokio", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
     ("socket2", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
-    ("rustix", Only(&["blackbox", "wire", "origin", "edge", "rempart", "testkit"])),
+    ("rustix", Only(&["blackbox", "wire", "origin", "edge", "splice", "rempart", "testkit"])),
     ("nix", Only(&["blackbox", "edge", "rempart"])),
     // Memory that another process holds, seen as atomics.
     ("memmap2", Only(&["blackbox"])),
     ("zerocopy", Only(&["blackbox"])),
     ("arc-swap", Only(&["edge", "rempart"])),
+    // Keyed hashes of cache keys, and checksums of what the cache has on disk.
+    ("siphasher", Only(&["cache"])),
+    ("twox-hash", Only(&["cache"])),
     // Protocol engines.
     ("httparse", Only(&["http1"])),
     ("h2", Only(&["wire", "origin", "testkit"])),
     ("http", Only(&["wire", "origin", "testkit"])),
     ("quinn", Only(&["wire", "testkit"])),
     ("hyper", InTests(&[])),
-    // TLS: `zone` only loads certificates into the form they are used in.
-    ("rustls", Only(&["zone", "wire", "origin", "edge", "rempart", "testkit"])),
+    // TLS: `zone` only loads certificates into the form they are used in. In tests it judges what others read
+    // of a hello.
+    ("rustls", InTests(&["zone", "wire", "origin", "edge", "rempart", "testkit"])),
     ("tokio-rustls", Only(&["origin", "testkit"])),
     ("rustls-native-certs", Only(&["origin", "rempart"])),
     ("aws-lc-rs", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
-    ("sha2", Only(&["zone"])),
+    ("sha2", Only(&["rules", "zone"])),
     // Files people write; `zone` reads them by its own tables, so that every problem has its place.
     ("serde", Only(&["rempart"])),
     ("toml", Only(&["zone", "rempart"])),
-    ("strsim", Only(&["zone", "rempart"])),
+    ("strsim", Only(&["rules", "seclang", "zone", "rempart"])),
     ("serde_json", InTests(&["rempart", "testkit"])),
+    // Content codings: gzip in Rust (zlib-rs), brotli in Rust, zstd with its authors' C; aws-lc has made a C
+    // compiler a need already.
+    ("flate2", Only(&["cache"])),
+    ("brotli", Only(&["cache"])),
+    ("zstd", Only(&["cache"])),
     // The program.
     ("clap", Only(&["rempart"])),
     ("mimalloc", Only(&["rempart"])),
     ("rcgen", InTests(&["rempart", "testkit"])),
+    // Finding: the WAF's rules are regular expressions and lists of words.
+    ("aho-corasick", Only(&["rules", "seclang"])),
+    ("regex", Only(&["seclang"])),
+    ("regex-automata", Only(&["rules"])),
+    ("regex-syntax", Only(&["rules", "seclang"])),
+    // Digests that rules ask for by name; nothing is secured by them.
+    ("md-5", Only(&["seclang"])),
+    ("sha1", Only(&["seclang"])),
     // Development.
+    ("saphyr", InTests(&[])),
     ("cargo_metadata", Only(&["xtask"])),
     ("proptest", InTests(&[])),
 ];

@@ -4,6 +4,7 @@
 
 mod bundles;
 mod defaults;
+mod difference;
 mod hosts;
 mod nodes;
 mod pools;

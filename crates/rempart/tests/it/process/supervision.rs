@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use rustix::process::Signal;
 use testkit::node::NodeSpec;
 
 use super::{answers, body, kill_edge, node, start, status};
@@ -36,13 +35,6 @@ fn an_edge_that_is_killed_is_replaced_and_visitors_wait_in_the_queue() {
     }
     let died = node.wait_for_event(|event| event["event"] == "edge_died").unwrap();
     assert_eq!(died["signal"], 9);
-}
-
-#[test]
-fn an_edge_drains_and_ends_when_its_supervisor_is_killed() {
-    let node = node("one").unwrap();
-    node.signal(Signal::KILL).unwrap();
-    node.wait_for_event(|event| event["event"] == "supervisor_gone").unwrap();
 }
 
 #[test]

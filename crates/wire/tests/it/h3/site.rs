@@ -315,8 +315,8 @@ impl Node {
         let address = socket.local_addr().unwrap();
         let settings = QuicListenerSettings {
             tls: Arc::new(tls),
-            thread_index: 0,
-            threads: 1,
+            slot: 0,
+            slots: 1,
             reset_key: [7; 64],
             token_key: [8; 32],
         };

@@ -1,0 +1,589 @@
+//! The one that writes: purges first, then objects in batches, each with its index entry; and gives space
+//! back.
+//!
+//! An object is committed once its index entry is written, which is after its record. Nothing is ever changed
+//! in place, so a crash can only leave something out at the ends of files. Space comes back a segment at a
+//! time, oldest first; what was read since it was written is written again, up to a quarter of a segment.
+//!
+//! Runs on a thread of its own ([`Writer::run`]) or turned by hand ([`Writer::turn`]). Read next:
+//! `opening.rs` for how it begins.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::files::{StoredFile, read_up_to, write_all_at};
+use super::format::{self, ENTRY_BYTES, Entry, Parts, Record};
+use super::index::Place;
+use super::opening::{Trouble, read_entries};
+use super::{
+    Disk, FAILED, LOADING, READY, REFUSED, RELEASED, Recorded, Segment, WriteJob, data_name, index_name,
+    purge_log,
+};
+use crate::store::Store;
+use crate::store::object::{DISK_NONE, Object};
+use crate::store::purge::{Entry as PurgeEntry, Judgement};
+
+/// Between two looks at whether another process has given the folder up.
+const CLAIM_AGAIN: Duration = Duration::from_millis(200);
+
+/// How long the writer sleeps without a job before it looks up: only to notice that the process ends.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Bytes gathered for one write: past a MiB nothing is gained, and a purge would wait for it.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Objects passed over after failed writes, doubled with each failure: a broken disk is tried seldom.
+const SKIPPED_MAX: u32 = 1024;
+
+/// Bytes of the log of purges under which it is not written anew.
+const LOG_BYTES_MIN: u64 = 4 << 20;
+
+/// Segments at most, whatever their size: each is a descriptor.
+const SEGMENTS_MAX: usize = 4096;
+
+/// What a turn came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Something was done; there may be more.
+    Worked,
+    /// There was nothing to do.
+    Idle,
+    /// It is over: the folder is given up.
+    Ended,
+}
+
+/// Where the writer is.
+enum Stage {
+    Claim,
+    Open,
+    Load(VecDeque<u32>),
+    Run,
+    Over,
+}
+
+/// Bytes of a segment's files.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    pub(super) data_bytes: u64,
+    pub(super) index_bytes: u64,
+}
+
+/// The segment that is appended to.
+pub(super) struct Current {
+    id: u32,
+    data: Arc<dyn StoredFile>,
+    index: Arc<dyn StoredFile>,
+    data_bytes: u64,
+    index_bytes: u64,
+}
+
+/// The log of purges.
+pub(super) struct Log {
+    pub(super) file: Arc<dyn StoredFile>,
+    pub(super) bytes: u64,
+    pub(super) bytes_at_rewrite: u64,
+}
+
+/// See the module.
+pub struct Writer {
+    pub(super) store: Store,
+    pub(super) disk: Arc<Disk>,
+    stage: Stage,
+    claim: Option<Box<dyn Send>>,
+    /// The log's epoch at which this run began.
+    pub(super) base: u64,
+    pub(super) next_sequence: u64,
+    pub(super) next_segment: u32,
+    pub(super) current: Option<Current>,
+    pub(super) log: Option<Log>,
+    pub(super) sizes: BTreeMap<u32, Sizes>,
+    failures: u32,
+    skipped: u32,
+    buffer: Vec<u8>,
+    entries: Vec<(Entry, Option<Arc<Object>>)>,
+}
+
+impl Writer {
+    pub(super) fn new(store: Store, disk: Arc<Disk>) -> Self {
+        Self {
+            store,
+            disk,
+            stage: Stage::Claim,
+            claim: None,
+            base: 0,
+            next_sequence: 1,
+            next_segment: 1,
+            current: None,
+            log: None,
+            sizes: BTreeMap::new(),
+            failures: 0,
+            skipped: 0,
+            buffer: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    /// The tier it writes for.
+    #[must_use]
+    pub fn disk(&self) -> &Arc<Disk> {
+        &self.disk
+    }
+
+    /// Works until the disk is released or fails.
+    pub(super) fn run(&mut self) {
+        while self.turn(IDLE) != Turn::Ended {}
+    }
+
+    /// Does one step, waiting for a job at most so long.
+    pub fn turn(&mut self, wait: Duration) -> Turn {
+        if self.disk.writes.is_closed() && !matches!(self.stage, Stage::Over) {
+            return self.give_up();
+        }
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Claim => self.turn_to_claim(wait),
+            Stage::Open => self.turn_to_open(),
+            Stage::Load(mut segments) => match segments.pop_front() {
+                Some(segment) => {
+                    self.load(segment);
+                    self.stage = Stage::Load(segments);
+                    Turn::Worked
+                }
+                None => {
+                    self.take_up_last();
+                    self.disk.set_state(READY);
+                    self.stage = Stage::Run;
+                    Turn::Worked
+                }
+            },
+            Stage::Run => {
+                self.stage = Stage::Run;
+                self.turn_to_write(wait)
+            }
+            Stage::Over => Turn::Ended,
+        }
+    }
+
+    fn turn_to_claim(&mut self, wait: Duration) -> Turn {
+        match self.disk.files.claim() {
+            Ok(Some(claim)) => {
+                self.claim = Some(claim);
+                self.disk.set_state(LOADING);
+                self.stage = Stage::Open;
+                Turn::Worked
+            }
+            Ok(None) => {
+                self.stage = Stage::Claim;
+                // Nothing is queued yet but purges, which wait for the folder too.
+                self.disk.writes.take(wait.min(CLAIM_AGAIN));
+                Turn::Idle
+            }
+            Err(cause) => self.fail(Trouble::from(cause)),
+        }
+    }
+
+    fn turn_to_open(&mut self) -> Turn {
+        match self.open() {
+            Ok(segments) => {
+                self.stage = Stage::Load(segments);
+                Turn::Worked
+            }
+            Err(trouble) => self.fail(trouble),
+        }
+    }
+
+    fn fail(&mut self, trouble: Trouble) -> Turn {
+        match trouble {
+            Trouble::Refused(reason) => self.disk.end(REFUSED, reason, Recorded::InMemory),
+            Trouble::Failed(reason) => self.disk.end(FAILED, reason, Recorded::NotRecorded),
+        }
+        self.disk.release();
+        self.disk.index.clear();
+        self.claim = None;
+        self.stage = Stage::Over;
+        Turn::Ended
+    }
+
+    fn give_up(&mut self) -> Turn {
+        if matches!(self.stage, Stage::Run) {
+            self.record_purges();
+        }
+        self.disk.end(RELEASED, String::new(), Recorded::NotRecorded);
+        self.current = None;
+        self.log = None;
+        // Last: from here on the folder is another's.
+        self.claim = None;
+        self.stage = Stage::Over;
+        Turn::Ended
+    }
+
+    /// Goes on in the last segment, if it has room: a node that starts often makes no small segments.
+    fn take_up_last(&mut self) {
+        let Some((id, sizes)) = self.sizes.last_key_value().map(|(id, sizes)| (*id, *sizes)) else { return };
+        if sizes.data_bytes >= u64::from(self.disk.settings.segment_bytes) {
+            return;
+        }
+        let files = &self.disk.files;
+        let opened = files.open(&data_name(id), false).and_then(|data| {
+            let index = files.open(&index_name(id), false)?;
+            Ok((data, index))
+        });
+        if let Ok((data, index)) = opened {
+            // A torn entry is written over; a torn record, never indexed, is left where it is.
+            let index_bytes = sizes.index_bytes - sizes.index_bytes % ENTRY_BYTES as u64;
+            self.current = Some(Current { id, data, index, data_bytes: sizes.data_bytes, index_bytes });
+        }
+    }
+
+    fn turn_to_write(&mut self, wait: Duration) -> Turn {
+        let mut next = self.disk.writes.take(wait);
+        // After the job was taken: a purge before it is in the log before what it stores is.
+        let purges = self.record_purges();
+        if matches!(self.stage, Stage::Over) {
+            return Turn::Ended;
+        }
+        let is_idle = next.is_none() && purges == 0;
+        while let Some(job) = next.take() {
+            self.gather(job);
+            if self.buffer.len() < BATCH_BYTES && !self.disk.has_purges() {
+                next = self.disk.writes.take(Duration::ZERO);
+                // Purges of before that job.
+                if next.is_some() && self.disk.has_purges() {
+                    self.flush();
+                    self.record_purges();
+                    if matches!(self.stage, Stage::Over) {
+                        return Turn::Ended;
+                    }
+                }
+            }
+        }
+        self.flush();
+        if is_idle { Turn::Idle } else { Turn::Worked }
+    }
+
+    /// Puts what waits into the log; gives how many. A log that cannot be written empties the folder.
+    fn record_purges(&mut self) -> usize {
+        let jobs = std::mem::take(&mut *self.disk.lock_purges());
+        if jobs.is_empty() {
+            return 0;
+        }
+        let count = jobs.len();
+        let written = self.append_purges(&mut jobs.iter().map(|job| (&job.entry, job.number)));
+        let recorded = match written {
+            Ok(()) => Recorded::OnDisk,
+            Err(cause) => self.empty_or_fail(&cause),
+        };
+        if recorded == Recorded::OnDisk {
+            let number = jobs.iter().map(|job| job.number).max().unwrap_or(0);
+            self.disk.applied_to.fetch_max(number, SeqCst);
+            self.store.counters().disk_purges_written.add(count as u64);
+        }
+        jobs.into_iter().for_each(|job| (job.done)(recorded));
+        count
+    }
+
+    fn append_purges(&mut self, jobs: &mut dyn Iterator<Item = (&PurgeEntry, u64)>) -> io::Result<()> {
+        let is_due = |log: &Log| log.bytes > LOG_BYTES_MIN.max(2 * log.bytes_at_rewrite);
+        if self.log.as_ref().is_none_or(is_due) {
+            self.rewrite_log()?;
+        }
+        let Some(log) = &self.log else { return Err(io::ErrorKind::NotFound.into()) };
+        let (from, mut bytes) = (log.bytes, Vec::new());
+        for (entry, number) in jobs {
+            let entry = PurgeEntry { epoch: self.epoch_there(entry.epoch), ..entry.clone() };
+            let offset = from + bytes.len() as u64;
+            purge_log::encode(&mut bytes, offset, &entry, number);
+        }
+        write_all_at(&*log.file, &bytes, from)?;
+        log.file.sync()?;
+        if let Some(log) = &mut self.log {
+            log.bytes += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// A purge that cannot be kept must not be undone by a restart: all it could be against goes.
+    fn empty_or_fail(&mut self, cause: &io::Error) -> Recorded {
+        let counters = self.store.counters();
+        counters.disk_write_errors.add(1);
+        counters.disk_emptied.add(1);
+        let emptied = self.empty_folder();
+        // A folder that is empty is begun again; when that fails it stays empty.
+        let begun = emptied.and_then(|()| {
+            // The first open of a process wrote the head of the folder, which went with the rest.
+            self.open().map(drop).map_err(|_trouble| io::Error::other("the folder cannot be begun again"))
+        });
+        match begun {
+            Ok(()) => Recorded::OnDisk,
+            Err(_) => {
+                let is_empty = self
+                    .disk
+                    .files
+                    .names()
+                    .is_ok_and(|names| !names.iter().any(|name| name.ends_with(".index")));
+                self.fail(Trouble::Failed(format!(
+                    "the log of purges cannot be written: {cause}; the cache is in memory alone"
+                )));
+                if is_empty { Recorded::OnDisk } else { Recorded::NotRecorded }
+            }
+        }
+    }
+
+    /// Adds a job to the batch.
+    fn gather(&mut self, job: WriteJob) {
+        self.disk.note_dropped(&job);
+        match job {
+            WriteJob::Forget(hash) => {
+                let entry = Entry {
+                    is_stored: false,
+                    offset: 0,
+                    length: 0,
+                    hash,
+                    born: 0,
+                    snapshot: 0,
+                    sequence: self.take_sequence(),
+                };
+                self.entries.push((entry, None));
+            }
+            WriteJob::Object(object) => {
+                let is_wanted = self.skipped == 0
+                    && self.store.is_latest(&object)
+                    && self.store.purges().judge(&object.facets()) != Judgement::Gone;
+                self.skipped = self.skipped.saturating_sub(1);
+                if !is_wanted || !self.gather_object(&object) {
+                    object.disk.store(DISK_NONE, Relaxed);
+                    self.store.counters().disk_writes_bypassed.add(1);
+                }
+            }
+        }
+    }
+
+    fn take_sequence(&mut self) -> u64 {
+        self.next_sequence += 1;
+        self.next_sequence - 1
+    }
+
+    fn gather_object(&mut self, object: &Arc<Object>) -> bool {
+        let Some(chunks) = object.chunks() else { return false };
+        let born = self.epoch_there(object.born);
+        let parts = Parts {
+            sequence: 0,
+            hash: object.key.hash,
+            born,
+            snapshot: object.head.snapshot,
+            numbers: &object.head.numbers,
+            key: object.key.as_bytes(),
+            head: &object.head.bytes,
+            tags: &object.tags,
+        };
+        let body = chunks.iter().map(|chunk| &chunk[..]);
+        self.gather_record(&parts, body, Some(object))
+    }
+
+    /// Adds a record to the batch, in the next segment if this one has no room.
+    fn gather_record<'b>(
+        &mut self,
+        parts: &Parts<'_>,
+        body: impl Iterator<Item = &'b [u8]> + Clone,
+        object: Option<&Arc<Object>>,
+    ) -> bool {
+        let body_bytes: usize = body.clone().map(<[u8]>::len).sum();
+        let length = format::record_bytes(parts.key.len(), parts.head.len(), parts.tags.len(), body_bytes);
+        if !self.has_room(length) {
+            self.flush();
+            if length as u64 > u64::from(self.disk.settings.segment_bytes) || !self.roll() {
+                return false;
+            }
+        }
+        let Some(current) = &self.current else { return false };
+        let offset = current.data_bytes + self.buffer.len() as u64;
+        let parts = Parts { sequence: self.next_sequence, ..*parts };
+        self.next_sequence += 1;
+        let length = format::encode_record(&mut self.buffer, &parts, body);
+        let entry = Entry {
+            is_stored: true,
+            // Within a segment, whose size is 32 bits wide.
+            offset: offset as u32,
+            length: length as u32,
+            hash: parts.hash,
+            born: parts.born,
+            snapshot: parts.snapshot,
+            sequence: parts.sequence,
+        };
+        self.entries.push((entry, object.cloned()));
+        true
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.current.as_ref().is_some_and(|current| {
+            let end = current.data_bytes + (self.buffer.len() + bytes) as u64;
+            end <= u64::from(self.disk.settings.segment_bytes)
+        })
+    }
+
+    /// Writes the batch: the records, then their entries; then they are found.
+    fn flush(&mut self) {
+        if self.entries.is_empty() {
+            return;
+        }
+        if self.current.is_none() && !self.roll() {
+            return self.give_batch_back();
+        }
+        if let Err(cause) = self.write_batch() {
+            self.give_batch_back();
+            return self.note_failure(&cause);
+        }
+        self.failures = 0;
+        let Some(current) = &self.current else { return };
+        let mut written = 0;
+        for (entry, _) in self.entries.drain(..).filter(|(entry, _)| entry.is_stored) {
+            let born = crate::store::purge::RUN_START.saturating_add(entry.born).saturating_sub(self.base);
+            let place = Place { segment: current.id, offset: entry.offset, length: entry.length, born };
+            self.disk.index.insert(entry.hash, place);
+            written += 1;
+        }
+        self.buffer.clear();
+        self.store.counters().disk_writes.add(written);
+        let sizes = Sizes { data_bytes: current.data_bytes, index_bytes: current.index_bytes };
+        self.sizes.insert(current.id, sizes);
+        self.count_bytes();
+    }
+
+    fn write_batch(&mut self) -> io::Result<()> {
+        let Some(current) = &mut self.current else { return Err(io::ErrorKind::NotFound.into()) };
+        write_all_at(&*current.data, &self.buffer, current.data_bytes)?;
+        let entries: Vec<u8> = self.entries.iter().flat_map(|(entry, _)| entry.encode(current.id)).collect();
+        write_all_at(&*current.index, &entries, current.index_bytes)?;
+        current.data_bytes += self.buffer.len() as u64;
+        current.index_bytes += entries.len() as u64;
+        Ok(())
+    }
+
+    fn give_batch_back(&mut self) {
+        self.buffer.clear();
+        for object in self.entries.drain(..).filter_map(|(_, object)| object) {
+            object.disk.store(DISK_NONE, Relaxed);
+            self.store.counters().disk_writes_bypassed.add(1);
+        }
+    }
+
+    fn note_failure(&mut self, cause: &io::Error) {
+        self.store.counters().disk_write_errors.add(1);
+        self.failures = (self.failures + 1).min(10);
+        self.skipped = (1 << self.failures).min(SKIPPED_MAX);
+        // Part of the batch may be indexed on disk though it was given up here: another segment, so that
+        // nothing is written over what an entry speaks of.
+        self.current = None;
+        let is_full = matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        if is_full && self.sizes.len() > 1 {
+            self.reclaim_oldest(0);
+        }
+    }
+
+    /// Begins the next segment, after giving back the space it may take.
+    fn roll(&mut self) -> bool {
+        let segment_bytes = u64::from(self.disk.settings.segment_bytes);
+        self.current = None;
+        let mut kept = VecDeque::new();
+        while !self.sizes.is_empty()
+            && (self.disk.bytes() + segment_bytes > self.disk.settings.bytes_max
+                || self.sizes.len() >= SEGMENTS_MAX)
+        {
+            let budget = if kept.is_empty() { segment_bytes as usize / 4 } else { 0 };
+            let Some(read) = self.reclaim_oldest(budget) else { return false };
+            kept.extend(read);
+        }
+        let id = self.next_segment;
+        let files = &self.disk.files;
+        let opened = files.open(&data_name(id), true).and_then(|data| {
+            let index = files.open(&index_name(id), true)?;
+            Ok((data, index))
+        });
+        let (data, index) = match opened {
+            Ok(opened) => opened,
+            Err(cause) => {
+                self.note_failure(&cause);
+                return false;
+            }
+        };
+        self.next_segment = id.saturating_add(1);
+        self.current = Some(Current { id, data, index, data_bytes: 0, index_bytes: 0 });
+        self.sizes.insert(id, Sizes { data_bytes: 0, index_bytes: 0 });
+        let mut segments = self.disk.segments.write().unwrap_or_else(PoisonError::into_inner);
+        segments.insert(id, Segment::new(id));
+        drop(segments);
+        for record in kept {
+            self.write_again(&record);
+        }
+        true
+    }
+
+    /// Puts a record of a segment that went into the new one; it has room for a quarter of its size.
+    fn write_again(&mut self, bytes: &[u8]) {
+        let Some(record) = Record::decode_meta(bytes) else { return };
+        let Some(body) = bytes.get(record.meta_bytes..) else { return };
+        let tags: Vec<u64> = record.tag_hashes().collect();
+        let parts = Parts {
+            sequence: 0,
+            hash: record.hash,
+            born: record.born,
+            snapshot: record.snapshot,
+            numbers: &record.numbers,
+            key: record.key,
+            head: record.head,
+            tags: &tags,
+        };
+        if self.has_room(bytes.len()) && self.gather_record(&parts, std::iter::once(body), None) {
+            self.store.counters().disk_writes_again.add(1);
+        }
+    }
+
+    /// Removes the oldest segment; gives the records in it that were read since they were written, up to
+    /// `budget` bytes. `None` when it cannot be removed.
+    fn reclaim_oldest(&mut self, budget: usize) -> Option<Vec<Vec<u8>>> {
+        let segment = *self.sizes.first_key_value()?.0;
+        let files = Arc::clone(&self.disk.files);
+        let entries = files.open(&index_name(segment), false).and_then(|file| read_entries(&*file));
+        let (mut kept, mut kept_bytes) = (Vec::new(), 0);
+        let data = files.open(&data_name(segment), false);
+        for entry in entries.iter().flat_map(|(entries, _)| entries.chunks_exact(ENTRY_BYTES)) {
+            let Some(entry) = Entry::decode(segment, entry).filter(|entry| entry.is_stored) else { continue };
+            let is_here = |place: &Place| place.segment == segment && place.offset == entry.offset;
+            if self.disk.index.find(entry.hash).filter(is_here).is_none() {
+                continue;
+            }
+            let is_wanted = self.disk.index.was_read(entry.hash) || self.store.is_in_memory(entry.hash);
+            if is_wanted
+                && kept_bytes + entry.length as usize <= budget
+                && let Ok(data) = &data
+                && let Ok(record) = read_up_to(&**data, u64::from(entry.offset), entry.length as usize)
+                && Record::decode(&record, entry.hash, Some(entry.sequence)).is_some()
+            {
+                kept_bytes += record.len();
+                kept.push(record);
+            }
+            self.disk.index.remove_at(entry.hash, segment, entry.offset);
+        }
+        self.disk.segments.write().unwrap_or_else(PoisonError::into_inner).remove(&segment);
+        // The index first: half a segment is removed at the next start.
+        let removed = files.remove(&index_name(segment)).and_then(|()| files.remove(&data_name(segment)));
+        self.sizes.remove(&segment);
+        if let Err(_cause) = removed {
+            // Its space is not free; it is not counted any more either, and is back at the next start.
+            self.store.counters().disk_write_errors.add(1);
+            self.failures = (self.failures + 1).min(10);
+            self.skipped = (1 << self.failures).min(SKIPPED_MAX);
+            return None;
+        }
+        self.store.counters().disk_segments_reclaimed.add(1);
+        self.count_bytes();
+        Some(kept)
+    }
+
+    pub(super) fn count_bytes(&self) {
+        let bytes = self.sizes.values().map(|sizes| sizes.data_bytes + sizes.index_bytes).sum();
+        self.disk.bytes.store(bytes, Relaxed);
+    }
+}

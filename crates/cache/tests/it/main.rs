@@ -1,0 +1,10 @@
+//! The policy from outside: RFC 9111, 5861, 9211 and 9213, section by section.
+//!
+//! Modules are named by the section they hold us to. `desk.rs` is a cache of one thread on top of the
+//! policy: it keeps what the policy says, and counts what reaches the origin.
+
+mod desk;
+mod rfc5861;
+mod rfc9111;
+mod rfc9211;
+mod rfc9213;

@@ -1,0 +1,3 @@
+//! RFC 9211, The Cache-Status HTTP Response Header Field.
+
+mod section_2;

@@ -1,0 +1,272 @@
+//! A candidate: tries a change out for the edge that serves, under limits.
+//!
+//! It compiles in the moment in which a bad file does what it does: loops, eats memory, overflows the stack,
+//! crashes. All of that ends this process and nothing else. What it is asked stands in
+//! [`crate::publishing::trial`]; what follows from its answers is the asking edge's. Called by [`super`].
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use telemetry::sink::AccessLog;
+use zone::Snapshot;
+
+use super::{Ground, LOG_CLOSE, Sockets, open_access_log, wait_until_served, when_drained};
+use crate::control::{Channel, Setup, ToEdge, beside};
+use crate::publishing::trial::{self, Copied, FromCandidate, ToCandidate};
+use crate::publishing::{COMPILE_STACK_BYTES, Figures};
+
+/// How often its own memory is looked at. A process that takes memory as fast as it can gets some 20 MB per
+/// look.
+const MEMORY_LOOK: Duration = Duration::from_millis(10);
+
+/// Bytes of the pages that the kernel counts a process's memory in. On a machine with larger ones the bound
+/// is that much larger.
+const PAGE_BYTES: u64 = 4096;
+
+/// How long a probe may take for one page.
+const PROBE_WAIT: Duration = Duration::from_secs(2);
+
+/// Answers until it is told to end, or the asking edge is gone.
+pub(super) fn run(ground: &Ground<'_>, setup: &Setup, mut sockets: Sockets) -> Result<ExitCode> {
+    let asks = sockets.tried_by.take().context("a candidate comes with a channel to who tries it")?;
+    let stages = ground.settings.stages;
+    watch_memory(stages.compile_memory_bytes)?;
+    let mut candidate = Candidate { ground, setup, asks, sockets: Some(sockets), stage: Stage::Empty };
+    loop {
+        let mut watched = vec![
+            PollFd::new(ground.signals, PollFlags::IN),
+            PollFd::new(&**ground.channel, PollFlags::IN),
+            PollFd::new(&candidate.asks, PollFlags::IN),
+        ];
+        if poll(&mut watched, None).is_err() {
+            continue;
+        }
+        let ready: Vec<bool> = watched.iter().map(|watched| !watched.revents().is_empty()).collect();
+        while ground.signals.next().is_some() {}
+        if ready.get(1) == Some(&true) {
+            match ground.channel.receive::<ToEdge>()? {
+                Some((ToEdge::Drain, _)) | None => return candidate.end(),
+                Some(_) => {}
+            }
+        }
+        if ready.get(2) == Some(&true) {
+            match candidate.asks.receive::<ToCandidate>()? {
+                Some((question, descriptors)) => candidate.answer(question, descriptors)?,
+                // Whoever tried it is gone: another edge serves by now, and knows nothing of this.
+                None => return candidate.end(),
+            }
+        }
+    }
+}
+
+struct Candidate<'a> {
+    ground: &'a Ground<'a>,
+    setup: &'a Setup,
+    asks: Channel,
+    /// Until it serves.
+    sockets: Option<Sockets>,
+    stage: Stage,
+}
+
+/// How far it has come.
+enum Stage {
+    Empty,
+    Compiled(Box<Compiled>),
+}
+
+struct Compiled {
+    node: Arc<edge::Node>,
+    access_log: AccessLog,
+    /// Readable when every serving thread has ended; none before it serves.
+    drained: Option<UnixStream>,
+    /// Where it answers probes.
+    probed_at: Option<SocketAddr>,
+}
+
+impl Candidate<'_> {
+    fn answer(&mut self, question: ToCandidate, descriptors: Vec<std::os::fd::OwnedFd>) -> Result<()> {
+        let done = match question {
+            ToCandidate::Try { live, removals_percent_max } => self.try_out(live, removals_percent_max),
+            ToCandidate::Decide => self.decide(descriptors),
+            ToCandidate::Serve => self.serve(),
+            ToCandidate::Probe { zones_max } => self.probe(zones_max),
+            ToCandidate::Figures => self.figures(),
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(error) => self.asks.send(&FromCandidate::Failed { why: format!("{error:#}") }, &[], true),
+        }
+    }
+
+    fn compiled(&mut self) -> Result<&mut Compiled> {
+        match &mut self.stage {
+            Stage::Compiled(compiled) => Ok(compiled),
+            Stage::Empty => anyhow::bail!("nothing was compiled"),
+        }
+    }
+
+    fn try_out(&mut self, live: u64, removals_percent_max: u8) -> Result<()> {
+        let (ground, setup, asks) = (self.ground, self.setup, &self.asks);
+        let before = getrlimit(Resource::Cpu);
+        bound_cpu(ground.settings.stages.compile_cpu_s)?;
+        let tried = thread::scope(|scope| {
+            let compile = || {
+                trial::try_out(
+                    &setup.config,
+                    &ground.settings,
+                    &ground.generations,
+                    &ground.data_dir,
+                    live,
+                    removals_percent_max,
+                    &mut |hash| asks.send(&FromCandidate::Gathered { hash }, &[], true),
+                )
+            };
+            let thread = thread::Builder::new()
+                .name("compile".into())
+                .stack_size(COMPILE_STACK_BYTES)
+                .spawn_scoped(scope, compile);
+            thread.context("no thread for compiling").and_then(|thread| {
+                thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("compiling panicked")))
+            })
+        });
+        let (trial, snapshot) = tried?;
+        setrlimit(Resource::Cpu, before).context("the limit of processor time cannot be lifted")?;
+        if let Some(snapshot) = snapshot {
+            self.take(snapshot)?;
+        }
+        self.asks.send_with(&FromCandidate::Tried, &trial)
+    }
+
+    fn take(&mut self, snapshot: Snapshot) -> Result<()> {
+        let access_log = open_access_log(&self.ground.settings.access_log, self.ground.events);
+        let node = self.ground.node(self.setup, 1, &access_log, snapshot)?;
+        self.stage = Stage::Compiled(Box::new(Compiled { node, access_log, drained: None, probed_at: None }));
+        Ok(())
+    }
+
+    fn decide(&mut self, descriptors: Vec<std::os::fd::OwnedFd>) -> Result<()> {
+        let copied: Vec<Copied> = beside(descriptors)?;
+        let node = Arc::clone(&self.compiled()?.node);
+        let decisions: Vec<String> = copied.iter().map(|facts| node.decide(&facts.into())).collect();
+        self.asks.send_with(&FromCandidate::Decided, &decisions)
+    }
+
+    fn serve(&mut self) -> Result<()> {
+        let mut sockets = self.sockets.take().context("it serves already")?;
+        let mut listeners = sockets.take_candidates(self.setup.threads);
+        // A door of its own for probes: the node's are steered by the kernel, to whichever edge.
+        let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no door for probes")?;
+        let local = door.local_addr()?;
+        let settings = zone::Listener {
+            address: local,
+            protocol: zone::ListenerProtocol::Http,
+            proxy_protocol: false,
+            trusted: Vec::new(),
+            h2c: false,
+            http3: false,
+        };
+        let (udp, udp_slots, candidate) = (Vec::new(), (0, 1), None);
+        listeners.push(edge::ListenerSetup { settings, local, tcp: vec![door], udp, udp_slots, candidate });
+        let compiled = self.compiled()?;
+        let running = edge::run(&compiled.node, listeners, None).context("its thread cannot be started")?;
+        compiled.drained = Some(when_drained(running, Arc::new(AtomicBool::new(false)))?);
+        compiled.probed_at = Some(local);
+        wait_until_served(&compiled.node, 1)?;
+        self.asks.send(&FromCandidate::Serving, &[], true)
+    }
+
+    fn figures(&mut self) -> Result<()> {
+        let figures = self.compiled()?.node.figures();
+        let figures = Figures {
+            requests: figures.requests,
+            server_errors: figures.server_errors,
+            edge_faults: figures.edge_faults,
+            origin_faults: figures.origin_faults,
+            refusals: figures.refusals,
+            panics: figures.panics,
+            duration_us: figures.duration_us,
+        };
+        self.asks.send(&FromCandidate::Figures(figures), &[], true)
+    }
+
+    /// Asks for the first page of zones, over its own door. What comes of it stands in the figures.
+    fn probe(&mut self, zones_max: usize) -> Result<()> {
+        let compiled = self.compiled()?;
+        let door = compiled.probed_at.context("it does not serve yet")?;
+        let live = compiled.node.live();
+        let exact = |zone: &Arc<zone::Zone>| {
+            zone.hostnames.iter().map(ToString::to_string).find(|name| !name.contains('*'))
+        };
+        let names: Vec<String> = live.snapshot.zones().iter().filter_map(exact).take(zones_max).collect();
+        let requests = names.len();
+        // One that fails is counted by the node it fails at.
+        names.iter().for_each(|name| drop(ask_for_page(door, name)));
+        self.asks.send(&FromCandidate::Probed { requests }, &[], true)
+    }
+
+    /// Drains, if it serves, and ends.
+    fn end(self) -> Result<ExitCode> {
+        if let Stage::Compiled(compiled) = self.stage {
+            compiled.node.drain();
+            if let Some(mut drained) = compiled.drained {
+                // The supervisor bounds it.
+                let _ = drained.read(&mut [0]);
+            }
+            compiled.access_log.close(LOG_CLOSE);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Asks for `/` of a hostname and reads until the status line is there.
+fn ask_for_page(door: SocketAddr, hostname: &str) -> Result<()> {
+    let mut connection = TcpStream::connect_timeout(&door, PROBE_WAIT)?;
+    connection.set_read_timeout(Some(PROBE_WAIT))?;
+    connection.set_write_timeout(Some(PROBE_WAIT))?;
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: {hostname}\r\nUser-Agent: rempart-probe\r\nConnection: close\r\n\r\n"
+    );
+    connection.write_all(request.as_bytes())?;
+    let _ = connection.read(&mut [0; 64])?;
+    Ok(())
+}
+
+/// Bounds the processor time of this process from now on; over it the kernel ends it (SIGXCPU).
+fn bound_cpu(seconds: u64) -> Result<()> {
+    let limit = getrlimit(Resource::Cpu);
+    let wanted = Some(seconds.saturating_add(1));
+    setrlimit(Resource::Cpu, Rlimit { current: wanted, maximum: limit.maximum })
+        .context("the limit of processor time cannot be set")
+}
+
+/// Ends the process when it takes more memory than it may. A limit of the kernel's (RLIMIT_AS, RLIMIT_DATA)
+/// would count what the allocator merely reserves.
+fn watch_memory(bytes_max: u64) -> Result<()> {
+    let page = PAGE_BYTES;
+    let look = move || loop {
+        // Second word: pages resident (proc(5)).
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+        if pages.saturating_mul(page) > bytes_max {
+            crate::commands::tell(&format!(
+                "the candidate took more than {bytes_max} bytes of memory and is ended"
+            ));
+            std::process::abort();
+        }
+        thread::sleep(MEMORY_LOOK);
+    };
+    thread::Builder::new()
+        .name("memory".into())
+        .spawn(look)
+        .map(drop)
+        .context("no thread that watches memory")
+}

@@ -1,0 +1,111 @@
+//! A spare or a successor: compiled and idle, until it is told to serve or to end.
+//!
+//! It holds the sockets and registers none of them. A spare stands ready with two things, since which is
+//! right is known only when the serving edge dies: what serves, for a kill from outside, and the last good
+//! generation, for a crash. Unchanged zones are shared between them. Called by [`super`]; who tells it is
+//! [`crate::supervisor`].
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::Ground;
+use crate::control::{Begin, FromEdge, Role, Setup, ToEdge};
+use crate::publishing::{self, Start};
+
+/// How the wait ended.
+pub(super) enum Standing {
+    /// It is to serve this.
+    Serves(Box<Start>),
+    /// It is not needed any more.
+    Ends(ExitCode),
+}
+
+/// Compiles, says so, and waits. What [`ToEdge::Serve`] decides is noted in `setup`.
+///
+/// # Errors
+/// When the supervisor's messages cannot be understood.
+pub(super) fn wait(ground: &Ground<'_>, setup: &mut Setup) -> Result<Standing> {
+    let mut ready = match compile(ground, setup) {
+        Ok(ready) => ready,
+        Err(code) => return Ok(Standing::Ends(code)),
+    };
+    say_standing(ground, &ready)?;
+    loop {
+        let mut watched =
+            [PollFd::new(ground.signals, PollFlags::IN), PollFd::new(&**ground.channel, PollFlags::IN)];
+        if poll(&mut watched, None).is_err() {
+            // Interrupted: nothing was taken.
+            continue;
+        }
+        let has_message = watched.get(1).is_some_and(|watched| !watched.revents().is_empty());
+        while let Some(signal) = ground.signals.next() {
+            if signal == Signal::SIGTERM {
+                return Ok(Standing::Ends(ExitCode::SUCCESS));
+            }
+        }
+        if !has_message {
+            continue;
+        }
+        match ground.channel.receive::<ToEdge>()? {
+            Some((ToEdge::Serve { begin, restarts, udp_generation, deadly }, _)) => {
+                (setup.restarts, setup.udp_generation, setup.deadly) = (restarts, udp_generation, deadly);
+                setup.begin = begin;
+                return Ok(match choose(ground, setup, ready, begin) {
+                    Ok(started) => Standing::Serves(Box::new(started)),
+                    Err(code) => Standing::Ends(code),
+                });
+            }
+            Some((ToEdge::Refresh, _)) => {
+                match compile(ground, setup) {
+                    Ok(compiled) => ready = compiled,
+                    Err(code) => return Ok(Standing::Ends(code)),
+                }
+                say_standing(ground, &ready)?;
+            }
+            // With no supervisor nobody would ever tell it to serve.
+            Some((ToEdge::Drain, _)) | None => return Ok(Standing::Ends(ExitCode::SUCCESS)),
+            Some(_) => {}
+        }
+    }
+}
+
+/// Compiles what may be asked for: for a successor what serves, for a spare the last good generation too.
+fn compile(ground: &Ground<'_>, setup: &Setup) -> Result<Vec<Start>, ExitCode> {
+    let begins: &[Begin] = match setup.role {
+        Role::Spare => &[Begin::Newest, Begin::Kept { skip: 0 }],
+        _ => &[Begin::Newest],
+    };
+    let mut ready: Vec<Start> = Vec::new();
+    for begin in begins {
+        let wanted = publishing::generation_for(*begin, &ground.generations);
+        if ready.iter().any(|start| start.kept == wanted) {
+            continue;
+        }
+        let previous = ready.first().map(|start| &start.snapshot);
+        match publishing::start_kept(*begin, &ground.generations, previous, ground.events) {
+            Ok(start) => ready.push(start),
+            Err(_) if !ready.is_empty() => {}
+            Err(problems) => return Err(ground.is_unusable(&problems).unwrap_or(ExitCode::FAILURE)),
+        }
+    }
+    Ok(ready)
+}
+
+fn say_standing(ground: &Ground<'_>, ready: &[Start]) -> Result<()> {
+    let number = ready.first().map_or(0, |start| start.snapshot.number);
+    ground.channel.send(&FromEdge::Standing { number }, &[], false)
+}
+
+/// Takes what stands ready for this beginning, or compiles it.
+fn choose(ground: &Ground<'_>, setup: &Setup, ready: Vec<Start>, begin: Begin) -> Result<Start, ExitCode> {
+    let wanted = publishing::generation_for(begin, &ground.generations);
+    if let Some(start) = ready.into_iter().find(|start| start.kept == wanted) {
+        return Ok(start);
+    }
+    ground
+        .start(&setup.config, begin)
+        .map_err(|problems| ground.is_unusable(&problems).unwrap_or(ExitCode::FAILURE))
+}

@@ -1,0 +1,316 @@
+//! What a serving edge and its candidate say to each other, and the trial itself: gather, compile, compare
+//! with what serves, say what would be lost.
+//!
+//! All reading of files and all compiling of something new happens in the candidate, under limits, since it
+//! is the moment in which a bad file does what it does. The serving edge takes the bundle's bytes only after
+//! that. Called by [`super::publisher`] (asks) and [`crate::edge_role`]'s candidate (answers).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use zone::{Bundle, Problem, Snapshot, Source};
+
+use super::health::Figures;
+use crate::configuration::{Gathered, Problems, Stamp, compile_kept, gather, read_node_file};
+use crate::files::write_whole;
+use crate::generations::Generations;
+use crate::messages::{DifferenceText, ProblemText};
+
+/// Rounds of putting zones back: a zone put back may bring back a hostname that another new one takes.
+const ROUNDS_MAX: usize = 4;
+
+/// What the serving edge asks.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub(crate) enum ToCandidate {
+    /// Gather and compile; the first answer is [`FromCandidate::Gathered`], the second
+    /// [`FromCandidate::Tried`].
+    Try {
+        /// The generation that serves.
+        live: u64,
+        /// The share that may be removed without a word.
+        removals_percent_max: u8,
+    },
+    /// Decide on these facts, which are in the file beside ([`Copied`] each); answered in their order.
+    Decide,
+    /// Serve the candidate's sockets.
+    Serve,
+    /// Ask yourself for the first page of at most so many zones.
+    Probe {
+        /// At most so many.
+        zones_max: usize,
+    },
+    /// Say what happened so far.
+    Figures,
+}
+
+/// What the candidate answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub(crate) enum FromCandidate {
+    /// The files are read.
+    Gathered {
+        /// SHA-256 of their bundle, hex.
+        hash: String,
+    },
+    /// It has compiled, or not; the [`Trial`] is in the file beside.
+    Tried,
+    /// The decisions are in the file beside.
+    Decided,
+    /// It serves.
+    Serving,
+    /// What the probes met.
+    Probed {
+        /// Requests made.
+        requests: usize,
+    },
+    /// What happened so far.
+    Figures(Figures),
+    /// It cannot do what was asked.
+    Failed {
+        /// Why.
+        why: String,
+    },
+}
+
+/// What came of a trial.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Trial {
+    /// Whether there is something that can serve.
+    pub(crate) compiles: bool,
+    /// Whether it differs from what serves.
+    pub(crate) is_changed: bool,
+    /// SHA-256 of the bundle to serve, hex: that of the files but for zones that were put back.
+    pub(crate) hash: String,
+    /// Zones of it.
+    pub(crate) zones: usize,
+    /// Everything wrong, and warnings.
+    pub(crate) problems: Vec<ProblemText>,
+    /// Files of zones that have problems and stay as they serve.
+    pub(crate) put_back: Vec<String>,
+    /// What is gained, lost, changed.
+    pub(crate) difference: DifferenceText,
+    /// Removals that need an explicit word.
+    pub(crate) removals: Vec<String>,
+    /// Settings of the node file that wait for a start.
+    pub(crate) waiting: Vec<String>,
+    /// Stamps of the files, taken before they were read.
+    pub(crate) stamps: BTreeMap<String, Stamp>,
+}
+
+/// Facts of one request in a form that travels: bytes as characters below 256.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Copied {
+    visitor: std::net::SocketAddr,
+    local: std::net::SocketAddr,
+    is_secure: bool,
+    is_tls13: bool,
+    verified_for: Option<[u8; 16]>,
+    method: String,
+    authority: String,
+    target: String,
+    body_bytes: Option<u64>,
+    protocol: String,
+    is_extended: bool,
+    fields: Vec<(String, String)>,
+}
+
+fn text(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}
+
+fn bytes(text: &str) -> Vec<u8> {
+    text.chars().map(|character| u8::try_from(u32::from(character)).unwrap_or(b'?')).collect()
+}
+
+impl From<&edge::Facts> for Copied {
+    fn from(facts: &edge::Facts) -> Self {
+        Self {
+            visitor: facts.visitor,
+            local: facts.local,
+            is_secure: facts.is_secure,
+            is_tls13: facts.is_tls13,
+            verified_for: facts.verified_for,
+            method: text(&facts.method),
+            authority: text(&facts.authority),
+            target: text(&facts.target),
+            body_bytes: facts.body_bytes,
+            protocol: text(&facts.protocol),
+            is_extended: facts.is_extended,
+            fields: facts.fields.iter().map(|(name, value)| (text(name), text(value))).collect(),
+        }
+    }
+}
+
+impl From<&Copied> for edge::Facts {
+    fn from(copied: &Copied) -> Self {
+        Self {
+            visitor: copied.visitor,
+            local: copied.local,
+            is_secure: copied.is_secure,
+            is_tls13: copied.is_tls13,
+            verified_for: copied.verified_for,
+            method: bytes(&copied.method),
+            authority: bytes(&copied.authority),
+            target: bytes(&copied.target),
+            body_bytes: copied.body_bytes,
+            protocol: bytes(&copied.protocol),
+            is_extended: copied.is_extended,
+            fields: copied.fields.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
+        }
+    }
+}
+
+/// Where a candidate puts the bundle that it tried.
+pub(crate) fn bundle_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("candidate.bundle")
+}
+
+/// Reads the files and compiles them beside what serves. The bundle is left in [`bundle_path`]; the snapshot
+/// comes back for the candidate to serve.
+///
+/// # Errors
+/// When the data folder cannot be used. Problems of the files are in the trial.
+pub(crate) fn try_out(
+    config: &Path,
+    running: &zone::Node,
+    generations: &Generations,
+    data_dir: &Path,
+    live: u64,
+    removals_percent_max: u8,
+    gathered_hash: &mut dyn FnMut(String) -> Result<()>,
+) -> Result<(Trial, Option<Snapshot>)> {
+    let file = match read_node_file(config) {
+        Ok(file) => file,
+        Err(problems) => return Ok((refused(&problems), None)),
+    };
+    let gathered = gather(&file);
+    gathered_hash(super::hex(&gathered.bundle.hash()))?;
+    let before = serving(generations, live)?;
+    let (bundle, compiled, problems, put_back) = compile_or_put_back(&gathered, &before);
+    let mut texts: Vec<ProblemText> = file.node.warnings.iter().map(ProblemText::from).collect();
+    texts.extend(problems.0.iter().map(ProblemText::from));
+    let Some(snapshot) = compiled else {
+        return Ok((Trial { problems: texts, ..Trial::default() }, None));
+    };
+    let difference = zone::difference(&before.snapshot, &snapshot);
+    write_whole(&bundle_path(data_dir), &bundle.to_bytes(), 0o600)
+        .context("the candidate's bundle cannot be written: is the disk full?")?;
+    let trial = Trial {
+        compiles: true,
+        is_changed: bundle.hash() != before.bundle.hash(),
+        hash: super::hex(&bundle.hash()),
+        zones: snapshot.zones().len(),
+        problems: texts,
+        put_back,
+        removals: difference.removals_over(removals_percent_max),
+        difference: DifferenceText::from(&difference),
+        waiting: crate::configuration::waits_for_start(running, &file.node)
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+        stamps: gathered.stamps,
+    };
+    Ok((trial, Some(snapshot)))
+}
+
+fn refused(problems: &Problems) -> Trial {
+    Trial { problems: problems.0.iter().map(ProblemText::from).collect(), ..Trial::default() }
+}
+
+/// What serves, as it is kept.
+struct Serving {
+    bundle: Bundle,
+    snapshot: Snapshot,
+}
+
+fn serving(generations: &Generations, live: u64) -> Result<Serving> {
+    let kept = generations.kept()?.into_iter().find(|kept| kept.number == live);
+    let kept = kept.context("the generation that serves is not on disk any more: is the disk full?")?;
+    let bundle = Bundle::from_bytes(&generations.read(&kept)?)
+        .with_context(|| format!("{} is damaged", generations.path(&kept).display()))?;
+    let snapshot = compile_kept(&bundle, live, None)
+        .map_err(|problems| anyhow::anyhow!("what serves does not compile again: {}", problems.lines()))?;
+    Ok(Serving { bundle, snapshot })
+}
+
+/// Compiles what was gathered. Zones with problems are put back to what serves, or left out if they are new,
+/// and the rest goes ahead; none of it if the problems are not those of zones, or nothing else is left that
+/// changed.
+fn compile_or_put_back(
+    gathered: &Gathered,
+    before: &Serving,
+) -> (Bundle, Option<Snapshot>, Problems, Vec<String>) {
+    let number = before.snapshot.number + 1;
+    let first = gathered.compile(number, Some(&before.snapshot));
+    let problems = match first {
+        Ok(snapshot) => {
+            let warnings = Problems(snapshot.warnings.clone());
+            return (gathered.bundle.clone(), Some(snapshot), warnings, Vec::new());
+        }
+        Err(problems) => problems,
+    };
+    let mut put_back: BTreeSet<String> = BTreeSet::new();
+    let mut found = problems.clone();
+    for _ in 0..ROUNDS_MAX {
+        let failing: BTreeSet<&str> = found
+            .0
+            .iter()
+            .filter(|problem| problem.is_error())
+            .map(|problem| problem.file.as_str())
+            .collect();
+        let is_zone = |name: &str| gathered.bundle.specs().iter().any(|spec| spec.name == name);
+        if failing.is_empty() || !failing.iter().all(|name| is_zone(name)) {
+            break;
+        }
+        put_back.extend(failing.into_iter().map(str::to_owned));
+        let bundle = with_put_back(&gathered.bundle, &before.bundle, &put_back);
+        if bundle.hash() == before.bundle.hash() || bundle.specs().is_empty() {
+            // Nothing that is in order has changed.
+            break;
+        }
+        match compile_with_keys(gathered, &bundle, number, &before.snapshot) {
+            Ok(snapshot) => return (bundle, Some(snapshot), problems, put_back.into_iter().collect()),
+            Err(again) => found = again,
+        }
+    }
+    (gathered.bundle.clone(), None, problems, Vec::new())
+}
+
+fn compile_with_keys(
+    gathered: &Gathered,
+    bundle: &Bundle,
+    number: u64,
+    before: &Snapshot,
+) -> Result<Snapshot, Problems> {
+    gathered.compile_other(bundle, number, Some(before))
+}
+
+/// The new bundle with these zones' files as they serve.
+fn with_put_back(new: &Bundle, old: &Bundle, put_back: &BTreeSet<String>) -> Bundle {
+    let is_back = |source: &&Source| put_back.contains(&source.name);
+    let specs: Vec<Source> = new
+        .specs()
+        .iter()
+        .filter(|source| !is_back(source))
+        .chain(old.specs().iter().filter(is_back))
+        .cloned()
+        .collect();
+    // What the zones that are put back name is taken from what serves, unless the new ones name it too.
+    let named: BTreeSet<String> =
+        zone::files_named(&specs, new.defaults()).into_iter().map(|it| it.path).collect();
+    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for path in named {
+        if let Some(bytes) = new.files().get(&path).or_else(|| old.files().get(&path)) {
+            files.insert(path, bytes.clone());
+        }
+    }
+    Bundle::new(specs, new.defaults().cloned(), files)
+}
+
+/// Turns problems in a form that travels into problems.
+pub(crate) fn problems(texts: &[ProblemText]) -> Problems {
+    Problems(texts.iter().cloned().map(Problem::from).collect())
+}

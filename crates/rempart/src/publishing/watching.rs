@@ -1,0 +1,191 @@
+//! After the swap: watches a change until it is the last good one, or takes it back.
+//!
+//! The figures' judgement is [`super::health`]'s, what is remembered on disk [`super::soak`]'s and
+//! [`super::rejected`]'s. Read next: [`Publisher::look_at_soak`].
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use telemetry::events::Value;
+use zone::Bundle;
+
+use super::health::{Figures, Judgement};
+use super::publisher::Publisher;
+use super::rejected::Rejection;
+use super::soak::{Mark, Soak};
+use crate::clock;
+use crate::configuration::compile_kept;
+use crate::control::FromEdge;
+use crate::messages::Answer;
+
+impl Publisher {
+    /// Begins to watch a change that is live.
+    pub(super) fn watch_change(
+        &mut self,
+        number: u64,
+        hash: String,
+        previous: u64,
+        confirm_within_s: Option<u64>,
+        before: Figures,
+    ) {
+        let (now, now_us) = (clock::now(), clock::unix_us());
+        let soak = Duration::from_millis(self.setup.running.stages.soak_ms);
+        let confirm = confirm_within_s.map(Duration::from_secs);
+        if soak.is_zero() && confirm.is_none() {
+            return self.make_good(number);
+        }
+        let soak = soak.max(confirm.unwrap_or_default());
+        let micros = |time: Duration| now_us + u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let mark = Mark {
+            number,
+            hash,
+            previous,
+            until_unix_us: micros(soak),
+            confirm_until_unix_us: confirm.map(micros),
+        };
+        if let Err(error) = mark.write(&self.setup.data_dir) {
+            self.not_kept(&error);
+        }
+        self.recent.restart(now, self.figures());
+        let confirm_until = confirm.map(|within| now + within);
+        self.soak = Some(Soak { mark, until: now + soak, confirm_until, before });
+    }
+
+    /// Makes what serves the last good one.
+    pub(super) fn make_good(&mut self, number: u64) {
+        self.soak = None;
+        Mark::remove(&self.setup.data_dir);
+        let made = self
+            .setup
+            .generations
+            .numbered(number)
+            .map_or(Ok(()), |generation| self.setup.generations.set_last_good(&generation));
+        match made {
+            Ok(()) => {
+                let message = FromEdge::Published { number, is_good: true };
+                let _ = self.setup.supervisor.send(&message, &[], false);
+                self.end_watch(&Answer { ok: true, number: Some(number), ..Answer::default() });
+            }
+            Err(error) => self.not_kept(&error),
+        }
+        self.show_idle();
+    }
+
+    pub(super) fn look_at_soak(&mut self, now: Instant) {
+        let figures = self.figures();
+        self.recent.note(now, figures);
+        let requests_min = self.setup.running.stages.requests_min;
+        let Some(soak) = &self.soak else { return };
+        let number = soak.mark.number;
+        if soak.confirm_until.is_some_and(|until| until <= now) {
+            return self.withdraw("it was not confirmed in time", false);
+        }
+        if soak.before.requests > 0
+            && let Judgement::Worse(why) = soak.judge(&self.recent, requests_min)
+        {
+            return self.withdraw(&format!("visitors fare worse than before it: {why}"), true);
+        }
+        if soak.until <= now {
+            self.setup.events.info("last_good", &[("snapshot", number.into())]);
+            self.make_good(number);
+        }
+    }
+
+    /// Takes the change that is watched back.
+    fn withdraw(&mut self, why: &str, is_bad: bool) {
+        let Some(soak) = self.soak.take() else { return };
+        Mark::remove(&self.setup.data_dir);
+        if is_bad {
+            self.reject(soak.mark.hash.clone(), soak.mark.number, why);
+        }
+        match self.restore(soak.mark.previous) {
+            Ok(number) => {
+                self.tell_withdrawn(soak.mark.number, number, why);
+                if let Some(generation) = self.setup.generations.numbered(soak.mark.number)
+                    && let Err(error) = self.setup.generations.discard(&generation)
+                {
+                    self.not_kept(&error);
+                }
+            }
+            Err(error) => {
+                let cause = format!("{error:#}");
+                let remedy = "what serves stays; mend the files and publish";
+                let fields: [(&'static str, Value<'_>); 3] =
+                    [("cause", (&cause).into()), ("why", why.into()), ("remedy", remedy.into())];
+                self.setup.events.error("not_withdrawn", &fields);
+            }
+        }
+        self.end_watch(&Answer::refused(format!("withdrawn: {why}")));
+        self.show_idle();
+    }
+
+    /// Serves a kept generation; the last good one when it is not there any more. Gives its number.
+    fn restore(&mut self, number: u64) -> Result<u64> {
+        let generations = &self.setup.generations;
+        let generation = generations
+            .numbered(number)
+            .or_else(|| generations.last_good())
+            .context("no earlier generation is kept")?;
+        let bundle = Bundle::from_bytes(&generations.read(&generation)?)?;
+        let live = self.setup.node.live();
+        let snapshot = compile_kept(&bundle, generation.number, Some(&live.snapshot))
+            .map_err(|problems| anyhow::anyhow!("{}", problems.lines()))?;
+        self.take(snapshot, &BTreeMap::new());
+        Ok(generation.number)
+    }
+
+    pub(super) fn confirm(&mut self) -> Answer {
+        match &mut self.soak {
+            Some(soak) if soak.confirm_until.is_some() => {
+                soak.confirm_until = None;
+                soak.mark.confirm_until_unix_us = None;
+                let (number, mark) = (soak.mark.number, soak.mark.clone());
+                if let Err(error) = mark.write(&self.setup.data_dir) {
+                    self.not_kept(&error);
+                }
+                self.setup.events.info("confirmed", &[("snapshot", number.into())]);
+                self.show_idle();
+                Answer { ok: true, number: Some(number), ..Answer::default() }
+            }
+            _ => Answer::refused("nothing waits to be confirmed"),
+        }
+    }
+
+    pub(super) fn withdraw_by_hand(&mut self) -> Answer {
+        if self.soak.is_none() {
+            return Answer::refused(
+                "no change is being watched: put the files back as they were and publish them",
+            );
+        }
+        self.withdraw("by hand", true);
+        Answer { ok: true, number: Some(self.setup.node.live().snapshot.number), ..Answer::default() }
+    }
+
+    pub(super) fn reject(&mut self, hash: String, number: u64, why: &str) {
+        if hash.is_empty() {
+            return;
+        }
+        let rejection = Rejection { hash, number, unix_us: clock::unix_us(), why: why.to_owned() };
+        if let Err(error) = self.rejected.add(rejection) {
+            self.not_kept(&error);
+        }
+    }
+
+    pub(super) fn tell_withdrawn(&self, number: u64, serves: u64, why: &str) {
+        let remedy = "mend the files and publish again; `rempart publish --again` takes them as they are";
+        let fields: [(&'static str, Value<'_>); 4] = [
+            ("snapshot", number.into()),
+            ("serves", serves.into()),
+            ("cause", why.into()),
+            ("remedy", remedy.into()),
+        ];
+        self.setup.events.error("withdrawn", &fields);
+    }
+
+    fn end_watch(&mut self, answer: &Answer) {
+        for watcher in self.watchers.drain(..) {
+            let _ = watcher.try_send(answer.copy());
+        }
+    }
+}

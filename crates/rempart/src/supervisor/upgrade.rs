@@ -1,0 +1,113 @@
+//! An upgrade: the binary that is on disk is started as a successor, serves beside the older edge, and takes
+//! its place.
+//!
+//! No socket is closed and no visitor refused: both edges hold the same sockets. New QUIC connections go to
+//! the successor's generation of UDP sockets; the older edge keeps its own until it has drained. An upgrade
+//! that fails leaves the older edge serving. Read next: [`super`], [`super::resume`].
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rustix::process::Pid;
+use telemetry::events::Value;
+
+use super::child::State;
+use super::{DRAIN_GRACE, Supervisor};
+use crate::clock;
+use crate::control::{Begin, Role, ToEdge};
+use crate::sockets::steering::Steering;
+
+/// How long both edges of an upgrade serve side by side: a new binary that cannot serve shows it at once,
+/// and the old one is still there.
+pub(super) const PROVING: Duration = Duration::from_secs(1);
+
+/// How long a successor may take to stand: it compiles every zone.
+const SUCCESSOR_WAIT: Duration = Duration::from_secs(60);
+
+/// An upgrade under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Upgrade {
+    /// The successor compiles; given up then.
+    Waits { until: Instant },
+    /// Both serve; the older one drains then.
+    Proves { until: Instant },
+}
+
+impl Supervisor {
+    /// Starts what is on disk now beside the edge that serves.
+    pub(super) fn begin_upgrade(&mut self) {
+        let now = clock::now();
+        if self.is_stopping || self.upgrade.is_some() {
+            return;
+        }
+        if !self.can_upgrade {
+            return self.give_up_upgrade("a demo cannot be upgraded: end it and start it again");
+        }
+        let generation = 1 - self.steering.udp_generation.min(1);
+        self.end_candidate(now);
+        self.upgrade = Some(Upgrade::Waits { until: now + SUCCESSOR_WAIT });
+        self.events.info("upgrade_begins", &[("binary", (&self.binary.display().to_string()).into())]);
+        if let Err(error) = self.start_child(Role::Successor, Begin::Newest, generation, None, now) {
+            self.give_up_upgrade(&format!("{error:#}"));
+        }
+    }
+
+    /// The successor has compiled: it serves, and gets new QUIC connections; the older one goes on too.
+    pub(super) fn let_successor_serve(&mut self, pid: Pid) {
+        let (begin, restarts, deadly) = (Begin::Newest, self.restarts, self.deadly.clone());
+        let Some(child) = self.child(pid) else { return };
+        let udp_generation = child.udp_generation;
+        if let Err(error) = child.tell(&ToEdge::Serve { begin, restarts, udp_generation, deadly }, &[]) {
+            return self.give_up_upgrade(&error.to_string());
+        }
+        self.steer_on(Steering { udp_generation, ..self.steering });
+    }
+
+    /// The successor has proven itself: the older edge drains, and this process becomes the new binary.
+    pub(super) fn finish_upgrade(&mut self, now: Instant) -> Result<()> {
+        self.upgrade = None;
+        let kill_at = now + Duration::from_millis(self.file.node.drain_ms) + DRAIN_GRACE;
+        for child in &mut self.children {
+            match child.role {
+                Role::Successor => {
+                    (child.role, child.state, child.since) = (Role::Serving, State::Serving, now);
+                }
+                Role::Serving | Role::Spare | Role::Candidate => {
+                    child.state = State::Leaving;
+                    child.kill_at = Some(kill_at);
+                    let _ = child.tell(&ToEdge::Drain, &[]);
+                }
+            }
+        }
+        if self.file.node.spare {
+            self.spare_at = Some(now);
+        }
+        self.events.info("upgraded", &[]);
+        // From here on only a failure comes back.
+        let error = self.become_new_binary();
+        let remedy = "the new edge serves; the supervisor is still the older binary";
+        let cause = format!("{error:#}");
+        let fields: [(&'static str, Value<'_>); 2] = [("cause", (&cause).into()), ("remedy", remedy.into())];
+        self.events.error("supervisor_not_upgraded", &fields);
+        Ok(())
+    }
+
+    pub(super) fn give_up_upgrade(&mut self, why: &str) {
+        self.upgrade = None;
+        self.events.error("upgrade_failed", &[("cause", why.into())]);
+        let now = clock::now();
+        let mut generation = None;
+        for child in self.children.iter_mut().filter(|child| child.role == Role::Successor) {
+            child.state = State::Leaving;
+            child.kill_at = Some(now + DRAIN_GRACE);
+            let _ = child.tell(&ToEdge::Drain, &[]);
+        }
+        if let Some(serving) = self.serving() {
+            generation = Some(serving.udp_generation);
+        }
+        if let Some(udp_generation) = generation {
+            self.steer_on(Steering { udp_generation, ..self.steering });
+        }
+        self.tell_serving(&ToEdge::UpgradeFailed { why: why.to_owned() }, &[]);
+    }
+}

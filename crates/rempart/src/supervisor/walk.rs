@@ -1,0 +1,129 @@
+//! The walk back over kept generations, and how soon an edge is started again. Pure: told of deaths.
+//!
+//! What is approximated: that an edge which dies soon dies of its snapshot. So each death within
+//! [`Walk::SOON`] of beginning to serve goes one generation further back, and a long life forgives all. A
+//! kill from outside (SIGKILL) says nothing about the snapshot: it lets the edge start anew where it was.
+//! When it is wrong, a node serves an older state of its sites until the next publish, which the event says,
+//! rather than nothing.
+
+use std::time::Duration;
+
+use crate::control::Begin;
+use crate::generations::GENERATIONS_KEPT;
+
+/// Longest pause between starts: what a person who mends something waits at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Pause before the third start in a row; then each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// A life after which no pause is due.
+const CALM_LIFE: Duration = Duration::from_secs(30);
+
+/// Where the walk stands.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    /// Deaths in a row after short lives.
+    quick_deaths: u32,
+    /// Deaths in a row that speak against the snapshot.
+    doubts: usize,
+}
+
+/// How to go on after a death.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Step {
+    /// What the next edge begins with; none when everything kept has been tried.
+    pub(super) begin: Option<Begin>,
+    /// How long to wait before a process is started. A spare that stands takes over at once.
+    pub(super) pause: Duration,
+}
+
+impl Walk {
+    /// Twice the time after which the slowest known consumer of a bad snapshot died of it (60 s).
+    pub(super) const SOON: Duration = Duration::from_secs(120);
+
+    /// Notes the death of a serving edge after a life of `lived`; `by_kill` when it was killed from outside.
+    pub(super) fn after(&mut self, lived: Duration, by_kill: bool) -> Step {
+        if lived >= CALM_LIFE {
+            self.quick_deaths = 0;
+        }
+        self.quick_deaths = self.quick_deaths.saturating_add(1);
+        if lived >= Self::SOON {
+            self.doubts = 0;
+        }
+        if !by_kill {
+            self.doubts = self.doubts.saturating_add(1);
+        }
+        let pause = match self.quick_deaths {
+            0 | 1 => Duration::ZERO,
+            many => FIRST_PAUSE.saturating_mul(1 << (many - 2).min(16)).min(LONGEST_PAUSE),
+        };
+        Step { begin: self.begin(), pause }
+    }
+
+    /// What an edge that starts now begins with.
+    pub(super) fn begin(&self) -> Option<Begin> {
+        match self.doubts {
+            0 => Some(Begin::Newest),
+            doubts => (doubts <= GENERATIONS_KEPT).then_some(Begin::Kept { skip: doubts - 1 }),
+        }
+    }
+
+    /// There is nothing more to walk back to: what is kept has been tried.
+    pub(super) fn exhaust(&mut self) {
+        self.doubts = GENERATIONS_KEPT + 1;
+    }
+
+    /// Begins at the last good one again, as after a publish that a person made.
+    pub(super) fn forgive(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Deaths since the last long life.
+    pub(super) fn quick_deaths(&self) -> u32 {
+        self.quick_deaths
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUICK: Duration = Duration::from_millis(10);
+
+    #[test]
+    fn quick_deaths_wait_longer_each_time_up_to_five_seconds() {
+        let mut walk = Walk::default();
+        let pauses: Vec<u128> = (0..9).map(|_| walk.after(QUICK, false).pause.as_millis()).collect();
+        assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+    }
+
+    #[test]
+    fn each_soon_death_goes_one_generation_further_back_until_nothing_is_left() {
+        let mut walk = Walk::default();
+        for skip in 0..GENERATIONS_KEPT {
+            let step = walk.after(Duration::from_secs(60), false);
+            assert_eq!(step.begin, Some(Begin::Kept { skip }));
+            assert_eq!(step.pause, Duration::ZERO, "a life of a minute needs no pause");
+        }
+        assert_eq!(walk.after(QUICK, false).begin, None);
+    }
+
+    #[test]
+    fn a_long_life_forgives_what_was_before() {
+        let mut walk = Walk::default();
+        for _ in 0..4 {
+            walk.after(QUICK, false);
+        }
+        assert_eq!(
+            walk.after(Walk::SOON, false),
+            Step { begin: Some(Begin::Kept { skip: 0 }), pause: Duration::ZERO }
+        );
+    }
+
+    #[test]
+    fn a_kill_from_outside_does_not_speak_against_the_snapshot() {
+        let mut walk = Walk::default();
+        for _ in 0..20 {
+            assert_eq!(walk.after(QUICK, true).begin, Some(Begin::Newest));
+        }
+    }
+}

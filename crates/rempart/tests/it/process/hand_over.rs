@@ -1,0 +1,252 @@
+//! Hand-over between processes: the spare, a supervisor that dies, an upgrade. No visitor is refused.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::Result;
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::fields::Fields;
+use testkit::node::{Node, NodeSpec};
+use testkit::visitor::Visitor;
+
+use super::{answers, body, kill_edge, start, status};
+
+/// A node that keeps a spare.
+fn with_spare() -> Result<Node> {
+    let spec = NodeSpec::new().node_section("threads = 2\nspare = true").listener("http");
+    let node = start(&spec.zone("a", answers("a", "one")))?;
+    node.wait_for_event(|event| event["event"] == "spare_ready")?;
+    Ok(node)
+}
+
+/// Visitors that come all the time, each with a connection of its own.
+struct Crowd {
+    ends: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
+    visitors: Vec<thread::JoinHandle<Vec<String>>>,
+}
+
+impl Crowd {
+    fn come(node: &Node) -> Result<Self> {
+        let (ends, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let address = node.address("http")?;
+        let visitors: Vec<_> = (0..3)
+            .map(|_| {
+                let (ends, asked) = (Arc::clone(&ends), Arc::clone(&asked));
+                thread::spawn(move || {
+                    let close = Fields::of(&[("Connection", "close")]);
+                    let mut failed = Vec::new();
+                    while !ends.load(Ordering::Relaxed) {
+                        let answer = Visitor::tcp(address)
+                            .and_then(|mut visitor| visitor.ask("GET", "/", "example.org", &close, b""));
+                        match answer {
+                            Ok(answer) if answer.status == 200 => {}
+                            Ok(answer) => failed.push(format!("{}: {}", answer.status, answer.text())),
+                            Err(error) => failed.push(format!("{error:#}")),
+                        }
+                        asked.fetch_add(1, Ordering::Relaxed);
+                    }
+                    failed
+                })
+            })
+            .collect();
+        Ok(Self { ends, asked, visitors })
+    }
+
+    /// Waits until so many more have been answered.
+    fn wait_for(&self, more: usize) {
+        let until = self.asked.load(Ordering::Relaxed) + more;
+        while self.asked.load(Ordering::Relaxed) < until {
+            thread::yield_now();
+        }
+    }
+
+    /// Ends; gives how many came and what failed.
+    fn leave(self) -> (usize, Vec<String>) {
+        self.ends.store(true, Ordering::Relaxed);
+        let failed = self.visitors.into_iter().flat_map(|visitor| visitor.join().unwrap()).collect();
+        (self.asked.load(Ordering::Relaxed), failed)
+    }
+}
+
+fn pid_of(node: &Node, member: &str) -> i64 {
+    status(node).unwrap()[member].as_i64().unwrap()
+}
+
+fn signal(pid: i64, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn the_spare_takes_over_and_only_requests_in_flight_are_lost() {
+    let node = with_spare().unwrap();
+    let crowd = Crowd::come(&node).unwrap();
+    for restarts in 1..=3 {
+        crowd.wait_for(20);
+        kill_edge(&node).unwrap();
+        node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == restarts).unwrap();
+        while node.stderr_lines().iter().filter(|line| line.contains("spare_ready")).count()
+            <= usize::try_from(restarts).unwrap()
+        {
+            thread::yield_now();
+        }
+    }
+    crowd.wait_for(20);
+    let (asked, failed) = crowd.leave();
+    // Three visitors, three deaths: each death can cost each visitor the request it has under way.
+    assert!(failed.len() <= 9, "{} of {asked} failed: {failed:?}", failed.len());
+    assert!(failed.iter().all(|why| !why.contains("refused")), "{failed:?}");
+    assert_eq!(status(&node).unwrap()["edge_restarts"], 3);
+}
+
+#[test]
+fn a_spare_serves_what_was_published_last() {
+    let node = with_spare().unwrap();
+    node.write_zone("a", &answers("a", "two")).unwrap();
+    assert!(node.publish().unwrap().status.success());
+    kill_edge(&node).unwrap();
+    node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == 1).unwrap();
+    assert_eq!(body(&node).unwrap(), "two");
+}
+
+#[test]
+fn a_spare_that_dies_is_replaced_and_nobody_notices() {
+    let node = with_spare().unwrap();
+    let edge = pid_of(&node, "edge_pid");
+    let spare = children_of(node.pid()).into_iter().find(|pid| i64::from(*pid) != edge).unwrap();
+    signal(i64::from(spare), Signal::KILL);
+    node.wait_for_event(|event| event["event"] == "spare_died").unwrap();
+    assert_eq!(body(&node).unwrap(), "one");
+    assert_eq!(pid_of(&node, "edge_pid"), edge);
+}
+
+/// Processes whose parent this is.
+fn children_of(parent: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+#[test]
+fn an_edge_outlives_its_supervisor_and_the_next_one_takes_its_sockets_over() {
+    let node = with_spare().unwrap();
+    let crowd = Crowd::come(&node).unwrap();
+    let orphan = pid_of(&node, "edge_pid");
+    node.signal(Signal::KILL).unwrap();
+    node.wait_for_event(|event| event["event"] == "supervisor_gone").unwrap();
+    crowd.wait_for(20);
+    let mut second = Command::new(env!("CARGO_BIN_EXE_rempart"))
+        .args(["serve", "--config"])
+        .arg(node.folder().path().join("rempart.toml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let addresses = node.folder().path().join("data/addresses.json");
+    let is_second = || {
+        let text = fs::read_to_string(&addresses).unwrap_or_default();
+        text.contains(&format!("\"pid\":{}", second.id()))
+    };
+    while !is_second() {
+        thread::yield_now();
+    }
+    assert_ne!(pid_of(&node, "edge_pid"), orphan);
+    crowd.wait_for(20);
+    // It drains: its sockets are the next one's.
+    while fs::exists(format!("/proc/{orphan}")).unwrap() {
+        crowd.wait_for(1);
+    }
+    let (asked, failed) = crowd.leave();
+    assert_eq!(failed, [""; 0], "of {asked}");
+    signal(i64::from(second.id()), Signal::TERM);
+    assert!(second.wait().unwrap().success());
+}
+
+/// A node whose binary is a copy that can be replaced.
+fn with_own_binary(folder: &testkit::folder::Folder) -> Result<Node> {
+    let binary = folder.path().join("rempart");
+    fs::copy(env!("CARGO_BIN_EXE_rempart"), &binary)?;
+    let spec = NodeSpec::new().listener("http").zone("a", answers("a", "one"));
+    Node::start(binary, &spec)
+}
+
+/// Replaces a binary as a package manager does: another file under the same name.
+fn replace(path: &std::path::Path, bytes: &[u8]) {
+    let beside = path.with_extension("new");
+    fs::write(&beside, bytes).unwrap();
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&beside, path).unwrap();
+}
+
+#[test]
+fn an_upgrade_replaces_edge_and_supervisor_and_no_request_fails() {
+    let folder = testkit::folder::Folder::new().unwrap();
+    let node = with_own_binary(&folder).unwrap();
+    let binary = folder.path().join("rempart");
+    let (edge, supervisor) = (pid_of(&node, "edge_pid"), pid_of(&node, "supervisor_pid"));
+    let mut kept = Visitor::tcp(node.address("http").unwrap()).unwrap();
+    kept.fetch("example.org", "/").unwrap();
+    let crowd = Crowd::come(&node).unwrap();
+    for upgrade in 1..=2 {
+        let bytes = fs::read(&binary).unwrap();
+        replace(&binary, &bytes);
+        let output = node.command(&["upgrade"]).unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let resumed = || node.stderr_lines().iter().filter(|line| line.contains("\"resumed\"")).count();
+        while resumed() < upgrade {
+            crowd.wait_for(1);
+        }
+    }
+    crowd.wait_for(20);
+    let (asked, failed) = crowd.leave();
+    assert_eq!(failed, [""; 0], "of {asked}");
+    // The one last answer that an idle connection gets.
+    assert_eq!(kept.fetch("example.org", "/").unwrap().status, 200);
+    assert_ne!(pid_of(&node, "edge_pid"), edge);
+    assert_eq!(pid_of(&node, "supervisor_pid"), supervisor, "the supervisor keeps its process id");
+    // What came over is whole: a publish, a restart and a clean end still work.
+    node.write_zone("a", &answers("a", "two")).unwrap();
+    assert!(node.publish().unwrap().status.success());
+    kill_edge(&node).unwrap();
+    node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == 1).unwrap();
+    assert_eq!(body(&node).unwrap(), "two");
+}
+
+#[test]
+fn an_upgrade_that_does_not_start_leaves_the_old_one_serving_and_says_why() {
+    let folder = testkit::folder::Folder::new().unwrap();
+    let node = with_own_binary(&folder).unwrap();
+    let edge = pid_of(&node, "edge_pid");
+    for broken in [&b"not a program"[..], b"#!/bin/sh\nexit 3\n"] {
+        replace(&folder.path().join("rempart"), broken);
+        let output = command_of_the_real_binary(&node, "upgrade");
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(body(&node).unwrap(), "one");
+        assert_eq!(pid_of_by_real_binary(&node), edge);
+    }
+    let told = node.wait_for_event(|event| event["event"] == "upgrade_failed").unwrap();
+    assert!(told["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{told}");
+}
+
+fn command_of_the_real_binary(node: &Node, command: &str) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_rempart"))
+        .args([command, "--config"])
+        .arg(node.folder().path().join("rempart.toml"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn pid_of_by_real_binary(node: &Node) -> i64 {
+    let output = Command::new(env!("CARGO_BIN_EXE_rempart"))
+        .args(["status", "--json", "--config"])
+        .arg(node.folder().path().join("rempart.toml"))
+        .output()
+        .unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    status["edge_pid"].as_i64().unwrap()
+}

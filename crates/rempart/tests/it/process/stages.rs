@@ -1,0 +1,149 @@
+//! A change's stages: what is put back, refused, shown, tried on a share, watched, confirmed, withdrawn.
+
+use anyhow::Result;
+use rustix::process::Signal;
+use testkit::node::{Node, NodeSpec};
+
+use super::{answers, body, start, status};
+
+/// A node that watches changes for ten minutes.
+fn watching() -> Result<Node> {
+    let publish = "[publish]\ncompare_ms = 0\ncanary_percent = 0\n";
+    start(&NodeSpec::new().listener("http").more(publish).zone("a", answers("a", "one")))
+}
+
+/// A zone of its own name and host that answers with a text.
+fn named(name: &str, text: &str) -> String {
+    answers(name, text).replace('*', &format!("{name}.example"))
+}
+
+fn run(node: &Node, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = node.command(arguments).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_zone_with_problems_is_put_back_and_named_and_the_rest_goes_ahead() {
+    let node = start(
+        &NodeSpec::new().zone("a", answers("a", "one")).zone("b", named("b", "x")).zone("c", named("c", "x")),
+    )
+    .unwrap();
+    node.write_zone("a", &answers("a", "two")).unwrap();
+    node.write_zone("b", &(named("b", "y") + "colour = 1\n")).unwrap();
+    node.write_zone("d", "name = 3\n").unwrap();
+    let (code, out, problems) = run(&node, &["publish"]);
+    assert_eq!((code, out.as_str()), (Some(1), "snapshot 2 is live: 3 zones\n"), "{problems}");
+    assert!(problems.contains("zones/b.toml:5:1") && problems.contains("zones/d.toml:1:"), "{problems}");
+    assert!(problems.contains("b.toml has problems: its zone is served as before"), "{problems}");
+    assert_eq!(body(&node).unwrap(), "two");
+    let published = node.wait_for_event(|event| event["event"] == "published").unwrap();
+    assert!(published["put_back"].as_str().unwrap().contains("b.toml"), "{published}");
+}
+
+#[test]
+fn a_change_that_removes_too_much_is_refused_without_a_word() {
+    let node = start(
+        &NodeSpec::new().zone("a", answers("a", "one")).zone("b", named("b", "x")).zone("c", named("c", "x")),
+    )
+    .unwrap();
+    for name in ["b", "c"] {
+        std::fs::remove_file(node.folder().path().join(format!("zones/{name}.toml"))).unwrap();
+    }
+    let (code, _, why) = run(&node, &["publish"]);
+    assert_eq!(code, Some(1));
+    assert!(why.contains("2 of 3 zones would go, over 50 %"), "{why}");
+    assert_eq!(status(&node).unwrap()["zones"].as_array().unwrap().len(), 3);
+    let (code, out, _) = run(&node, &["publish", "--allow-removals"]);
+    assert_eq!((code, out.as_str()), (Some(0), "snapshot 2 is live: 1 zone\n"));
+}
+
+#[test]
+fn a_dry_run_shows_what_would_change_and_changes_nothing() {
+    let node = start(&NodeSpec::new().listener("http").zone("a", answers("a", "one"))).unwrap();
+    node.write_zone("a", &answers("a", "two")).unwrap();
+    node.write_zone("b", &named("b", "x")).unwrap();
+    let (code, out, _) = run(&node, &["publish", "--dry-run"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(out, "+ zone b\n+ hostname b: b.example\n+ route b: #1\n~ zone a\n");
+    assert_eq!((body(&node).unwrap().as_str(), &status(&node).unwrap()["snapshot"]), ("one", &1.into()));
+    let (_, out, _) = run(&node, &["publish"]);
+    assert_eq!(out, "snapshot 2 is live: 2 zones\n");
+    let (_, out, _) = run(&node, &["publish", "--dry-run"]);
+    assert_eq!(out, "nothing would change\n");
+}
+
+#[test]
+fn a_change_that_is_not_confirmed_is_taken_back() {
+    let node = watching().unwrap();
+    node.write_zone("a", &answers("a", "two")).unwrap();
+    let (code, out, _) = run(&node, &["publish", "--confirm-within", "1"]);
+    assert_eq!(code, Some(0), "{out}");
+    let told = node.wait_for_event(|event| event["event"] == "withdrawn").unwrap();
+    assert_eq!((&told["snapshot"], &told["serves"]), (&2.into(), &1.into()));
+    assert_eq!(body(&node).unwrap(), "one");
+    // It was not bad: it may be published again, and kept this time.
+    let (code, out, _) = run(&node, &["publish", "--confirm-within", "600"]);
+    assert_eq!(code, Some(0), "{out}");
+    assert_eq!(run(&node, &["confirm"]).0, Some(0));
+    assert_eq!(run(&node, &["confirm"]).0, Some(1), "nothing waits any more");
+    assert_eq!(body(&node).unwrap(), "two");
+}
+
+#[test]
+fn a_change_can_be_withdrawn_by_hand_and_is_remembered() {
+    let node = watching().unwrap();
+    node.write_zone("a", &answers("a", "two")).unwrap();
+    assert_eq!(run(&node, &["publish"]).0, Some(0));
+    assert_eq!(status(&node).unwrap()["publishing"]["stage"], "soaking");
+    assert_eq!(status(&node).unwrap()["last_good"], 1);
+    assert_eq!(run(&node, &["withdraw"]).1, "withdrawn; snapshot 1 is live\n");
+    assert_eq!(body(&node).unwrap(), "one");
+    let (code, _, why) = run(&node, &["publish"]);
+    assert_eq!(code, Some(1));
+    assert!(why.contains("withdrawn before: by hand") && why.contains("--again"), "{why}");
+    let (code, out, _) = run(&node, &["publish", "--again"]);
+    assert_eq!((code, out.as_str()), (Some(0), "snapshot 3 is live: 1 zone\n"));
+    assert_eq!(body(&node).unwrap(), "two");
+}
+
+#[test]
+fn a_change_that_the_edge_crashes_with_while_it_is_watched_is_withdrawn() {
+    let node = watching().unwrap();
+    node.write_zone("a", &answers("a", "two")).unwrap();
+    assert_eq!(run(&node, &["publish"]).0, Some(0));
+    let edge = status(&node).unwrap()["edge_pid"].as_i64().unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(edge).unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::ABORT).unwrap();
+    let told = node.wait_for_event(|event| event["event"] == "withdrawn").unwrap();
+    assert_eq!((&told["snapshot"], &told["serves"]), (&2.into(), &1.into()));
+    node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == 1).unwrap();
+    assert_eq!(body(&node).unwrap(), "one");
+    assert_eq!(status(&node).unwrap()["rejected"][0]["number"], 2);
+    assert_eq!(run(&node, &["publish"]).0, Some(1));
+}
+
+#[test]
+fn a_kill_from_outside_does_not_withdraw_what_is_watched() {
+    let node = watching().unwrap();
+    node.write_zone("a", &answers("a", "two")).unwrap();
+    assert_eq!(run(&node, &["publish"]).0, Some(0));
+    super::kill_edge(&node).unwrap();
+    node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == 1).unwrap();
+    assert_eq!(body(&node).unwrap(), "two");
+    assert_eq!(status(&node).unwrap()["publishing"]["stage"], "soaking");
+}
+
+#[test]
+fn a_candidate_serves_a_share_before_the_change_is_live() {
+    let publish = "[publish]\ncompare_ms = 0\ncanary_percent = 50\ncanary_ms = 300\nsoak_ms = 0\n";
+    let node = start(&NodeSpec::new().listener("http").more(publish).zone("a", answers("a", "one"))).unwrap();
+    node.write_zone("a", &answers("a", "two")).unwrap();
+    let (code, out, problems) = run(&node, &["publish", "--wait"]);
+    assert_eq!(code, Some(0), "{problems}");
+    assert!(out.contains("canary: ") && out.contains("probes and time decide"), "{out}");
+    assert!(out.contains("snapshot 2 is live: 1 zone"), "{out}");
+    assert_eq!(body(&node).unwrap(), "two");
+    node.wait_for_event(|event| event["event"] == "too_few_requests").unwrap();
+    node.finish_healthy().unwrap();
+}

@@ -1,0 +1,135 @@
+//! What each operator asks of a value, and what it costs.
+//!
+//! The questions themselves are in [`crate::check`] and [`crate::injection`]; here they get their arguments,
+//! their price in fuel and, where the rule captures, what they found. Prices are steps per byte as measured
+//! on long values: a pattern costs about 1 to 4 ns a byte on common text and up to 300 on the worst, so 8
+//! stands for all.
+
+use fuel::{Fuel, Spent};
+use regex::bytes::Regex;
+
+use crate::check;
+use crate::engine::Run;
+use crate::injection;
+use crate::model::{Operator, Rule, TextTest};
+
+/// Steps per byte of a pattern.
+const PATTERN_STEPS: u64 = 8;
+/// Steps per byte of lists of words and of the two detectors.
+const WORDS_STEPS: u64 = 4;
+/// Captures that a rule can read: `TX:0` to `TX:9`.
+const CAPTURES: usize = 10;
+
+impl Run<'_> {
+    /// Asks a rule's operator about a value; what it captured is left in the workspace.
+    pub(super) fn asks(&mut self, rule: &Rule, head: &Rule, value: &[u8]) -> Result<bool, Spent> {
+        self.fuel.spend(price(&rule.operator, value.len()))?;
+        let captures = &mut self.work.captures;
+        if rule.capture {
+            captures.clear();
+        }
+        Ok(match &rule.operator {
+            Operator::Pattern { regex, all, .. } => {
+                let found = regex.is_match(value);
+                if found && rule.capture && !rule.is_negated {
+                    capture(regex, *all, value, captures);
+                }
+                found
+            }
+            Operator::Words(words) => match words.automaton.find(value) {
+                Some(found) => {
+                    if rule.capture {
+                        captures.push(value.get(found.range()).map(<[u8]>::to_vec));
+                    }
+                    true
+                }
+                None => false,
+            },
+            Operator::Number(comparison, with) => {
+                let with = match with.as_text() {
+                    Some(text) => check::number::integer(text),
+                    None => check::number::integer(&self.expanded(with, head)?),
+                };
+                comparison.holds(check::number::integer(value), with)
+            }
+            Operator::Text(test, with) => match with.as_text() {
+                Some(text) => compare(*test, value, text),
+                None => compare(*test, value, &self.expanded(with, head)?),
+            },
+            Operator::Bytes(allowed) => check::violates_byte_range(value, allowed),
+            Operator::Utf8 => check::violates_utf8(value),
+            Operator::UrlEncoding => check::violates_url_encoding(value),
+            Operator::Addresses(set) => set.has_text(value),
+            Operator::Sqli => match injection::sqli::detect(value) {
+                Some(fingerprint) => {
+                    if rule.capture {
+                        captures.push(Some(fingerprint.as_bytes().to_vec()));
+                    }
+                    true
+                }
+                None => false,
+            },
+            Operator::Xss => injection::xss::detect(value),
+            Operator::Checked { regex, check } => {
+                let found = regex.find_iter(value).map(|found| found.as_bytes()).find(|found| check(found));
+                if let Some(found) = found
+                    && rule.capture
+                {
+                    captures.push(Some(found.to_vec()));
+                }
+                found.is_some()
+            }
+            Operator::Always => true,
+            Operator::Never => false,
+        })
+    }
+}
+
+/// Asks an operator that needs neither macros nor captures.
+pub(crate) fn matches(operator: &Operator, value: &[u8], fuel: &mut Fuel) -> Result<bool, Spent> {
+    fuel.spend(price(operator, value.len()))?;
+    Ok(match operator {
+        Operator::Pattern { regex, .. } => regex.is_match(value),
+        Operator::Words(words) => words.automaton.is_match(value),
+        Operator::Text(test, with) => compare(*test, value, with.as_text().unwrap_or_default()),
+        Operator::Bytes(allowed) => check::violates_byte_range(value, allowed),
+        Operator::Utf8 => check::violates_utf8(value),
+        Operator::UrlEncoding => check::violates_url_encoding(value),
+        Operator::Addresses(set) => set.has_text(value),
+        Operator::Sqli => injection::sqli::detect(value).is_some(),
+        Operator::Xss => injection::xss::detect(value),
+        Operator::Checked { regex, check } => regex.find_iter(value).any(|found| check(found.as_bytes())),
+        // Macros may be in it: the evaluation itself decides.
+        Operator::Number(..) | Operator::Always => true,
+        Operator::Never => false,
+    })
+}
+
+/// What asking an operator costs.
+fn price(operator: &Operator, bytes: usize) -> u64 {
+    let each = match operator {
+        Operator::Pattern { .. } | Operator::Checked { .. } => PATTERN_STEPS,
+        Operator::Words(_) | Operator::Sqli | Operator::Xss => WORDS_STEPS,
+        _ => 1,
+    };
+    (bytes as u64).saturating_mul(each).saturating_add(20)
+}
+
+/// Keeps the groups of the first match, or of all matches one after another.
+fn capture(regex: &Regex, all: bool, value: &[u8], captures: &mut Vec<Option<Vec<u8>>>) {
+    for found in regex.captures_iter(value).take(if all { CAPTURES } else { 1 }) {
+        let room = CAPTURES.saturating_sub(captures.len());
+        captures.extend(found.iter().take(room).map(|group| group.map(|group| group.as_bytes().to_vec())));
+    }
+}
+
+fn compare(test: TextTest, value: &[u8], with: &[u8]) -> bool {
+    match test {
+        TextTest::BeginsWith => check::begins_with(value, with),
+        TextTest::Contains => check::contains(value, with),
+        TextTest::ContainsWord => check::contains_word(value, with),
+        TextTest::EndsWith => check::ends_with(value, with),
+        TextTest::Equals => check::is_equal(value, with),
+        TextTest::Within => check::is_within(value, with),
+    }
+}

@@ -1,0 +1,216 @@
+//! Operators: `@rx …`, `!@within …`, `@pmFromFile words.data`, or a bare pattern.
+//!
+//! Called by [`crate::load`]. Everything that can be compiled ahead is: patterns, words, addresses, sets of
+//! bytes. What an operator then does with a value is [`crate::operators`]'s. Read next: [`parse`].
+
+use crate::check::{self, AddressSet};
+use crate::model::{Comparison, Operator, TextTest, Words};
+use crate::pattern;
+use crate::problem::Wrong;
+use crate::template::{Template, TxNames};
+
+/// Every operator that is read.
+const KNOWN: &[&str] = &[
+    "beginsWith",
+    "contains",
+    "containsWord",
+    "detectSQLi",
+    "detectXSS",
+    "endsWith",
+    "eq",
+    "ge",
+    "gt",
+    "ipMatch",
+    "ipMatchF",
+    "ipMatchFromFile",
+    "le",
+    "lt",
+    "noMatch",
+    "pm",
+    "pmf",
+    "pmFromFile",
+    "rx",
+    "rxGlobal",
+    "streq",
+    "strmatch",
+    "unconditionalMatch",
+    "validateByteRange",
+    "validateUrlEncoding",
+    "validateUtf8Encoding",
+    "verifyCC",
+    "verifyCPF",
+    "verifySSN",
+    "verifySVNR",
+    "within",
+];
+
+/// Reads the bytes of a data file that a rule names.
+pub(crate) type ReadFile<'a> = dyn FnMut(&str) -> Result<Vec<u8>, Wrong> + 'a;
+
+/// Parses an operator; tells whether its result is turned round.
+pub(crate) fn parse(
+    text: &str,
+    names: &mut TxNames,
+    read: &mut ReadFile<'_>,
+) -> Result<(Operator, bool), Wrong> {
+    let text = text.trim_start();
+    let (is_negated, text) = match text.strip_prefix('!') {
+        Some(rest) => (true, rest.trim_start()),
+        None => (false, text),
+    };
+    let (name, argument) = match text.strip_prefix('@') {
+        Some(rest) => rest.split_once([' ', '\t']).unwrap_or((rest, "")),
+        None => ("rx", text),
+    };
+    Ok((one(name, argument, names, read)?, is_negated))
+}
+
+fn one(name: &str, argument: &str, names: &mut TxNames, read: &mut ReadFile<'_>) -> Result<Operator, Wrong> {
+    let trimmed = argument.trim();
+    let mut text = |test| Ok(Operator::Text(test, Template::parse(trimmed, names)?));
+    match name.to_ascii_lowercase().as_str() {
+        "rx" => rx(argument, false),
+        "rxglobal" => rx(argument, true),
+        "pm" => words(trimmed.split_ascii_whitespace().map(unescape).collect::<Result<_, _>>()?),
+        "pmfromfile" | "pmf" => {
+            let mut list = Vec::new();
+            for file in trimmed.split_ascii_whitespace() {
+                list.extend(lines(&read(file)?).map(<[u8]>::to_vec));
+            }
+            words(list)
+        }
+        "eq" => Ok(Operator::Number(Comparison::Equal, numeric(trimmed, names)?)),
+        "ge" => Ok(Operator::Number(Comparison::GreaterOrEqual, numeric(trimmed, names)?)),
+        "gt" => Ok(Operator::Number(Comparison::Greater, numeric(trimmed, names)?)),
+        "le" => Ok(Operator::Number(Comparison::LessOrEqual, numeric(trimmed, names)?)),
+        "lt" => Ok(Operator::Number(Comparison::Less, numeric(trimmed, names)?)),
+        "beginswith" => text(TextTest::BeginsWith),
+        "contains" | "strmatch" => text(TextTest::Contains),
+        "containsword" => text(TextTest::ContainsWord),
+        "endswith" => text(TextTest::EndsWith),
+        "streq" => text(TextTest::Equals),
+        "within" => text(TextTest::Within),
+        "validatebyterange" => check::byte_ranges(trimmed).map(Operator::Bytes).map_err(|error| {
+            Wrong::with(
+                format!("`{trimmed}` is no list of bytes: {error}"),
+                "write numbers and ranges from 0 to 255, such as 32-126,9",
+            )
+        }),
+        "validateutf8encoding" => Ok(Operator::Utf8),
+        "validateurlencoding" => Ok(Operator::UrlEncoding),
+        "ipmatch" => addresses(trimmed),
+        "ipmatchfromfile" | "ipmatchf" => addresses(&String::from_utf8_lossy(&read(trimmed)?)),
+        "detectsqli" => Ok(Operator::Sqli),
+        "detectxss" => Ok(Operator::Xss),
+        "verifycc" => {
+            Ok(Operator::Checked { regex: pattern::compile(trimmed)?, check: check::identity::is_card })
+        }
+        "verifycpf" => {
+            Ok(Operator::Checked { regex: pattern::compile(trimmed)?, check: check::identity::is_cpf })
+        }
+        "verifyssn" => {
+            Ok(Operator::Checked { regex: pattern::compile(trimmed)?, check: check::identity::is_ssn })
+        }
+        "verifysvnr" => {
+            Ok(Operator::Checked { regex: pattern::compile(trimmed)?, check: check::identity::is_svnr })
+        }
+        "unconditionalmatch" => Ok(Operator::Always),
+        "nomatch" => Ok(Operator::Never),
+        "rbl" | "gsblookup" => Err(Wrong::with(
+            format!("`@{name}` would ask a server while a visitor waits"),
+            "load the list as a file and use @ipMatchFromFile or @pmFromFile",
+        )),
+        "geolookup" => Err(Wrong::with(
+            "`@geoLookup` needs a database that the WAF is not given",
+            "use the fields of country and network of the zone's rules",
+        )),
+        "inspectfile" | "fuzzyhash" => Err(Wrong::new(format!(
+            "`@{name}` would run a program or read files of the visitor, which rules may not"
+        ))),
+        "validatedtd" | "validateschema" | "validatehash" | "rsub" => {
+            Err(Wrong::with(format!("`@{name}` is an operator that there is not"), "leave the rule out"))
+        }
+        _ => Err(Wrong::unknown("operator", name, KNOWN.iter().copied())),
+    }
+}
+
+fn rx(text: &str, all: bool) -> Result<Operator, Wrong> {
+    if text.contains("%{") {
+        return Err(Wrong::with(
+            "a macro in a regular expression would be compiled for each visitor",
+            "compare with @contains, @streq or @within",
+        ));
+    }
+    Ok(Operator::Pattern { regex: pattern::compile(text)?, text: text.into(), all })
+}
+
+/// A number, or a macro that becomes one.
+fn numeric(text: &str, names: &mut TxNames) -> Result<Template, Wrong> {
+    let template = Template::parse(text, names)?;
+    match template.as_text() {
+        Some(_) if text.parse::<i64>().is_err() => {
+            Err(Wrong::with(format!("`{text}` is no number"), "write digits or a macro"))
+        }
+        _ => Ok(template),
+    }
+}
+
+fn words(words: Vec<Vec<u8>>) -> Result<Operator, Wrong> {
+    if words.is_empty() {
+        return Err(Wrong::new("the list of words is empty"));
+    }
+    let automaton =
+        aho_corasick::AhoCorasick::builder().ascii_case_insensitive(true).build(&words).map_err(|error| {
+            Wrong::with(format!("the list of words is too large: {error}"), "split it among rules")
+        })?;
+    Ok(Operator::Words(Words { words, automaton }))
+}
+
+/// Snort's notation of bytes within words: `|41 42|`.
+fn unescape(word: &str) -> Result<Vec<u8>, Wrong> {
+    let mut out = Vec::new();
+    for (number, part) in word.split('|').enumerate() {
+        let is_last = word.split('|').count() == number + 1;
+        if number % 2 == 0 || is_last {
+            if number % 2 == 1 {
+                out.push(b'|');
+            }
+            out.extend_from_slice(part.as_bytes());
+            continue;
+        }
+        let digits: Vec<u8> = part.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let bytes: Option<Vec<u8>> = (digits.len().is_multiple_of(2) && !digits.is_empty()).then(|| {
+            digits
+                .chunks(2)
+                .map_while(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+                .collect()
+        });
+        match bytes {
+            Some(bytes) if bytes.len() * 2 == digits.len() => out.extend(bytes),
+            _ => {
+                out.push(b'|');
+                out.extend_from_slice(part.as_bytes());
+                out.push(b'|');
+            }
+        }
+    }
+    if out.is_empty() {
+        return Err(Wrong::new(format!("`{word}` is an empty word")));
+    }
+    Ok(out)
+}
+
+/// The lines of a data file that are neither blank nor comments.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty() && line.first() != Some(&b'#'))
+}
+
+fn addresses(list: &str) -> Result<Operator, Wrong> {
+    AddressSet::parse(list).map(Operator::Addresses).map_err(|errors| {
+        let shown: Vec<String> = errors.iter().take(10).map(ToString::to_string).collect();
+        Wrong::new(shown.join("; "))
+    })
+}

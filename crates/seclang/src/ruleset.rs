@@ -1,0 +1,81 @@
+//! A rule set: rules compiled once and shared by every transaction of every zone that uses them.
+//!
+//! Immutable; kept in an `Arc`. Made by [`crate::load::Loader`], evaluated by
+//! [`crate::transaction::Transaction`].
+
+use crate::model::{Comparison, Rule};
+use crate::prefilter::Prefilter;
+use crate::problem::Problem;
+use crate::settings::Settings;
+use crate::template::{TxId, TxNames};
+
+/// Rules compiled, with what the engine needs beside them.
+#[derive(Debug)]
+pub struct RuleSet {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) phases: [Vec<Step>; 5],
+    pub(crate) settings: Settings,
+    pub(crate) names: TxNames,
+    pub(crate) prefilter: Prefilter,
+    notes: Vec<Problem>,
+}
+
+/// A rule at its place in a phase.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    /// Its place among all rules.
+    pub(crate) rule: u32,
+    /// What it does, when that is only to skip by a number.
+    pub(crate) gate: Option<Gate>,
+}
+
+/// A rule that only skips when a `TX` variable compares with a number: CRS's paranoia levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gate {
+    pub(crate) tx: TxId,
+    pub(crate) comparison: Comparison,
+    pub(crate) with: i64,
+    pub(crate) to: u32,
+}
+
+impl RuleSet {
+    pub(crate) fn new(
+        rules: Vec<Rule>,
+        phases: [Vec<Step>; 5],
+        settings: Settings,
+        names: TxNames,
+        notes: Vec<Problem>,
+    ) -> Self {
+        let prefilter = Prefilter::build(&rules, &phases);
+        Self { rules, phases, settings, names, prefilter, notes }
+    }
+
+    /// What the rules say about the engine.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// How many rules there are, chained ones counted.
+    #[must_use]
+    pub const fn rules_count(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// The ids of the rules, in order of loading.
+    pub fn ids(&self) -> impl Iterator<Item = u64> {
+        self.rules.iter().map(|rule| rule.id).filter(|id| *id != 0)
+    }
+
+    /// How many rules are found ahead by the prefilter, and the bytes of its table of literals.
+    #[must_use]
+    pub fn prefiltered(&self) -> (usize, usize) {
+        (self.prefilter.slots_count(), self.prefilter.automaton_bytes())
+    }
+
+    /// What was remarkable while loading but kept nothing from working: updates that meet no rule.
+    #[must_use]
+    pub fn notes(&self) -> &[Problem] {
+        &self.notes
+    }
+}

@@ -1,0 +1,227 @@
+//! Directives that set the engine: their values, and which of them have an effect here.
+//!
+//! Files, logs and limits of memory are the proxy's own business, so many directives are read, checked for
+//! their name and left without effect; what would need a program, a server or a store is an error. Called by
+//! [`crate::load`]. Read next: [`Settings`].
+
+use crate::limits::{REQUEST_BODY_INSPECTED_BYTES, RESPONSE_BODY_INSPECTED_BYTES};
+use crate::model::EngineMode;
+use crate::parse::actions::engine_mode;
+use crate::problem::Wrong;
+use crate::template::persistent;
+
+/// What the rules say about the engine; callers may override it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// `SecRuleEngine`; default `DetectionOnly`. A zone's own mode goes before it.
+    pub mode: EngineMode,
+    /// `SecRequestBodyAccess`; default on.
+    pub request_body_access: bool,
+    /// `SecResponseBodyAccess`; default off, as in ModSecurity.
+    pub response_body_access: bool,
+    /// Bytes of a request's body that are inspected, file parts not counted: `SecRequestBodyNoFilesLimit`;
+    /// default and most [`REQUEST_BODY_INSPECTED_BYTES`].
+    pub request_body_bytes: usize,
+    /// Bytes of a response's body that are inspected: `SecResponseBodyLimit`; default and most
+    /// [`RESPONSE_BODY_INSPECTED_BYTES`].
+    pub response_body_bytes: usize,
+    /// `SecResponseBodyMimeType`; default `text/plain`, `text/html`, `text/xml`; lower case.
+    pub response_body_types: Vec<String>,
+    /// `SecRequestBodyJsonDepthLimit`; default 512.
+    pub json_depth: usize,
+    /// `SecArgumentsLimit`; default 1,000.
+    pub arguments: usize,
+    /// `SecArgumentSeparator`; default `&`.
+    pub argument_separator: u8,
+    /// `SecWebAppId`.
+    pub web_app_id: String,
+    /// `SecComponentSignature`, in order.
+    pub components: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: EngineMode::default(),
+            request_body_access: true,
+            response_body_access: false,
+            request_body_bytes: REQUEST_BODY_INSPECTED_BYTES,
+            response_body_bytes: RESPONSE_BODY_INSPECTED_BYTES,
+            response_body_types: ["text/plain", "text/html", "text/xml"].map(str::to_owned).to_vec(),
+            json_depth: 512,
+            arguments: 1_000,
+            argument_separator: b'&',
+            web_app_id: "default".to_owned(),
+            components: Vec::new(),
+        }
+    }
+}
+
+/// Directives with an effect that are read here.
+const APPLIED: &[&str] = &[
+    "SecArgumentSeparator",
+    "SecArgumentsLimit",
+    "SecComponentSignature",
+    "SecRequestBodyAccess",
+    "SecRequestBodyJsonDepthLimit",
+    "SecRequestBodyNoFilesLimit",
+    "SecResponseBodyAccess",
+    "SecResponseBodyLimit",
+    "SecResponseBodyMimeType",
+    "SecResponseBodyMimeTypesClear",
+    "SecRuleEngine",
+    "SecWebAppId",
+];
+
+/// Directives that are read by [`crate::load`].
+pub(crate) const RULES: &[&str] = &[
+    "Include",
+    "IncludeOptional",
+    "SecAction",
+    "SecDefaultAction",
+    "SecMarker",
+    "SecRule",
+    "SecRuleRemoveById",
+    "SecRuleRemoveByMsg",
+    "SecRuleRemoveByTag",
+    "SecRuleUpdateActionById",
+    "SecRuleUpdateTargetById",
+    "SecRuleUpdateTargetByMsg",
+    "SecRuleUpdateTargetByTag",
+];
+
+/// Directives without effect: logs, files, limits of memory and signatures are the proxy's.
+const IDLE: &[&str] = &[
+    "SecAuditEngine",
+    "SecAuditLog",
+    "SecAuditLog2",
+    "SecAuditLogDirMode",
+    "SecAuditLogFileMode",
+    "SecAuditLogFormat",
+    "SecAuditLogParts",
+    "SecAuditLogPrefix",
+    "SecAuditLogRelevantStatus",
+    "SecAuditLogStorageDir",
+    "SecAuditLogType",
+    "SecCacheTransformations",
+    "SecCollectionTimeout",
+    "SecContentInjection",
+    "SecCookieFormat",
+    "SecCookieV0Separator",
+    "SecDataDir",
+    "SecDebugLog",
+    "SecDebugLogLevel",
+    "SecDisableBackendCompression",
+    "SecInterceptOnError",
+    "SecParseXmlIntoArgs",
+    "SecPcreMatchLimit",
+    "SecPcreMatchLimitRecursion",
+    "SecRequestBodyInMemoryLimit",
+    "SecRequestBodyLimit",
+    "SecRequestBodyLimitAction",
+    "SecResponseBodyLimitAction",
+    "SecRuleInheritance",
+    "SecRulePerfTime",
+    "SecSensorId",
+    "SecServerSignature",
+    "SecStatusEngine",
+    "SecStreamInBodyInspection",
+    "SecStreamOutBodyInspection",
+    "SecTmpDir",
+    "SecTmpSaveUploadedFiles",
+    "SecUnicodeCodePage",
+    "SecUnicodeMapFile",
+    "SecUploadDir",
+    "SecUploadFileLimit",
+    "SecUploadFileMode",
+    "SecUploadKeepFiles",
+    "SecXmlExternalEntity",
+];
+
+/// Directives of ModSecurity that cannot be had, with the reason.
+const REFUSED: &[(&str, &str)] = &[
+    ("SecChrootDir", "the process is confined by the service manager"),
+    ("SecConnEngine", "connections are limited by the node"),
+    ("SecConnReadStateLimit", "connections are limited by the node"),
+    ("SecConnWriteStateLimit", "connections are limited by the node"),
+    ("SecGeoLookupDb", "use the fields of country and network of the zone's rules"),
+    ("SecGeoLookupDB", "use the fields of country and network of the zone's rules"),
+    ("SecGsbLookupDb", "no server is asked while a visitor waits"),
+    ("SecGuardianLog", "rules may not run programs"),
+    ("SecHashEngine", "pages are not rewritten"),
+    ("SecHashKey", "pages are not rewritten"),
+    ("SecHashMethodPm", "pages are not rewritten"),
+    ("SecHashMethodRx", "pages are not rewritten"),
+    ("SecHashParam", "pages are not rewritten"),
+    ("SecHttpBlKey", "no server is asked while a visitor waits"),
+    ("SecReadStateLimit", "connections are limited by the node"),
+    ("SecRemoteRules", "rules are files; fetch them before publishing"),
+    ("SecRemoteRulesFailAction", "rules are files; fetch them before publishing"),
+    ("SecRuleScript", "there is no Lua"),
+    ("SecWriteStateLimit", "connections are limited by the node"),
+];
+
+impl Settings {
+    /// Applies a directive that is none of [`RULES`].
+    pub(crate) fn apply(&mut self, name: &str, words: &[String]) -> Result<(), Wrong> {
+        let known =
+            |list: &[&'static str]| list.iter().find(|known| known.eq_ignore_ascii_case(name)).copied();
+        if known(IDLE).is_some() {
+            return match words {
+                [] => Err(Wrong::new(format!("`{name}` lacks its value"))),
+                _ => Ok(()),
+            };
+        }
+        if let Some((refused, why)) = REFUSED.iter().find(|(refused, _)| refused.eq_ignore_ascii_case(name)) {
+            return Err(Wrong::with(format!("`{refused}` is a directive that there is not"), *why));
+        }
+        let Some(directive) = known(APPLIED) else {
+            if name.eq_ignore_ascii_case("SecCollectionTimeout") {
+                return Err(persistent(name));
+            }
+            let all = APPLIED.iter().chain(RULES).chain(IDLE).copied();
+            return Err(Wrong::unknown("directive", name, all));
+        };
+        if directive == "SecResponseBodyMimeTypesClear" {
+            self.response_body_types.clear();
+            return Ok(());
+        }
+        let [value, others @ ..] = words else {
+            return Err(Wrong::new(format!("`{directive}` lacks its value")));
+        };
+        if !others.is_empty() && directive != "SecResponseBodyMimeType" {
+            return Err(Wrong::with(format!("`{directive}` takes one value"), "put it in quotes"));
+        }
+        let switch = || match value.to_ascii_lowercase().as_str() {
+            "on" => Ok(true),
+            "off" => Ok(false),
+            _ => Err(Wrong::new(format!("`{directive}` is On or Off, not `{value}`"))),
+        };
+        let number = |max: usize| {
+            value
+                .parse::<usize>()
+                .map(|number| number.min(max))
+                .map_err(|_| Wrong::new(format!("`{directive}` is a number, not `{value}`")))
+        };
+        match directive {
+            "SecRuleEngine" => self.mode = engine_mode(value)?,
+            "SecRequestBodyAccess" => self.request_body_access = switch()?,
+            "SecResponseBodyAccess" => self.response_body_access = switch()?,
+            "SecRequestBodyNoFilesLimit" => self.request_body_bytes = number(REQUEST_BODY_INSPECTED_BYTES)?,
+            "SecResponseBodyLimit" => self.response_body_bytes = number(RESPONSE_BODY_INSPECTED_BYTES)?,
+            "SecRequestBodyJsonDepthLimit" => self.json_depth = number(10_000)?,
+            "SecArgumentsLimit" => self.arguments = number(1_000_000)?,
+            "SecResponseBodyMimeType" => {
+                self.response_body_types = words.iter().map(|word| word.to_ascii_lowercase()).collect();
+            }
+            "SecArgumentSeparator" => match value.as_bytes() {
+                [one] => self.argument_separator = *one,
+                _ => return Err(Wrong::new("`SecArgumentSeparator` is one character")),
+            },
+            "SecWebAppId" => self.web_app_id.clone_from(value),
+            _ => self.components.push(value.clone()),
+        }
+        Ok(())
+    }
+}

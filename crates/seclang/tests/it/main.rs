@@ -1,0 +1,9 @@
+//! Tests of the crate over OWASP CRS and its own regression cases, and over rules written here.
+//!
+//! The data of CRS is not part of this repository: tests that need it find it through `REMPART_CRS` and say
+//! so when it is unset. Read next: `rig.rs`.
+
+mod cases;
+mod exactness;
+mod regression;
+mod rig;

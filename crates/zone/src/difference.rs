@@ -1,0 +1,189 @@
+//! The effective difference between two snapshots: what a change adds and takes away, and whether that is too
+//! much.
+//!
+//! Compared is what runs, not what was written: a file that was reformatted differs in nothing. Pure. Called
+//! by whoever publishes, before anybody is served by the new one. Its guard is there for the change that
+//! nobody meant: a folder that was not mounted, a query that returned nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::snapshot::Snapshot;
+use crate::zone::Zone;
+
+/// Below so many zones or hostnames, gains make up for losses.
+pub const FEW: usize = 10;
+
+/// What can be gained or lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A zone, by name.
+    Zone,
+    /// A hostname, with its zone.
+    Hostname,
+    /// A pool.
+    Pool,
+    /// An origin.
+    Origin,
+    /// A route.
+    Route,
+    /// A zone's certificate, by the file it is in.
+    Certificate,
+}
+
+impl Kind {
+    /// Every kind, in the order of reports.
+    pub const ALL: [Self; 6] =
+        [Self::Zone, Self::Hostname, Self::Pool, Self::Origin, Self::Route, Self::Certificate];
+
+    /// As written in reports, in the singular.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Zone => "zone",
+            Self::Hostname => "hostname",
+            Self::Pool => "pool",
+            Self::Origin => "origin",
+            Self::Route => "route",
+            Self::Certificate => "certificate",
+        }
+    }
+}
+
+/// One thing gained or lost.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Thing {
+    /// What it is.
+    pub kind: Kind,
+    /// Its name, after that of its zone: `example.org: app http://10.0.0.1:8080`.
+    pub name: String,
+}
+
+impl fmt::Display for Thing {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {}", self.kind.as_str(), self.name)
+    }
+}
+
+/// What differs between two snapshots.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// What is there now and was not before, in order.
+    pub gained: Vec<Thing>,
+    /// What was there and is not any more, in order.
+    pub lost: Vec<Thing>,
+    /// Names of zones that were there before and are different now in any way, certificates included.
+    pub changed: Vec<String>,
+    before: BTreeMap<Kind, usize>,
+    after: BTreeMap<Kind, usize>,
+}
+
+/// Compares two snapshots. Takes time in proportion to what is not shared between them.
+#[must_use]
+pub fn difference(before: &Snapshot, after: &Snapshot) -> Difference {
+    let mut found = Difference::default();
+    let old: BTreeMap<_, &Arc<Zone>> = before.zones().iter().map(|zone| (zone.id, zone)).collect();
+    let new: BTreeMap<_, &Arc<Zone>> = after.zones().iter().map(|zone| (zone.id, zone)).collect();
+    let ids: BTreeSet<_> = old.keys().chain(new.keys()).copied().collect();
+    for id in ids {
+        let (was, is) = (old.get(&id), new.get(&id));
+        let is_same = matches!((was, is), (Some(was), Some(is)) if was.fingerprint == is.fingerprint);
+        if is_same {
+            count(&mut found.before, was.copied());
+            count(&mut found.after, is.copied());
+            continue;
+        }
+        let (things_before, things_after) = (things(was.copied()), things(is.copied()));
+        for thing in &things_before {
+            *found.before.entry(thing.kind).or_default() += 1;
+        }
+        for thing in &things_after {
+            *found.after.entry(thing.kind).or_default() += 1;
+        }
+        if let (Some(_), Some(is)) = (was, is) {
+            found.changed.push(is.name.clone());
+        }
+        found.lost.extend(things_before.difference(&things_after).cloned());
+        found.gained.extend(things_after.difference(&things_before).cloned());
+    }
+    found.lost.sort();
+    found.gained.sort();
+    found.changed.sort();
+    found
+}
+
+fn count(counts: &mut BTreeMap<Kind, usize>, zone: Option<&Arc<Zone>>) {
+    for thing in things(zone) {
+        *counts.entry(thing.kind).or_default() += 1;
+    }
+}
+
+fn things(zone: Option<&Arc<Zone>>) -> BTreeSet<Thing> {
+    let mut things = BTreeSet::new();
+    let Some(zone) = zone else { return things };
+    let name = &zone.name;
+    let mut add = |kind, name: String| things.insert(Thing { kind, name });
+    add(Kind::Zone, name.clone());
+    for hostname in &zone.hostnames {
+        add(Kind::Hostname, format!("{name}: {hostname}"));
+    }
+    for pool in &zone.pools {
+        add(Kind::Pool, format!("{name}: {}", pool.name));
+        for origin in &pool.origins {
+            add(Kind::Origin, format!("{name}: {} {}", pool.name, origin.url));
+        }
+    }
+    for route in &zone.routes {
+        add(Kind::Route, format!("{name}: {}", route.name));
+    }
+    if let Some(path) = &zone.tls.certificate_path {
+        add(Kind::Certificate, format!("{name}: {path}"));
+    }
+    things
+}
+
+impl Difference {
+    /// Whether nothing differs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.gained.is_empty() && self.lost.is_empty() && self.changed.is_empty()
+    }
+
+    /// How many of a kind there were, and are.
+    #[must_use]
+    pub fn counts(&self, kind: Kind) -> (usize, usize) {
+        let of = |counts: &BTreeMap<Kind, usize>| counts.get(&kind).copied().unwrap_or(0);
+        (of(&self.before), of(&self.after))
+    }
+
+    /// Says which removals pass a share, in percent of what there was; and which leave none of a kind. One
+    /// sentence each; none for a change that may pass without an explicit word.
+    ///
+    /// From [`FEW`] zones or hostnames on, gains do not make up for losses: a folder of other zones in the
+    /// place of the right one is a removal of all. With fewer they do, since a site that is renamed or moves
+    /// to another server is everyday. Routes and certificates are not judged alone, since a zone may well do
+    /// without.
+    #[must_use]
+    pub fn removals_over(&self, percent_max: u8) -> Vec<String> {
+        let mut found = Vec::new();
+        for kind in [Kind::Zone, Kind::Hostname, Kind::Pool, Kind::Origin] {
+            let (before, after) = self.counts(kind);
+            let is_net = before < FEW || matches!(kind, Kind::Pool | Kind::Origin);
+            let lost = match is_net {
+                true => before.saturating_sub(after),
+                false => self.lost.iter().filter(|thing| thing.kind == kind).count(),
+            };
+            if lost == 0 || before == 0 {
+                continue;
+            }
+            let word = kind.as_str();
+            if after == 0 {
+                found.push(format!("no {word} is left of {before}"));
+            } else if lost * 100 > before * usize::from(percent_max) {
+                found.push(format!("{lost} of {before} {word}s would go, over {percent_max} %"));
+            }
+        }
+        found
+    }
+}
