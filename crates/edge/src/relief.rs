@@ -18,8 +18,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use wire::{Thread, accept_tcp};
 
+use crate::node::Node;
 use crate::pipeline::Edge;
-use crate::serving::tcp_settings;
+use crate::serving::{serve_admin, tcp_settings};
 
 /// Nobody stands in.
 const NOBODY: usize = usize::MAX;
@@ -39,16 +40,19 @@ pub(crate) struct Relief {
     stand_ins: Vec<AtomicUsize>,
     wakes: Vec<Notify>,
     spares: Vec<Vec<Spare>>,
+    /// A duplicate of the admin listener, which is the first thread's.
+    admin: Option<TcpListener>,
 }
 
 impl Relief {
-    /// Relief among threads with these listeners, one list a thread.
-    pub(crate) fn new(spares: Vec<Vec<Spare>>) -> Self {
+    /// Relief among threads with these listeners, one list a thread, and the first thread's admin listener.
+    pub(crate) fn new(spares: Vec<Vec<Spare>>, admin: Option<TcpListener>) -> Self {
         Self {
             stuck: spares.iter().map(|_| AtomicBool::new(false)).collect(),
             stand_ins: spares.iter().map(|_| AtomicUsize::new(NOBODY)).collect(),
             wakes: spares.iter().map(|_| Notify::new()).collect(),
             spares,
+            admin,
         }
     }
 
@@ -93,13 +97,21 @@ impl Relief {
     }
 
     /// Stands in whenever this thread is asked to, for as long as its runtime lives.
-    pub(crate) async fn stand_by(self: Arc<Self>, me: usize, thread: Rc<Thread<Edge>>) {
+    pub(crate) async fn stand_by(self: Arc<Self>, me: usize, node: Arc<Node>, thread: Rc<Thread<Edge>>) {
         let mut accepting: BTreeMap<usize, Vec<JoinHandle<()>>> = BTreeMap::new();
         loop {
             for (other, spares) in self.spares.iter().enumerate() {
                 let is_asked = other != me && self.stand_in(other) == me;
                 if is_asked && !accepting.contains_key(&other) {
-                    accepting.insert(other, accept_from(spares, &thread));
+                    let mut tasks = accept_from(spares, &thread);
+                    let admin = self.admin.as_ref().filter(|_| other == 0);
+                    // Without a descriptor left it waits, as it would have without relief.
+                    if let Some(Ok(socket)) = admin.map(TcpListener::try_clone)
+                        && let Ok((_, task)) = serve_admin(&node, &thread.deadlines, socket)
+                    {
+                        tasks.push(task);
+                    }
+                    accepting.insert(other, tasks);
                 } else if !is_asked && let Some(tasks) = accepting.remove(&other) {
                     tasks.iter().for_each(JoinHandle::abort);
                 }
@@ -127,7 +139,7 @@ mod tests {
     use super::*;
 
     fn relief(threads: usize) -> Relief {
-        Relief::new((0..threads).map(|_| Vec::new()).collect())
+        Relief::new((0..threads).map(|_| Vec::new()).collect(), None)
     }
 
     fn stand_ins(relief: &Relief) -> Vec<Option<usize>> {

@@ -95,7 +95,8 @@ pub fn run(
             share.push(Share { settings, local, tcp, udp, udp_slots, candidate });
         }
     }
-    let relief = Arc::new(Relief::new(spares));
+    let spare_admin = admin.as_ref().filter(|_| count > 1).map(TcpListener::try_clone).transpose()?;
+    let relief = Arc::new(Relief::new(spares, spare_admin));
     let watch = Watch::start(node, &relief)?;
     let mut admin = admin;
     let mut threads = Vec::new();
@@ -164,30 +165,34 @@ fn serve(
             }
         }
         let admin = match admin {
-            Some(socket) => {
-                let service = Rc::new(Admin::new(Arc::clone(node), socket.local_addr()?));
-                socket.set_nonblocking(true)?;
-                let socket = tokio::net::TcpListener::from_std(socket)?;
-                // Some operators and scrapers, never the public: a small share of the descriptors.
-                let admin = Thread::new(service, Rc::clone(&deadlines), u8::MAX, 64);
-                let settings = TcpListenerSettings {
-                    is_tls: false,
-                    allows_h2c: false,
-                    trusts_proxy: None,
-                    http3_port: None,
-                };
-                tokio::task::spawn_local(accept_tcp(Rc::clone(&admin), socket, settings));
-                Some(admin)
-            }
+            Some(socket) => Some(serve_admin(node, &deadlines, socket)?.0),
             None => None,
         };
-        tokio::task::spawn_local(relief.stand_by(number, Rc::clone(&thread)));
+        tokio::task::spawn_local(relief.stand_by(number, Arc::clone(node), Rc::clone(&thread)));
         node.count_serving(true);
         tick(node, &edge, &thread, admin.as_deref(), &candidates).await;
         node.count_serving(false);
         edge.tick(); // the last lines of the log
         Ok(())
     })
+}
+
+/// Serves the admin listener on this thread.
+pub(crate) fn serve_admin(
+    node: &Arc<Node>,
+    deadlines: &Rc<Deadlines>,
+    socket: TcpListener,
+) -> io::Result<(Rc<Thread<Admin>>, tokio::task::JoinHandle<()>)> {
+    let service = Rc::new(Admin::new(Arc::clone(node), socket.local_addr()?));
+    socket.set_nonblocking(true)?;
+    let socket = tokio::net::TcpListener::from_std(socket)?;
+    // Some operators and scrapers, never the public: a small share of the descriptors.
+    let thread = Thread::new(service, Rc::clone(deadlines), u8::MAX, 64);
+    thread.set_date(http_date(node.clock().unix_us() / 1_000_000));
+    let settings =
+        TcpListenerSettings { is_tls: false, allows_h2c: false, trusts_proxy: None, http3_port: None };
+    let accepting = tokio::task::spawn_local(accept_tcp(Rc::clone(&thread), socket, settings));
+    Ok((thread, accepting))
 }
 
 pub(crate) fn tcp_settings(

@@ -30,6 +30,7 @@ pub(crate) struct Rig {
     pub(crate) stuck: Receiver<StuckReport>,
     events: Receiver<String>,
     address: SocketAddr,
+    pub(crate) admin: SocketAddr,
     running: Running,
 }
 
@@ -75,8 +76,10 @@ impl Rig {
             udp_slots: (0, 1),
             candidate: None,
         };
-        let running = run(&node, vec![listener], None).unwrap();
-        Rig { node, black_box, stuck, events: told, address, running }
+        let admin = TcpListener::bind("127.0.0.1:0").unwrap();
+        let admin_address = admin.local_addr().unwrap();
+        let running = run(&node, vec![listener], Some(admin)).unwrap();
+        Rig { node, black_box, stuck, events: told, address, admin: admin_address, running }
     }
 
     /// The next event of this name, as written.

@@ -4,6 +4,7 @@
 use blackbox::SlotState;
 use exchange::Phase;
 use testkit::gate::PATIENCE;
+use testkit::visitor::Visitor;
 
 use super::rig::{HOST, Rig, THREADS, asking};
 
@@ -57,6 +58,24 @@ fn a_thread_that_comes_back_takes_its_own_visitors_again() {
     }
     drop(slow);
     rig.finish();
+}
+
+#[test]
+fn health_and_metrics_are_told_while_the_thread_that_tells_them_hangs() {
+    let rig = Rig::start();
+    let is_on_first = |target: &str, visitor: &mut Visitor| {
+        let before = blackbox::read(&rig.black_box).unwrap()[0].fingerprint;
+        visitor.fetch(HOST, target).unwrap();
+        blackbox::read(&rig.black_box).unwrap()[0].fingerprint != before
+    };
+    let mut visitors = (0..MANY).map(|number| (format!("/{number}"), rig.visitor()));
+    let (_, mut stuck) = visitors.find_map(|(t, mut v)| is_on_first(&t, &mut v).then_some((t, v))).unwrap();
+    stuck.send_head("GET", "/", HOST, &asking("admission=hang")).unwrap();
+    rig.event("thread_stuck");
+    for _ in 0..3 {
+        let health = Visitor::tcp(rig.admin).unwrap().fetch("localhost", "/healthz").unwrap();
+        assert_eq!((health.status, health.text().as_str()), (200, "ok\n"));
+    }
 }
 
 #[test]
