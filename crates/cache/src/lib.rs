@@ -4,6 +4,7 @@
 //! shield nor origins, has no runtime and reads no clock: `now` is an argument. Read next: `policy.rs`.
 
 pub mod compress;
+pub mod engine;
 pub mod limits;
 pub mod policy;
 pub mod store;

@@ -54,3 +54,26 @@ pub const STATUS_KEY_BYTES_MAX: usize = 256;
 
 /// Rules of `Vary` known for one key; each is a lookup for every request of that key.
 pub const VARY_RULES_MAX: usize = 4;
+
+/// How long a key whose answers cannot be stored is known as such, so that nobody waits for nobody
+/// (hit-for-miss). Long enough to keep a busy page from queueing, short enough to notice that an origin has
+/// changed its mind.
+pub const PASS_MS: u64 = 60_000;
+
+/// The same for errors, which pass sooner.
+pub const PASS_ERROR_MS: u64 = 1_000;
+
+/// How long an origin that failed is not asked again for a key while a stale answer bridges the failure:
+/// one request a second for each key.
+pub const TROUBLE_MS: u64 = 1_000;
+
+/// Between two waiters of one key that lose patience and go to the origin by themselves.
+pub const ALONE_INTERVAL_MS: u64 = 1_000;
+
+/// Times that one request looks again because what it found has changed meanwhile; then it goes to the
+/// origin alone.
+pub const LOOKS_MAX: u8 = 8;
+
+/// How long the count of a key's variants holds; then it starts anew, so that variants that were evicted
+/// free their places.
+pub const VARIANTS_COUNTED_MS: u64 = 600_000;

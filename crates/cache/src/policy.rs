@@ -44,7 +44,7 @@ pub use refresh::{Answered, HeadUpdate, Revalidated, answered, head_answered, in
 pub use request::{Asked, Bypass, Eligibility, ask, strip_unkeyed};
 pub use settings::{BrowserLifetime, EdgeLifetime, ErrorAnswers, Heuristic, Lifetime, SetCookie, Settings};
 pub use slices::{
-    FirstAnswer, SliceAnswer, Sliced, Version, first_request, planned, prepare_first, read_first, whole_head,
+    FirstAnswer, SliceAnswer, Sliced, Version, first_request, prepare_first, read_first, whole_head,
 };
 pub use stored::{Metadata, NUMBERS, StoredHead, Traits};
 pub use storing::{NotStored, Storing, ToStore, is_for_this_cache, is_understood, judge, may_be_provoked};

@@ -39,6 +39,7 @@ use body::Held;
 use counters::Counters;
 use disk::{Located, PurgeJob, ReadJob};
 use fetch::{Holder, JoinRefused, Pending};
+use key::Wanted;
 use limits::{EVICTION_STEPS_MAX, FETCHES_MAX, OVERHEAD_BYTES};
 use purge::{Facets, Judgement, Purges};
 use shard::{Left, Shard, Stored};
@@ -229,9 +230,9 @@ impl Store {
         if key.is_too_long() {
             return Lookup::Bypass(Bypass::KeyTooLong);
         }
-        let hash = self.0.seed.key(key);
-        let shard = read(self.shard(hash));
-        let slot = shard.find(hash, key).and_then(|id| shard.slot(id));
+        let wanted = Wanted::new(&self.0.seed, key);
+        let shard = read(self.shard(wanted.hash));
+        let slot = shard.find(&wanted).and_then(|id| shard.slot(id));
         match slot.map(|slot| &slot.stored) {
             Some(Stored::Object(object)) if self.is_usable(object) => {
                 let object = Arc::clone(object);
@@ -243,7 +244,7 @@ impl Store {
             Some(Stored::Object(_) | Stored::Pass { .. } | Stored::Nothing) | None => {}
         }
         drop(shard);
-        self.lookup_alone(hash, key, now_ms, None)
+        self.lookup_alone(&wanted, key, now_ms, None)
     }
 
     /// For an object that was found and will not do: the lease to fetch it anew, or the fetch that somebody
@@ -251,23 +252,27 @@ impl Store {
     #[must_use]
     pub fn lookup_beyond(&self, found: &Arc<Object>, now_ms: u64) -> Lookup {
         let key = found.key.parts();
-        self.lookup_alone(found.key.hash, &key, now_ms, Some(found))
+        self.lookup_alone(&Wanted::new(&self.0.seed, &key), &key, now_ms, Some(found))
     }
 
     /// A request that found an object: the second since it came makes it worth keeping on disk.
     fn note_hit(&self, object: &Arc<Object>) {
-        object.touch();
+        let is_second = object.touch();
         if let Some(disk) = self.0.disk.get()
             && object.disk.load(Relaxed) == object::DISK_NONE
             && object.is_whole()
-            && disk.has_room()
         {
-            self.offer_to_disk(object);
+            if disk.has_room() {
+                self.offer_to_disk(object);
+            } else if is_second {
+                // Counted once, and offered again by each later request.
+                self.0.counters.disk_writes_bypassed.add(1);
+            }
         }
     }
 
     /// Whether no hard purge and no withdrawal is against an object. Looks once per object and purge.
-    fn is_usable(&self, object: &Object) -> bool {
+    pub(crate) fn is_usable(&self, object: &Object) -> bool {
         let version = self.0.purges.version();
         if object.checked.load(Relaxed) == version {
             return true;
@@ -290,14 +295,14 @@ impl Store {
     /// A lookup with the shard locked: a miss, a wait, or something that changed since the first look.
     fn lookup_alone(
         &self,
-        hash: u128,
+        wanted: &Wanted,
         key: &KeyRef<'_>,
         now_ms: u64,
         beyond: Option<&Arc<Object>>,
     ) -> Lookup {
         let hashes = (self.0.seed.url(key.zone, key.host, key.target), self.0.seed.host(key.zone, key.host));
-        let mut shard = write(self.shard(hash));
-        let found = shard.find(hash, key);
+        let mut shard = write(self.shard(wanted.hash));
+        let found = shard.find(wanted);
         let mut gone = None;
         if let Some(id) = found
             && let Some(slot) = shard.slot(id)
@@ -332,8 +337,8 @@ impl Store {
         if self.0.fetches.load(Relaxed) >= FETCHES_MAX {
             return Lookup::Bypass(Bypass::Fetches);
         }
-        let located = if beyond.is_none() { self.locate(hash, key, hashes, now_ms) } else { None };
-        let begun = self.begin_fetch(&mut shard, found, gone, hash, key, hashes, located);
+        let located = if beyond.is_none() { self.locate(wanted.hash, key, hashes, now_ms) } else { None };
+        let begun = self.begin_fetch(&mut shard, found, gone, wanted, hashes, located);
         drop(shard);
         let lease = self.finish_beginning(begun);
         let Some(located) = located else { return Lookup::Lease(lease) };
@@ -341,27 +346,25 @@ impl Store {
     }
 
     /// Puts a new fetch into a slot; the one that was there, if any, is over or purged.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one lookup, each used once")]
     fn begin_fetch(
         &self,
         shard: &mut Shard,
         found: Option<u32>,
         gone: Option<u32>,
-        hash: u128,
-        key: &KeyRef<'_>,
+        wanted: &Wanted,
         hashes: (u64, u64),
         located: Option<Located>,
     ) -> Begun {
-        let id = found.unwrap_or_else(|| shard.add(Key::new(&self.0.seed, key)));
+        let id = found.unwrap_or_else(|| shard.add(Key::new(wanted)));
         let has_object = |slot: &shard::Slot| matches!(slot.stored, Stored::Object(_));
         let was_stored = gone.is_none() && shard.slot(id).is_some_and(has_object);
-        let is_known = was_stored || located.is_some() || shard.was_evicted(hash);
+        let is_known = was_stored || located.is_some() || shard.was_evicted(wanted.hash);
         let holder = match located {
             Some(Located { deadline_ms, .. }) => Holder::Disk { deadline_ms },
             None => Holder::Exchange,
         };
         // The slot was found or added under this lock; its key is shared, not copied.
-        let stored_key = shard.slot(id).map_or_else(|| Key::new(&self.0.seed, key), |slot| slot.key.clone());
+        let stored_key = shard.slot(id).map_or_else(|| Key::new(wanted), |slot| slot.key.clone());
         let born = self.0.purges.epoch();
         let pending = Arc::new(Pending::new(stored_key, hashes, born, is_known, holder));
         let superseded = shard.slot_mut(id).and_then(|slot| slot.pending.replace(Arc::clone(&pending)));
@@ -387,15 +390,15 @@ impl Store {
         if key.is_too_long() || self.0.fetches.load(Relaxed) >= FETCHES_MAX {
             return None;
         }
-        let hash = self.0.seed.key(key);
+        let wanted = Wanted::new(&self.0.seed, key);
         let hashes = (self.0.seed.url(key.zone, key.host, key.target), self.0.seed.host(key.zone, key.host));
-        let mut shard = write(self.shard(hash));
-        let found = shard.find(hash, key);
+        let mut shard = write(self.shard(wanted.hash));
+        let found = shard.find(&wanted);
         let pending = found.and_then(|id| shard.slot(id)).and_then(|slot| slot.pending.as_ref());
         if pending.is_some_and(|pending| !self.is_purged_since(key, hashes, pending.born())) {
             return None;
         }
-        let begun = self.begin_fetch(&mut shard, found, None, hash, key, hashes, None);
+        let begun = self.begin_fetch(&mut shard, found, None, &wanted, hashes, None);
         drop(shard);
         Some(self.finish_beginning(begun))
     }
@@ -456,16 +459,17 @@ impl Store {
         drop(shard);
         self.0.bytes.fetch_add(charge, Relaxed);
         self.0.bytes.fetch_sub(left.bytes, Relaxed);
-        if object.disk.load(Relaxed) == object::DISK_NONE
-            && let Some(disk) = self.0.disk.get()
-        {
-            // What is on disk is older.
-            disk.forget(pending.key.hash);
-        }
         self.make_room(pending.key.hash);
         match left.stored {
             Stored::Object(previous) if previous.is_whole() => (true, Some(previous)),
             Stored::Object(_) | Stored::Pass { .. } | Stored::Nothing => (true, None),
+        }
+    }
+
+    /// Gives up what the disk has under a key: something newer has come.
+    pub(crate) fn forget_on_disk(&self, hash: u128) {
+        if let Some(disk) = self.0.disk.get() {
+            disk.forget(hash);
         }
     }
 
@@ -492,6 +496,7 @@ impl Store {
         drop(shard);
         self.0.bytes.fetch_add(charge, Relaxed);
         self.let_go(Some(left));
+        self.forget_on_disk(pending.key.hash);
         self.make_room(pending.key.hash);
     }
 
@@ -537,9 +542,7 @@ impl Store {
     /// Takes an object out of memory and off the disk: the policy found that it can never be used again.
     pub fn remove(&self, object: &Arc<Object>) {
         self.retire(object, None);
-        if let Some(disk) = self.0.disk.get() {
-            disk.forget(object.key.hash);
-        }
+        self.forget_on_disk(object.key.hash);
     }
 
     /// Offers a whole object to the disk, once; gives whether it is there or on its way.

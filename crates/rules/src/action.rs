@@ -14,8 +14,8 @@ pub enum ValueSpec {
     Expression(String),
 }
 
-/// An action with its parameters. A missing parameter set is a problem for those that need one, and makes the rule
-/// inert.
+/// An action with its parameters. A missing parameter set is a problem for those that need one, and makes the
+/// rule inert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Refuses; without a response of its own by the node's page.

@@ -1,10 +1,10 @@
 //! Sets of addresses by binary search, and a table that tells which of many sets hold an address.
 //!
-//! [`AddressSet`] is one `in {…}` or list: disjoint sorted ranges, 8 bytes for an IPv4 and 32 for an IPv6 range. A
-//! large set has an index by the upper 16 bits, so that a lookup among a million prefixes touches three cache
-//! lines or so. [`AddressTable`] answers for all rules of a phase in one search. IPv4-mapped IPv6 addresses are IPv6
-//! here: whoever makes a request's address decides. Used by lists and by compiled rules; read next:
-//! [`AddressSet::holds`].
+//! [`AddressSet`] is one `in {…}` or list: disjoint sorted ranges, 8 bytes for an IPv4 and 32 for an IPv6
+//! range. A large set has an index by the upper 16 bits, so that a lookup among a million prefixes touches
+//! three cache lines or so. [`AddressTable`] answers for all rules of a phase in one search. IPv4-mapped IPv6
+//! addresses are IPv6 here: whoever makes a request's address decides. Used by lists and by compiled rules;
+//! read next: [`AddressSet::holds`].
 
 use std::net::IpAddr;
 
@@ -57,8 +57,8 @@ pub struct AddressSet {
 }
 
 impl AddressSet {
-    /// Makes a set of ranges, bounds included, in any order and overlapping as they like. A range whose bounds
-    /// are of two families or the wrong way round holds nothing.
+    /// Makes a set of ranges, bounds included, in any order and overlapping as they like. A range whose
+    /// bounds are of two families or the wrong way round holds nothing.
     pub fn from_ranges(ranges: impl IntoIterator<Item = (IpAddr, IpAddr)>) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for range in ranges {
@@ -129,8 +129,9 @@ fn disjoint<T: Copy + Ord>(mut ranges: Vec<(T, T)>, next: impl Fn(T) -> Option<T
 
 /// For each upper half the place of the first range that ends in it or later, then the number of ranges.
 ///
-/// An address of a half lies in a range between that place and the next half's, or in the range at the next half's
-/// place when that one begins before the border: hence the one more that [`AddressSet::holds`] looks at.
+/// An address of a half lies in a range between that place and the next half's, or in the range at the next
+/// half's place when that one begins before the border: hence the one more that [`AddressSet::holds`] looks
+/// at.
 fn index(ranges: &[(u32, u32)]) -> Vec<u32> {
     let mut index = Vec::with_capacity(65_537);
     let mut place = 0;

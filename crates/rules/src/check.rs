@@ -553,6 +553,3 @@ fn shown(expr: &Expr) -> String {
         _ => format!("a value of type {}", expr.ty),
     }
 }
-
-#[cfg(test)]
-mod tests;

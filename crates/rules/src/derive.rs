@@ -1,8 +1,8 @@
 //! Fields that follow from others: path and query, arguments, cookies, forms, languages.
 //!
-//! What is a piece of something the view gives stays a place in it; only what must be changed (lower case, decoded
-//! names, several headers joined) is made, once for each request. All of it is linear in its source. Called by
-//! `eval.rs`; read next: [`Run::field`].
+//! What is a piece of something the view gives stays a place in it; only what must be changed (lower case,
+//! decoded names, several headers joined) is made, once for each request. All of it is linear in its source.
+//! Called by `eval.rs`; read next: [`Run::field`].
 
 use std::hash::BuildHasher;
 
@@ -393,8 +393,9 @@ impl Run<'_> {
                     let value =
                         Text { start: start + after as u32, len: (piece.len() - after) as u32, ..whole };
                     let encoded = piece.get(..mark).unwrap_or_default();
-                    let has_escape = encoded.windows(3).any(|three| {
-                        matches!(three, [b'%', high, low] if hex_digit(*high).is_some() && hex_digit(*low).is_some())
+                    let has_escape = encoded.windows(3).any(|three| match three {
+                        [b'%', high, low] => hex_digit(*high).is_some() && hex_digit(*low).is_some(),
+                        _ => false,
                     });
                     let name = if has_escape {
                         self.make_from(name, 2, url_decode_name)?.unwrap_or(name)
@@ -459,6 +460,10 @@ impl Run<'_> {
     /// Whether an entry has a name. Names of headers are in lower case in the map, so a key with capitals
     /// names nothing.
     fn is_named(&self, map: Map, pair: Pair, key: &[u8]) -> bool {
+        // The length is known without a look at the name.
+        if pair.name.len as usize != key.len() {
+            return false;
+        }
         let name = self.resolve(pair.name);
         if !map.folds() {
             return name == key;

@@ -1,7 +1,7 @@
 //! Encodings that functions read and write: percent, Base64, HMAC tokens, identifiers, query strings.
 //!
-//! Each is linear in its input and total: what cannot be decoded is left as it is, or is nothing where the reference
-//! says so. Called by `eval/call.rs` and `derive.rs`.
+//! Each is linear in its input and total: what cannot be decoded is left as it is, or is nothing where the
+//! reference says so. Called by `eval/call.rs` and `derive.rs`.
 
 use sha2::{Digest, Sha256};
 
@@ -11,8 +11,8 @@ pub(crate) fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).map(|digit| digit as u8)
 }
 
-/// One pass of URL decoding. Escapes that are none stay. `is_wide` decodes `%uHHHH` too; halves of surrogate pairs
-/// stay.
+/// One pass of URL decoding. Escapes that are none stay. `is_wide` decodes `%uHHHH` too; halves of surrogate
+/// pairs stay.
 pub(crate) fn url_decode(input: &[u8], is_wide: bool, out: &mut Vec<u8>) {
     let mut rest = input;
     while let Some((byte, after)) = rest.split_first() {
@@ -156,8 +156,8 @@ pub(crate) struct HmacToken<'a> {
 impl HmacToken<'_> {
     /// Whether the code is right and the token no older than its time to live.
     ///
-    /// The timestamp is the last ten digits followed by `-` and at least 43 bytes. The code is compared in constant
-    /// time.
+    /// The timestamp is the last ten digits followed by `-` and at least 43 bytes. The code is compared in
+    /// constant time.
     pub(crate) fn is_valid(&self) -> bool {
         const MAC_LEN_MIN: usize = 43;
         let token = self.token;

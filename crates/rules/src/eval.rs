@@ -1,9 +1,9 @@
 //! Evaluates a program over one request: values once, groups once, conditions when they are awake.
 //!
-//! Nothing here can fail but by [`Spent`]: what does not fit is missing, and what is missing makes a comparison false.
-//! Every step is charged before it is done; prices stand at their spots and in the reference. A run borrows a
-//! [`Scratch`], which it prepares for its program. Called by `ruleset.rs` and [`Program::run`]'s users; functions are
-//! in `eval/call.rs`. Read next: [`Run::next`].
+//! Nothing here can fail but by [`Spent`]: what does not fit is missing, and what is missing makes a
+//! comparison false. Every step is charged before it is done; prices stand at their spots and in the
+//! reference. A run borrows a [`Scratch`], which it prepares for its program. Called by `ruleset.rs` and
+//! [`Program::run`]'s users; functions are in `eval/call.rs`. Read next: [`Run::next`].
 
 use std::fmt;
 use std::net::IpAddr;
@@ -67,8 +67,8 @@ impl fmt::Debug for Run<'_> {
 }
 
 impl Program {
-    /// Begins an evaluation. `scratch` keeps what was derived from the request, and forgets what other programs
-    /// found out.
+    /// Begins an evaluation. `scratch` keeps what was derived from the request, and forgets what other
+    /// programs found out.
     pub fn run<'r>(&'r self, view: &'r dyn View, scratch: &'r mut Scratch, fuel: &'r mut Fuel) -> Run<'r> {
         scratch.prepare(self.nodes.len(), self.atoms.len(), self.groups.len());
         scratch.awake.clear();
@@ -85,20 +85,22 @@ impl Run<'_> {
     /// [`Spent`] when the tank is empty.
     pub fn is_true(&mut self, condition: ConditionId) -> Result<bool, Spent> {
         self.at = condition.0;
-        let code = self.program.conditions.get(condition.0 as usize).cloned().unwrap_or_default();
+        let range = self.program.conditions.get(condition.0 as usize).cloned().unwrap_or_default();
+        let program = self.program;
+        let code = program.code.get(range.start as usize..range.end as usize).unwrap_or_default();
+        // Jumps go forward only, so the whole code is the most it can cost.
+        self.fuel.spend(2 * code.len() as u64)?;
         let mut register = false;
         let mut kept = 0_u128;
-        let mut place = code.start;
-        while place < code.end {
-            let Some(instruction) = self.program.code.get(place as usize) else { break };
+        let mut place = 0;
+        while let Some(instruction) = code.get(place as usize) {
             place += 1;
-            self.fuel.spend(2)?;
             match instruction {
                 Instruction::Atom(atom) => register = self.atom(*atom)?,
                 Instruction::Set(value) => register = *value,
                 Instruction::Not => register = !register,
-                Instruction::JumpIfFalse(to) if !register => place = *to,
-                Instruction::JumpIfTrue(to) if register => place = *to,
+                Instruction::JumpIfFalse(to) if !register => place = *to - range.start,
+                Instruction::JumpIfTrue(to) if register => place = *to - range.start,
                 Instruction::JumpIfFalse(_) | Instruction::JumpIfTrue(_) => {}
                 Instruction::Keep => kept = kept << 1 | u128::from(register),
                 Instruction::Xor => {
@@ -118,8 +120,11 @@ impl Run<'_> {
 
     /// Looks at what may wake conditions; before [`Run::next`] is asked about them.
     pub(crate) fn look(&mut self, groups: &[u32], first: u32) -> Result<(), Spent> {
-        self.at = first;
-        groups.iter().try_for_each(|group| self.group(*group))
+        for group in groups {
+            self.at = self.program.groups.get(*group as usize).map_or(first, |group| group.first.max(first));
+            self.group(*group)?;
+        }
+        Ok(())
     }
 
     /// The next true condition of a range.
@@ -233,8 +238,8 @@ impl Run<'_> {
         whole.get(start..start + text.len as usize).unwrap_or_default()
     }
 
-    /// Makes bytes; nothing when `make` says that there are none. `make` works in a buffer of its own, so that it may
-    /// read what was made before.
+    /// Makes bytes; nothing when `make` says that there are none. `make` works in a buffer of its own, so
+    /// that it may read what was made before.
     pub(crate) fn make(
         &mut self,
         price: u64,
@@ -538,7 +543,8 @@ impl Run<'_> {
         let program = self.program;
         let Some(group) = program.groups.get(number as usize) else { return Ok(()) };
         let value = self.node(group.node)?;
-        // Set only now: an evaluation that is ended by an empty tank leaves nothing half known, since it is over.
+        // Set only now: an evaluation that is ended by an empty tank leaves nothing half known, since it is
+        // over.
         if let Some(done) = self.scratch.groups.get_mut(number as usize) {
             *done = true;
         }

@@ -1,7 +1,7 @@
 //! The fields of the language: names, types, where their values come from, and what they are without one.
 //!
-//! One table makes the enum, the lookup by name and the reference. A field whose value nobody gives has the empty
-//! value written here, so that no expression can fail at run time. Which fields a caller gives is
+//! One table makes the enum, the lookup by name and the reference. A field whose value nobody gives has the
+//! empty value written here, so that no expression can fail at run time. Which fields a caller gives is
 //! [`crate::View`]'s; which the crate derives from others is in `derive.rs`. Read next: `field/table.rs`.
 
 use std::fmt;
@@ -79,8 +79,8 @@ impl Field {
         self.row().ty
     }
 
-    /// How many requests its usual conditions hold for, from 1 (few) up: what the compiler goes by when it chooses
-    /// the part of a conjunction that wakes a rule. A bad guess costs time, never a wrong answer.
+    /// How many requests its usual conditions hold for, from 1 (few) up: what the compiler goes by when it
+    /// chooses the part of a conjunction that wakes a rule. A bad guess costs time, never a wrong answer.
     pub(crate) fn commonness(self) -> u32 {
         match self {
             Field::HttpHost | Field::Method | Field::Version => 50,

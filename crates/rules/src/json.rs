@@ -1,8 +1,8 @@
 //! Looks one value up in a JSON document, without building it.
 //!
 //! One walk over the bytes for each step of the path, no recursion, nesting bounded. Of a key that is there
-//! twice the last counts, as for nearly all readers of JSON behind us. What is not JSON up to where it is read has no
-//! values. Called by `eval/call.rs`.
+//! twice the last counts, as for nearly all readers of JSON behind us. What is not JSON up to where it is
+//! read has no values. Called by `eval/call.rs`.
 
 use crate::limits::JSON_DEPTH_MAX;
 

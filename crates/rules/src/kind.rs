@@ -1,7 +1,8 @@
 //! The types of the language: five scalars, and arrays and maps of them.
 //!
-//! Flat on purpose: the language has no type deeper than an array in an array or map, so a type is two small enums
-//! that can be copied. Used by everything that checks; read next: `field.rs`, whose table gives each field its type.
+//! Flat on purpose: the language has no type deeper than an array in an array or map, so a type is two small
+//! enums that can be copied. Used by everything that checks; read next: `field.rs`, whose table gives each
+//! field its type.
 
 use std::fmt;
 

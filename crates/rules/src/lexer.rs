@@ -1,8 +1,9 @@
 //! Cuts the text of an expression into tokens, literals decoded.
 //!
-//! One pass without recursion. What is not a token is reported and becomes [`Token::Wrong`], so that the parser can
-//! go on. A quoted string right of `matches` is read by other rules than elsewhere, as in the language this one
-//! is compatible with: backslashes stay, and a quote inside `[…]` does not end it. Called by `syntax.rs`.
+//! One pass without recursion. What is not a token is reported and becomes [`Token::Wrong`], so that the
+//! parser can go on. A quoted string right of `matches` is read by other rules than elsewhere, as in the
+//! language this one is compatible with: backslashes stay, and a quote inside `[…]` does not end it. Called
+//! by `syntax.rs`.
 
 use std::net::IpAddr;
 
@@ -219,7 +220,8 @@ impl<'t> Lexer<'t, '_, '_> {
                         None => {
                             is_wrong = true;
                             let place = Span::new(at, (at + 2).min(bytes.len()));
-                            let expected = "escapes are \\\" \\\\ \\xHH and three octal digits; in r\"…\" there are none";
+                            let expected =
+                                "escapes are \\\" \\\\ \\xHH and three octal digits; r\"…\" has none";
                             self.problems.add(place, "this is not an escape", expected);
                             at += if bytes.get(at + 1) == Some(&b'"') { 1 } else { 2 };
                         }

@@ -1,12 +1,13 @@
 //! The rule language: parse, type-check, compile and evaluate an expression against a view of a request.
 //!
-//! Expressions of Cloudflare's rules move over unchanged; the language is described in `docs/reference/rules.md`, the
-//! choices behind it in `docs/decisions/`. Everything is bounded: lengths and depths when an expression is read
-//! ([`Limits`]), work when it is evaluated ([`fuel::Fuel`]). No expression can fail at run time: what is missing makes
-//! a comparison false.
+//! Expressions of Cloudflare's rules move over unchanged; the language is described in
+//! `docs/reference/rules.md`, the choices behind it in `docs/decisions/`. Everything is bounded: lengths and
+//! depths when an expression is read ([`Limits`]), work when it is evaluated ([`fuel::Fuel`]). No expression
+//! can fail at run time: what is missing makes a comparison false.
 //!
-//! It knows neither zones nor sockets nor a clock. The way of an expression: `lexer.rs`, `syntax.rs`, `check.rs` to an
-//! [`Expression`]; `program.rs` joins many into a [`Program`]; `eval.rs` runs it over a [`View`] with a [`Scratch`].
+//! It knows neither zones nor sockets nor a clock. The way of an expression: `lexer.rs`, `syntax.rs`,
+//! `check.rs` to an [`Expression`]; `program.rs` joins many into a [`Program`]; `eval.rs` runs it over a
+//! [`View`] with a [`Scratch`].
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
@@ -32,6 +33,7 @@ mod phase;
 mod predicate;
 mod problem;
 mod program;
+mod reference;
 mod ruleset;
 mod scratch;
 mod syntax;
@@ -54,6 +56,7 @@ pub use outcome::{Effect, LogNames, Matched, Outcome, Refusing, RouteTo, SpentAt
 pub use phase::{ActionKind, ActionRow, Phase, PhaseRow, Product, Skipped};
 pub use problem::Problem;
 pub use program::{Builder, ConditionId, Program, ValueId};
+pub use reference::reference;
 pub use ruleset::{RuleProblem, RuleSpec, RulesetSpec, Rulesets};
 pub use scratch::Scratch;
 pub use syntax::{Comparison, Logic};

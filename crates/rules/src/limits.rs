@@ -1,16 +1,16 @@
 //! Every limit of this crate, each with its reason. The caller may set them; the defaults are safe.
 //!
-//! A limit that is passed is a [`crate::Problem`] when an expression or ruleset is compiled; nothing here ends an
-//! evaluation, which is bounded by [`fuel::Fuel`]. Read next: [`Limits`].
+//! A limit that is passed is a [`crate::Problem`] when an expression or ruleset is compiled; nothing here
+//! ends an evaluation, which is bounded by [`fuel::Fuel`]. Read next: [`Limits`].
 
 /// Limits on what one expression, ruleset or list may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Length of one expression in bytes. Default 4,096: what site owners are used to; generated sets of values
-    /// belong into lists.
+    /// Length of one expression in bytes. Default 4,096: what site owners are used to; generated sets of
+    /// values belong into lists.
     pub expression_bytes_max: usize,
-    /// Parentheses, `not` and calls inside one another. Default 64: people write up to ten, and the parser and
-    /// the evaluator keep one entry for each.
+    /// Parentheses, `not` and calls inside one another. Default 64: people write up to ten, and the parser
+    /// and the evaluator keep one entry for each.
     pub depth_max: usize,
     /// Fields, literals, comparisons and operators in one expression. Default 2,048: a full expression of the
     /// longest length stays below it, so it binds only where the length was raised.
@@ -19,8 +19,8 @@ pub struct Limits {
     pub set_items_max: usize,
     /// Regular expressions in one expression. Default 64: each is an automaton of its own.
     pub patterns_max: usize,
-    /// Memory of one compiled regular expression in bytes. Default 256 KiB: the longest rules in use compile to a
-    /// quarter of it; counted repetitions such as `.{1000}{1000}` do not.
+    /// Memory of one compiled regular expression in bytes. Default 256 KiB: the longest rules in use compile
+    /// to a quarter of it; counted repetitions such as `.{1000}{1000}` do not.
     pub pattern_bytes_max: usize,
     /// Memory in bytes of the states that a lazy automaton keeps per thread for one regular expression.
     /// Default 128 KiB: a thousand rules cost a thread at most 128 MiB, and only those that ran.
@@ -62,8 +62,8 @@ impl Default for Limits {
     }
 }
 
-/// Bytes that one evaluation may make for itself (lower-cased, joined and decoded values). Default 1 MiB; past it the
-/// tank is taken for empty. It is the memory of one request, whatever its rules.
+/// Bytes that one evaluation may make for itself (lower-cased, joined and decoded values). Default 1 MiB;
+/// past it the tank is taken for empty. It is the memory of one request, whatever its rules.
 pub(crate) const MADE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Values in arrays that one evaluation may hold: 65,536 of 32 bytes. Past it the tank is taken for empty.
@@ -78,12 +78,12 @@ pub(crate) const KEPT_BYTES_MAX: usize = 64 * 1024;
 /// Levels of a JSON document that is looked into: 64. A deeper one has no values.
 pub(crate) const JSON_DEPTH_MAX: usize = 64;
 
-/// Passes of `url_decode(…, "r")`: 10. Each pass shortens the value by a third of what it decodes, so real ones end
-/// after three.
+/// Passes of `url_decode(…, "r")`: 10. Each pass shortens the value by a third of what it decodes, so real
+/// ones end after three.
 pub(crate) const DECODE_PASSES_MAX: usize = 10;
 
-/// Postings of one address table: 4 million numbers of 4 bytes. A table of more (prefixes deep inside one another
-/// in very many rules) is asked rule by rule instead.
+/// Postings of one address table: 4 million numbers of 4 bytes. A table of more (prefixes deep inside one
+/// another in very many rules) is asked rule by rule instead.
 pub(crate) const ADDRESS_POSTINGS_MAX: usize = 4_000_000;
 
 /// Content of a block response or error page in bytes: 64 KiB, held in memory by every node.

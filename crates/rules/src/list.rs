@@ -1,8 +1,9 @@
 //! Lists: `$name` in expressions, built from text with every mistake and its line.
 //!
-//! One entry a line; `#` begins a comment; blank lines do not count. A list of addresses takes single addresses,
-//! prefixes and ranges; one of hostnames takes `*.example.org`, which means every name below it. Lists are shared by
-//! reference between programs and never change. Made by whoever reads configuration; read next: [`List::parse`].
+//! One entry a line; `#` begins a comment; blank lines do not count. A list of addresses takes single
+//! addresses, prefixes and ranges; one of hostnames takes `*.example.org`, which means every name below it.
+//! Lists are shared by reference between programs and never change. Made by whoever reads configuration; read
+//! next: [`List::parse`].
 
 use std::fmt;
 use std::hash::BuildHasher;
@@ -87,8 +88,8 @@ impl List {
     ///
     /// # Errors
     ///
-    /// Every problem with its line, at most [`Limits::list_problems_max`] of them; a list with a problem is not
-    /// made, since half a list may let in or shut out whom it should not.
+    /// Every problem with its line, at most [`Limits::list_problems_max`] of them; a list with a problem is
+    /// not made, since half a list may let in or shut out whom it should not.
     pub fn parse(kind: ListKind, text: &str, limits: &Limits) -> Result<List, Vec<ListProblem>> {
         let mut problems = Vec::new();
         let mut entries = 0;
@@ -294,8 +295,8 @@ impl IntSet {
 
 /// Strings in one buffer, found by hash.
 ///
-/// The hash has a fixed seed: lists come from the site's owner, and a lookup compares at most the strings of one
-/// hash. Entries are offsets of a length and the bytes after it.
+/// The hash has a fixed seed: lists come from the site's owner, and a lookup compares at most the strings of
+/// one hash. Entries are offsets of a length and the bytes after it.
 #[derive(Debug, Default)]
 struct Texts {
     bytes: Vec<u8>,

@@ -1,7 +1,7 @@
 //! What evaluating a phase came to, as values that a caller applies.
 //!
-//! Nothing here is done by this crate. Values that a request had a part in are made safe for where they go: no control
-//! bytes in headers, no second line, no question mark smuggled into a path. Made by `ruleset.rs`.
+//! Nothing here is done by this crate. Values that a request had a part in are made safe for where they go:
+//! no control bytes in headers, no second line, no question mark smuggled into a path. Made by `ruleset.rs`.
 
 use std::fmt;
 use std::sync::Arc;

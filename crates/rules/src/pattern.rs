@@ -1,9 +1,9 @@
 //! Regular expressions of linear time, what must occur in whatever they match, and replacements.
 //!
-//! Patterns are read as the language this one is compatible with reads them: bytes, not characters, unless they say
-//! `(?u)`. [`Pattern::needles`] is the prefilter: texts of which at least one occurs in every match, so that one
-//! automaton over all rules' texts spares most of the patterns. It is found on the top level of the pattern and at
-//! its two ends, never by guessing. Made by `check.rs`.
+//! Patterns are read as the language this one is compatible with reads them: bytes, not characters, unless
+//! they say `(?u)`. [`Pattern::needles`] is the prefilter: texts of which at least one occurs in every match,
+//! so that one automaton over all rules' texts spares most of the patterns. It is found on the top level of
+//! the pattern and at its two ends, never by guessing. Made by `check.rs`.
 
 use regex_automata::meta::{self, Regex};
 use regex_automata::util::syntax;
@@ -50,8 +50,8 @@ impl Pattern {
                 one_line(&error.to_string())
             }
         })?;
-        // The lazy automaton costs one or two steps a byte; when its states do not fit, the slow path costs in
-        // proportion to the size of the pattern. Large patterns pay some of that in advance.
+        // The lazy automaton costs one or two steps a byte; when its states do not fit, the slow path costs
+        // in proportion to the size of the pattern. Large patterns pay some of that in advance.
         let price = 2 + (regex.memory_usage() as u64 / 8192).min(62);
         Ok(Self { needles: needles(&hir), regex, price })
     }

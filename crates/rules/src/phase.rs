@@ -1,7 +1,7 @@
 //! The phases of a request's life in which rules run, and which actions may stand in each.
 //!
-//! Closed lists in order, as data: the reference is written from them, and a test tries every action in every phase.
-//! Read next: `action.rs`.
+//! Closed lists in order, as data: the reference is written from them, and a test tries every action in every
+//! phase. Read next: `action.rs`.
 
 /// A phase with rules, in the order they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,26 +82,103 @@ const fn row(
 
 impl Phase {
     /// All phases in order.
-    #[rustfmt::skip]
     pub const ALL: &'static [PhaseRow] = &[
-        row(Phase::RequestSanitize, "http_request_sanitize", false, &[A::Rewrite], "Brings the address into one form."),
-        row(Phase::DynamicRedirect, "http_request_dynamic_redirect", false, &[A::Redirect], "Redirects by expressions."),
-        row(Phase::RequestTransform, "http_request_transform", false, &[A::Rewrite], "Rewrites path and query."),
-        row(Phase::ConfigSettings, "http_config_settings", false, &[A::SetConfig], "Changes settings for a request."),
+        row(
+            Phase::RequestSanitize,
+            "http_request_sanitize",
+            false,
+            &[A::Rewrite],
+            "Brings the address into one form.",
+        ),
+        row(
+            Phase::DynamicRedirect,
+            "http_request_dynamic_redirect",
+            false,
+            &[A::Redirect],
+            "Redirects by expressions.",
+        ),
+        row(
+            Phase::RequestTransform,
+            "http_request_transform",
+            false,
+            &[A::Rewrite],
+            "Rewrites path and query.",
+        ),
+        row(
+            Phase::ConfigSettings,
+            "http_config_settings",
+            false,
+            &[A::SetConfig],
+            "Changes settings for a request.",
+        ),
         row(Phase::RequestOrigin, "http_request_origin", false, &[A::Route], "Chooses pool, host and port."),
         row(Phase::Ddos, "ddos_l7", false, FLOODS, "Rules against floods."),
-        row(Phase::FirewallCustom, "http_request_firewall_custom", false, FIREWALL, "The owner's own firewall rules."),
-        row(Phase::RateLimit, "http_ratelimit", false, FIREWALL, "Rate limits; they may count by the response."),
-        row(Phase::FirewallManaged, "http_request_firewall_managed", false, FIREWALL, "Managed rules and the WAF."),
+        row(
+            Phase::FirewallCustom,
+            "http_request_firewall_custom",
+            false,
+            FIREWALL,
+            "The owner's own firewall rules.",
+        ),
+        row(
+            Phase::RateLimit,
+            "http_ratelimit",
+            false,
+            FIREWALL,
+            "Rate limits; they may count by the response.",
+        ),
+        row(
+            Phase::FirewallManaged,
+            "http_request_firewall_managed",
+            false,
+            FIREWALL,
+            "Managed rules and the WAF.",
+        ),
         row(Phase::BotManagement, "http_request_sbfm", false, FIREWALL, "Rules about bots."),
         row(Phase::RequestRedirect, "http_request_redirect", false, &[A::Redirect], "Redirects from lists."),
-        row(Phase::LateTransform, "http_request_late_transform", false, &[A::Rewrite], "Changes request headers."),
-        row(Phase::CacheSettings, "http_request_cache_settings", false, &[A::SetCacheSettings], "What is cached, and how."),
+        row(
+            Phase::LateTransform,
+            "http_request_late_transform",
+            false,
+            &[A::Rewrite],
+            "Changes request headers.",
+        ),
+        row(
+            Phase::CacheSettings,
+            "http_request_cache_settings",
+            false,
+            &[A::SetCacheSettings],
+            "What is cached, and how.",
+        ),
         row(Phase::CustomErrors, "http_custom_errors", true, &[A::ServeError], "Replaces error responses."),
-        row(Phase::ResponseHeadersTransform, "http_response_headers_transform", true, &[A::Rewrite], "Changes response headers."),
-        row(Phase::ResponseCompression, "http_response_compression", true, &[A::CompressResponse], "How responses are compressed."),
-        row(Phase::ResponseFirewallManaged, "http_response_firewall_managed", true, &[A::Block], "Rules about what leaves."),
-        row(Phase::LogCustomFields, "http_log_custom_fields", true, &[A::LogCustomField], "Adds fields to the log."),
+        row(
+            Phase::ResponseHeadersTransform,
+            "http_response_headers_transform",
+            true,
+            &[A::Rewrite],
+            "Changes response headers.",
+        ),
+        row(
+            Phase::ResponseCompression,
+            "http_response_compression",
+            true,
+            &[A::CompressResponse],
+            "How responses are compressed.",
+        ),
+        row(
+            Phase::ResponseFirewallManaged,
+            "http_response_firewall_managed",
+            true,
+            &[A::Block],
+            "Rules about what leaves.",
+        ),
+        row(
+            Phase::LogCustomFields,
+            "http_log_custom_fields",
+            true,
+            &[A::LogCustomField],
+            "Adds fields to the log.",
+        ),
     ];
 
     /// Its line of the table.
@@ -151,24 +228,47 @@ const fn action(
 
 impl ActionKind {
     /// All actions.
-    #[rustfmt::skip]
     pub const ALL: &'static [ActionRow] = &[
-        action(A::Block, "block", true, false, "Refuses the request, with a response of its own if one is given."),
+        action(
+            A::Block,
+            "block",
+            true,
+            false,
+            "Refuses the request, with a response of its own if one is given.",
+        ),
         action(A::Challenge, "challenge", true, false, "Asks the visitor for a proof of being a person."),
         action(A::JsChallenge, "js_challenge", true, false, "Asks the visitor's browser to run a script."),
         action(A::ManagedChallenge, "managed_challenge", true, false, "Asks for whichever proof fits."),
         action(A::Log, "log", false, false, "Records the match, without any effect."),
-        action(A::Skip, "skip", false, true, "Leaves out the rest of the ruleset, or phases, products and rulesets."),
+        action(
+            A::Skip,
+            "skip",
+            false,
+            true,
+            "Leaves out the rest of the ruleset, or phases, products and rulesets.",
+        ),
         action(A::Execute, "execute", false, true, "Runs the rules of another ruleset."),
         action(A::Rewrite, "rewrite", false, true, "Rewrites path and query, or headers."),
         action(A::Redirect, "redirect", true, true, "Sends the visitor elsewhere."),
         action(A::Route, "route", false, true, "Chooses pool, host, server name and port."),
         action(A::SetConfig, "set_config", false, true, "Changes settings for this request."),
-        action(A::CompressResponse, "compress_response", false, true, "Chooses how the response is compressed."),
+        action(
+            A::CompressResponse,
+            "compress_response",
+            false,
+            true,
+            "Chooses how the response is compressed.",
+        ),
         action(A::SetCacheSettings, "set_cache_settings", false, true, "Chooses what is cached, and how."),
         action(A::ServeError, "serve_error", true, true, "Replaces the response by a page."),
         action(A::LogCustomField, "log_custom_field", false, true, "Adds fields to this request's log line."),
-        action(A::ForceConnectionClose, "force_connection_close", false, false, "Closes the connection after the response."),
+        action(
+            A::ForceConnectionClose,
+            "force_connection_close",
+            false,
+            false,
+            "Closes the connection after the response.",
+        ),
     ];
 
     /// Its line of the table.

@@ -1,7 +1,7 @@
 //! The right side of a comparison, ready to be asked about one value.
 //!
-//! A predicate has a key that says what it asks: two of the same key are the same question, whichever rule asks it,
-//! and are answered once. Made by `check.rs`; grouped by `program/group.rs`; asked by evaluation.
+//! A predicate has a key that says what it asks: two of the same key are the same question, whichever rule
+//! asks it, and are answered once. Made by `check.rs`; grouped by `program/group.rs`; asked by evaluation.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;

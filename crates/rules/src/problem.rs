@@ -1,7 +1,7 @@
 //! What is wrong with an expression: where, what, what was expected, and what may have been meant.
 //!
-//! Lexer, parser and checker all add to one [`Problems`], so that a person sees every mistake of an expression at
-//! once. Suggestions come from [`nearest`]. Read next: `lexer.rs`.
+//! Lexer, parser and checker all add to one [`Problems`], so that a person sees every mistake of an
+//! expression at once. Suggestions come from [`nearest`]. Read next: `lexer.rs`.
 
 use std::fmt;
 
@@ -111,7 +111,8 @@ impl<'a> Problems<'a> {
 
 /// The name nearest to what was written, when it is near enough to have been meant.
 ///
-/// Names are compared whole, in lower case. A prefix counts as near, since people forget ends (`http.request.uri.que`).
+/// Names are compared whole, in lower case. A prefix counts as near, since people forget ends
+/// (`http.request.uri.que`).
 pub(crate) fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_ascii_lowercase();
     let far = |name: &str| {

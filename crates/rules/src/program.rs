@@ -1,13 +1,15 @@
 //! Many expressions compiled together: shared parts once, and only what may matter is looked at.
 //!
-//! Every comparison becomes an *atom*: a question about a value. Equal values and equal questions of all expressions
-//! are one. Atoms about the same value form a *group*, which answers them together: strings by one hash lookup,
-//! addresses by one search, texts to be contained by one automaton. A condition is code over atoms, and *sleeps* until
-//! one of the atoms without which it cannot be true is found to hold; so a thousand rules of which none matches cost a
-//! few lookups, not a thousand evaluations. That this gives what evaluating each expression by itself gives is
-//! held by a property test against a plain evaluator (`program/tests.rs`).
+//! Every comparison becomes an *atom*: a question about a value. Equal values and equal questions of all
+//! expressions are one. Atoms about the same value form a *group*, which answers them together: strings by
+//! one hash lookup, addresses by one search, texts to be contained by one automaton. A condition is code over
+//! atoms, and *sleeps* until one of the atoms without which it cannot be true is found to hold; so a thousand
+//! rules of which none matches cost a few lookups, not a thousand evaluations. That this gives what
+//! evaluating each expression by itself gives is held by a property test against a plain evaluator
+//! (`program/tests.rs`).
 //!
-//! Evaluation is in `eval.rs`. Called by `ruleset.rs` and by whoever has single expressions. Read next: [`Builder`].
+//! Evaluation is in `eval.rs`. Called by `ruleset.rs` and by whoever has single expressions. Read next:
+//! [`Builder`].
 
 use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
@@ -130,8 +132,8 @@ impl Program {
         self.conditions.len()
     }
 
-    /// Numbers of what was compiled, for a report: values, questions, groups of questions, conditions that are
-    /// evaluated for every request.
+    /// Numbers of what was compiled, for a report: values, questions, groups of questions, conditions that
+    /// are evaluated for every request.
     #[must_use]
     pub fn counts(&self) -> [usize; 4] {
         let always = self.always.iter().map(|bits| bits.count_ones() as usize).sum();
@@ -188,8 +190,8 @@ pub struct Builder {
     by_call: HashMap<(Function, Box<[u32]>), u32, FixedState>,
     by_atom: HashMap<(u32, bool, u32), u32, FixedState>,
     by_group: HashMap<(u32, bool), u32, FixedState>,
-    /// Value and whether any item counts, for each group.
-    grouped: Vec<(u32, bool)>,
+    /// Value, whether any item counts, and the first condition that asks, for each group.
+    grouped: Vec<(u32, bool, u32)>,
 }
 
 /// What is left to do while a condition's code is written.
@@ -294,12 +296,12 @@ impl Builder {
         }
         let mut groups = Vec::with_capacity(self.grouped.len());
         let mut from = 0;
-        for (number, (node, is_any)) in self.grouped.iter().enumerate() {
+        for (number, (node, is_any, first)) in self.grouped.iter().enumerate() {
             let of_group = |atom: &&Atom| atom.group == number as u32;
             let count = program.atoms.get(from..).unwrap_or_default().iter().take_while(of_group).count();
             let atoms = from as u32..(from + count) as u32;
             from += count;
-            groups.push(Group::new(*node, *is_any, atoms, program));
+            groups.push(Group::new(*node, *is_any, *first, atoms, program));
         }
         program.groups = groups;
         self.program
@@ -408,9 +410,10 @@ impl Builder {
         if let Some(known) = self.by_atom.get(&(node, is_any, test)) {
             return *known;
         }
+        let condition = self.program.conditions.len() as u32;
         let grouped = &mut self.grouped;
         let group = *self.by_group.entry((node, is_any)).or_insert_with(|| {
-            grouped.push((node, is_any));
+            grouped.push((node, is_any, condition));
             grouped.len() as u32 - 1
         });
         let id = self.program.atoms.len() as u32;
@@ -606,7 +609,7 @@ impl Builder {
     fn waker(&self, atom: u32) -> Option<Wake> {
         let Atom { test, group } = self.program.atoms.get(atom as usize).copied()?;
         let predicate = self.program.tests.get(test as usize)?;
-        let (node, _) = self.grouped.get(group as usize).copied()?;
+        let (node, ..) = self.grouped.get(group as usize).copied()?;
         let cost = match &predicate.test {
             Test::Bytes(crate::Comparison::Eq, _) | Test::Ip(crate::Comparison::Eq, _) | Test::IpIn(_) => 1,
             Test::Int(crate::Comparison::Eq, _) => 1,
@@ -634,8 +637,8 @@ impl Builder {
     }
 }
 
-/// What a condition's expression asks: about which expression, whether of any item, and what; nothing means whether
-/// it is true.
+/// What a condition's expression asks: about which expression, whether of any item, and what; nothing means
+/// whether it is true.
 fn asked(checked: &Checked, id: Id) -> (Id, bool, Option<Predicate>) {
     let test_of = |id: Id, wanted: bool| match checked.exprs.get(id).map(|expr| &expr.op) {
         Some(Op::Test { of, predicate }) => {

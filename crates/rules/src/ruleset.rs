@@ -1,10 +1,10 @@
 //! Rulesets of one phase: compiled together, evaluated in order to an [`Outcome`].
 //!
-//! The entry ruleset may execute others, which are compiled into the same program. What is wrong with a rule is a
-//! [`RuleProblem`], and the rule does nothing: compiling always gives something that can run, and whoever publishes
-//! decides whether problems stop the change. A rule that is switched off, by its spec or at run time, is as if it were
-//! not there; so is an `execute` whose ruleset is absent or switched off. Read next: [`Rulesets::evaluate`], then
-//! `ruleset/compile.rs`.
+//! The entry ruleset may execute others, which are compiled into the same program. What is wrong with a rule
+//! is a [`RuleProblem`], and the rule does nothing: compiling always gives something that can run, and
+//! whoever publishes decides whether problems stop the change. A rule that is switched off, by its spec or at
+//! run time, is as if it were not there; so is an `execute` whose ruleset is absent or switched off. Read
+//! next: [`Rulesets::evaluate`], then `ruleset/compile.rs`.
 
 use std::fmt;
 use std::ops::Range;
@@ -172,7 +172,8 @@ impl Rulesets {
         &self.program
     }
 
-    /// Switches a rule on or off at once, without compiling; false when there is none of these ids that can run.
+    /// Switches a rule on or off at once, without compiling; false when there is none of these ids that can
+    /// run.
     pub fn switch_rule(&mut self, ruleset: &str, rule: &str, is_on: bool) -> bool {
         let rulesets = &self.rulesets;
         let named = |number: u32| rulesets.get(number as usize).is_some_and(|found| &*found.id == ruleset);
@@ -186,14 +187,15 @@ impl Rulesets {
         found.map(|found| found.is_on = is_on).is_some()
     }
 
-    /// Evaluates the phase for a request, unless `skipped` names it. Skips of this phase's rules are added to it.
+    /// Evaluates the phase for a request, unless `skipped` names it. Skips of this phase's rules are added to
+    /// it.
     ///
     /// Fields keep the values they had when the phase began: effects are for the phases after it.
     ///
     /// # Errors
     ///
-    /// [`SpentAt`] when the tank is empty, with the rule that was worked for; effects found until then are lost, since
-    /// the request is refused.
+    /// [`SpentAt`] when the tank is empty, with the rule that was worked for; effects found until then are
+    /// lost, since the request is refused.
     pub fn evaluate(
         &self,
         view: &dyn View,

@@ -1,9 +1,9 @@
 //! Memory of evaluations: what was derived from a request, and what one program knows so far.
 //!
 //! Kept by whoever serves requests one after the other (a thread, a connection) and used again, so that an
-//! evaluation allocates nothing once it is warm. Values are places, never references, so nothing here outlives
-//! its request dangerously: used with another view, it would give wrong or empty values, never a fault. Read
-//! next: [`Scratch`], [`Val`].
+//! evaluation allocates nothing once it is warm. Values are places, never references, so nothing here
+//! outlives its request dangerously: used with another view, it would give wrong or empty values, never a
+//! fault. Read next: [`Scratch`], [`Val`].
 
 use std::net::IpAddr;
 
@@ -116,8 +116,8 @@ pub(crate) enum Known {
 
 /// Memory for evaluations over one request after another.
 ///
-/// Call [`Scratch::begin`] before the first evaluation of each request, and [`Scratch::uri_changed`] and the like when
-/// what was derived no longer holds. It keeps at most 64 KiB per buffer between requests.
+/// Call [`Scratch::begin`] before the first evaluation of each request, and [`Scratch::uri_changed`] and the
+/// like when what was derived no longer holds. It keeps at most 64 KiB per buffer between requests.
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// Bytes made during this request.

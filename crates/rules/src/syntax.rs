@@ -1,9 +1,9 @@
 //! From tokens to a tree: precedence, calls, indexes, comparisons; no names resolved, no types.
 //!
-//! The parser keeps its own stack of what is open (parentheses, `not`, operators, calls), so depth is a number and not
-//! the thread's stack. Nodes lie in one vector, children before parents, so that whoever comes after walks it
-//! forward in a loop. After a mistake it skips to the next operator or bracket at the same depth and goes on, so that
-//! one look shows all of them. Called by `check.rs`; read next: [`Node`].
+//! The parser keeps its own stack of what is open (parentheses, `not`, operators, calls), so depth is a
+//! number and not the thread's stack. Nodes lie in one vector, children before parents, so that whoever comes
+//! after walks it forward in a loop. After a mistake it skips to the next operator or bracket at the same
+//! depth and goes on, so that one look shows all of them. Called by `check.rs`; read next: [`Node`].
 
 use std::net::IpAddr;
 
@@ -577,8 +577,8 @@ impl<'t> Parser<'t, '_, '_> {
         }
     }
 
-    /// Combines what waits left of `value` with it: all down to the bracket, or what binds at least as tightly as
-    /// `next`.
+    /// Combines what waits left of `value` with it: all down to the bracket, or what binds at least as
+    /// tightly as `next`.
     fn reduce(&mut self, mut value: Id, next: Option<Logic>) -> Result<Id, Stop> {
         while let Some(Open::Logic { logic, left }) = self.open.last() {
             if next.is_some_and(|next| *logic < next) {

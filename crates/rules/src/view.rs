@@ -1,8 +1,8 @@
 //! What a caller shows of a request: plain fields, and header fields in order.
 //!
-//! A proxy whose head lies in one buffer implements this with slices into it; everything else (path, arguments,
-//! cookies, names in lower case) is derived by this crate and kept in a [`crate::Scratch`]. Values are asked for when
-//! a rule needs them and must not change during one evaluation. Read next: [`View`].
+//! A proxy whose head lies in one buffer implements this with slices into it; everything else (path,
+//! arguments, cookies, names in lower case) is derived by this crate and kept in a [`crate::Scratch`]. Values
+//! are asked for when a rule needs them and must not change during one evaluation. Read next: [`View`].
 
 use std::net::IpAddr;
 
@@ -30,8 +30,8 @@ pub enum ViewItem<'v> {
 
 /// A request, and its response once there is one.
 ///
-/// Every method may say that there is nothing: the field then has its empty value ("" or 0 or false or an empty
-/// collection; see the reference for exceptions). A value given for a derived field takes its place.
+/// Every method may say that there is nothing: the field then has its empty value ("" or 0 or false or an
+/// empty collection; see the reference for exceptions). A value given for a derived field takes its place.
 pub trait View {
     /// The value of a field of type Bytes. Without a value a `raw.` field takes that of the field without it.
     fn bytes(&self, _field: Field) -> Option<&[u8]> {

@@ -1,8 +1,8 @@
 //! Wildcards: literals with `*`, which must match a whole value.
 //!
-//! Matching is linear: the pieces between stars are looked for from left to right, each where it first occurs,
-//! which is also what gives every star the shortest text, as replacements want. Case-insensitive ones are kept
-//! folded and want a folded value. Made by `check.rs`, used by evaluation and replacements.
+//! Matching is linear: the pieces between stars are looked for from left to right, each where it first
+//! occurs, which is also what gives every star the shortest text, as replacements want. Case-insensitive ones
+//! are kept folded and want a folded value. Made by `check.rs`, used by evaluation and replacements.
 
 use memchr::memmem::Finder;
 

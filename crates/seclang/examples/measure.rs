@@ -1,8 +1,9 @@
 //! Measures the engine over OWASP CRS: loading, memory, and microseconds per request.
 //!
-//! `cargo run --release -p seclang --example measure -- FOLDER [LEVEL]`: the folder of CRS with `rules/` and
-//! `crs-setup.conf.example`, and the paranoia level (1). Each line is the median of many runs on one core, phases 1 to 5,
-//! with the memory of verdicts as a serving thread has it and without. Figures compare within one run; machines
+//! `cargo run --release -p seclang --example measure -- FOLDER [LEVEL [NAME [MS]]]`: the folder of CRS with
+//! `rules/` and `crs-setup.conf.example`, and the paranoia level (1), one request by its name, and
+//! milliseconds for each (400). Each line is the median of many runs on one core, phases 1 to 5, with the
+//! memory of verdicts as a serving thread has it and without. Figures compare within one run; machines
 //! differ.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -76,7 +77,8 @@ fn requests() -> Vec<Request> {
     let form = "application/x-www-form-urlencoded";
     let object = |number: usize| {
         format!(
-            r#"{{"id":{number},"name":"Lamp {number}","tags":["desk","warm light"],"price":49.90,"note":"Fits E27."}}"#
+            "{{\"id\":{number},\"name\":\"Lamp {number}\",\"tags\":[\"desk\",\"warm light\"],\
+             \"price\":49.90,\"note\":\"Fits E27.\"}}"
         )
     };
     let json = |bytes: usize| {
@@ -97,10 +99,19 @@ fn requests() -> Vec<Request> {
         post(
             "form POST",
             form,
-            "name=Ada+Lovelace&street=12+St+James%27s+Square&city=London&zip=SW1Y+4JH&phone=%2B44+20+7946+0000&note=Please+ring+twice".to_owned(),
+            "name=Ada+Lovelace&street=12+St+James%27s+Square&city=London&zip=SW1Y+4JH\
+             &phone=%2B44+20+7946+0000\
+             &note=Please+ring+twice"
+                .to_owned(),
         ),
         post("JSON 2 KiB", "application/json", json(2_000)),
-        post("attack", form, "id=1%27+UNION+SELECT+user%2Cpassword+FROM+users--+-&q=%3Cscript%3Ealert(1)%3C%2Fscript%3E".to_owned()),
+        post(
+            "attack",
+            form,
+            "id=1%27+UNION+SELECT+user%2Cpassword+FROM+users--+-\
+             &q=%3Cscript%3Ealert(1)%3C%2Fscript%3E"
+                .to_owned(),
+        ),
         post("form 64 KiB", form, format!("text={}", WORDS.repeat(65_536 / WORDS.len()).replace(' ', "+"))),
         post("JSON 64 KiB", "application/json", json(65_000)),
     ]
@@ -146,9 +157,9 @@ fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     (start.elapsed(), result)
 }
 
-fn median(mut work: impl FnMut()) -> f64 {
+fn median(ms: u64, mut work: impl FnMut()) -> f64 {
     let (once, ()) = timed(&mut work);
-    let runs = (Duration::from_millis(400).as_nanos() / once.as_nanos().max(1)).clamp(9, 2_000);
+    let runs = (Duration::from_millis(ms).as_nanos() / once.as_nanos().max(1)).clamp(9, 100_000);
     let mut all: Vec<Duration> = (0..runs).map(|_| timed(&mut work).0).collect();
     all.sort_unstable();
     all.get(all.len() / 2).map_or(0.0, |median| median.as_nanos() as f64 / 1_000.0)
@@ -162,10 +173,12 @@ fn resident_kib() -> usize {
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let Some(folder) = arguments.next() else {
-        eprintln!("usage: measure FOLDER [LEVEL]");
+        eprintln!("usage: measure FOLDER [LEVEL [NAME [MS]]]");
         return;
     };
     let level = arguments.next().unwrap_or_else(|| "1".to_owned());
+    let only = arguments.next();
+    let ms = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(400);
     let disk = Disk(PathBuf::from(folder));
     let before = resident_kib();
     let (load, set) = timed(|| {
@@ -188,13 +201,13 @@ fn main() {
         resident_kib() - before
     );
     println!("paranoia level {level}; µs, median; warm: with the memory of verdicts of a serving thread");
-    for request in requests() {
+    for request in requests().into_iter().filter(|one| only.as_deref().is_none_or(|only| only == one.name)) {
         let mut work = Workspace::default();
         let (matches, used) = run(&set, &request, &level, &mut work);
-        let warm = median(|| {
+        let warm = median(ms, || {
             run(&set, &request, &level, &mut work);
         });
-        let cold = median(|| {
+        let cold = median(ms, || {
             let mut fresh = Workspace::default();
             run(&set, &request, &level, &mut fresh);
         });

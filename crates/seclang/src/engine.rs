@@ -21,7 +21,7 @@ use crate::prefilter::{Filter, Scan};
 use crate::ruleset::RuleSet;
 use crate::template::Template;
 use crate::transaction::Workspace;
-use crate::transaction::values::Values;
+use crate::transaction::values::{Span, Values};
 use crate::variable::Variable;
 
 pub(crate) use operators::matches;
@@ -82,7 +82,7 @@ impl Run<'_> {
                 continue;
             }
             if let Some(slot) = set.prefilter.slot_of(step.rule) {
-                if self.filter.wants(self.values) {
+                if self.filter.wants(self.values) && self.filter.is_ready(&set.prefilter, phase, self.state) {
                     let scratch = &mut self.work.scratch;
                     let mut scan = Scan { set, phase, values: self.values, scratch, fuel: self.fuel };
                     if !scan.run(self.state, self.filter)? {
@@ -110,7 +110,7 @@ impl Run<'_> {
     /// Evaluates a rule and its chain; tells whether all of it matched.
     fn chain(&mut self, head: &Rule, head_at: u32) -> Result<bool, Spent> {
         self.state.matched.clear();
-        self.state.matches_secret = false;
+        self.state.matched_bytes.clear();
         let set = self.set;
         let mut rule = head;
         let mut at = head_at;
@@ -217,11 +217,12 @@ impl Run<'_> {
         if rule.capture && !rule.is_negated {
             self.state.set_captures(&self.work.captures);
         }
-        let name = subject.full_name(self.values, &self.work.made);
-        let is_secret = self.state.is_secret(subject.variable, subject.name(self.values, &self.work.made));
-        self.state.matches_secret |= is_secret;
         if self.state.matched.len() < MATCHED_VARS_MAX {
-            self.state.matched.push(Matched { name, value: value.to_vec(), is_secret });
+            let bytes = &mut self.state.matched_bytes;
+            let (full_name, name) = subject.write_name(self.values, &self.work.made, bytes);
+            let value = Span::push(bytes, value);
+            let variable = subject.variable;
+            self.state.matched.push(Matched { variable, full_name, name, value, is_masked: false });
         }
         self.effects(rule, head)?;
         Ok(true)
@@ -336,8 +337,10 @@ impl Run<'_> {
             self.state.matches_left_out += 1;
             return;
         }
+        let is_secret = self.state.matched.iter().any(|one| self.state.is_matched_secret(one));
         let text = |run: &mut Self, template: Option<&Template>| {
-            let bytes = template.map(|template| run.expanded_masked(template, head)).unwrap_or_default();
+            let expand = |template| run.expanded_masked(template, head, is_secret);
+            let bytes = template.map(expand).unwrap_or_default();
             printable(&bytes, MATCH_DATA_BYTES_MAX)
         };
         let msg = text(self, head.msg.as_ref());
@@ -348,11 +351,11 @@ impl Run<'_> {
             .matched
             .iter()
             .map(|matched| MatchedVariable {
-                name: printable(&matched.name, MATCH_DATA_BYTES_MAX),
-                value: if matched.is_secret {
+                name: printable(matched.full_name.of(&self.state.matched_bytes), MATCH_DATA_BYTES_MAX),
+                value: if self.state.is_matched_secret(matched) {
                     "*".to_owned()
                 } else {
-                    printable(&matched.value, MATCH_DATA_BYTES_MAX)
+                    printable(matched.value.of(&self.state.matched_bytes), MATCH_DATA_BYTES_MAX)
                 },
             })
             .collect();

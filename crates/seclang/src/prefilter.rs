@@ -44,8 +44,14 @@ pub(crate) struct Prefilter {
     from_phase: [Bits; 5],
     /// Slots that are due only while all these comparisons are false.
     gated: Vec<(Vec<Condition>, Bits)>,
+    /// The variables that gates compare.
+    gate_variables: Vec<TxId>,
     wants_file_content: bool,
 }
+
+/// Rules that are evaluated plainly at the beginning rather than scanning for rules that no gate lets
+/// through: a zone has a handful of its own before CRS sets its levels.
+const PLAIN_MAX: u32 = 16;
 
 /// A gate as its rule compares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +88,8 @@ pub(crate) struct Filter {
     items: usize,
     /// Values that changed and were scanned again.
     changes: usize,
+    /// Rules that were evaluated plainly while gates were not known.
+    waited: u32,
 }
 
 impl Filter {
@@ -93,6 +101,18 @@ impl Filter {
     #[inline]
     pub(crate) fn wants(&self, values: &Values) -> bool {
         !self.is_plain && (self.items < values.items().len() || self.changes < values.changed().len())
+    }
+
+    /// Says whether to scan now, or to evaluate the rule that is due plainly: in the first phase, until the
+    /// variables are set that gates compare, as CRS sets its levels, nobody knows which rules will be due.
+    #[inline]
+    pub(crate) fn is_ready(&mut self, tables: &Prefilter, phase: u8, state: &State) -> bool {
+        if self.scanned.is_some() || phase > 1 || self.waited >= PLAIN_MAX {
+            return true;
+        }
+        let is_known = tables.gate_variables.iter().all(|tx| state.tx(*tx).is_some());
+        self.waited += u32::from(!is_known);
+        is_known
     }
 
     /// Says whether the slot's values were scanned.

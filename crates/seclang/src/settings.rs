@@ -59,7 +59,7 @@ impl Default for Settings {
 }
 
 /// Directives with an effect that are read here.
-const APPLIED: &[&str] = &[
+pub(crate) const APPLIED: &[&str] = &[
     "SecArgumentSeparator",
     "SecArgumentsLimit",
     "SecComponentSignature",
@@ -92,7 +92,7 @@ pub(crate) const RULES: &[&str] = &[
 ];
 
 /// Directives without effect: logs, files, limits of memory and signatures are the proxy's.
-const IDLE: &[&str] = &[
+pub(crate) const IDLE: &[&str] = &[
     "SecAuditEngine",
     "SecAuditLog",
     "SecAuditLog2",
@@ -140,13 +140,12 @@ const IDLE: &[&str] = &[
 ];
 
 /// Directives of ModSecurity that cannot be had, with the reason.
-const REFUSED: &[(&str, &str)] = &[
+pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("SecChrootDir", "the process is confined by the service manager"),
     ("SecConnEngine", "connections are limited by the node"),
     ("SecConnReadStateLimit", "connections are limited by the node"),
     ("SecConnWriteStateLimit", "connections are limited by the node"),
     ("SecGeoLookupDb", "use the fields of country and network of the zone's rules"),
-    ("SecGeoLookupDB", "use the fields of country and network of the zone's rules"),
     ("SecGsbLookupDb", "no server is asked while a visitor waits"),
     ("SecGuardianLog", "rules may not run programs"),
     ("SecHashEngine", "pages are not rewritten"),

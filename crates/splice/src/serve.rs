@@ -54,8 +54,8 @@ pub struct Listener<'a> {
     /// What its visitors speak.
     pub protocol: Protocol,
     /// Whether a balancer in front sends a PROXY header first. It is passed on as it came to origins that
-    /// want one, of whatever version, and dropped for the others. The limit per address does not hold here,
-    /// since the address is the balancer's.
+    /// want one, of whatever version, and dropped for the others. Whoever reaches the listener is believed.
+    /// The limit per address does not hold here, since the address is the balancer's.
     pub is_proxied: bool,
 }
 
@@ -69,10 +69,10 @@ pub struct Ended {
 /// Serves until told to stop, then until the last connection has ended or the drain is over.
 ///
 /// `orders` is the reading end of a pipe or a stream socket: [`ORDER_RELOAD`] and [`ORDER_STOP`] are bytes on
-/// it. Its hang-up stops too, for then nobody is left who could. From the moment a stop can be read, no
-/// connection is accepted but one that is being accepted right then. The table is read at the start and
-/// whenever its file is another; a broken one leaves the one before in use, and at the start nobody is
-/// forwarded. `clock` is the monotonic clock.
+/// it; any other byte stops, and so does its hang-up, for then nobody is left who could. From the moment a
+/// stop can be read, no connection is accepted but one that is being accepted right then. The table is read
+/// at the start and whenever its file is another; a broken one leaves the one before in use, and at the start
+/// nobody is forwarded. `clock` is the monotonic clock.
 ///
 /// # Errors
 /// When epoll cannot be used, or a listener is not a listening, non-blocking TCP socket. Connections never

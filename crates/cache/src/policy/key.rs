@@ -145,6 +145,15 @@ impl Key {
         self.text.get(self.target_end..).unwrap_or_default()
     }
 
+    /// This key with another [`Key::rest`]: that of a variant or slice that was found in storage.
+    #[must_use]
+    pub fn with_rest(&self, rest: &[u8]) -> Self {
+        let mut key = self.clone();
+        key.text.truncate(self.target_end);
+        key.text.extend_from_slice(rest);
+        key
+    }
+
     /// The key of one variant: this key with [`super::vary::VaryRule::variant`] behind it, in place of any
     /// there was.
     #[must_use]

@@ -7,6 +7,7 @@ use super::control::MaxStale;
 use super::request::Asked;
 use super::settings::Settings;
 use super::stored::{Metadata, Traits};
+use crate::limits::TROUBLE_MS;
 
 /// What storage found for a request's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub enum Lookup {
     Fresh,
     /// What is stored, stale, at once; one fetch revalidates it meanwhile.
     Stale,
+    /// What is stored, stale: the origin failed a moment ago and is left alone for another.
+    StaleOnError,
     /// The origin is asked about what is stored; if it fails, `may_serve_on_error` is asked.
     Revalidate(Forward),
     /// The origin is asked as if nothing were stored, under a lease.
@@ -78,7 +81,7 @@ impl Lookup {
                 !meta.traits.has(Traits::NO_CACHE) && meta.lifetime_s > meta.initial_age_s
             }),
             Self::Miss(_) => true,
-            Self::Fresh | Self::Stale | Self::OnlyIfCached => false,
+            Self::Fresh | Self::Stale | Self::StaleOnError | Self::OnlyIfCached => false,
         }
     }
 }
@@ -139,6 +142,11 @@ fn consider(
         if takes_stale && !is_strict && !is_purged_softly {
             return Lookup::Stale;
         }
+    }
+    // More than that ahead, the clock has stepped back, and nobody knows how long ago it was.
+    let is_left_alone = (1..=TROUBLE_MS).contains(&meta.troubled_until_ms.saturating_sub(now_ms));
+    if is_left_alone && may_serve_on_error(asked, meta, OriginTrouble::Unreachable, settings, now_ms) {
+        return Lookup::StaleOnError;
     }
     Lookup::Revalidate(Forward::Stale)
 }
@@ -349,6 +357,17 @@ mod tests {
         };
         assert!(may(Traits::default()) && may(Traits::SHARED_REVALIDATE));
         assert!(!may(Traits::MUST_REVALIDATE) && !may(Traits::NO_CACHE));
+    }
+
+    #[test]
+    fn an_origin_that_just_failed_is_left_alone() {
+        let troubled = Metadata { troubled_until_ms: FRESH_MS + 13_000, ..meta(Traits::default()) };
+        assert_eq!(plain(&troubled, 11), STALE, "so far ahead it is of another clock");
+        assert_eq!(plain(&troubled, 5), Lookup::Fresh);
+        assert_eq!(plain(&troubled, 12), Lookup::StaleOnError);
+        assert_eq!(plain(&troubled, 13), STALE);
+        let strict = Metadata { traits: Traits::MUST_REVALIDATE, ..troubled };
+        assert_eq!(plain(&strict, 12), STALE);
     }
 
     #[test]

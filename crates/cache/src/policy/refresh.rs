@@ -142,6 +142,7 @@ fn renewed(
 fn carry(stored: &Metadata, renewed: &mut Metadata) {
     renewed.body_bytes = stored.body_bytes;
     renewed.body_id = stored.body_id;
+    renewed.slice_bytes = stored.slice_bytes;
     renewed.traits = renewed.traits.with_if(Traits::SLICED, stored.traits.has(Traits::SLICED));
 }
 

@@ -29,6 +29,8 @@ pub enum Bypass {
     KeyTooLong,
     /// A field that chooses the variant is too long.
     VariantTooLong,
+    /// As many fetches or waiters are under way as may be.
+    Busy,
 }
 
 impl Bypass {
@@ -48,6 +50,7 @@ impl Bypass {
             Self::Cookie => "cookie",
             Self::KeyTooLong => "key_too_long",
             Self::VariantTooLong => "variant_too_long",
+            Self::Busy => "busy",
         }
     }
 }

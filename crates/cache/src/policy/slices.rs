@@ -8,7 +8,7 @@
 
 use exchange::{Fields, Response};
 
-use super::range::{AskedRange, ByteRange, RangePlan, parse_content_range, plan_range};
+use super::range::{AskedRange, ByteRange, parse_content_range};
 use super::validator::Validators;
 use super::words::lines;
 
@@ -130,17 +130,17 @@ fn range_value(range: ByteRange) -> Vec<u8> {
 }
 
 /// The range of the first request for an object of which nothing is known: the slice in which the visitor's
-/// first range begins. None where that cannot be known (only suffixes), or where the visitor wants it from
-/// the start to an open end: then the whole is fetched as if no range were asked for.
+/// first range begins; for a suffix the first slice, which tells how long the whole is. None where it lies
+/// beyond any offset.
 pub fn first_request(asked: &[AskedRange], slice_bytes: u64) -> Option<(u64, ByteRange)> {
-    let first = asked.iter().find_map(|range| match range {
-        AskedRange::From(0, None) => None,
-        AskedRange::From(first, _) => Some(*first),
-        AskedRange::Suffix(_) => None,
-    })?;
-    let number = first / slice_bytes.max(1);
+    let slice_bytes = slice_bytes.max(1);
+    let first = match asked.first()? {
+        AskedRange::From(first, _) => *first,
+        AskedRange::Suffix(_) => 0,
+    };
+    let number = first / slice_bytes;
     let start = number.checked_mul(slice_bytes)?;
-    Some((number, ByteRange { first: start, last: start.checked_add(slice_bytes)?.checked_sub(1)? }))
+    Some((number, ByteRange { first: start, last: start.checked_add(slice_bytes - 1)? }))
 }
 
 /// Sets the fields of the first request.
@@ -153,6 +153,8 @@ pub fn prepare_first(range: ByteRange, fields: &mut Fields) {
 pub enum FirstAnswer {
     /// 206 with a strong validator and the whole length: a sliced object, and its slice.
     Sliced(Sliced),
+    /// 206 with all there is: a whole answer, of this many bytes.
+    Whole(u64),
     /// 206 that cannot be sliced: what was asked for is fetched again by the visitor's own range, and passed.
     NotSliced,
     /// Anything else, 200 included: it is an answer like others.
@@ -166,6 +168,9 @@ pub fn read_first(range: ByteRange, slice_bytes: u64, answer: &Response, now_ms:
     }
     let part = lines(&answer.fields, b"content-range").next().and_then(parse_content_range);
     let Some((sent, Some(whole))) = part else { return FirstAnswer::NotSliced };
+    if sent.bytes_len() == whole && is_plain(answer) {
+        return FirstAnswer::Whole(whole);
+    }
     let Some(version) = Version::of(&Validators::of(&answer.fields), now_ms) else {
         return FirstAnswer::NotSliced;
     };
@@ -176,20 +181,15 @@ pub fn read_first(range: ByteRange, slice_bytes: u64, answer: &Response, now_ms:
     FirstAnswer::Sliced(Sliced { whole, slice_bytes, version })
 }
 
-/// The head of the whole that a sliced object's 206 describes: 200, without `Content-Range`. It is judged
+/// The head of the whole of `whole_bytes` that a 206 describes: 200, without `Content-Range`. It is judged
 /// and stored as any other (`storing.rs`), with [`super::stored::Traits::SLICED`].
-pub fn whole_head(answer: &Response, sliced: &Sliced) -> Response {
+pub fn whole_head(answer: &Response, whole_bytes: u64) -> Response {
     let mut whole = answer.clone();
     whole.status = 200;
     whole.reason.clear();
     whole.fields.remove(b"content-range");
-    whole.body = exchange::BodySize::of_length(sliced.whole);
+    whole.body = exchange::BodySize::of_length(whole_bytes);
     whole
-}
-
-/// The ranges a visitor gets of a sliced object, with the whole for one who asked for none.
-pub fn planned(asked: Option<&[AskedRange]>, whole: u64) -> RangePlan {
-    asked.map_or(RangePlan::Whole, |asked| plan_range(asked, whole))
 }
 
 #[cfg(test)]
@@ -224,8 +224,8 @@ mod tests {
     fn the_first_request_is_for_the_slice_the_range_begins_in() {
         assert_eq!(first("bytes=250-260"), Some((2, ByteRange { first: 200, last: 299 })));
         assert_eq!(first("bytes=0-1"), Some((0, ByteRange { first: 0, last: 99 })));
-        assert_eq!(first("bytes=0-"), None);
-        assert_eq!(first("bytes=-5"), None);
+        assert_eq!(first("bytes=0-"), Some((0, ByteRange { first: 0, last: 99 })));
+        assert_eq!(first("bytes=-5"), Some((0, ByteRange { first: 0, last: 99 })));
         assert_eq!(first("bytes=18446744073709551615-"), None);
     }
 

@@ -37,6 +37,11 @@ pub struct Metadata {
     /// Which body it is: random, given by whoever stores it, kept when a 304 renews the head. Coded forms
     /// of the body are found by it, so that they never outlive it.
     pub body_id: u64,
+    /// The origin failed when it was asked last: until then, milliseconds since 1970, it is not asked again
+    /// where a stale answer may bridge the failure. 0 for never.
+    pub troubled_until_ms: u64,
+    /// Bytes of a slice, where the body is not here but in slices; 0 otherwise.
+    pub slice_bytes: u64,
 }
 
 /// What bears on a stored answer's use beside its age. A set; none is the default.
@@ -119,14 +124,14 @@ impl Metadata {
             pair(optional(self.stale_while_revalidate_s), optional(self.stale_if_error_s)),
             self.body_bytes.unwrap_or(u64::MAX),
             self.body_id,
-            0,
-            0,
+            self.troubled_until_ms,
+            self.slice_bytes,
         ]
     }
 
     /// Reads what [`Metadata::to_numbers`] packed.
     pub fn from_numbers(numbers: &[u64; NUMBERS]) -> Self {
-        let [kind, received_ms, life, stale, body, body_id, ..] = *numbers;
+        let [kind, received_ms, life, stale, body, body_id, troubled_until_ms, slice_bytes] = *numbers;
         let optional = |number: u64| (number != ABSENT).then_some(number as u32);
         Self {
             status: kind as u16,
@@ -138,6 +143,8 @@ impl Metadata {
             stale_if_error_s: optional(stale >> 32),
             body_bytes: (body != u64::MAX).then_some(body),
             body_id,
+            troubled_until_ms,
+            slice_bytes,
         }
     }
 }
@@ -342,8 +349,14 @@ mod tests {
             traits in 0u16..2048,
         ) {
             let meta = Metadata {
-                status, received_ms, initial_age_s: ages.0, lifetime_s: ages.1, stale_while_revalidate_s: stale,
+                status,
+                received_ms,
+                initial_age_s: ages.0,
+                lifetime_s: ages.1,
+                stale_while_revalidate_s: stale,
                 stale_if_error_s: None, body_bytes: body, traits: Traits(traits), body_id: received_ms,
+                troubled_until_ms: received_ms,
+                slice_bytes: received_ms,
             };
             prop_assert_eq!(Metadata::from_numbers(&meta.to_numbers()), meta);
             let other = Metadata { stale_if_error_s: stale, stale_while_revalidate_s: None, ..meta };

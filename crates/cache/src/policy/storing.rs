@@ -56,6 +56,8 @@ pub enum NotStored {
     TooLarge,
     /// The key has as many variants as it may.
     Variants,
+    /// Another request stores the same, or storage has no room.
+    Busy,
 }
 
 impl NotStored {
@@ -79,13 +81,14 @@ impl NotStored {
             Self::Head => "head",
             Self::TooLarge => "too_large",
             Self::Variants => "variants",
+            Self::Busy => "busy",
         }
     }
 
     /// Whether the next request for the same key will most likely fare the same, so that it need not wait for
     /// anybody (hit-for-miss). What came from this request alone says nothing about the next.
     pub fn is_lasting(self) -> bool {
-        !matches!(self, Self::Method | Self::RequestNoStore | Self::Authorization)
+        !matches!(self, Self::Method | Self::RequestNoStore | Self::Authorization | Self::Busy)
     }
 }
 
@@ -191,6 +194,8 @@ fn consider(
         body_bytes: declared_bytes(answer),
         traits,
         body_id: 0,
+        troubled_until_ms: 0,
+        slice_bytes: 0,
     };
     // What is stale at once is worth its place only if it can be revalidated or served stale, and if somebody
     // said that it is to be: an answer that says nothing at all is not the cache's.

@@ -57,7 +57,8 @@ pub struct DiskSettings {
     pub reads_max: usize,
     /// Objects queued for writing, and other jobs of the writer. Default 1024.
     pub writes_max: usize,
-    /// Bytes of bodies queued for writing, which are kept alive by it. Default 32 MiB.
+    /// Bytes of bodies queued for writing, which are kept alive by it. Default 32 MiB; never more than an
+    /// eighth of the memory tier, so that a disk that stalls does not take its place.
     pub write_bytes_max: u64,
     /// Threads that read. Default 4, so that one slow read is not the next one's delay.
     pub readers: usize,
@@ -95,6 +96,8 @@ pub enum DiskState {
     Ready,
     /// The folder is not used, and nothing in it is touched: why, and what to do.
     Refused(String),
+    /// The folder cannot be opened: why. Tried again every five seconds; purges wait for it.
+    Unreachable(String),
     /// A failure after which nothing on the disk may be used: why.
     Failed(String),
     /// Given up, for the next process.
@@ -107,6 +110,7 @@ const READY: u8 = 2;
 const REFUSED: u8 = 3;
 const FAILED: u8 = 4;
 const RELEASED: u8 = 5;
+const UNREACHABLE: u8 = 6;
 
 /// Whether a purge outlives this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,6 +258,8 @@ pub struct Running {
 /// Gives a store its disk tier; `None` when it has one. Nothing is read or written before the workers run.
 #[must_use]
 pub fn attach(store: &Store, files: Arc<dyn Files>, settings: DiskSettings) -> Option<Workers> {
+    let write_bytes_max = settings.write_bytes_max.min(store.settings().bytes_max / 8);
+    let settings = DiskSettings { write_bytes_max, ..settings };
     let disk = Arc::new(Disk {
         settings,
         files,
@@ -319,6 +325,7 @@ impl Disk {
             READY => DiskState::Ready,
             REFUSED => DiskState::Refused(reason()),
             FAILED => DiskState::Failed(reason()),
+            UNREACHABLE => DiskState::Unreachable(reason()),
             _ => DiskState::Released,
         }
     }
@@ -439,6 +446,12 @@ impl Disk {
 
     fn lock_purges(&self) -> MutexGuard<'_, VecDeque<PurgeJob>> {
         self.purges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says why the folder cannot be opened for now.
+    fn note_unreachable(&self, reason: String) {
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+        self.set_state(UNREACHABLE);
     }
 
     /// Enters a state that nothing comes back from; answers the purges that wait.

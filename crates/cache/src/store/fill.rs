@@ -17,7 +17,6 @@ use super::fetch::{Outcome, Pending};
 use super::key::KeyRef;
 use super::limits::{HEAD_BYTES_MAX, OVERHEAD_BYTES, TAGS_MAX};
 use super::object::{DISK_NONE, DISK_THERE, Head, Object};
-use super::purge::Judgement;
 
 /// An answer's head as the policy wants it kept.
 #[derive(Debug, Clone)]
@@ -161,7 +160,9 @@ impl Lease {
         };
         let object = Arc::new(self.object(answer, body, DISK_NONE));
         object.frequency.store(old.frequency.load(Relaxed), Relaxed);
-        self.publish(&object);
+        if self.publish(&object).0 {
+            self.store.forget_on_disk(object.key.hash);
+        }
         Ok(object)
     }
 
@@ -179,10 +180,8 @@ impl Lease {
         let mut object = self.object(answer, body, DISK_THERE);
         object.tags = record.tags;
         let object = Arc::new(object);
-        match self.store.purges().judge(&object.facets()) {
-            Judgement::Gone => return false,
-            Judgement::Soft => object.is_soft.store(true, Relaxed),
-            Judgement::Usable => {}
+        if !self.store.is_usable(&object) {
+            return false;
         }
         if is_for_memory {
             self.publish_judged(&object);
@@ -234,14 +233,10 @@ impl Lease {
 
     /// Stores an object unless a purge is against it; gives whether it is found, and what was there before.
     fn publish(&mut self, object: &Arc<Object>) -> (bool, Option<Arc<Object>>) {
-        match self.store.purges().judge(&object.facets()) {
+        if !self.store.is_usable(object) {
             // Those who wait may have come after the purge.
-            Judgement::Gone => {
-                self.store.counters().fills_purged.add(1);
-                return (false, None);
-            }
-            Judgement::Soft => object.is_soft.store(true, Relaxed),
-            Judgement::Usable => {}
+            self.store.counters().fills_purged.add(1);
+            return (false, None);
         }
         self.publish_judged(object)
     }
@@ -280,8 +275,8 @@ pub struct Fill {
 pub enum Pushed {
     /// It is held.
     Kept,
-    /// The body has become too large to be kept; the piece is held until its readers have it. Ask
-    /// [`Fill::poll_room`] before the next.
+    /// The body has become too large to be kept, or memory too scarce; the piece is held until its readers
+    /// have it. Ask [`Fill::poll_room`] before the next.
     Passing,
     /// The same, and nobody reads it: the fetch may as well end.
     Unread,
@@ -313,15 +308,27 @@ impl Fill {
         }
         let held = self.object.body.push(piece);
         if !self.is_passing && held > self.store.settings().object_bytes_max {
-            self.is_passing = true;
             self.store.counters().fills_too_large.add(1);
-            self.store.retire(&self.object, self.previous.take());
-            self.object.body.pass();
+            // What was kept so far is no answer any more.
+            self.store.forget_on_disk(self.object.key.hash);
+            self.pass(None);
+        } else if !self.is_passing && self.store.is_out_of_memory() {
+            // Many that began while there was room.
+            self.store.counters().fills_without_memory.add(1);
+            let previous = self.previous.take();
+            self.pass(previous);
         }
         if self.is_kept() {
             self.store.grow(&self.object, piece.len() as u64);
         }
         self.pushed()
+    }
+
+    /// From now on only its readers have the body, and no more of it is held than they need.
+    fn pass(&mut self, previous: Option<Arc<Object>>) {
+        self.is_passing = true;
+        self.store.retire(&self.object, previous);
+        self.object.body.pass();
     }
 
     fn pushed(&self) -> Pushed {
@@ -358,6 +365,7 @@ impl Fill {
         if !self.is_kept() {
             return Finished::NotKept;
         }
+        self.store.forget_on_disk(self.object.key.hash);
         let is_large = bytes > self.store.settings().memory_object_bytes_max;
         let is_on_disk = (is_large || self.is_known) && self.store.offer_to_disk(&self.object);
         if is_large && !is_on_disk {

@@ -75,6 +75,41 @@ impl<'a> KeyRef<'a> {
     }
 }
 
+/// Bytes of a key that is put together without an allocation: nearly all are shorter.
+const INLINE_BYTES: usize = 256;
+
+/// A key that is asked for, put together once: its bytes as they would be stored, and their hash.
+pub(crate) struct Wanted {
+    pub(crate) hash: u128,
+    inline: [u8; INLINE_BYTES],
+    length: usize,
+    long: Vec<u8>,
+}
+
+impl Wanted {
+    pub(crate) fn new(seed: &Seed, key: &KeyRef<'_>) -> Self {
+        let mut wanted = Self { hash: 0, inline: [0; INLINE_BYTES], length: key.bytes(), long: Vec::new() };
+        let parts = [&key.prefix()[..], key.host, key.target, key.rest];
+        if wanted.length <= INLINE_BYTES {
+            let mut rest = &mut wanted.inline[..];
+            for part in parts {
+                // The sum of their lengths fits.
+                let Some((place, after)) = rest.split_at_mut_checked(part.len()) else { break };
+                place.copy_from_slice(part);
+                rest = after;
+            }
+        } else {
+            wanted.long = parts.concat();
+        }
+        wanted.hash = seed.key(wanted.as_bytes());
+        wanted
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        if self.long.is_empty() { self.inline.get(..self.length).unwrap_or_default() } else { &self.long }
+    }
+}
+
 /// A stored key: its hash, and all of its bytes, shared by whoever refers to it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
@@ -89,9 +124,8 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
-    pub(crate) fn new(seed: &Seed, key: &KeyRef<'_>) -> Self {
-        let bytes = [&key.prefix(), key.host, key.target, key.rest].concat();
-        Self { hash: seed.key(key), bytes: bytes.into() }
+    pub(crate) fn new(wanted: &Wanted) -> Self {
+        Self { hash: wanted.hash, bytes: wanted.as_bytes().into() }
     }
 
     /// The key in its parts.
@@ -106,8 +140,8 @@ impl Key {
     }
 
     /// Whether this is the key asked for, byte by byte.
-    pub(crate) fn is(&self, hash: u128, key: &KeyRef<'_>) -> bool {
-        self.hash == hash && self.parts() == *key
+    pub(crate) fn is(&self, wanted: &Wanted) -> bool {
+        self.hash == wanted.hash && *self.bytes == *wanted.as_bytes()
     }
 }
 
@@ -120,14 +154,9 @@ enum Domain {
 }
 
 impl Seed {
-    /// The hash that a key is found by.
-    pub(crate) fn key(&self, key: &KeyRef<'_>) -> u128 {
-        let mut hasher = SipHasher128::new_with_key(&self.0);
-        hasher.write(&key.prefix());
-        hasher.write(key.host);
-        hasher.write(key.target);
-        hasher.write(key.rest);
-        hasher.finish128().as_u128()
+    /// The hash that a key is found by, of its bytes as stored.
+    fn key(&self, bytes: &[u8]) -> u128 {
+        SipHasher128::new_with_key(&self.0).hash(bytes).as_u128()
     }
 
     /// The hash of a URL: what all variants of a key have in common.
@@ -171,22 +200,36 @@ mod tests {
 
     #[test]
     fn parts_that_join_to_the_same_text_are_different_keys() {
-        let one = Key::new(&SEED, &key(b"a.example", b"/x", b""));
+        let one = Key::new(&Wanted::new(&SEED, &key(b"a.example", b"/x", b"")));
         for other in [key(b"a.exampl", b"e/x", b""), key(b"a.example", b"/", b"x"), key(b"", b"", b"")] {
-            assert!(!one.is(SEED.key(&other), &other));
-            assert_ne!(one.hash, SEED.key(&other));
-            assert!(!one.is(one.hash, &other), "even with the same hash");
+            let mut other = Wanted::new(&SEED, &other);
+            assert!(!one.is(&other));
+            assert_ne!(one.hash, other.hash);
+            other.hash = one.hash;
+            assert!(!one.is(&other), "even with the same hash");
         }
     }
 
     #[test]
     fn a_key_is_read_back_in_its_parts() {
         let parts = key(b"a.example", b"/x?y", b"gzip");
-        let stored = Key::new(&SEED, &parts);
+        let stored = Key::new(&Wanted::new(&SEED, &parts));
         assert_eq!(stored.parts(), parts);
         assert_eq!(KeyRef::parse(stored.as_bytes()), Some(parts));
         for length in 0..PREFIX_BYTES + 9 + 4 {
             assert_eq!(KeyRef::parse(&stored.as_bytes()[..length]), None, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn keys_of_any_length_are_found_again() {
+        for length in [0, 1, INLINE_BYTES - PREFIX_BYTES, INLINE_BYTES - PREFIX_BYTES + 1, 5_000] {
+            let target = vec![b'x'; length];
+            let stored = Key::new(&Wanted::new(&SEED, &key(b"", &target, b"")));
+            assert!(stored.is(&Wanted::new(&SEED, &key(b"", &target, b""))));
+            assert_eq!(stored.parts().target, target);
+            let other = [&target[..], b"y"].concat();
+            assert!(!stored.is(&Wanted::new(&SEED, &key(b"", &other, b""))));
         }
     }
 

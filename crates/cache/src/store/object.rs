@@ -26,15 +26,9 @@ pub struct Head {
 
 /// A stored object. Shared; a reader keeps it alive after it has left the tables.
 #[derive(Debug)]
+// What every hit looks at comes first, in one line of the processor's cache with the count of references.
+#[repr(C)]
 pub struct Object {
-    pub(crate) key: Key,
-    pub(crate) head: Head,
-    pub(crate) tags: Box<[u64]>,
-    pub(crate) url: u64,
-    pub(crate) host: u64,
-    /// Epoch of purges at which the fetch began: later purges are against it.
-    pub(crate) born: u64,
-    pub(crate) body: Body,
     /// Version of the purges up to which none was found against it.
     pub(crate) checked: AtomicU64,
     pub(crate) is_soft: AtomicBool,
@@ -42,6 +36,14 @@ pub struct Object {
     pub(crate) frequency: AtomicU8,
     /// Whether it is on disk, or on its way.
     pub(crate) disk: AtomicU8,
+    /// Epoch of purges at which the fetch began: later purges are against it.
+    pub(crate) born: u64,
+    pub(crate) head: Head,
+    pub(crate) key: Key,
+    pub(crate) tags: Box<[u64]>,
+    pub(crate) url: u64,
+    pub(crate) host: u64,
+    pub(crate) body: Body,
     /// Declared length of the body, for who wants it while it fills.
     pub(crate) bytes_declared: Option<u64>,
 }
@@ -106,12 +108,13 @@ impl Object {
         }
     }
 
-    /// Counts a request; a hot object is not written to.
-    pub(crate) fn touch(&self) {
+    /// Counts a request; a hot object is not written to. True when it is the first to be counted.
+    pub(crate) fn touch(&self) -> bool {
         let frequency = self.frequency.load(Relaxed);
         if frequency < 3 {
             self.frequency.store(frequency + 1, Relaxed);
         }
+        frequency == 0
     }
 
     /// Takes the right to offer it to the disk.

@@ -4,6 +4,7 @@ mod eviction;
 mod leases;
 mod model;
 mod purges;
+mod threads;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

@@ -126,7 +126,9 @@ impl Desk {
             None => Found::Nothing,
         };
         match lookup(&asked, found, &self.settings, self.now_ms) {
-            Lookup::Fresh | Lookup::Stale => self.serve(&asked, &at.expect("it was found"), None),
+            Lookup::Fresh | Lookup::Stale | Lookup::StaleOnError => {
+                self.serve(&asked, &at.expect("it was found"), None)
+            }
             Lookup::OnlyIfCached => Seen {
                 answer: answer(504, &[]),
                 asked_origin: None,

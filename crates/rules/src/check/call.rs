@@ -1,7 +1,8 @@
 //! Which arguments each function takes, and what it gives.
 //!
-//! `[*]` may stand in the first argument only; the call is then made for each item and gives an array. Arguments
-//! that must be literals are prepared here: patterns, wildcards, replacements. Called by `check.rs`.
+//! `[*]` may stand in the first argument only; the call is then made for each item and gives an array.
+//! Arguments that must be literals are prepared here: patterns, wildcards, replacements. Called by
+//! `check.rs`.
 
 use std::sync::Arc;
 

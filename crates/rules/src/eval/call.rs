@@ -1,7 +1,8 @@
 //! What each function does.
 //!
 //! A missing argument makes the result missing, unless the reference says otherwise (`len`, `concat`, `any`,
-//! `all`). Prices are charged before the work; they are the ones of the functions' table. Called by `eval.rs`.
+//! `all`). Prices are charged before the work; they are the ones of the functions' table. Called by
+//! `eval.rs`.
 
 use std::io::Write as _;
 use std::net::IpAddr;

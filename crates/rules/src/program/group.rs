@@ -1,8 +1,8 @@
 //! All questions about one value, answered by one look each way.
 //!
-//! Equality and sets by a hash lookup, addresses by a search, texts by two automata (one for each way of treating
-//! case), the rest one by one. What only rules a question out leaves it at "perhaps", and it is asked itself when
-//! a condition needs it. Built by `program.rs`, used by `eval.rs`.
+//! Equality and sets by a hash lookup, addresses by a search, texts by two automata (one for each way of
+//! treating case), the rest one by one. What only rules a question out leaves it at "perhaps", and it is
+//! asked itself when a condition needs it. Built by `program.rs`, used by `eval.rs`.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -25,6 +25,8 @@ pub(crate) struct Group {
     pub(crate) node: u32,
     /// Whether the value is an array of which any item counts.
     pub(crate) is_any: bool,
+    /// The first condition that asks: who is named when the tank is empty.
+    pub(crate) first: u32,
     /// Its atoms.
     pub(crate) atoms: Range<u32>,
     exact: Exact,
@@ -119,10 +121,11 @@ impl Texts {
 }
 
 impl Group {
-    pub(super) fn new(node: u32, is_any: bool, atoms: Range<u32>, program: &Program) -> Self {
+    pub(super) fn new(node: u32, is_any: bool, first: u32, atoms: Range<u32>, program: &Program) -> Self {
         let mut group = Group {
             node,
             is_any,
+            first,
             atoms: atoms.clone(),
             exact: Exact::default(),
             ints: HashMap::default(),

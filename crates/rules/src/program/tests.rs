@@ -1,7 +1,8 @@
 //! The compiled form against a plain evaluator, over random expressions and requests.
 //!
-//! The plain evaluator walks the checked expression node by node, every node, with values of its own and the most
-//! naive form of each operation. It shares with the product the parser, the checker and the regex engine.
+//! The plain evaluator walks the checked expression node by node, every node, with values of its own and the
+//! most naive form of each operation. It shares with the product the parser, the checker and the regex
+//! engine.
 
 use std::net::IpAddr;
 
@@ -385,7 +386,10 @@ fn bytes_right() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => (comparison, word()).prop_map(|(comparison, word)| format!("{comparison} \"{word}\"")),
         2 => prop::collection::vec(word(), 1..4)
-            .prop_map(|words| format!("in {{{}}}", words.iter().map(|word| format!("\"{word}\" ")).collect::<String>())),
+            .prop_map(|words| {
+                let quoted: String = words.iter().map(|word| format!("\"{word}\" ")).collect();
+                format!("in {{{quoted}}}")
+            }),
         2 => pattern.prop_map(|pattern| format!("matches r\"{pattern}\"")),
         1 => wildcard.clone().prop_map(|wildcard| format!("wildcard \"{wildcard}\"")),
         1 => wildcard.prop_map(|wildcard| format!("strict wildcard \"{wildcard}\"")),
@@ -513,7 +517,10 @@ proptest! {
         let scope = Scope { lists: &lists, limits: &limits, has_response: false };
         let expressions: Vec<Expression> = texts
             .iter()
-            .map(|text| Expression::condition(text, &scope).unwrap_or_else(|problems| panic!("{text}: {problems:?}")))
+            .map(|text| match Expression::condition(text, &scope) {
+                Ok(expression) => expression,
+                Err(problems) => panic!("{text}: {problems:?}"),
+            })
             .collect();
         let mut builder = Builder::new();
         let ids: Vec<_> = expressions.iter().map(|expression| builder.condition(expression)).collect();
@@ -541,7 +548,8 @@ proptest! {
             prop_assert_eq!(&found, &expected, "{:?} {:?}", texts, request);
             // And each by itself, last first.
             let mut run = program.run(request, &mut scratch, &mut fuel);
-            let alone: Vec<u32> = ids.iter().rev().filter(|id| run.is_true(**id).unwrap()).map(|id| id.0).collect();
+            let alone = ids.iter().rev().filter(|id| run.is_true(**id).unwrap());
+            let alone: Vec<u32> = alone.map(|id| id.0).collect();
             prop_assert_eq!(alone.into_iter().rev().collect::<Vec<_>>(), expected);
         }
     }
@@ -595,11 +603,13 @@ fn equal_parts_of_rules_are_one() {
     let mut builder = Builder::new();
     for number in 0..100 {
         let text = format!(
-            "lower(http.request.uri.path) contains \"/p{number}\" and http.host == \"a\" and not ip.src in $office"
+            "lower(http.request.uri.path) contains \"/p{number}\" and http.host == \"a\" \
+             and not ip.src in $office"
         );
         builder.condition(&Expression::condition(&text, &scope).unwrap());
     }
     let [values, atoms, groups, always] = builder.build().counts();
-    // Path, its lower case, host, address; 100 texts, a host, a list; three groups; nothing evaluated in vain.
+    // Path, its lower case, host, address; 100 texts, a host, a list; three groups; nothing evaluated in
+    // vain.
     assert_eq!((values, atoms, groups, always), (4, 102, 3, 0));
 }

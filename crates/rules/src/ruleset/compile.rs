@@ -1,7 +1,8 @@
 //! From rulesets as written to rulesets that run, with every problem.
 //!
-//! Rulesets are compiled when an enabled rule executes them, each once however often it is executed. A rule with a
-//! problem is left out of the program. Called by whoever compiles zones, through [`Rulesets::compile`].
+//! Rulesets are compiled when an enabled rule executes them, each once however often it is executed. A rule
+//! with a problem is left out of the program. Called by whoever compiles zones, through
+//! [`Rulesets::compile`].
 
 use std::sync::Arc;
 

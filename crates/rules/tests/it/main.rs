@@ -1,10 +1,14 @@
 //! Tests of the rule language from outside: what expressions mean, what is refused, what it costs.
 
+mod bounds;
+mod disabling;
 mod fields;
 mod functions;
 mod mistakes;
 mod operators;
+mod references;
 mod request;
+mod rulesets;
 
 use std::sync::Arc;
 

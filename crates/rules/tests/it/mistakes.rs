@@ -17,16 +17,19 @@ fn a_misspelt_name_gets_a_suggestion() {
         ("ip.src in $nothing_like_it", "1:11: there is no list `$nothing_like_it`; define it first"),
         (
             r#"http.host equals "a""#,
-            "1:11: `equals` cannot stand here; expected a comparison, `and`, `or`, `xor` or the end; did you mean `eq`?",
+            "1:11: `equals` cannot stand here; expected a comparison, `and`, `or`, `xor` or the end; \
+             did you mean `eq`?",
         ),
         (
             r#"http.host contain "a""#,
-            "1:11: `contain` cannot stand here; expected a comparison, `and`, `or`, `xor` or the end; did you mean `contains`?",
+            "1:11: `contain` cannot stand here; expected a comparison, `and`, `or`, `xor` or the end; \
+             did you mean `contains`?",
         ),
         (r#"http.host = "a""#, "1:11: `=` is not an operator; did you mean `==`?"),
         (
             r#"http.request.uri.path ends_with ".html""#,
-            "1:23: `ends_with` cannot stand here; expected a comparison, `and`, `or`, `xor` or the end; did you mean `ends_with(field, \"…\")`?",
+            "1:23: `ends_with` cannot stand here; expected a comparison, `and`, `or`, `xor` or the end; \
+             did you mean `ends_with(field, \"…\")`?",
         ),
     ] {
         assert_eq!(problems(text), [expected], "{text}");
@@ -36,13 +39,15 @@ fn a_misspelt_name_gets_a_suggestion() {
 #[test]
 fn every_mistake_of_an_expression_is_told_at_once() {
     let found = problems(
-        "(http.hots eq \"a\" or ip.src in {10.0.0.0/40}) and\n  cf.threat_score gt \"5\" or lwer(http.host) == \"b\"",
+        "(http.hots eq \"a\" or ip.src in {10.0.0.0/40}) and\n  \
+         cf.threat_score gt \"5\" or lwer(http.host) == \"b\"",
     );
     assert_eq!(
         found,
         [
             "1:2: there is no field `http.hots`; did you mean `http.host`?",
-            "1:33: `10.0.0.0/40` is not an address; the length of a prefix is at most 32 for IPv4 and 128 for IPv6",
+            "1:33: `10.0.0.0/40` is not an address; \
+             the length of a prefix is at most 32 for IPv4 and 128 for IPv6",
             "2:22: this is not of the type Int of the left side; expected an integer such as 12",
             "2:29: there is no function `lwer`; did you mean `lower`?",
         ]

@@ -223,7 +223,8 @@ fn any_and_all_look_at_every_item() {
             r#"any(http.request.headers[*][*] == "application/json")"#,
             r#"any(len(http.request.headers.values[*])[*] gt 10)"#,
             r#"any(starts_with(http.request.uri.args["filter"][*], "bo"))"#,
-            r#"any(http.request.uri.args["filter"][*] == "waf" and http.request.uri.args["filter"][*] contains "a")"#,
+            r#"any(http.request.uri.args["filter"][*] == "waf"
+                and http.request.uri.args["filter"][*] contains "a")"#,
         ],
     );
     all(
@@ -232,7 +233,8 @@ fn any_and_all_look_at_every_item() {
             r#"any(http.request.headers["accept"][*] == "text/plain")"#,
             r#"all(not len(http.request.uri.args["filter"][*])[*] in {3 4})"#,
             r#"all(http.request.uri.args["filter"][*] == "waf")"#,
-            r#"any(http.request.uri.args["filter"][*] == "waf" and http.request.uri.args["filter"][*] contains "b")"#,
+            r#"any(http.request.uri.args["filter"][*] == "waf"
+                and http.request.uri.args["filter"][*] contains "b")"#,
             // Of nothing, nothing holds.
             r#"any(http.request.headers["x-none"][*] == "")"#,
             r#"any(not http.request.headers["x-none"][*] == "")"#,
@@ -283,11 +285,13 @@ fn whole_rules_as_site_owners_write_them() {
     all(
         true,
         &[
-            r#"(http.host eq "www.example.org" and http.request.uri.path contains "/articles") or ip.src in {10.0.0.0/8}"#,
+            r#"(http.host eq "www.example.org" and http.request.uri.path contains "/articles")
+            or ip.src in {10.0.0.0/8}"#,
             r#"(
             (http.host eq "api.example.com" and http.request.uri.path eq "/api/v2/auth") or
             (http.host matches "^(www|store|blog)\.example\.org" and http.request.uri.path contains "2008") or
-            ip.geoip.country in {"CN" "TH" "US" "ID" "KR" "MY" "IT" "SG"} or ip.geoip.asnum in {12345 54321 11111}
+            ip.geoip.country in {"CN" "TH" "US" "ID" "KR" "MY" "IT" "SG"}
+            or ip.geoip.asnum in {12345 54321 11111}
         ) and not ip.src in {11.22.33.0/24}"#,
             "(not cf.client.bot and cf.threat_score le 5)",
             r#"not (ip.src.country in {"US" "CA"}) and ssl"#,

@@ -7,7 +7,8 @@
 //! Differences from libmodsecurity 3, all towards seeing more: line ends inside a field's value are kept (it
 //! loses them); parts that precede an error or a missing last boundary are handed over (it drops them); a
 //! head with the same field twice and a quote without end are errors (it reads on in silence, or behind its
-//! buffer); an empty boundary is an error.
+//! buffer); an empty boundary is an error; lines of a part's head that are no fields are handed over with the
+//! others.
 //!
 //! Read next: [`Multipart`], [`disposition`], [`boundary`].
 
@@ -304,7 +305,11 @@ impl Multipart {
                 }
             }
         }
+        // Where the body ended too early, its end may have cut the last part's name off.
+        let has_invalid_part = self.flags.invalid_part;
+        let is_whole = self.is_complete;
         self.end_part(outlet, sink);
+        self.flags.invalid_part = has_invalid_part || is_whole && self.flags.invalid_part;
         (self.flags, self.files_bytes)
     }
 
@@ -438,9 +443,11 @@ impl Multipart {
             return part.fold(trim_line_ends(more));
         }
         part.flush_line();
-        let colon = memchr(b':', content).ok_or(Stop::Error(MultipartError::NoField))?;
-        let (name, value) = content.split_at(colon);
-        if name.is_empty() || name.iter().any(|byte| !matches!(byte, 33..=126)) {
+        let (name, value) = content.split_at(memchr(b':', content).unwrap_or(content.len()));
+        if value.is_empty() || name.is_empty() || name.iter().any(|byte| !matches!(byte, 33..=126)) {
+            // Rules look for what is wrong with it.
+            part.lines.push(content.to_vec());
+            part.has_field = false;
             return Err(Stop::Error(MultipartError::NoField));
         }
         let value = value.get(1..).unwrap_or_default();

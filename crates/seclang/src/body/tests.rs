@@ -234,6 +234,13 @@ fn broken_xml_is_named() {
         ("<!DOCTYPE a><!DOCTYPE a><a/>", Some(Doctype)),
         (" <?xml version='1.0'?><a/>", Some(Instruction)),
         ("<? x?><a/>", Some(Instruction)),
+        ("<?xml?><a/>", Some(Instruction)),
+        ("<?xml version='10'?><a/>", Some(Instruction)),
+        ("<?xml encoding='utf-8'?><a/>", Some(Instruction)),
+        ("<?xml version='1.0' version='1.0'?><a/>", Some(Instruction)),
+        ("<?xml version='1.0' x?><a/>", Some(Instruction)),
+        ("<!DOCTYPE><a/>", Some(Doctype)),
+        ("<!DOCTYPE /a><a/>", Some(Doctype)),
         ("<?xml version='1.0' encoding='utf-16'?><a/>", Some(Encoding)),
     ] {
         let (_, outcome) = read(Kind::Xml, "", body.as_bytes());

@@ -121,6 +121,10 @@ enum Place {
 /// Nothing in it is looked at; it must only be told where it ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Doctype {
+    /// Before the name; whether whitespace was read.
+    Start {
+        spaced: bool,
+    },
     Outside,
     Quoted(u8),
     Subset,
@@ -139,6 +143,9 @@ impl Doctype {
     /// Where `byte` leads; `None` behind the end.
     fn next(self, byte: u8) -> Result<Option<Self>, XmlProblem> {
         Ok(Some(match (self, byte) {
+            (Doctype::Start { .. }, _) if is_space(byte) => Doctype::Start { spaced: true },
+            (Doctype::Start { spaced: true }, _) if is_name_start(byte) => Doctype::Outside,
+            (Doctype::Start { .. }, _) => return Err(XmlProblem::Doctype),
             (Doctype::Outside, b'>') => return Ok(None),
             (Doctype::Outside, b'"' | b'\'') => Doctype::Quoted(byte),
             (Doctype::Outside, b'[') => Doctype::Subset,
@@ -417,7 +424,7 @@ impl Xml {
             b"DOCTYPE" if self.has_root || self.has_doctype => Err(XmlProblem::Doctype.into()),
             b"DOCTYPE" => {
                 self.has_doctype = true;
-                Ok(Place::Doctype(Doctype::Outside))
+                Ok(Place::Doctype(Doctype::Start { spaced: false }))
             }
             begun if [&b"--"[..], b"[CDATA[", b"DOCTYPE"].iter().any(|whole| whole.starts_with(begun)) => {
                 Ok(Place::Bang)

@@ -29,13 +29,13 @@ impl Run<'_> {
     }
 
     /// Expands a template for a record: what the chain matched is a secret when one of its variables may be.
-    pub(super) fn expanded_masked(&mut self, template: &Template, head: &Rule) -> Vec<u8> {
+    pub(super) fn expanded_masked(&self, template: &Template, head: &Rule, matches_secret: bool) -> Vec<u8> {
         let mut out = Vec::new();
         for part in template.parts() {
             let is_secret = match part {
                 Part::Text(_) => false,
-                Part::Tx(id) => *id < CAPTURES && self.state.matches_secret,
-                Part::Variable(Variable::MatchedVar, _) => self.state.matches_secret,
+                Part::Tx(id) => *id < CAPTURES && matches_secret,
+                Part::Variable(Variable::MatchedVar, _) => matches_secret,
                 Part::Variable(variable, Some(name)) => self.state.is_secret(*variable, name),
                 Part::Variable(..) => false,
             };
@@ -106,11 +106,11 @@ impl Run<'_> {
         let clock = Clock::at(self.state.now_s);
         let number = match variable {
             Variable::MatchedVar => {
-                out.extend_from_slice(self.state.matched.last().map_or(&[], |last| &last.value));
+                out.extend_from_slice(self.state.last_matched().map_or(&[], |(_, value)| value));
                 return;
             }
             Variable::MatchedVarName => {
-                out.extend_from_slice(self.state.matched.last().map_or(&[], |last| &last.name));
+                out.extend_from_slice(self.state.last_matched().map_or(&[], |(name, _)| name));
                 return;
             }
             Variable::FullRequest => {

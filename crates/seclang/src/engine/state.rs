@@ -12,6 +12,7 @@ use crate::model::{Allow, EngineMode, RuleBits};
 use crate::outcome::{Interruption, Match};
 use crate::ruleset::RuleSet;
 use crate::template::TxId;
+use crate::transaction::values::Span;
 use crate::variable::Variable;
 
 use super::{allow_covers, is_secret_name};
@@ -73,12 +74,17 @@ impl TextChange {
     }
 }
 
-/// A value that a rule of the chain matched.
-#[derive(Debug, Clone)]
+/// A value that a rule of the chain matched; its bytes stand in [`State::matched_bytes`].
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Matched {
-    pub(crate) name: Vec<u8>,
-    pub(crate) value: Vec<u8>,
-    pub(crate) is_secret: bool,
+    pub(crate) variable: Variable,
+    /// `ARGS:user`.
+    pub(crate) full_name: Span,
+    /// `user`.
+    pub(crate) name: Span,
+    pub(crate) value: Span,
+    /// A rule said that it may not be shown.
+    pub(crate) is_masked: bool,
 }
 
 /// What rules may change.
@@ -90,8 +96,7 @@ pub(crate) struct State {
     pub(crate) env: Vec<(Box<[u8]>, Text)>,
     /// Matches of the chain under evaluation, the last one last.
     pub(crate) matched: Vec<Matched>,
-    /// Whether one of them may be a secret.
-    pub(crate) matches_secret: bool,
+    pub(crate) matched_bytes: Vec<u8>,
     pub(crate) removed: RuleBits,
     /// Rule and effect of each `ctl:ruleRemoveTarget…` that ran.
     pub(crate) removed_targets: Vec<(usize, usize)>,
@@ -122,7 +127,7 @@ impl State {
             tx_made: HashMap::default(),
             env: Vec::new(),
             matched: Vec::new(),
-            matches_secret: false,
+            matched_bytes: Vec::new(),
             removed: RuleBits::default(),
             removed_targets: Vec::new(),
             body_kind: None,
@@ -212,9 +217,19 @@ impl State {
     }
 
     pub(crate) fn mask_matched(&mut self) {
-        self.matches_secret = true;
         for matched in &mut self.matched {
-            matched.is_secret = true;
+            matched.is_masked = true;
         }
+    }
+
+    /// The last matched value of the chain: its full name and its bytes.
+    pub(crate) fn last_matched(&self) -> Option<(&[u8], &[u8])> {
+        let last = self.matched.last()?;
+        Some((last.full_name.of(&self.matched_bytes), last.value.of(&self.matched_bytes)))
+    }
+
+    /// Says whether a matched value may not be shown.
+    pub(crate) fn is_matched_secret(&self, matched: &Matched) -> bool {
+        matched.is_masked || self.is_secret(matched.variable, matched.name.of(&self.matched_bytes))
     }
 }

@@ -31,10 +31,11 @@ impl Subject {
         self.value.of(if self.item.is_some() { values.buffer() } else { made })
     }
 
-    /// `ARGS:user`, `&ARGS`, `REQUEST_URI`.
-    pub(crate) fn full_name(&self, values: &Values, made: &[u8]) -> Vec<u8> {
+    /// Writes `ARGS:user`, `&ARGS`, `REQUEST_URI`; tells where that stands, and where the name after the
+    /// colon does.
+    pub(crate) fn write_name(&self, values: &Values, made: &[u8], full: &mut Vec<u8>) -> (Span, Span) {
         let name = self.name(values, made);
-        let mut full = Vec::with_capacity(24 + name.len());
+        let start = full.len();
         if self.is_count {
             full.push(b'&');
         }
@@ -42,11 +43,12 @@ impl Subject {
             Variable::XmlText | Variable::XmlAttributes => b"XML",
             variable => variable.name().as_bytes(),
         });
+        let mut own = Span::default();
         if self.variable.is_collection() && !name.is_empty() {
             full.push(b':');
-            full.extend_from_slice(name);
+            own = Span::push(full, name);
         }
-        full
+        (Span::since(full, start), own)
     }
 }
 
@@ -144,21 +146,23 @@ impl Run<'_> {
                 }
             }
             (Variable::MatchedVar, _) => {
-                if let Some(last) = self.state.matched.last() {
-                    push(made, b"", &mut |out| out.extend_from_slice(&last.value));
+                if let Some((_, value)) = self.state.last_matched() {
+                    push(made, b"", &mut |out| out.extend_from_slice(value));
                 }
             }
             (Variable::MatchedVarName, _) => {
-                if let Some(last) = self.state.matched.last() {
-                    push(made, b"", &mut |out| out.extend_from_slice(&last.name));
+                if let Some((name, _)) = self.state.last_matched() {
+                    push(made, b"", &mut |out| out.extend_from_slice(name));
                 }
             }
             (Variable::MatchedVars | Variable::MatchedVarsNames, _) => {
                 let is_name = variable == Variable::MatchedVarsNames;
+                let all = &self.state.matched_bytes;
                 for one in &self.state.matched {
-                    if target.selects(&one.name) {
-                        let bytes = if is_name { &one.name } else { &one.value };
-                        push(made, &one.name, &mut |out| out.extend_from_slice(bytes));
+                    let name = one.full_name.of(all);
+                    if target.selects(name) {
+                        let bytes = if is_name { name } else { one.value.of(all) };
+                        push(made, name, &mut |out| out.extend_from_slice(bytes));
                     }
                 }
             }

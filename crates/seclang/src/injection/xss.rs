@@ -4,6 +4,8 @@
 //! quotes. It is an attack if that makes a tag that loads or runs something, an attribute that handles events
 //! or styles, a URL that runs, or a comment that old browsers run.
 //!
+//! Difference from libinjection: the byte 0xFF before a value or a name does not end the reading.
+//!
 //! Called by the engine. Read next: [`detect`], then `html`.
 
 mod html;

@@ -41,7 +41,7 @@ pub(crate) struct Actions {
 }
 
 /// Every action that is read.
-const KNOWN: &[&str] = &[
+pub(crate) const KNOWN: &[&str] = &[
     "accuracy",
     "allow",
     "auditlog",
@@ -80,7 +80,7 @@ const KNOWN: &[&str] = &[
     "ver",
 ];
 
-const CTLS: &[&str] = &[
+pub(crate) const CTLS: &[&str] = &[
     "auditEngine",
     "auditLogParts",
     "debugLogLevel",

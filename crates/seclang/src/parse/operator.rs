@@ -10,7 +10,7 @@ use crate::problem::Wrong;
 use crate::template::{Template, TxNames};
 
 /// Every operator that is read.
-const KNOWN: &[&str] = &[
+pub(crate) const KNOWN: &[&str] = &[
     "beginsWith",
     "contains",
     "containsWord",

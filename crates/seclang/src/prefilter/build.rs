@@ -13,11 +13,15 @@ use crate::limits::SLOTS_MAX;
 use crate::model::{Operator, Rule, TextTest};
 use crate::pattern;
 use crate::ruleset::Step;
+use crate::template::TxId;
 use crate::transform::ByteSet;
 use crate::variable::Variable;
 
 /// Sets required of one pattern: each more must be rare to pay for its literals.
 const SETS_MAX: usize = 3;
+/// Bytes of words and numbers as `detectSQLi` reads them.
+const WORD: ByteSet = ByteSet::of(b"_").with_range(b'0', b'9').with_range(b'A', b'Z').with_range(b'a', b'z');
+
 /// What a further set may cost, and hold, to be used.
 const FURTHER_COST_MAX: f64 = 0.02;
 const FURTHER_LITERALS_MAX: usize = 150;
@@ -71,14 +75,22 @@ impl Prefilter {
         });
         let plans = plans(&served);
         let gated = gated(phases, &slot_of, count);
+        let mut gate_variables: Vec<TxId> = gated
+            .iter()
+            .flat_map(|(conditions, _)| conditions.iter().map(|condition| condition.tx))
+            .collect();
+        gate_variables.sort_unstable();
+        gate_variables.dedup();
+        let automaton = literals.build();
         Self {
             slot_of,
             slots,
             plans,
-            automaton: literals.build(),
+            automaton,
             unlisted,
             from_phase,
             gated,
+            gate_variables,
             wants_file_content,
         }
     }
@@ -138,6 +150,12 @@ fn slot(rule: &Rule, at: u32, number: u16, literals: &mut Builder) -> (Slot, boo
         Operator::UrlEncoding => {
             slot.needs = 1;
             slot.bytes.push((1, ByteSet::of(b"%")));
+            return (slot, false);
+        }
+        Operator::Sqli => {
+            // A single word or number, or both in one, is no attack in any context.
+            slot.needs = 1;
+            slot.bytes.push((1, WORD.complement()));
             return (slot, false);
         }
         Operator::Xss => {

@@ -308,9 +308,10 @@ impl Scan<'_> {
                 candidates.set(number);
             }
         };
-        for number in tables.unlisted.iter().filter(|number| group.has(*number)) {
+        tables.unlisted.each_shared(group, |number| {
             judge(number, seen.get(usize::from(number)).copied().unwrap_or(0));
-        }
+            true
+        });
         for number in touched.iter().filter(|number| !tables.unlisted.has(**number)) {
             judge(*number, seen.get(usize::from(*number)).copied().unwrap_or(0));
         }
@@ -320,30 +321,28 @@ impl Scan<'_> {
             }
         }
         let mut result = Ok(());
-        'buffers: for place in base..scratch.used {
+        for place in base..scratch.used {
             let Some(buffer) =
                 scratch.buffers.get(place).filter(|buffer| usize::from(buffer.scan_of) == base)
             else {
                 continue;
             };
-            if !buffer.slots.meets(&candidates) {
-                continue;
-            }
-            for number in candidates.iter().filter(|number| buffer.slots.has(*number)) {
-                if scratch.found.contains(&number) {
-                    continue;
+            let found = &mut scratch.found;
+            candidates.each_shared(&buffer.slots, |number| {
+                let slot = tables.slots.get(usize::from(number));
+                let Some(rule) = slot.and_then(|slot| set.rules.get(slot.rule as usize)) else { return true };
+                if found.contains(&number) {
+                    return true;
                 }
-                let rule =
-                    tables.slots.get(usize::from(number)).and_then(|slot| set.rules.get(slot.rule as usize));
-                let Some(rule) = rule else { continue };
                 match matches(&rule.operator, &buffer.bytes, fuel) {
-                    Ok(true) => scratch.found.push(number),
+                    Ok(true) => found.push(number),
                     Ok(false) => {}
-                    Err(spent) => {
-                        result = Err(spent);
-                        break 'buffers;
-                    }
+                    Err(spent) => result = Err(spent),
                 }
+                result.is_ok()
+            });
+            if result.is_err() {
+                break;
             }
         }
         scratch.candidates = candidates;

@@ -1,7 +1,8 @@
-//! The prefilter changes nothing: the same matches on the same variables, and the same scores, as plain evaluation.
+//! The prefilter changes nothing: the same matches on the same variables, and the same scores, as plain
+//! evaluation.
 //!
-//! Over all inputs of CRS's regression cases, and over random mutations of them that borrow pieces of each other,
-//! at every paranoia level.
+//! Over all inputs of CRS's regression cases, and over random mutations of them that borrow pieces of each
+//! other, at every paranoia level.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -5,5 +5,10 @@
 
 mod cases;
 mod exactness;
+mod hostile;
+mod language;
+mod problems;
+mod reference;
 mod regression;
 mod rig;
+mod streaming;

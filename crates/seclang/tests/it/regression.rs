@@ -14,10 +14,6 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "920620-1",
         "expects two Content-Type fields to be joined into one before the rules see them, as Apache does",
     ),
-    ("922130-1", "the part's head is refused as it expects, in other words than ModSecurity's"),
-    ("922130-2", "as 922130-1"),
-    ("922130-4", "as 922130-1"),
-    ("922130-7", "as 922130-1"),
     (
         "934210-13",
         "expects the name of an array in JSON to end the names of its elements; they end in `.array_0`",

@@ -26,6 +26,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("wire", &["exchange", "http1", "http3"]),
     ("origin", &["exchange", "http1", "zone"]),
     ("telemetry", &[]),
+    ("shield", &["fuel", "rules", "exchange", "seclang", "zone"]),
     ("cache", &["fuel", "http1", "exchange"]),
     // The planes. `splice` shares nothing with anybody, so that no bug of theirs is one of its own.
     ("splice", &[]),

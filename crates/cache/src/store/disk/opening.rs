@@ -25,6 +25,12 @@ const PURGES_NEW: &str = "purges.new";
 /// folder may hold many.
 const RESERVED_MAX: usize = 16 << 20;
 
+/// Bytes of a log of purges that is read: several times what a full table of epochs takes written out.
+const LOG_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of a segment's index that are read: the writer begins another segment long before.
+const INDEX_BYTES_READ_MAX: u64 = 256 << 20;
+
 /// Why a folder is not in use.
 #[derive(Debug)]
 pub(super) enum Trouble {
@@ -35,7 +41,7 @@ pub(super) enum Trouble {
 impl From<io::Error> for Trouble {
     fn from(cause: io::Error) -> Self {
         Self::Failed(format!(
-            "the cache folder cannot be read or written: {cause}; the cache is in memory alone"
+            "the cache folder cannot be read or written: {cause}; the cache is in memory alone until it can"
         ))
     }
 }
@@ -186,7 +192,11 @@ impl Writer {
             return Ok(false);
         }
         let file = self.disk.files.open(PURGES, false)?;
-        let bytes = usize::try_from(file.bytes()?).map_err(io::Error::other)?;
+        let bytes = file.bytes()?;
+        if bytes > LOG_BYTES_MAX {
+            return Ok(false);
+        }
+        let bytes = bytes as usize;
         let Ok(log) = purge_log::decode(&read_up_to(&*file, 0, bytes)?) else { return Ok(false) };
         self.base = log.entries.iter().map(|entry| entry.epoch).max().unwrap_or(0);
         let purges = self.store.purges();
@@ -242,10 +252,17 @@ impl Writer {
         (self.base + epoch.saturating_sub(RUN_START)).saturating_sub(RUN_START.saturating_sub(epoch))
     }
 
-    /// Reads a segment's index into memory. A segment that cannot be read is left for the next start.
+    /// Reads a segment's index into memory. One that cannot be read is left for the next start, or until its
+    /// space is due.
     pub(super) fn load(&mut self, segment: u32) {
         if self.load_entries(segment).is_err() {
             self.store.counters().disk_read_errors.add(1);
+            let bytes = |name: String| self.disk.files.open(&name, false).and_then(|file| file.bytes());
+            let (data_bytes, index_bytes) = (bytes(data_name(segment)), bytes(index_name(segment)));
+            let sizes = Sizes { data_bytes: data_bytes.unwrap_or(0), index_bytes: index_bytes.unwrap_or(0) };
+            self.sizes.insert(segment, sizes);
+            self.unreadable = Some(segment);
+            self.count_bytes();
         }
     }
 
@@ -294,6 +311,9 @@ enum Format {
 /// A segment's index whole, and its length.
 pub(super) fn read_entries(file: &dyn StoredFile) -> io::Result<(Vec<u8>, u64)> {
     let bytes = file.bytes()?;
-    let entries = read_up_to(file, 0, usize::try_from(bytes).map_err(io::Error::other)?)?;
+    if bytes > INDEX_BYTES_READ_MAX {
+        return Err(io::Error::other("the index of a segment is longer than any that is written"));
+    }
+    let entries = read_up_to(file, 0, bytes as usize)?;
     Ok((entries, bytes))
 }

@@ -29,6 +29,9 @@ use crate::store::purge::{Entry as PurgeEntry, Judgement};
 /// Between two looks at whether another process has given the folder up.
 const CLAIM_AGAIN: Duration = Duration::from_millis(200);
 
+/// Between two attempts to open a folder that cannot be read or written.
+const OPEN_AGAIN: Duration = Duration::from_secs(5);
+
 /// How long the writer sleeps without a job before it looks up: only to notice that the process ends.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -40,6 +43,10 @@ const SKIPPED_MAX: u32 = 1024;
 
 /// Bytes of the log of purges under which it is not written anew.
 const LOG_BYTES_MIN: u64 = 4 << 20;
+
+/// Bytes of a segment's index after which the next segment is begun: a million entries. Only many objects
+/// given up in a row, which write entries and no records, come near it.
+const INDEX_BYTES_MAX: u64 = 64 << 20;
 
 /// Segments at most, whatever their size: each is a descriptor.
 const SEGMENTS_MAX: usize = 4096;
@@ -100,6 +107,8 @@ pub struct Writer {
     pub(super) current: Option<Current>,
     pub(super) log: Option<Log>,
     pub(super) sizes: BTreeMap<u32, Sizes>,
+    /// The last segment that could not be loaded: nothing is appended to it.
+    pub(super) unreadable: Option<u32>,
     failures: u32,
     skipped: u32,
     buffer: Vec<u8>,
@@ -119,6 +128,7 @@ impl Writer {
             current: None,
             log: None,
             sizes: BTreeMap::new(),
+            unreadable: None,
             failures: 0,
             skipped: 0,
             buffer: Vec::new(),
@@ -144,7 +154,7 @@ impl Writer {
         }
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Claim => self.turn_to_claim(wait),
-            Stage::Open => self.turn_to_open(),
+            Stage::Open => self.turn_to_open(wait),
             Stage::Load(mut segments) => match segments.pop_front() {
                 Some(segment) => {
                     self.load(segment);
@@ -180,17 +190,34 @@ impl Writer {
                 self.disk.writes.take(wait.min(CLAIM_AGAIN));
                 Turn::Idle
             }
-            Err(cause) => self.fail(Trouble::from(cause)),
+            Err(cause) => self.try_again(Trouble::from(cause), wait),
         }
     }
 
-    fn turn_to_open(&mut self) -> Turn {
+    /// A folder that is refused stays so; one that cannot be read or written now may be later. Purges wait,
+    /// since what they are against may be found then.
+    fn try_again(&mut self, trouble: Trouble, wait: Duration) -> Turn {
+        match trouble {
+            Trouble::Refused(_) => self.fail(trouble),
+            Trouble::Failed(reason) => {
+                self.store.counters().disk_write_errors.add(1);
+                self.disk.note_unreachable(reason);
+                self.claim = None;
+                self.stage = Stage::Claim;
+                // Woken early by purges, which does no harm.
+                self.disk.writes.take(wait.min(OPEN_AGAIN));
+                Turn::Idle
+            }
+        }
+    }
+
+    fn turn_to_open(&mut self, wait: Duration) -> Turn {
         match self.open() {
             Ok(segments) => {
                 self.stage = Stage::Load(segments);
                 Turn::Worked
             }
-            Err(trouble) => self.fail(trouble),
+            Err(trouble) => self.try_again(trouble, wait),
         }
     }
 
@@ -222,7 +249,11 @@ impl Writer {
     /// Goes on in the last segment, if it has room: a node that starts often makes no small segments.
     fn take_up_last(&mut self) {
         let Some((id, sizes)) = self.sizes.last_key_value().map(|(id, sizes)| (*id, *sizes)) else { return };
-        if sizes.data_bytes >= u64::from(self.disk.settings.segment_bytes) {
+        let segment_bytes = u64::from(self.disk.settings.segment_bytes);
+        if self.unreadable == Some(id)
+            || sizes.data_bytes >= segment_bytes
+            || sizes.index_bytes >= INDEX_BYTES_MAX
+        {
             return;
         }
         let files = &self.disk.files;
@@ -448,6 +479,9 @@ impl Writer {
         self.store.counters().disk_writes.add(written);
         let sizes = Sizes { data_bytes: current.data_bytes, index_bytes: current.index_bytes };
         self.sizes.insert(current.id, sizes);
+        if sizes.index_bytes >= INDEX_BYTES_MAX {
+            self.current = None;
+        }
         self.count_bytes();
     }
 

@@ -121,6 +121,30 @@ fn evicted_bodies_that_slow_readers_hold_are_bounded() {
 }
 
 #[test]
+fn many_bodies_that_fill_at_once_are_passed_before_they_take_all_memory() {
+    let store = store_of(1 << 20);
+    let mut fills: Vec<(Fill, Reader)> = (0..100)
+        .map(|number| {
+            let fill = lease(&store, &key(&format!("/{number}"))).begin(answer(1)).expect("kept");
+            let reader = fill.reader().expect("a reader");
+            (fill, reader)
+        })
+        .collect();
+    let mut passed = 0;
+    for _ in 0..10 {
+        for (fill, reader) in &mut fills {
+            passed += usize::from(fill.push(&[0; 10_000]) == Pushed::Passing);
+            drain(reader, Waker::noop());
+            assert!(store.usage().held_bytes <= (1 << 20) + (1 << 18) + 20_000, "{:?}", store.usage());
+        }
+    }
+    assert!(passed > 0);
+    let kept = fills.into_iter().filter(|(fill, _)| fill.is_kept()).count();
+    assert!(kept > 5, "{kept}");
+    store.check_invariants();
+}
+
+#[test]
 fn an_object_that_fills_is_not_evicted() {
     let store = store_of(1 << 20);
     let mut fill = lease(&store, &key("/filling")).begin(answer(1)).expect("kept");

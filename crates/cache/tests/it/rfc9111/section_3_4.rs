@@ -11,7 +11,7 @@ fn sliced(validator: (&str, &str)) -> Option<Sliced> {
     let fields = [("Content-Range", "bytes 0-99/1000"), ("Date", "Sun, 06 Nov 1994 09:49:37 GMT"), validator];
     match read_first(range, 100, &answer(206, &fields), 0) {
         FirstAnswer::Sliced(sliced) => Some(sliced),
-        FirstAnswer::NotSliced | FirstAnswer::Other => None,
+        FirstAnswer::Whole(_) | FirstAnswer::NotSliced | FirstAnswer::Other => None,
     }
 }
 

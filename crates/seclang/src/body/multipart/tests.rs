@@ -164,6 +164,16 @@ fn broken_parts_are_errors() {
 }
 
 #[test]
+fn lines_that_are_no_fields_are_handed_over_for_rules_to_judge() {
+    let (taken, outcome) =
+        multipart(&parts(&[&format!("\x0eContent-Disposition: x\r\n{}", field("a", "1"))]));
+    assert_eq!(outcome.error, Some(BodyError::Multipart(MultipartError::NoField)));
+    let heads = values(&taken, Collection::MultipartPartHeaders);
+    assert_eq!(heads.first().map(String::as_str), Some("a=\\x0eContent-Disposition: x"));
+    assert_eq!(values(&taken, Collection::ArgsPost), ["a=1"]);
+}
+
+#[test]
 fn names_are_read_in_every_spelling() {
     for (rest, name, file) in [
         ("form-data; name=a", "a", None),

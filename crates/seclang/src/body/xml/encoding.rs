@@ -3,7 +3,7 @@
 //! UTF-8 unless the XML declaration says an encoding of single bytes that contains ASCII. Called by the
 //! reader with every byte outside of plain runs.
 
-use super::XmlProblem;
+use super::{XmlProblem, markup};
 
 /// What is known of the encoding, and where in a character the body is.
 #[derive(Debug, Default)]
@@ -65,17 +65,34 @@ impl Encoding {
         true
     }
 
-    /// Takes the encoding that an XML declaration names; without a name it is UTF-8.
+    /// Takes the encoding that an XML declaration (XML 1.0 §2.8) names; without a name it is UTF-8.
+    ///
+    /// `declaration` is what follows `<?xml`, with the `?` of its end.
     pub(super) fn declare(&mut self, declaration: &[u8]) -> Result<(), XmlProblem> {
-        const KEY: &[u8] = b"encoding";
-        let Some(at) = memchr::memmem::find(declaration, KEY) else { return Ok(()) };
-        let after = declaration.get(at + KEY.len()..).unwrap_or_default().trim_ascii_start();
-        let value = after.strip_prefix(b"=").map(<[u8]>::trim_ascii_start);
-        let name = value.and_then(|value| {
-            let (quote, text) = value.split_first().filter(|(quote, _)| matches!(quote, b'"' | b'\''))?;
-            text.split(|byte| byte == quote).next()
-        });
-        let name = name.ok_or(XmlProblem::Instruction)?.to_ascii_uppercase();
+        let mut rest = declaration.strip_suffix(b"?").ok_or(XmlProblem::Instruction)?;
+        let mut next = 0;
+        while let Some((name, value, behind)) =
+            markup::attribute(rest).map_err(|_| XmlProblem::Instruction)?
+        {
+            rest = behind;
+            // These three, in this order, the first always.
+            let place = [&b"version"[..], b"encoding", b"standalone"].iter().position(|key| *key == name);
+            match place {
+                Some(place) if place >= next && (next > 0 || place == 0) => next = place + 1,
+                _ => return Err(XmlProblem::Instruction),
+            }
+            match (name, value) {
+                (b"encoding", _) => self.choose(value)?,
+                (b"version", [b'1', b'.', digits @ ..]) if digits.iter().all(u8::is_ascii_digit) => {}
+                (b"version", _) => return Err(XmlProblem::Instruction),
+                _ => {}
+            }
+        }
+        (next > 0).then_some(()).ok_or(XmlProblem::Instruction)
+    }
+
+    fn choose(&mut self, name: &[u8]) -> Result<(), XmlProblem> {
+        let name = name.to_ascii_uppercase();
         match name.as_slice() {
             b"UTF-8" | b"UTF8" | b"US-ASCII" | b"ASCII" => Ok(()),
             _ if [&b"ISO-8859-"[..], b"WINDOWS-125", b"CP125", b"LATIN1"]

@@ -58,8 +58,8 @@ fn printed(token: &Token) -> String {
     format!("{} {text}", char::from(token.kind.letter()))
 }
 
-/// Cases that libinjection itself has changed since its data of 2016 to 2024: `1.e`, once a word, is read over, since
-/// MySQL does and attacks hid behind it.
+/// Cases that libinjection itself has changed since its data of 2016 to 2024: `1.e`, once a word, is read
+/// over, since MySQL does and attacks hid behind it.
 const SUPERSEDED: [&str; 7] = [
     "test-tokens-numbers-exp-001.txt",
     "test-tokens-numbers-exp-009.txt",

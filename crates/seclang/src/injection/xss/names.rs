@@ -27,7 +27,8 @@ const TAGS: [&[u8]; 20] = [
     b"XSS",
 ];
 
-/// Events, without the `on` of their attributes, divided by commas; sorted, without those that start with another.
+/// Events, without the `on` of their attributes, divided by commas; sorted, without those that start with
+/// another.
 ///
 /// Those of libinjection's releases of 2025 and 2026 both.
 const EVENTS: &str = "\

@@ -172,12 +172,33 @@ fn a_newer_answer_takes_the_place_of_the_one_on_disk() {
     let Lookup::Lease(lease) = rig.store.lookup_beyond(&old, 0) else { panic!("a lease") };
     let mut fill = lease.begin(answer(1)).expect("kept");
     fill.push(b"new");
-    assert_eq!(rig.disk().objects(), 0, "forgotten when the new one begins");
+    assert_eq!(rig.disk().objects(), 1, "the new one may still fail");
     fill.finish();
+    assert_eq!(rig.disk().objects(), 0, "forgotten when it has not");
     rig.turn();
     assert_eq!(rig.disk().objects(), 1, "a key asked for again goes to disk at once");
     let mut rig = Rig::open(&files.after_kill());
     assert_eq!(rig.read(&key("/")), Some(b"new".to_vec()));
+}
+
+#[test]
+fn a_fill_that_fails_leaves_what_is_on_disk() {
+    let files = FaultyFiles::default();
+    let mut rig = Rig::open(&files);
+    rig.write("/", b"old");
+    let old = hit(&rig.store, &key("/"));
+    let Lookup::Lease(lease) = rig.store.lookup_beyond(&old, 0) else { panic!("a lease") };
+    drop(lease.begin(answer(1)).expect("kept"));
+    rig.turn();
+    assert_eq!(Rig::open(&files.after_kill()).read(&key("/")), Some(b"old".to_vec()));
+    let Lookup::Lease(lease) = rig.store.lookup_beyond(&old, 0) else { panic!("a lease") };
+    lease.pass(1);
+    rig.turn();
+    assert_eq!(
+        Rig::open(&files.after_kill()).read(&key("/")),
+        None,
+        "an answer that cannot be kept is newer"
+    );
 }
 
 #[test]

@@ -163,6 +163,9 @@ fn check(files: &FaultyFiles, known: &Known, is_killed: bool, what: &str) {
     // And it goes on.
     rig.write("/after", b"after");
     assert_eq!(rig.store.counts().disk_writes, 1, "{what}");
+    let mut next = self::rig(&files.after_kill());
+    next.turn();
+    assert_eq!(next.read(&key("/after")), Some(b"after".to_vec()), "{what}: what was written since");
 }
 
 #[test]

@@ -177,6 +177,26 @@ fn reads_that_fail_are_misses() {
 }
 
 #[test]
+fn a_segment_whose_index_cannot_be_read_is_left_for_the_next_start() {
+    let files = filled(20);
+    let mut rig = Rig::new(&files);
+    files.fail(Fault::Reading("00000001.index"));
+    rig.turn();
+    assert_eq!((rig.disk().state(), rig.store.counts().disk_read_errors), (DiskState::Ready, 1));
+    let there = rig.disk().objects();
+    assert!((1..20).contains(&there), "{there} in the other segment");
+    assert_eq!(rig.read(&key("/0")), None);
+    files.heal();
+    assert_eq!(Rig::open(&files.after_kill()).disk().objects(), 20);
+    // Its space is given back in its turn.
+    for number in 100..500 {
+        rig.write(&target(number), &body(&target(number), 1, 5_000));
+    }
+    assert!(rig.disk().bytes() <= settings().bytes_max);
+    assert!(!files.names_now().iter().any(|name| name.starts_with("00000001")));
+}
+
+#[test]
 fn a_full_disk_gives_up_its_oldest_and_goes_on() {
     let files = FaultyFiles::default();
     let mut rig = Rig::open(&files);
@@ -256,14 +276,27 @@ fn a_purge_that_can_neither_be_recorded_nor_emptied_says_so() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_a_cache_in_memory() {
-    let files = FaultyFiles::default();
-    files.fail(Fault::Writing(""));
-    let mut rig = Rig::new(&files);
-    rig.turn();
-    assert!(matches!(rig.disk().state(), DiskState::Failed(_)));
-    put(&rig.store, &key("/"), b"x");
-    assert_eq!(body_of(&hit(&rig.store, &key("/"))), b"x");
+fn a_folder_that_cannot_be_opened_is_a_cache_in_memory_until_it_can() {
+    for fault in [Fault::Writing(""), Fault::Reading("purges"), Fault::Opening("format"), Fault::Syncing("")]
+    {
+        let files = match fault {
+            Fault::Writing(_) | Fault::Syncing(_) => FaultyFiles::default(),
+            _ => filled(2),
+        };
+        files.fail(fault);
+        let mut rig = Rig::new(&files);
+        rig.turn();
+        let DiskState::Unreachable(reason) = rig.disk().state() else { panic!("{:?}", rig.disk().state()) };
+        assert!(reason.contains("cannot be read or written"), "{reason}");
+        put(&rig.store, &key("/"), b"x");
+        assert_eq!(body_of(&hit(&rig.store, &key("/"))), b"x");
+        let purge = Purge::Url { zone: 1, host: b"a.example", target: b"/1" };
+        rig.store.purge(&purge, Strength::Hard, 3, |recorded| assert_eq!(recorded, Recorded::OnDisk));
+        files.heal();
+        rig.turn();
+        assert_eq!((rig.disk().state(), rig.disk().purges_applied_to()), (DiskState::Ready, 3));
+        assert_eq!(rig.read(&key("/1")), None, "purged while the folder could not be opened");
+    }
 }
 
 #[test]

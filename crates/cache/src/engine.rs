@@ -1,0 +1,421 @@
+//! The cache as one thing: policy and storage tied together, for the edge to drive.
+//!
+//! Sans-I/O: a [`Visit`] is one request on its way; each step says what to do next (serve, wait, fetch,
+//! pass) and takes what came of it. It asks no origin, reads no clock and sends nothing. In the order of a
+//! request: [`Engine::visit`], [`Visit::look`], [`Visit::waited`], [`Visit::answered`] or
+//! [`Visit::failed`]. Read next: `engine/step.rs` for what a step is, `engine/fetch.rs` for answers.
+
+mod fetch;
+mod sliced;
+mod step;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use exchange::{Request, Response};
+
+pub use sliced::{SliceFetch, SliceOutcome, SliceStep, Slices};
+pub use step::{Fetch, Filling, Now, Outcome, Passing, Serving, Step, Visited};
+
+use crate::limits::{ALONE_INTERVAL_MS, LOOKS_MAX};
+use crate::policy::{
+    Asked, AskedRange, Bypass, ByteRange, Eligibility, Forward, Found, Key, Metadata, Settings, StoredHead,
+    Traits, VaryIndex, VisitorFacts, ask, first_request, invalidated, lookup, strip_unkeyed,
+};
+use crate::store::{self, KeyRef, Lease, Object, Purge, Store, Strength, Ticket, Waited};
+
+/// The engine over a store. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    store: Store,
+}
+
+/// What a request belongs to.
+#[derive(Clone, Debug)]
+pub struct Place<'a> {
+    /// The zone's id.
+    pub zone: u128,
+    /// Number of the snapshot the request is served under.
+    pub snapshot: u64,
+    /// The zone's settings, or those rules chose.
+    pub settings: &'a Arc<Settings>,
+    /// What is known of the visitor.
+    pub facts: VisitorFacts,
+    /// The peer is a trusted proxy.
+    pub is_peer_trusted: bool,
+}
+
+/// One request on its way through the cache.
+#[derive(Debug)]
+pub struct Visit {
+    store: Store,
+    settings: Arc<Settings>,
+    snapshot: u64,
+    asked: Asked,
+    key: Key,
+    /// What was found stale when it began to wait, for the validators and to bridge a failure.
+    beyond: Option<Arc<Object>>,
+    /// Epoch of purges before anything was looked up.
+    epoch: u64,
+    /// It waited for an answer and was given one; it waits for no other of the same key.
+    has_waited: bool,
+    looks: u8,
+}
+
+/// What a lookup of key and variant came to.
+enum Located {
+    Stored(Arc<Object>),
+    Missing(Lease, Forward),
+    Wait(Ticket),
+    Pass(Forward),
+    Bypass(Bypass),
+}
+
+pub(crate) fn key_ref(key: &Key) -> KeyRef<'_> {
+    KeyRef { zone: key.zone(), host: key.host(), target: key.target(), rest: key.rest() }
+}
+
+/// The numbers of a stored object, with the length its body has or will have.
+fn meta_of(object: &Object) -> Metadata {
+    let meta = Metadata::from_numbers(&object.head().numbers);
+    if meta.traits.has(Traits::SLICED) {
+        return meta; // its own body is empty
+    }
+    Metadata { body_bytes: object.body_bytes().or(meta.body_bytes), ..meta }
+}
+
+fn head_of(object: &Object) -> Option<StoredHead> {
+    StoredHead::from_kept(object.head().bytes.clone())
+}
+
+impl Engine {
+    /// The engine over this store.
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// The store, for purges and metrics.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Begins a request's way. Takes out of it what strangers may not say on a request that may be stored.
+    pub fn visit(&self, request: &mut Request, place: &Place<'_>) -> Visited {
+        let asked = match ask(request, place.settings) {
+            Eligibility::Eligible(asked) => asked,
+            Eligibility::Bypass(bypass) => return Visited::Bypass(bypass),
+        };
+        strip_unkeyed(&mut request.fields, place.settings, place.is_peer_trusted);
+        let Some(key) = Key::of(request, place.zone, &place.settings.key, &place.facts) else {
+            return Visited::Bypass(Bypass::KeyTooLong);
+        };
+        Visited::Visit(Box::new(Visit {
+            store: self.store.clone(),
+            settings: Arc::clone(place.settings),
+            snapshot: place.snapshot,
+            asked,
+            key,
+            beyond: None,
+            epoch: 0,
+            has_waited: false,
+            looks: 0,
+        }))
+    }
+
+    /// Makes unusable what an unsafe request's answer says has changed (RFC 9111 §4.4). For every request
+    /// that bypassed by its method, with the answer that the visitor gets. Gives how many targets.
+    pub fn invalidate(&self, request: &Request, answer: &Response, place: &Place<'_>) -> usize {
+        let targets = invalidated(request, answer);
+        let Some(key) = Key::of(request, place.zone, &place.settings.key, &place.facts) else { return 0 };
+        for target in &targets {
+            if let Some(gone) = key.with_target(target, &place.settings.key) {
+                let purge = Purge::Url { zone: place.zone, host: gone.host(), target: gone.target() };
+                // No entry of the numbered log: each node hears of its own visitors' requests only (§4.4).
+                self.store.purge(&purge, Strength::Hard, 0, |_recorded| {});
+            }
+        }
+        targets.len()
+    }
+}
+
+impl Visit {
+    /// What the request asks for.
+    pub fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    /// The key, without the variant.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Looks up what is stored. `request` is as [`Engine::visit`] left it. To be called first, and again
+    /// when told.
+    pub fn look(&mut self, request: &Request, now: Now) -> Step {
+        self.looks += 1;
+        if self.looks > LOOKS_MAX {
+            return self.go_alone(request, None, Forward::UriMiss);
+        }
+        self.epoch = self.store.purges().epoch();
+        let located = match self.store.lookup(&key_ref(&self.key), now.mono_ms) {
+            store::Lookup::Hit(object) => self.locate(request, object, now),
+            store::Lookup::Lease(lease) => Located::Missing(lease, Forward::UriMiss),
+            store::Lookup::Wait(ticket) => Located::Wait(ticket),
+            store::Lookup::Pass => Located::Pass(Forward::UriMiss),
+            store::Lookup::Bypass(why) => Located::Bypass(bypass_of(why)),
+        };
+        self.step(request, located, now)
+    }
+
+    /// From what lies under the key itself to what lies under the variant.
+    fn locate(&self, request: &Request, object: Arc<Object>, now: Now) -> Located {
+        if !meta_of(&object).traits.has(Traits::INDEX) {
+            return Located::Stored(object);
+        }
+        let index = VaryIndex::from_kept(&object.head().bytes);
+        let mut first = None;
+        for rule in index.rules() {
+            let Some(variant) = rule.variant(&request.fields) else {
+                return Located::Bypass(Bypass::VariantTooLong);
+            };
+            let key = self.key.with_variant(&variant);
+            let located = match self.store.lookup(&key_ref(&key), now.mono_ms) {
+                store::Lookup::Hit(object) => return Located::Stored(object),
+                store::Lookup::Lease(lease) => Located::Missing(lease, Forward::VaryMiss),
+                store::Lookup::Wait(ticket) => Located::Wait(ticket),
+                store::Lookup::Pass => Located::Pass(Forward::VaryMiss),
+                store::Lookup::Bypass(why) => Located::Bypass(bypass_of(why)),
+            };
+            // The latest rule's is the one an answer will most likely be stored under.
+            first.get_or_insert(located);
+        }
+        first.unwrap_or(Located::Pass(Forward::VaryMiss))
+    }
+
+    fn step(&mut self, request: &Request, located: Located, now: Now) -> Step {
+        let found = match &located {
+            Located::Stored(object) => return self.consider(request, Arc::clone(object), now),
+            Located::Missing(_, Forward::VaryMiss) | Located::Pass(Forward::VaryMiss) => Found::OtherVariants,
+            Located::Missing(..) | Located::Pass(_) | Located::Wait(_) | Located::Bypass(_) => Found::Nothing,
+        };
+        let decided = lookup(&self.asked, found, &self.settings, now.unix_ms);
+        if decided == crate::policy::Lookup::OnlyIfCached && !matches!(located, Located::Wait(_)) {
+            return Step::OnlyIfCached;
+        }
+        match located {
+            // An answer to HEAD, or one that may not be stored, serves nobody else.
+            Located::Missing(_, forward) if self.asked.is_head || !self.asked.may_store => {
+                self.go_alone(request, None, forward)
+            }
+            Located::Missing(lease, forward) => self.fetch(request, Some(lease), None, forward),
+            Located::Wait(ticket) => Step::Wait(ticket),
+            Located::Pass(forward) => self.go_alone(request, None, forward),
+            Located::Bypass(bypass) => Step::Bypass(bypass),
+            Located::Stored(object) => self.consider(request, object, now),
+        }
+    }
+
+    /// Something is stored: may it be used, and if not, who asks the origin.
+    fn consider(&mut self, request: &Request, object: Arc<Object>, now: Now) -> Step {
+        let mut object = object;
+        loop {
+            let meta = meta_of(&object);
+            let found = Found::Stored { meta: &meta, is_purged_softly: object.is_purged_softly() };
+            let decided = lookup(&self.asked, found, &self.settings, now.unix_ms);
+            let forward = match decided {
+                crate::policy::Lookup::Fresh | crate::policy::Lookup::StaleOnError => {
+                    return match self.hit(&object, &meta, now) {
+                        Some(serving) => Step::Serve(serving),
+                        None => self.go_alone(request, None, Forward::UriMiss),
+                    };
+                }
+                crate::policy::Lookup::Stale => return self.serve_stale(request, &object, &meta, now),
+                crate::policy::Lookup::OnlyIfCached => return Step::OnlyIfCached,
+                crate::policy::Lookup::Revalidate(forward) | crate::policy::Lookup::Miss(forward) => forward,
+            };
+            self.looks += 1;
+            // A HEAD asks with a HEAD, whose answer is of use to itself alone.
+            let may_share = decided.may_collapse(Some(&meta)) && !self.has_waited && !self.asked.is_head;
+            if self.looks > LOOKS_MAX || !may_share {
+                return self.go_alone(request, Some(object), forward);
+            }
+            match self.store.lookup_beyond(&object, now.mono_ms) {
+                store::Lookup::Lease(lease) => {
+                    return self.fetch(request, Some(lease), Some(object), forward);
+                }
+                store::Lookup::Wait(ticket) => {
+                    self.beyond = Some(object);
+                    return Step::Wait(ticket);
+                }
+                store::Lookup::Hit(newer) => object = newer,
+                store::Lookup::Pass | store::Lookup::Bypass(_) => {
+                    return self.go_alone(request, Some(object), forward);
+                }
+            }
+        }
+    }
+
+    /// Stale while it is revalidated (RFC 5861 §3): the visitor has it at once; one of many fetches.
+    fn serve_stale(&mut self, request: &Request, object: &Arc<Object>, meta: &Metadata, now: Now) -> Step {
+        let Some(serving) = self.hit(object, meta, now) else {
+            return self.go_alone(request, None, Forward::UriMiss);
+        };
+        if self.asked.is_head || !self.asked.may_store || now.unix_ms < meta.troubled_until_ms {
+            return Step::Serve(serving);
+        }
+        match self.store.lookup_beyond(object, now.mono_ms) {
+            store::Lookup::Lease(lease) => {
+                let fetch = self.new_fetch(request, Some(lease), Some(Arc::clone(object)), Forward::Stale);
+                Step::ServeAndRevalidate(serving, fetch)
+            }
+            _ => Step::Serve(serving),
+        }
+    }
+
+    /// What came of waiting. `request` is as [`Engine::visit`] left it.
+    pub fn waited(&mut self, request: &Request, waited: Waited, now: Now) -> Step {
+        let beyond = self.beyond.take();
+        match waited {
+            Waited::Hit(object) => match self.locate(request, object, now) {
+                Located::Stored(object) => {
+                    self.has_waited = true;
+                    match self.consider(request, object, now) {
+                        Step::Serve(mut serving) => {
+                            serving.status.is_collapsed = serving.status.is_hit;
+                            Step::Serve(serving)
+                        }
+                        other => other,
+                    }
+                }
+                located => {
+                    self.looks += 1;
+                    if self.looks > LOOKS_MAX {
+                        return self.go_alone(request, None, Forward::VaryMiss);
+                    }
+                    self.step(request, located, now)
+                }
+            },
+            Waited::Lease(lease) => {
+                let forward = if beyond.is_some() { Forward::Stale } else { Forward::UriMiss };
+                self.fetch(request, Some(lease), beyond, forward)
+            }
+            Waited::Pass => self.go_alone(request, beyond, Forward::UriMiss),
+            Waited::Again => self.look(request, now),
+        }
+    }
+
+    /// For a request that has waited as long as it may: the fetch to make by itself, if it is its turn;
+    /// otherwise it goes on waiting and asks again later. One a second for each key
+    /// ([`ALONE_INTERVAL_MS`]).
+    pub fn impatient(&mut self, request: &Request, ticket: &Ticket, now: Now) -> Option<Step> {
+        if !ticket.may_go_alone(now.mono_ms, ALONE_INTERVAL_MS) {
+            return None;
+        }
+        let beyond = self.beyond.take();
+        let forward = if beyond.is_some() { Forward::Stale } else { Forward::UriMiss };
+        Some(self.go_alone(request, beyond, forward))
+    }
+
+    /// To the origin without a lease: nobody waits for it.
+    fn go_alone(&self, request: &Request, stored: Option<Arc<Object>>, forward: Forward) -> Step {
+        self.fetch(request, None, stored, forward)
+    }
+
+    fn fetch(
+        &self,
+        request: &Request,
+        lease: Option<Lease>,
+        stored: Option<Arc<Object>>,
+        forward: Forward,
+    ) -> Step {
+        if self.asked.control.only_if_cached {
+            return Step::OnlyIfCached;
+        }
+        Step::Fetch(self.new_fetch(request, lease, stored, forward))
+    }
+
+    fn new_fetch(
+        &self,
+        request: &Request,
+        lease: Option<Lease>,
+        stored: Option<Arc<Object>>,
+        forward: Forward,
+    ) -> Box<Fetch> {
+        let epoch = self.store.purges().epoch();
+        // If a purge came since it was found, it may have been against it: a 304 must not bring it back.
+        let stored = stored.filter(|_| epoch == self.epoch);
+        let head = stored.as_deref().and_then(head_of);
+        let (slice, has_own_range) = self.slice_of(lease.is_some(), stored.as_deref());
+        Box::new(Fetch {
+            lease,
+            slice,
+            has_own_range,
+            stored: stored.zip(head),
+            forward,
+            // Variants are of what the visitor sent; the request itself is made the origin's meanwhile.
+            fields: request.fields.clone(),
+            path: request.path().to_vec(),
+            was_asked: false,
+            epoch,
+        })
+    }
+
+    /// Whether a fetch asks for a slice, or for the visitor's own range: with a lease for the slice that a
+    /// range begins in, since others may want its bytes; without, for what this visitor wants, which is not
+    /// stored.
+    fn slice_of(&self, has_lease: bool, stored: Option<&Object>) -> (Option<(u64, ByteRange)>, bool) {
+        let Some(slice_bytes) = self.settings.slice_bytes.filter(|_| !self.asked.is_head) else {
+            return (None, false);
+        };
+        let is_sliced = stored.is_some_and(|object| meta_of(object).traits.has(Traits::SLICED));
+        match &self.asked.ranges {
+            Some(ranges) if has_lease => (first_request(ranges, slice_bytes), false),
+            Some(_) => (None, true),
+            // The first slice tells whether the version is still the same, and is of use if it is not.
+            None if has_lease && is_sliced => {
+                (first_request(&[AskedRange::From(0, None)], slice_bytes), false)
+            }
+            None => (None, false),
+        }
+    }
+
+    /// An answer out of a stored object. None if its head cannot be read: then it is as good as not stored.
+    fn hit(&self, object: &Arc<Object>, meta: &Metadata, now: Now) -> Option<Box<Serving>> {
+        let Some(head) = head_of(object) else {
+            self.store.remove(object);
+            return None;
+        };
+        let mut serving = self.serving(object, &head, meta, now);
+        serving.status.is_hit = true;
+        Some(serving)
+    }
+
+    fn serving(&self, object: &Arc<Object>, head: &StoredHead, meta: &Metadata, now: Now) -> Box<Serving> {
+        let mut answer = Response::default();
+        let sending = crate::policy::answer_from(
+            &self.asked,
+            head,
+            meta,
+            &self.settings,
+            now.unix_ms,
+            now.seed,
+            &mut answer,
+        );
+        let ttl_s = Some(meta.ttl_s(now.unix_ms));
+        let status = crate::policy::CacheStatus { ttl_s, ..crate::policy::CacheStatus::default() };
+        let slices = Slices::of(self, object, head, meta, now);
+        Box::new(Serving { answer, sending, object: Arc::clone(object), slices, status })
+    }
+}
+
+/// A head for storage.
+fn store_head(bytes: Bytes, meta: &Metadata, snapshot: u64) -> store::Head {
+    store::Head { bytes, numbers: meta.to_numbers(), snapshot }
+}
+
+fn bypass_of(why: store::Bypass) -> Bypass {
+    match why {
+        store::Bypass::KeyTooLong => Bypass::KeyTooLong,
+        store::Bypass::Fetches | store::Bypass::Waiters => Bypass::Busy,
+    }
+}

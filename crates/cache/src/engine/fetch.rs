@@ -1,0 +1,379 @@
+//! What an origin's answer, or its failure, comes to: for the store, for those who wait, and for the visitor.
+//!
+//! The lease is spent on every way out: with what is stored, with a mark that nothing can be, or by handing
+//! it on. Called by the edge when the head of an answer is there. Read next: [`Visit::answered`].
+
+use std::sync::Arc;
+
+use exchange::Response;
+
+use super::step::{Fetch, Filling, Now, Outcome, Passing, Serving};
+use super::{Visit, key_ref, meta_of, store_head};
+use crate::limits::{PASS_ERROR_MS, PASS_MS, TROUBLE_MS, VARIANTS_COUNTED_MS};
+use crate::policy::{
+    Answered, CacheStatus, FetchTimes, HeadUpdate, Key, Metadata, NotStored, OriginTrouble, Revalidated,
+    StoredHead, ToStore, Traits, Vary, VaryIndex, VaryRule, answered, head_answered, may_serve_on_error,
+};
+use crate::store::{self, Answer, Lease, NotKept, Object};
+
+impl Visit {
+    /// The head of an answer is there: decides what becomes of it.
+    pub fn answered(&self, fetch: Fetch, answer: &Response, times: &FetchTimes, now: Now) -> Outcome {
+        let said = CacheStatus {
+            forward: Some(fetch.forward.as_str()),
+            forward_status: Some(answer.status),
+            ..CacheStatus::default()
+        };
+        if let (206, Some((number, range))) = (answer.status, fetch.slice) {
+            return self.part_answered(fetch, (number, range), answer, times, said, now);
+        }
+        self.whole_answered(fetch, answer, times, said, now)
+    }
+
+    /// An answer that is no part of something, or that is the only part.
+    pub(super) fn whole_answered(
+        &self,
+        mut fetch: Fetch,
+        answer: &Response,
+        times: &FetchTimes,
+        said: CacheStatus<'static>,
+        now: Now,
+    ) -> Outcome {
+        let meta = fetch.stored.as_ref().map(|(object, _)| meta_of(object));
+        if self.asked.is_head && answer.status == 200 {
+            self.head_answered(&fetch, meta.as_ref(), answer, times, now);
+            return pass(said, NotStored::Method);
+        }
+        let revalidated = fetch.stored.as_ref().zip(meta.as_ref()).map(|((_, head), meta)| Revalidated {
+            meta,
+            head,
+            was_asked: fetch.was_asked,
+        });
+        match answered(&self.asked, &fetch.path, revalidated, answer, &self.settings, times) {
+            Answered::Store(stored) => self.store_answer(fetch, *stored, said, now),
+            Answered::Renewed(renewed) => self.renewed(fetch, *renewed, said, now),
+            Answered::RenewedOnce(once, reason) => {
+                let Some((object, _)) = &fetch.stored else { return pass(said, reason) };
+                let mut serving = self.serving(object, &once.head, &once.meta, now);
+                serving.status = CacheStatus { ttl_s: serving.status.ttl_s, ..said };
+                if reason.is_lasting() {
+                    self.store.remove(object);
+                }
+                self.give_up(fetch.lease.take(), reason, None, now);
+                Outcome::Serve(serving)
+            }
+            Answered::Pass { reason, drops_stored } => {
+                let stored = fetch.stored.take().map(|(object, _)| object);
+                if drops_stored && let Some(object) = &stored {
+                    self.store.remove(object);
+                }
+                self.give_up(fetch.lease.take(), reason, stored.filter(|_| !drops_stored), now);
+                pass(said, reason)
+            }
+            Answered::ServeStale => match self.bridge(&mut fetch, now) {
+                Some(mut serving) => {
+                    serving.status = CacheStatus { ttl_s: serving.status.ttl_s, ..said };
+                    Outcome::Serve(serving)
+                }
+                None => pass(said, NotStored::Error),
+            },
+            Answered::AskAgain => {
+                fetch.stored = None;
+                fetch.was_asked = false;
+                Outcome::Again(Box::new(fetch))
+            }
+        }
+    }
+
+    /// The origin gave no answer, or not in time: the visitor gets what is stored, if that may be. None: it
+    /// gets a fault, and the lease goes to the next who waits.
+    pub fn failed(&self, mut fetch: Fetch, trouble: OriginTrouble, now: Now) -> Option<Box<Serving>> {
+        let (object, _) = fetch.stored.as_ref()?;
+        if !may_serve_on_error(&self.asked, &meta_of(object), trouble, &self.settings, now.unix_ms) {
+            return None;
+        }
+        let forward = fetch.forward.as_str();
+        let mut serving = self.bridge(&mut fetch, now)?;
+        serving.status.forward = Some(forward);
+        Some(serving)
+    }
+
+    /// Serves what is stored, and notes on it that the origin failed, so that those who wait and those who
+    /// come within a second are served the same and leave the origin alone.
+    fn bridge(&self, fetch: &mut Fetch, now: Now) -> Option<Box<Serving>> {
+        let (object, head) = fetch.stored.as_ref()?;
+        let mut meta = meta_of(object);
+        meta.troubled_until_ms = now.unix_ms.saturating_add(TROUBLE_MS);
+        if let Some(lease) = fetch.lease.take() {
+            // Tags are not known here by name; a refreshed object keeps those of the one it is made of.
+            let _renewed = self.refresh(lease, object, head, &meta, &tags_of(head));
+        }
+        Some(self.serving(object, head, &meta, now))
+    }
+
+    /// Gives the lease up for an answer that is not stored.
+    pub(super) fn give_up(
+        &self,
+        lease: Option<Lease>,
+        reason: NotStored,
+        kept: Option<Arc<Object>>,
+        now: Now,
+    ) {
+        let Some(lease) = lease else { return };
+        let pass_ms = match reason {
+            // What is stored stays, and who waits goes by itself.
+            _ if kept.is_some() || !reason.is_lasting() => 0,
+            NotStored::Error => PASS_ERROR_MS,
+            _ => PASS_MS,
+        };
+        lease.pass(if pass_ms == 0 { 0 } else { now.mono_ms.saturating_add(pass_ms) });
+    }
+
+    fn store_answer(
+        &self,
+        mut fetch: Fetch,
+        mut stored: ToStore,
+        said: CacheStatus<'static>,
+        now: Now,
+    ) -> Outcome {
+        stored.meta.body_id = now.seed as u64;
+        let lease = match self.lease_for(&mut fetch, &stored, now) {
+            Ok(lease) => lease,
+            Err(reason) => {
+                self.give_up(fetch.lease.take(), reason, None, now);
+                return pass(said, reason);
+            }
+        };
+        // The lease under which others wait, if another one was needed to store.
+        let waited_for = fetch.lease.take();
+        let tags: Vec<&[u8]> = stored.tags.iter().map(|tag| &**tag).collect();
+        let answer = Answer {
+            head: store_head(stored.head.as_bytes().clone(), &stored.meta, self.snapshot),
+            tags: &tags,
+            body_bytes: stored.meta.body_bytes,
+        };
+        match lease.begin(answer) {
+            Ok(fill) => {
+                if let Some(lease) = waited_for {
+                    self.show_index(lease, &stored.vary, now);
+                }
+                let mut serving = self.serving(fill.object(), &stored.head, &stored.meta, now);
+                serving.status =
+                    CacheStatus { is_stored: fill.is_kept(), ttl_s: serving.status.ttl_s, ..said };
+                Outcome::Fill(Box::new(Filling { fill, serving: *serving }))
+            }
+            Err((lease, why)) => {
+                let reason = reason_of(why);
+                self.give_up(Some(lease), reason, None, now);
+                self.give_up(waited_for, reason, None, now);
+                pass(said, reason)
+            }
+        }
+    }
+
+    /// The lease on the key that the answer turned out to belong to: the key itself, or a variant of it.
+    /// Leaves in the fetch the lease that others wait under, if that is another.
+    pub(super) fn lease_for(
+        &self,
+        fetch: &mut Fetch,
+        stored: &ToStore,
+        now: Now,
+    ) -> Result<Lease, NotStored> {
+        let key = match &stored.vary {
+            Vary::Rule(rule) => {
+                let variant = rule.variant(&fetch.fields).ok_or(NotStored::Vary)?;
+                self.key.with_variant(&variant)
+            }
+            Vary::Nothing | Vary::Anything => self.key.clone(),
+        };
+        let is_for = |lease: &Lease, key: &Key| lease.key() == key_ref(key);
+        let is_new = fetch.stored.as_ref().is_none_or(|(object, _)| object.key() != key_ref(&key));
+        if let Some(lease) = fetch.lease.take_if(|lease| is_for(lease, &key)) {
+            // The variant's own lease: the index knows its rule, or must be told.
+            if let Vary::Rule(rule) = &stored.vary {
+                self.note_variant(&lease, rule, is_new, now)?;
+            }
+            return Ok(lease);
+        }
+        let held = fetch.lease.as_ref();
+        let lease = match held {
+            Some(held) => held.branch(&key_ref(&key)),
+            None => self.lease_alone(&key, fetch.stored.as_ref().map(|(object, _)| object), fetch.epoch, now),
+        };
+        // Somebody else fetches the same: theirs is stored.
+        let lease = lease.ok_or(NotStored::Busy)?;
+        let is_key_held = held.is_some_and(|held| is_for(held, &self.key));
+        match &stored.vary {
+            // The key's own lease will show the index once the fill has begun.
+            Vary::Rule(_) if is_key_held => {}
+            Vary::Rule(rule) => self.note_variant(&lease, rule, is_new, now)?,
+            Vary::Nothing | Vary::Anything => {}
+        }
+        Ok(lease)
+    }
+
+    /// A lease for a fetch that was made without one. None if any purge came since `epoch`, when the fetch
+    /// began: a lease taken now would pass for younger than the purge.
+    fn lease_alone(&self, key: &Key, stored: Option<&Arc<Object>>, epoch: u64, now: Now) -> Option<Lease> {
+        let found = match stored.filter(|object| object.key() == key_ref(key)) {
+            Some(object) => self.store.lookup_beyond(object, now.mono_ms),
+            None => match self.store.lookup(&key_ref(key), now.mono_ms) {
+                store::Lookup::Hit(object) => self.store.lookup_beyond(&object, now.mono_ms),
+                other => other,
+            },
+        };
+        match found {
+            // Asked once the lease is there: what comes later is against the lease.
+            store::Lookup::Lease(lease) if self.store.purges().epoch() == epoch => Some(lease),
+            _ => None,
+        }
+    }
+
+    /// Writes a variant's rule into the index under the key, if it is not there, and counts a new variant.
+    ///
+    /// The count knows nothing of evictions: what was evicted and stored again within
+    /// [`VARIANTS_COUNTED_MS`] counts twice, and a key near its limit stores less than it might. The limit
+    /// is against keys whose variants never repeat.
+    fn note_variant(&self, by: &Lease, rule: &VaryRule, is_new: bool, now: Now) -> Result<(), NotStored> {
+        let (mut index, mut meta) = match self.store.lookup(&key_ref(&self.key), now.mono_ms) {
+            store::Lookup::Hit(object) if meta_of(&object).traits.has(Traits::INDEX) => {
+                (VaryIndex::from_kept(&object.head().bytes), meta_of(&object))
+            }
+            store::Lookup::Hit(_) | store::Lookup::Lease(_) => (VaryIndex::default(), index_meta(now)),
+            // Another writes the index, or the key cannot be stored: this variant would not be found.
+            _ => return Err(NotStored::Busy),
+        };
+        if now.unix_ms.saturating_sub(meta.received_ms) > VARIANTS_COUNTED_MS {
+            meta = index_meta(now);
+        }
+        if is_new && meta.body_id >= u64::from(self.settings.variants_max) {
+            return Err(NotStored::Variants);
+        }
+        let is_changed = index.add(rule);
+        if !is_changed && !is_new {
+            return Ok(());
+        }
+        meta.body_id += u64::from(is_new);
+        let lease = by.branch(&key_ref(&self.key)).ok_or(NotStored::Busy)?;
+        if self.put_index(lease, &index, &meta) { Ok(()) } else { Err(NotStored::Busy) }
+    }
+
+    /// Those who wait under the key itself learn that there are variants, and which they are.
+    pub(super) fn show_index(&self, lease: Lease, vary: &Vary, now: Now) {
+        let Vary::Rule(rule) = vary else {
+            // They waited for a variant that turned out to be none: they look again when it is their turn.
+            return drop(lease);
+        };
+        if lease.key() != key_ref(&self.key) {
+            return drop(lease);
+        }
+        let mut index = VaryIndex::default();
+        index.add(rule);
+        self.put_index(lease, &index, &Metadata { body_id: 1, ..index_meta(now) });
+    }
+
+    fn put_index(&self, lease: Lease, index: &VaryIndex, meta: &Metadata) -> bool {
+        let head = store_head(index.to_bytes().into(), meta, self.snapshot);
+        match lease.begin(Answer { head, tags: &[], body_bytes: Some(0) }) {
+            Ok(fill) => {
+                let is_kept = fill.is_kept();
+                fill.finish();
+                is_kept
+            }
+            Err((lease, _)) => {
+                lease.pass(0);
+                false
+            }
+        }
+    }
+
+    /// A 304 renewed what is stored.
+    fn renewed(&self, mut fetch: Fetch, renewed: ToStore, said: CacheStatus<'static>, now: Now) -> Outcome {
+        let Some((object, _)) = fetch.stored.take() else { return pass(said, NotStored::Partial) };
+        let lease = fetch
+            .lease
+            .take()
+            .or_else(|| self.lease_alone(&self.key_of(&object), Some(&object), fetch.epoch, now));
+        let tags = tags_of(&renewed.head);
+        let kept = lease.and_then(|lease| self.refresh(lease, &object, &renewed.head, &renewed.meta, &tags));
+        let mut serving = self.serving(kept.as_ref().unwrap_or(&object), &renewed.head, &renewed.meta, now);
+        serving.status = CacheStatus { is_stored: kept.is_some(), ttl_s: serving.status.ttl_s, ..said };
+        Outcome::Serve(serving)
+    }
+
+    /// The key an object of this visit is stored under.
+    fn key_of(&self, object: &Object) -> Key {
+        self.key.with_rest(object.key().rest)
+    }
+
+    /// Stores a head with the body of an object. None if it is not kept: the body still fills, or another
+    /// took over.
+    fn refresh(
+        &self,
+        lease: Lease,
+        object: &Arc<Object>,
+        head: &StoredHead,
+        meta: &Metadata,
+        tags: &[Box<[u8]>],
+    ) -> Option<Arc<Object>> {
+        if lease.key() != object.key() {
+            return None;
+        }
+        let tags: Vec<&[u8]> = tags.iter().map(|tag| &**tag).collect();
+        let head = store_head(head.as_bytes().clone(), meta, self.snapshot);
+        match lease.refresh(object, Answer { head, tags: &tags, body_bytes: None }) {
+            Ok(object) => Some(object),
+            Err((lease, _)) => {
+                lease.pass(0);
+                None
+            }
+        }
+    }
+
+    /// An answer to HEAD: what is stored under the same key is renewed by it, or is of the past.
+    fn head_answered(
+        &self,
+        fetch: &Fetch,
+        meta: Option<&Metadata>,
+        answer: &Response,
+        times: &FetchTimes,
+        now: Now,
+    ) {
+        let (Some((object, head)), Some(meta)) = (&fetch.stored, meta) else { return };
+        let stored = Revalidated { meta, head, was_asked: false };
+        match head_answered(&self.asked, &fetch.path, &stored, answer, &self.settings, times) {
+            HeadUpdate::Renewed(renewed) => {
+                if let Some(lease) = self.lease_alone(&self.key_of(object), Some(object), fetch.epoch, now) {
+                    let tags = tags_of(&renewed.head);
+                    let _kept = self.refresh(lease, object, &renewed.head, &renewed.meta, &tags);
+                }
+            }
+            HeadUpdate::MakesStale => self.store.remove(object),
+            HeadUpdate::Nothing => {}
+        }
+    }
+}
+
+pub(super) fn pass(said: CacheStatus<'static>, reason: NotStored) -> Outcome {
+    let status = CacheStatus { detail: Some(reason.as_str()), forward_status: None, ..said };
+    Outcome::Pass(Passing { status, reason })
+}
+
+/// The numbers of a new index.
+fn index_meta(now: Now) -> Metadata {
+    Metadata { received_ms: now.unix_ms, traits: Traits::INDEX, ..Metadata::default() }
+}
+
+/// The tags a stored head says; there were not too many when it was stored.
+pub(super) fn tags_of(head: &StoredHead) -> Vec<Box<[u8]>> {
+    crate::policy::read_tags(&head.unpack().fields).unwrap_or_default()
+}
+
+pub(super) fn reason_of(why: NotKept) -> NotStored {
+    match why {
+        NotKept::TooLarge => NotStored::TooLarge,
+        NotKept::HeadTooLarge => NotStored::Head,
+        NotKept::TooManyTags => NotStored::Tags,
+        NotKept::Memory | NotKept::NotWhole => NotStored::Busy,
+    }
+}

@@ -1,0 +1,121 @@
+//! The reference of the language, made from the tables that the parser reads by, so that it cannot lie.
+//!
+//! `docs/reference/seclang.md` is this text; a test compares them, and the example `reference` prints it.
+
+use std::fmt::Write as _;
+
+use crate::limits::{
+    ARENA_BYTES_MAX, INCLUDE_DEPTH_MAX, ITEMS_MAX, PATTERN_BYTES_MAX, REQUEST_BODY_INSPECTED_BYTES,
+    RESPONSE_BODY_INSPECTED_BYTES, RULES_MAX,
+};
+use crate::parse::{actions, operator};
+use crate::settings;
+use crate::transform::Transformation;
+use crate::variable::{Kind, VARIABLES};
+
+const BEGIN: &str = "\
+# SecLang, as Rempart reads it
+
+The rule language of ModSecurity 3: OWASP CRS loads unchanged. Made from the code (`cargo run -p seclang
+--example reference`). Whatever is not on this page is a load error with file, line and, where it can be
+guessed, what was meant; all errors are reported at once.
+
+## Files
+
+A line that ends in `\\` goes on in the next; `#` begins a comment line; words stand between blanks or in
+quotes, where `\\\"` is a quote. `Include` and `IncludeOptional` take a path, or wildcards in its last part,
+relative to the file they stand in; so do data files of operators. Files are UTF-8; data files are bytes.
+";
+
+const DIFFERENCES: &str = "
+## What differs from ModSecurity
+
+- No Lua, no `exec`, no collection that outlives a transaction (`IP`, `GLOBAL`, `SESSION`, `USER`,
+  `RESOURCE`, `expirevar`, `setuid`…): each is an error. `initcol` is read, since CRS has it, and does
+  nothing. Count and limit with the rate limits of the zone.
+- No operator that asks a server (`@rbl`, `@gsbLookup`), reads a visitor's files or rewrites pages; no
+  `@geoLookup`: the rules of the zone know country and network.
+- Regular expressions run in linear time over bytes: `.` matches every byte, `$` only the very end, there
+  are no look-around, back references, atomic groups or possessive repetitions, and no macros in patterns.
+- XPath is `XML:/*` (the text of the document) and `XML://@*` (values of attributes).
+- `REQUEST_BODY` is filled for forms, and for others after `ctl:forceRequestBodyVariable=On`, as in
+  ModSecurity 2, by which the rules' own cases are written. ModSecurity 3 always fills it, and then finds
+  tag names of XML in it.
+- `ctl:requestBodyProcessor` shows in `REQBODY_PROCESSOR` at once. The readers of forms are chosen by
+  `Content-Type` before phase 1; JSON and XML by rules.
+- `MATCHED_VAR` holds the value after transformations; `MATCHED_VARS` gathers over the whole chain.
+- `SecRuleRemoveBy…` and `SecRuleUpdate…` reach rules wherever they stand; one that meets no rule is a note,
+  no error.
+- Logs, temporary files, uploads and limits of memory are the proxy's: their directives are read and have no
+  effect.
+- Bodies are inspected up to a ceiling and never cut or refused for their length; file content is passed by.
+  `INBOUND_DATA_ERROR` and `OUTBOUND_DATA_ERROR` say that something was left out.
+- `TIME…` are UTC. `PATH_INFO` is `REQUEST_FILENAME`; both have `%HH` decoded once.
+- Data of a record is masked (`*`) where the name of a header, cookie or argument speaks of a secret, or a
+  rule said `sanitise…`.
+";
+
+/// The reference as Markdown.
+#[must_use]
+pub fn reference() -> String {
+    let mut page = BEGIN.to_owned();
+    let mut list = |title: &str, words: &mut dyn Iterator<Item = String>| {
+        let words: Vec<String> = words.map(|word| format!("`{word}`")).collect();
+        let text = format!("{}.", words.join(", "));
+        let _ = write!(page, "\n{title}\n\n{}\n", wrapped(&text));
+    };
+    let own = |names: &'static [&'static str]| names.iter().map(|name| (*name).to_owned());
+    list("## Directives\n\nOf rules:", &mut own(settings::RULES));
+    list("That set the engine:", &mut own(settings::APPLIED));
+    list("Without effect, since the proxy does what they are for:", &mut own(settings::IDLE));
+    list("Refused:", &mut settings::REFUSED.iter().map(|(name, _)| (*name).to_owned()));
+    let variables = |wanted: fn(Kind) -> bool| {
+        VARIABLES.iter().filter(move |(_, _, kind)| wanted(*kind)).map(|(_, name, _)| (*name).to_owned())
+    };
+    list(
+        "## Variables\n\nWith one value:",
+        &mut variables(|kind| matches!(kind, Kind::Scalar | Kind::MadeScalar)),
+    );
+    list(
+        "With named values, chosen by `:name`, `:/pattern/` or all; `&` counts, `!` leaves out:",
+        &mut variables(|kind| matches!(kind, Kind::Collection | Kind::MadeCollection)),
+    );
+    list("Refused, since they would need a store:", &mut variables(|kind| kind == Kind::Persistent));
+    list("## Operators\n\n`!` turns a result round.", &mut own(operator::KNOWN));
+    list("## Transformations", &mut Transformation::names().map(str::to_owned));
+    list("## Actions", &mut own(actions::KNOWN));
+    list("Of `ctl`:", &mut own(actions::CTLS));
+    let _ = write!(
+        page,
+        "\n## Limits\n\n\
+         | what | limit | beyond |\n| --- | --- | --- |\n\
+         | rules of one set, chained ones counted | {RULES_MAX} | load error |\n\
+         | bytes of one compiled pattern | {PATTERN_BYTES_MAX} | load error |\n\
+         | files including each other | {INCLUDE_DEPTH_MAX} | load error |\n\
+         | bytes of a request body inspected | {REQUEST_BODY_INSPECTED_BYTES} | passed by, marked |\n\
+         | bytes of a response body inspected | {RESPONSE_BODY_INSPECTED_BYTES} | passed by, marked |\n\
+         | values of one transaction | {ITEMS_MAX} | left out, marked |\n\
+         | bytes of names and values of one transaction | {ARENA_BYTES_MAX} | left out, marked |\n"
+    );
+    page.push_str(DIFFERENCES);
+    page
+}
+
+/// Breaks a text at blanks into lines of at most 110 characters.
+fn wrapped(text: &str) -> String {
+    let mut out = String::new();
+    let mut column = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > 110 {
+            out.push('\n');
+            column = 0;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out
+}

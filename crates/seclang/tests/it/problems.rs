@@ -1,0 +1,95 @@
+//! What is wrong with rules is said, all at once, with file and line.
+
+use seclang::{LoadError, Loader, MemoryFiles};
+
+fn problems(files: &[(&str, &str)]) -> LoadError {
+    let mut memory = MemoryFiles::default();
+    for (path, text) in files {
+        memory.insert(*path, text.as_bytes());
+    }
+    let mut loader = Loader::new(&memory);
+    loader.file(files[0].0);
+    loader.finish().expect_err("problems")
+}
+
+fn lines(error: &LoadError) -> Vec<String> {
+    error.problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_problem_of_every_file_is_reported_with_its_place() {
+    let error = problems(&[
+        (
+            "waf/main.conf",
+            "SecRule ARGS \"@rx a\" \"id:1,phase:2,pas\"\n\
+             Include rules/*.conf\n\
+             SecRule ARGZ \"@rx a\" \"id:2,phase:2,pass\"\n\
+             SecRuleEngin On\n\
+             SecRule ARGS \"@pmFromFile missing.data\" \"id:3,phase:2,pass\"\n\
+             SecRule ARGS \"@rx a{1000}{1000}{10}\" \"id:4,phase:2,pass\"\n\
+             SecRule ARGS \"@rx a\" \"id:1,phase:2,pass,skipAfter:NOWHERE\"\n\
+             SecRule ARGS \"@rx a\" \"id:5,phase:2,pass,chain\"\n\
+             SecMarker END\n",
+        ),
+        ("waf/rules/a.conf", "# one\n\nSecRule ARGS \"@rbl example.org\" \"id:6,phase:2,pass\"\n"),
+        ("waf/rules/b.conf", "SecRule ARGS \"@rx (?=a)\" \"id:7,phase:2,deny,t:lowercas\"\n"),
+    ]);
+    let lines = lines(&error);
+    for expected in [
+        "waf/main.conf:1: unknown action `pas` (did you mean `pass`?)",
+        "waf/main.conf:3: unknown variable `ARGZ` (did you mean `ARGS`?)",
+        "waf/main.conf:4: unknown directive `SecRuleEngin` (did you mean `SecRuleEngine`?)",
+        "waf/main.conf:5: `waf/missing.data` cannot be read: there is no such file",
+        "waf/main.conf:6: the pattern is too large",
+        "waf/main.conf:7: the id 1 is taken by the rule at waf/main.conf:1",
+        "waf/main.conf:7: unknown marker `NOWHERE`",
+        "waf/main.conf:8: the chain is not finished",
+        "waf/rules/a.conf:3: `@rbl` would ask a server",
+        "waf/rules/b.conf:1: the pattern is not one that can be searched",
+        "waf/rules/b.conf:1: unknown transformation `lowercas` (did you mean `lowercase`?)",
+    ] {
+        assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected}\nis not in\n{error}");
+    }
+    assert_eq!(lines.len(), 11, "{error}");
+}
+
+#[test]
+fn what_needs_a_store_a_program_or_a_script_is_refused_by_name() {
+    let error = problems(&[(
+        "r.conf",
+        "SecAction \"id:1,phase:1,pass,setvar:ip.count=+1\"\n\
+         SecRule IP:count \"@gt 5\" \"id:2,phase:1,deny\"\n\
+         SecAction \"id:3,phase:1,pass,exec:/bin/true\"\n\
+         SecRuleScript a.lua \"id:4,phase:1,pass\"\n\
+         SecAction \"id:5,phase:1,pass,expirevar:ip.count=60\"\n\
+         SecAction \"id:6,phase:1,pass,msg:'%{SESSION.user}'\"\n\
+         SecRule ARGS \"@rx %{tx.a}\" \"id:7,phase:1,pass\"\n\
+         SecRule XML:/a/b \"@rx x\" \"id:8,phase:2,pass\"\n",
+    )]);
+    assert_eq!(error.problems.len(), 8, "{error}");
+    let numbers: Vec<u32> = error.problems.iter().map(|problem| problem.place.line).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+#[test]
+fn files_that_include_each_other_end() {
+    let error = problems(&[("a.conf", "Include b.conf\n"), ("b.conf", "Include a.conf\n")]);
+    assert_eq!(lines(&error), ["a.conf:1: files include each other in a circle (leave one Include out)"]);
+}
+
+#[test]
+fn many_problems_are_cut_and_counted() {
+    let text = "SecUnknown\n".repeat(700);
+    let error = problems(&[("a.conf", &text)]);
+    assert_eq!((error.problems.len(), error.left_out), (500, 200));
+}
+
+#[test]
+fn an_update_that_meets_no_rule_is_a_note() {
+    let memory = MemoryFiles::default();
+    let mut loader = Loader::new(&memory);
+    loader.text("r.conf", "SecRuleRemoveById 942100\nSecAction \"id:1,phase:1,pass\"");
+    let set = loader.finish().expect("it loads");
+    assert_eq!(set.notes().len(), 1);
+    assert_eq!(set.ids().collect::<Vec<_>>(), [1]);
+}
