@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result};
 use rustls::ClientConfig;
 use testkit::authority::{Authority, Greeting};
 use testkit::node::{Node, NodeSpec};
-use testkit::visitor::{Http2Visitor, Visitor};
+use testkit::origin::{Answer, OriginSpec};
+use testkit::visitor::{Http2Visitor, Visitor, WebSocket};
 
 use super::rig::{Certificates, fields, saying, start, tls_zone, with_leaf};
 
@@ -44,6 +45,34 @@ fn each_name_gets_its_own_certificate_and_zone() -> Result<()> {
     let line = node.wait_for_log(|line| line["sni"] == "a.example")?;
     assert_eq!(line["tls"], "TLSv1.3");
     assert!(line["ja4"].as_str().is_some_and(|ja4| ja4.starts_with("t13d")), "{line}");
+    node.finish_healthy()
+}
+
+#[test]
+fn a_websocket_passes_over_tls_1_3_at_once() -> Result<()> {
+    let origin = OriginSpec::new().unrecorded().answering(|_| Answer::websocket())?;
+    let certificates = Certificates::new()?;
+    let node = start(&certificates.zone(https(), "a", "a.example", "", &origin)?)?;
+    let config = certificates.trusting(&["http/1.1"])?;
+    let text = "long ".repeat(20_000);
+    // The request leaves with the end of the handshake, while the node's session tickets are on their way.
+    let converse = || -> Result<()> {
+        for _ in 0..5 {
+            let visitor = open(&node, "a.example", &config)?;
+            assert_eq!(visitor.stream().tls_version().as_deref(), Some("TLSv1_3"));
+            let mut socket = WebSocket::open(visitor, "a.example", "/", &fields(&[]))?;
+            for text in ["a", &text] {
+                assert_eq!(socket.exchange(text)?.text(), text);
+            }
+            socket.close(1000, "done")?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let visitors: Vec<_> = (0..20).map(|_| scope.spawn(converse)).collect();
+        visitors.into_iter().try_for_each(|one| one.join().expect("a visitor does not panic"))
+    })?;
+    assert_eq!(origin.counters().requests, 100);
     node.finish_healthy()
 }
 
