@@ -311,13 +311,15 @@ impl Edge {
                     if !is_awaiting && pace.may_go_on(upload.bytes, self.clock.now_ms(), &exchange.deadline) {
                         return Poll::Pending;
                     }
-                    return Poll::Ready(Err(match is_awaiting {
-                        true => Failed::Fault(Fault::HttpResponseTimeout),
-                        false if link.poll_ready(cx).is_pending() => {
-                            Failed::Fault(Fault::ConnectionWriteTimeout)
-                        }
-                        false => too_slow(),
-                    }));
+                    let is_origins = is_awaiting || link.poll_ready(cx).is_pending();
+                    if !is_origins {
+                        return Poll::Ready(Err(too_slow()));
+                    }
+                    link.suspect();
+                    return Poll::Ready(Err(Failed::Fault(match is_awaiting {
+                        true => Fault::HttpResponseTimeout,
+                        false => Fault::ConnectionWriteTimeout,
+                    })));
                 }
                 Poll::Pending
             })

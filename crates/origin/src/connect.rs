@@ -23,7 +23,7 @@ use zone::{OriginProtocol, OriginScheme, Pool, ProxyVersion};
 use crate::choose::Chosen;
 use crate::fleet::{OriginState, Permit};
 use crate::http1_link::Http1;
-use crate::http2_link::{Http2Connection, Http2Stream};
+use crate::http2_link::{Http2Connection, Http2Stream, Made};
 use crate::link::Link;
 use crate::origins::{Local, Origins};
 use crate::parking;
@@ -356,9 +356,9 @@ impl Origins {
             let connection = Http1::new(stream, permit, target.fingerprint, label, preamble);
             return Ok(Opened::Http1(Box::new(connection)));
         }
-        let awaits_settings = target.awaits_settings;
-        let start =
-            Http2Connection::start(stream, permit, target.fingerprint, label, is_tls, awaits_settings);
+        let made = Made { permit, target: target.fingerprint, label, is_tls };
+        let (probe_slot, probe_ms) = (self.deadlines.slot(), pool.timeouts.connect_ms);
+        let start = Http2Connection::start(stream, made, target.awaits_settings, probe_slot, probe_ms);
         Ok(Opened::Http2(within(deadline, pool.timeouts.connect_ms, late, start).await?))
     }
 

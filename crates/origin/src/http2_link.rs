@@ -3,6 +3,8 @@
 //! On the h2 crate. A thread's exchanges with one origin share a connection; each stream is driven by its
 //! exchange's own task and woken by the connection's. What one turn of the connection writes leaves in one
 //! call at its end. Back-pressure is the protocol's: bytes are released when the caller comes for more.
+//! Whether the origin is still there is asked by PING before a silent connection is trusted with a request
+//! (`http2_probe.rs`).
 //! What it does not do: it opens nothing and chooses nothing. Called by `connect.rs` and `link.rs`.
 //! Read next: `http2_head.rs`.
 
@@ -15,13 +17,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use exchange::{Chunk, Fault, Fields, Incoming, Request, Response, Upgrade};
+use exchange::{Chunk, Deadline, Fault, Fields, Incoming, Request, Response, Upgrade};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::fleet::Permit;
 use crate::http2_head;
+use crate::http2_probe::Probe;
 use crate::request_head::websocket_accept;
 use crate::stream::Stream;
 
@@ -47,12 +50,15 @@ struct Gathered {
     stream: Stream,
     buffer: Vec<u8>,
     at: usize,
+    probe: Rc<Probe>,
 }
 
 impl Gathered {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(left) = self.buffer.get(self.at..).filter(|left| !left.is_empty()) {
-            self.at += ready!(self.stream.poll_write_parts(cx, &[IoSlice::new(left)]))?;
+            let count = ready!(self.stream.poll_write_parts(cx, &[IoSlice::new(left)]))?;
+            self.probe.sent(count);
+            self.at += count;
         }
         self.buffer.clear();
         self.buffer.shrink_to(4 * 1024);
@@ -66,7 +72,11 @@ struct SharedStream(Rc<RefCell<Gathered>>);
 
 impl AsyncRead for SharedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.borrow_mut().stream).poll_read(cx, into)
+        let gathered = &mut *self.0.borrow_mut();
+        let before = into.filled().len();
+        ready!(Pin::new(&mut gathered.stream).poll_read(cx, into))?;
+        gathered.probe.heard(into.filled().len() - before);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -102,6 +112,7 @@ pub(crate) struct Http2Connection {
     has_served: Cell<bool>,
     idle_since_ms: Cell<u64>,
     is_closed: Rc<Cell<bool>>,
+    probe: Rc<Probe>,
     waiting: RefCell<Vec<Waker>>,
 }
 
@@ -113,16 +124,19 @@ impl std::fmt::Debug for Http2Connection {
 
 impl Http2Connection {
     /// Sends the preface and starts the task that drives the connection. With `awaits_settings` it waits
-    /// until the origin's settings are known, for they say whether there is extended CONNECT.
+    /// until the origin's settings are known, for they say whether there is extended CONNECT. `probe_slot`
+    /// and `probe_ms` are [`Probe::new`]'s.
     pub(crate) async fn start(
         stream: Stream,
-        permit: Permit,
-        target: u64,
-        label: Arc<str>,
-        is_tls: bool,
+        made: Made,
         awaits_settings: bool,
+        probe_slot: Deadline,
+        probe_ms: u64,
     ) -> Result<Rc<Self>, Fault> {
-        let gathered = Rc::new(RefCell::new(Gathered { stream, buffer: Vec::new(), at: 0 }));
+        let Made { permit, target, label, is_tls } = made;
+        let probe = Rc::new(Probe::new(probe_slot, probe_ms));
+        let (buffer, at) = (Vec::new(), 0);
+        let gathered = Rc::new(RefCell::new(Gathered { stream, buffer, at, probe: Rc::clone(&probe) }));
         let mut builder = h2::client::Builder::new();
         builder
             .initial_window_size(STREAM_WINDOW)
@@ -133,23 +147,28 @@ impl Http2Connection {
         let (sender, mut connection) = handshake.await.map_err(|error| fault_of(&error))?;
         let ping = connection.ping_pong();
         let is_closed = Rc::new(Cell::new(false));
-        let closed = Rc::clone(&is_closed);
+        let (closed, probed) = (Rc::clone(&is_closed), Rc::clone(&probe));
         tokio::task::spawn_local(async move {
             let mut connection = pin!(connection);
             poll_fn(|cx| {
                 let turn = connection.as_mut().poll(cx);
                 match gathered.borrow_mut().poll_send(cx) {
-                    Poll::Ready(Err(_)) => Poll::Ready(()),
-                    _ => turn.map(|_| ()),
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
+                // Whatever still waits on a dead connection fails with it.
+                if probed.is_dead(cx) { Poll::Ready(()) } else { turn.map(|_| ()) }
             })
             .await;
             closed.set(true);
             drop(permit);
         });
-        if awaits_settings && let Some(mut ping) = ping {
-            // The answer to a ping comes after the settings, which are the first thing a server sends.
-            ping.ping(h2::Ping::opaque()).await.map_err(|error| fault_of(&error))?;
+        if let Some(mut ping) = ping {
+            if awaits_settings {
+                // The answer to a ping comes after the settings, which are the first thing a server sends.
+                ping.ping(h2::Ping::opaque()).await.map_err(|error| fault_of(&error))?;
+            }
+            probe.may_use(ping);
         }
         Ok(Rc::new(Self {
             sender: RefCell::new(sender),
@@ -160,6 +179,7 @@ impl Http2Connection {
             has_served: Cell::new(false),
             idle_since_ms: Cell::new(0),
             is_closed,
+            probe,
             waiting: RefCell::default(),
         }))
     }
@@ -188,6 +208,14 @@ impl Http2Connection {
     }
 }
 
+/// For whom and as what a connection was made.
+pub(crate) struct Made {
+    pub(crate) permit: Permit,
+    pub(crate) target: u64,
+    pub(crate) label: Arc<str>,
+    pub(crate) is_tls: bool,
+}
+
 /// What is left of a request to send.
 #[derive(Debug, Default)]
 struct Unsent {
@@ -212,6 +240,8 @@ pub(crate) struct Http2Stream {
     was_not_worked_on: bool,
     is_lost: bool,
     is_reused: bool,
+    /// What the connection had heard when the request began.
+    heard_before: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
 }
@@ -260,7 +290,9 @@ impl Http2Stream {
             Poll::Pending => return None,
         }
         connection.active.set(connection.active.get() + 1);
+        connection.probe.ask();
         Some(Self {
+            heard_before: connection.probe.heard_bytes(),
             connection: Rc::clone(connection),
             answer: None,
             request: None,
@@ -281,6 +313,14 @@ impl Http2Stream {
 
     pub(crate) fn label(&self) -> &str {
         &self.connection.label
+    }
+
+    /// The answer did not come in time. If nothing at all came on the connection meanwhile, it takes no
+    /// further request: the next one is on a fresh connection.
+    pub(crate) fn suspect(&self) {
+        if self.connection.probe.heard_bytes() == self.heard_before {
+            self.connection.is_closed.set(true);
+        }
     }
 
     pub(crate) fn is_refused(&self) -> bool {

@@ -16,6 +16,7 @@ pub mod health;
 mod http1_link;
 mod http2_head;
 mod http2_link;
+mod http2_probe;
 mod link;
 mod map;
 mod origins;

@@ -178,6 +178,14 @@ impl Link {
         }
     }
 
+    /// The answer did not come in time. An HTTP/2 connection that was silent all the while takes no further
+    /// request; HTTP/1's is closed with the link.
+    pub fn suspect(&self) {
+        if let Kind::Http2(stream, _) = &self.kind {
+            stream.suspect();
+        }
+    }
+
     /// After 101, or 200 to an extended CONNECT: from now on [`Link::poll_body`] and [`Link::send`] pass
     /// bytes as they are, and a last piece closes that direction only.
     pub fn into_tunnel(&mut self) {

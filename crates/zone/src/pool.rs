@@ -220,7 +220,7 @@ pub struct Sticky {
 /// How long to wait for an origin. None of them limits a transfer that moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// To open a connection, in milliseconds.
+    /// To open a connection, in milliseconds; over HTTP/2 also for a sign of life on a silent one.
     pub connect_ms: u64,
     /// For the TLS handshake, in milliseconds.
     pub tls_ms: u64,

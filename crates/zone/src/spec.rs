@@ -267,7 +267,7 @@ settings! {
 settings! {
     /// `timeouts` of a pool. None of them limits a transfer that moves.
     pub struct TimeoutsSpec in "timeouts" {
-        /// To open a connection.
+        /// To open a connection; over HTTP/2 also for a sign of life on a silent one.
         plain connect_ms: Milliseconds<1> = Count(5_000),
         /// For the TLS handshake.
         plain tls_ms: Milliseconds<1> = Count(5_000),

@@ -1,6 +1,6 @@
 //! Exchanges over HTTP/2, with servers made of the h2 crate.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -10,7 +10,9 @@ use exchange::{BodySize, Chunk, Fault, Incoming, Upgrade};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Request as Head, Response as Answer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use zone::{OriginProtocol, OriginScheme, Pool};
 
 use crate::rig::{Node, at, exchange, listen, pool, request, run, settle, upload};
@@ -473,5 +475,194 @@ fn exchanges_wait_for_a_stream_where_no_connection_may_be_added() {
         let _held = node.open(&chosen).await.expect("the one stream");
         let late = crate::rig::while_time_flies(&node.deadlines, node.open(&chosen)).await;
         assert_eq!(late.err(), Some(Fault::ConnectionLimitReached));
+    });
+}
+
+/// A relay before an origin that can stop forwarding without a word, as a balancer does whose server is gone.
+struct Relay {
+    port: u16,
+    connections: Rc<Cell<usize>>,
+    /// Connections up to this number forward nothing more, either way.
+    frozen: Rc<Cell<usize>>,
+    /// What visitors sent, of all connections.
+    sent: Rc<RefCell<Vec<u8>>>,
+}
+
+impl Relay {
+    async fn before(port: u16) -> Relay {
+        let (listener, address) = listen().await;
+        let relay = Relay {
+            port: address.port(),
+            connections: Rc::default(),
+            frozen: Rc::default(),
+            sent: Rc::default(),
+        };
+        let (connections, frozen, sent) =
+            (Rc::clone(&relay.connections), Rc::clone(&relay.frozen), Rc::clone(&relay.sent));
+        tokio::task::spawn_local(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let number = connections.get() + 1;
+                connections.set(number);
+                let far = TcpStream::connect(("127.0.0.1", port)).await.expect("the origin listens");
+                let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+                let log = Some(Rc::clone(&sent));
+                tokio::task::spawn_local(forward(near_in, far_out, number, Rc::clone(&frozen), log));
+                tokio::task::spawn_local(forward(far_in, near_out, number, Rc::clone(&frozen), None));
+            }
+        });
+        relay
+    }
+
+    fn freeze(&self) {
+        self.frozen.set(self.connections.get());
+    }
+
+    /// PING frames that came from the node, by their first bytes: 8 bytes, the type, no flag.
+    fn pings(&self) -> usize {
+        self.sent.borrow().windows(9).filter(|w| **w == [0, 0, 8, 6, 0, 0, 0, 0, 0]).count()
+    }
+}
+
+async fn forward(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    number: usize,
+    frozen: Rc<Cell<usize>>,
+    log: Option<Rc<RefCell<Vec<u8>>>>,
+) {
+    let mut bytes = vec![0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut bytes).await {
+        if number <= frozen.get() {
+            std::future::pending::<()>().await; // both halves stay open
+        }
+        if let Some(log) = &log {
+            log.borrow_mut().extend_from_slice(&bytes[..count]);
+        }
+        to.write_all(&bytes[..count]).await.expect("the other side is there");
+    }
+}
+
+/// Lets time pass without anything happening in it.
+fn pass(node: &Node, ms: u32) {
+    for _ in 0..ms / exchange::TICK_MS {
+        node.deadlines.sweep();
+    }
+}
+
+#[test]
+fn a_connection_whose_far_end_has_vanished_is_found_out_and_the_request_sent_again() {
+    run(async {
+        let (port, _) = serving(|_| {}, hello).await;
+        let relay = Relay::before(port).await;
+        let node = Node::new(clear(relay.port));
+        node.fetch(&request("GET", "/"), b"").await.expect("an answer");
+        settle().await;
+        relay.freeze();
+        pass(&node, 2_000);
+        let get = request("GET", "/");
+        let answer = within_a_minute(&node, node.fetch(&get, b"")).await.expect("an answer");
+        assert_eq!((answer.head.status, answer.retried), (200, 1));
+        assert_eq!(relay.connections.get(), 2, "the second try has a connection of its own");
+        // A stream that was open when it happened fails with its connection.
+        relay.freeze();
+        let chosen = node.choose();
+        let mut first = node.open(&chosen).await.expect("a stream");
+        first.begin(&get, b"example.org").expect("it is sent");
+        pass(&node, 2_000);
+        let second = within_a_minute(&node, node.fetch(&get, b"")).await.expect("an answer");
+        assert_eq!((second.retried, relay.connections.get()), (1, 3));
+        let mut head = exchange::Response::default();
+        let fault = poll_fn(|cx| first.poll_head(cx, &mut head)).await.err();
+        assert_eq!((fault, first.may_retry()), (Some(Fault::ConnectionTerminated), true));
+    });
+}
+
+/// Lets time fly until `work` is done, but not for longer than a minute.
+async fn within_a_minute<T>(node: &Node, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    let mut ticks = 0;
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        assert!(ticks < 600, "a minute has passed");
+        ticks += 1;
+        node.deadlines.sweep();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
+}
+
+#[test]
+fn a_silent_connection_is_asked_once_before_it_is_trusted() {
+    run(async {
+        let (port, connections) = serving(|_| {}, hello).await;
+        let relay = Relay::before(port).await;
+        let node = Node::new(clear(relay.port));
+        let get = request("GET", "/");
+        for (silent_ms, pings) in [(0, 0), (500, 0), (1_000, 1), (0, 1), (60_000, 2)] {
+            pass(&node, silent_ms);
+            let answer = node.fetch(&get, b"").await.expect("an answer");
+            assert_eq!((answer.retried, relay.pings()), (0, pings), "after {silent_ms} ms");
+            settle().await;
+        }
+        assert_eq!(connections.get(), 1);
+    });
+}
+
+#[test]
+fn a_server_that_answers_nothing_but_pings_is_not_asked_again() {
+    run(async {
+        // Requests are taken and held: gRPC servers take a third PING in such a silence for abuse.
+        let held = Rc::new(RefCell::new(Vec::new()));
+        let keep = Rc::clone(&held);
+        let (port, _) = serving(
+            |_| {},
+            move |asked| {
+                keep.borrow_mut().push(asked);
+                std::future::ready(())
+            },
+        )
+        .await;
+        let relay = Relay::before(port).await;
+        let node = Node::new(clear(relay.port));
+        let chosen = node.choose();
+        let mut links = Vec::new();
+        for _ in 0..5 {
+            let mut link = node.open(&chosen).await.expect("a stream");
+            link.begin(&request("GET", "/"), b"example.org").expect("it is sent");
+            links.push(link);
+            while held.borrow().len() < links.len() {
+                tokio::task::yield_now().await;
+            }
+            settle().await;
+            pass(&node, 2_000);
+        }
+        assert_eq!((relay.pings(), relay.connections.get()), (1, 1));
+    });
+}
+
+#[test]
+fn after_an_answer_that_did_not_come_the_next_request_has_a_fresh_connection() {
+    run(async {
+        let (port, _) = serving(|_| {}, hello).await;
+        let relay = Relay::before(port).await;
+        let node = Node::new(clear(relay.port));
+        let get = request("GET", "/");
+        node.fetch(&get, b"").await.expect("an answer");
+        settle().await;
+        let chosen = node.choose();
+        let mut answered = node.open(&chosen).await.expect("a stream");
+        exchange(&mut answered, &get, b"", 4096).await.expect("an answer");
+        answered.suspect();
+        assert!(node.fetch(&get, b"").await.expect("an answer").was_reused, "it was not silent");
+        relay.freeze();
+        let mut silent = node.open(&chosen).await.expect("a stream");
+        silent.begin(&get, b"example.org").expect("it is sent");
+        settle().await;
+        silent.suspect();
+        let answer = node.fetch(&get, b"").await.expect("an answer");
+        assert_eq!((answer.was_reused, relay.connections.get()), (false, 2));
     });
 }
