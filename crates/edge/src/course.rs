@@ -33,10 +33,38 @@ pub(crate) struct Course {
     pub(crate) ttfb_us: Option<u64>,
     pub(crate) retries: u32,
     pub(crate) is_visitor_gone: bool,
+    /// The phase under way.
+    pub(crate) phase: Phase,
     pub(crate) trail: Trail,
 }
 
 impl Course {
+    /// The course of an exchange of which nothing is decided.
+    pub(crate) fn begin(id: RequestId, began_us: u64, visitor: SocketAddr, scheme: Scheme) -> Self {
+        Self {
+            id,
+            began_us,
+            snapshot: 0,
+            site: None,
+            visitor,
+            scheme,
+            is_peer_trusted: false,
+            status: None,
+            refusal: None,
+            fault: None,
+            reason: "",
+            origin: None,
+            origin_index: 0,
+            origin_began_us: 0,
+            origin_us: None,
+            ttfb_us: None,
+            retries: 0,
+            is_visitor_gone: false,
+            phase: Phase::Admission,
+            trail: Trail::default(),
+        }
+    }
+
     /// Adds a line to the trail.
     pub(crate) fn note(&mut self, phase: Phase, decision: &'static str, detail: u32, now_us: u64) {
         let at_us = u32::try_from(now_us.saturating_sub(self.began_us)).unwrap_or(u32::MAX);

@@ -15,6 +15,7 @@ mod forward;
 mod live;
 mod node;
 mod pace;
+mod panic_watch;
 pub mod pipeline;
 mod refuse;
 mod relay;

@@ -287,6 +287,10 @@ impl Node {
         self.cut.fetch_add(exchanges, Ordering::AcqRel);
     }
 
+    pub(crate) fn events(&self) -> &Events {
+        &self.setup.events
+    }
+
     /// Writes events of what changed in the origins' health since the last call, and counts their checks.
     pub(crate) fn tell_origin_events(&self) {
         let (well, unwell) = self.fleet.take_checks();

@@ -16,13 +16,16 @@ pub(crate) struct Pace {
     still_ms: u32,
     /// What the deadline was armed for last.
     armed_ms: u32,
+    /// Since when its other end holds it up.
+    held_since_ms: Option<u64>,
 }
 
 impl Pace {
     /// A transfer that begins now: it may stand still for `idle_ms`.
     pub(crate) fn begin(idle_ms: u64, rate: u64, now_ms: u64, deadline: &Deadline) -> Self {
         let idle_ms = u32::try_from(idle_ms).unwrap_or(u32::MAX);
-        let mut pace = Self { idle_ms, rate, began_ms: now_ms, still_ms: 0, armed_ms: 0 };
+        let mut pace =
+            Self { idle_ms, rate, began_ms: now_ms, still_ms: 0, armed_ms: 0, held_since_ms: None };
         pace.arm(deadline);
         pace
     }
@@ -37,9 +40,24 @@ impl Pace {
         deadline.arm(self.armed_ms);
     }
 
+    /// Says whether the transfer's other end is what holds it up: that time does not count for its rate.
+    pub(crate) fn held(&mut self, is_held: bool, now_ms: u64) {
+        match (is_held, self.held_since_ms) {
+            (true, None) => self.held_since_ms = Some(now_ms),
+            (false, Some(since_ms)) => {
+                self.began_ms += now_ms.saturating_sub(since_ms);
+                self.held_since_ms = None;
+            }
+            _ => {}
+        }
+    }
+
     fn is_too_slow(&self, bytes: u64, now_ms: u64) -> bool {
         let since_ms = now_ms.saturating_sub(self.began_ms);
-        self.rate > 0 && since_ms > RATE_GRACE_MS && bytes < self.rate.saturating_mul(since_ms) / 1000
+        self.rate > 0
+            && self.held_since_ms.is_none()
+            && since_ms > RATE_GRACE_MS
+            && bytes < self.rate.saturating_mul(since_ms) / 1000
     }
 
     /// Something moved, `bytes` in all by now; false if it is slower than it may be.
@@ -85,6 +103,24 @@ mod tests {
         assert!(pace.moved(1, 4_000, &slot), "within the grace nothing is judged");
         assert!(!pace.moved(2, 6_000, &slot));
         assert!(pace.moved(700, 7_000, &slot));
+    }
+
+    #[test]
+    fn the_time_that_the_other_end_takes_does_not_count() {
+        let slot = Deadlines::new().slot();
+        let mut pace = Pace::begin(60_000, 100, 0, &slot);
+        assert!(pace.moved(600, 6_000, &slot));
+        pace.held(true, 6_000);
+        assert!(pace.may_go_on(600, 11_000, &slot), "nothing is judged while it is held up");
+        assert!(pace.moved(600, 26_000, &slot));
+        pace.held(true, 26_000);
+        pace.held(false, 36_000);
+        assert!(pace.moved(700, 37_000, &slot), "30 s of 37 were not the visitor's");
+        assert!(!pace.moved(700, 39_000, &slot));
+        let mut pace = Pace::begin(10_000, 100, 0, &slot);
+        pace.held(true, 0);
+        assert!(pace.may_go_on(0, 5_000, &slot));
+        assert!(!pace.may_go_on(0, 10_000, &slot), "standing still counts whoever holds it up");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use exchange::{Deadlines, IdSource, Phase, Refusal, Response, Scheme, Trail};
+use exchange::{Deadlines, IdSource, Phase, Refusal, Response, Scheme};
 use origin::Origins;
 use telemetry::access::{Privacy, Record};
 use telemetry::metrics::{Direction, HandshakeOutcome, Protocol as ProtocolLabel, ThreadMetrics, TlsVersion};
@@ -21,6 +21,7 @@ use crate::course::Course;
 use crate::forward::{self, Names};
 use crate::live::Live;
 use crate::node::Node;
+use crate::panic_watch::PanicWatch;
 use crate::refuse::{fail, redirect, refuse, reply};
 use crate::relay::Failed;
 use crate::trails::Kept;
@@ -112,27 +113,9 @@ impl Edge {
 
     fn begin(&self, exchange: &Exchange) -> Course {
         let secure = exchange.connection.tls.is_some();
-        Course {
-            id: self.ids.borrow_mut().next_id(),
-            began_us: self.clock.now_us(),
-            snapshot: 0,
-            site: None,
-            visitor: exchange.connection.visitor,
-            scheme: if secure { Scheme::Https } else { Scheme::Http },
-            is_peer_trusted: false,
-            status: None,
-            refusal: None,
-            fault: None,
-            reason: "",
-            origin: None,
-            origin_index: 0,
-            origin_began_us: 0,
-            origin_us: None,
-            ttfb_us: None,
-            retries: 0,
-            is_visitor_gone: false,
-            trail: Trail::default(),
-        }
+        let scheme = if secure { Scheme::Https } else { Scheme::Http };
+        let id = self.ids.borrow_mut().next_id();
+        Course::begin(id, self.clock.now_us(), exchange.connection.visitor, scheme)
     }
 
     /// The phases, in order.
@@ -163,6 +146,7 @@ impl Edge {
         course.note(Phase::Admission, "admitted", 0, self.clock.now_us());
 
         // 3 route
+        course.phase = Phase::Route;
         if zone.tls.redirect_to_https && course.scheme == Scheme::Http {
             let mut location = b"https://".to_vec();
             location.extend_from_slice(exchange.request.host());
@@ -209,6 +193,7 @@ impl Edge {
         course.note(Phase::Route, "pool", 0, self.clock.now_us());
 
         // 5 origin
+        course.phase = Phase::Origin;
         let names = Names { node: self.node.name(), loop_token: self.node.loop_token() };
         let cloudflare = zone.compat_cloudflare;
         let connection = Rc::clone(&exchange.connection);
@@ -234,6 +219,7 @@ impl Edge {
         course.note(Phase::Origin, "answered", u32::from(response.status), now_us);
 
         // 7 response
+        course.phase = Phase::Response;
         forward::towards_visitor(&mut response, course, &connection, exchange.request.version);
         if let (Some(value), Some(sticky)) = (answered.sticky_to_set(), &answered.pool().sticky) {
             let cookie = forward::sticky_cookie(sticky, value, course.scheme);
@@ -247,6 +233,7 @@ impl Edge {
         course.ttfb_us = Some(now_us.saturating_sub(course.began_us));
 
         // 8 delivery; the zone is shared between snapshots, so that a long transfer pins no old one
+        course.phase = Phase::Delivery;
         self.deliver(exchange, course, answered, &response).await;
         course.note(Phase::Delivery, "ended", 0, self.clock.now_us());
     }
@@ -349,7 +336,9 @@ impl Service for Edge {
     async fn serve(&self, exchange: &mut Exchange) {
         let _in_flight = InFlight::begin(&self.in_flight);
         let mut course = self.begin(exchange);
-        self.answer(exchange, &mut course).await;
+        let watch = PanicWatch::new(self.node.events(), &mut course);
+        self.answer(exchange, watch.course).await;
+        drop(watch);
         self.record(exchange, course);
     }
 

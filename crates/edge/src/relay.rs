@@ -44,6 +44,8 @@ struct Upload {
     bytes: u64,
     bytes_max: u64,
     moved: bool,
+    /// The origin takes nothing more for now: it is what the upload waits for.
+    is_held: bool,
 }
 
 impl Upload {
@@ -54,10 +56,12 @@ impl Upload {
         link: &mut Link,
     ) -> Poll<Result<(), Failed>> {
         while !self.is_done && !self.is_refused {
+            self.is_held = true;
             if ready!(link.poll_ready(cx)).is_err() {
                 self.is_refused = true;
                 break;
             }
+            self.is_held = false;
             let step = with_scratch(|scratch| -> Poll<Result<(), Failed>> {
                 let sent = match ready!(exchange.poll_body(cx, scratch))? {
                     Incoming::Data(chunk) => {
@@ -250,6 +254,7 @@ impl Edge {
             bytes: 0,
             bytes_max: http.and_then(|http| http.max_body_bytes).unwrap_or(u64::MAX),
             moved: false,
+            is_held: false,
         };
         // An extended CONNECT's stream carries the tunnel, not a body.
         if exchange.request.upgrade == Upgrade::Extended {
@@ -290,13 +295,15 @@ impl Edge {
                             is_awaiting = true;
                             exchange.deadline.arm(first_byte_ms);
                         }
-                        Poll::Pending if upload.moved => {
-                            upload.moved = false;
-                            if !pace.moved(upload.bytes, self.clock.now_ms(), &exchange.deadline) {
+                        Poll::Pending => {
+                            let now_ms = self.clock.now_ms();
+                            pace.held(upload.is_held, now_ms);
+                            if std::mem::take(&mut upload.moved)
+                                && !pace.moved(upload.bytes, now_ms, &exchange.deadline)
+                            {
                                 return Poll::Ready(Err(too_slow()));
                             }
                         }
-                        Poll::Pending => {}
                     }
                 }
                 if let Poll::Ready(result) = link.poll_head(cx, response) {

@@ -5,11 +5,13 @@
 //! Called by `connect.rs`, `http1_link.rs` and, through h2, `http2_link.rs`. Read next: `tls.rs`.
 
 use std::io::{self, IoSlice, Read as _, Write as _};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use exchange::Fault;
 use rustls::ClientConnection;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -110,19 +112,23 @@ impl Parked {
     /// Puts it onto this thread; none if it was closed in the meantime or bytes came that nobody asked for.
     pub(crate) fn unpark(self) -> Option<Stream> {
         // One look, since a socket new to this thread has no readiness that could be asked without one.
-        let mut byte = [0];
-        let is_quiet =
-            |result: io::Result<usize>| result.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         let socket = match self.socket {
-            ParkedSocket::Tcp(tcp) if is_quiet(tcp.peek(&mut byte)) => {
+            ParkedSocket::Tcp(tcp) if is_quiet(&SockRef::from(&tcp)) => {
                 Socket::Tcp(TcpStream::from_std(tcp).ok()?)
             }
-            // Unix sockets have no stable peek; the check for freshness before use sees what there is.
-            ParkedSocket::Unix(unix) => Socket::Unix(UnixStream::from_std(unix).ok()?),
-            ParkedSocket::Tcp(_) => return None,
+            ParkedSocket::Unix(unix) if is_quiet(&SockRef::from(&unix)) => {
+                Socket::Unix(UnixStream::from_std(unix).ok()?)
+            }
+            _ => return None,
         };
         Some(Stream { socket, tls: self.tls })
     }
+}
+
+/// Whether the kernel holds neither bytes nor an end for a socket that does not block.
+fn is_quiet(socket: &SockRef<'_>) -> bool {
+    let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
+    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// A connection.
@@ -236,12 +242,10 @@ impl Stream {
     /// Whether the kernel has neither the origin's end nor stray bytes for an idle connection: asks it, where
     /// [`Stream::is_fresh`] goes by what the runtime has heard.
     pub(crate) fn is_quiet(&self) -> bool {
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        let peeked = match &self.socket {
-            Socket::Tcp(tcp) => socket2::SockRef::from(tcp).peek(&mut byte),
-            Socket::Unix(unix) => socket2::SockRef::from(unix).peek(&mut byte),
-        };
-        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        match &self.socket {
+            Socket::Tcp(tcp) => is_quiet(&SockRef::from(tcp)),
+            Socket::Unix(unix) => is_quiet(&SockRef::from(unix)),
+        }
     }
 
     /// Takes it off this thread.

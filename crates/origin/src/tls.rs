@@ -74,11 +74,62 @@ fn tls_fingerprint(pool: &Pool) -> u64 {
     hash.finish()
 }
 
+/// Everything that a client configuration depends on. Zones of different owners share the table, so that a
+/// number alone will not do: two settings with the same hash must stay two.
+#[derive(Clone)]
+struct Key {
+    fingerprint: u64,
+    offer: Offer,
+    verify: bool,
+    ca: Option<Arc<RootCertStore>>,
+    certificate: Option<Arc<CertifiedKey>>,
+}
+
+impl Key {
+    fn of(pool: &Pool, offer: Offer) -> Self {
+        let tls = &pool.tls;
+        Self {
+            fingerprint: tls_fingerprint(pool),
+            offer,
+            verify: tls.verify,
+            ca: tls.ca.clone(),
+            certificate: tls.certificate.clone(),
+        }
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        let is_same_ca = match (&self.ca, &other.ca) {
+            (None, None) => true,
+            (Some(own), Some(others)) => Arc::ptr_eq(own, others) || own.roots == others.roots,
+            _ => false,
+        };
+        // A chain names its key, and the key beside it was checked to be that one when it was read.
+        let is_same_certificate = match (&self.certificate, &other.certificate) {
+            (None, None) => true,
+            (Some(own), Some(others)) => Arc::ptr_eq(own, others) || own.cert == others.cert,
+            _ => false,
+        };
+        (self.fingerprint, self.offer, self.verify) == (other.fingerprint, other.offer, other.verify)
+            && is_same_ca
+            && is_same_certificate
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.fingerprint, self.offer).hash(state);
+    }
+}
+
 /// The node's client configurations.
 pub(crate) struct Contexts {
     provider: Arc<CryptoProvider>,
     roots: OnceLock<Arc<RootCertStore>>,
-    known: Mutex<Map<(u64, Offer), Arc<ClientConfig>>>,
+    known: Mutex<Map<Key, Arc<ClientConfig>>>,
 }
 
 impl fmt::Debug for Contexts {
@@ -111,7 +162,7 @@ impl Contexts {
 
     /// The configuration for a pool's origins.
     pub(crate) fn config(&self, pool: &Pool, offer: Offer) -> Result<Arc<ClientConfig>, Fault> {
-        let key = (tls_fingerprint(pool), offer);
+        let key = Key::of(pool, offer);
         let mut known = self.known.lock().unwrap_or_else(|poison| poison.into_inner());
         if let Some(config) = known.get(&key) {
             return Ok(Arc::clone(config));
@@ -123,9 +174,10 @@ impl Contexts {
 
     /// Forgets configurations that no pool needs.
     pub(crate) fn keep_only<'a>(&self, pools: impl Iterator<Item = &'a Arc<Pool>>) {
-        let needed: Set<u64> = pools.map(|pool| tls_fingerprint(pool)).collect();
+        // One offer for all: which are made does not depend on the settings.
+        let needed: Set<Key> = pools.map(|pool| Key::of(pool, Offer::Http1)).collect();
         let mut known = self.known.lock().unwrap_or_else(|poison| poison.into_inner());
-        known.retain(|(fingerprint, _), _| needed.contains(fingerprint));
+        known.retain(|key, _| needed.contains(&Key { offer: Offer::Http1, ..key.clone() }));
     }
 
     fn build(&self, pool: &Pool, offer: Offer) -> Result<ClientConfig, rustls::Error> {
@@ -204,5 +256,42 @@ impl ServerCertVerifier for Unverified {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roots(name: &str) -> Arc<RootCertStore> {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = rcgen::CertificateParams::new(vec![name.to_owned()])
+            .and_then(|params| params.self_signed(&key))
+            .expect("a certificate");
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).expect("it is one");
+        Arc::new(roots)
+    }
+
+    #[test]
+    fn settings_with_the_same_hash_stay_apart() {
+        let (own, others) = (roots("own"), roots("others"));
+        let key = |ca: Option<&Arc<RootCertStore>>, verify, offer| Key {
+            fingerprint: 1, // as if everything collided
+            offer,
+            verify,
+            ca: ca.cloned(),
+            certificate: None,
+        };
+        let keys = [
+            key(None, true, Offer::Http1),
+            key(Some(&own), true, Offer::Http1),
+            key(Some(&others), true, Offer::Http1),
+            key(None, false, Offer::Http1),
+            key(None, true, Offer::Http2),
+        ];
+        assert_eq!(keys.iter().cloned().collect::<Set<_>>().len(), keys.len());
+        let copy = Arc::new(RootCertStore { roots: own.roots.clone() });
+        assert!(keys[1] == key(Some(&copy), true, Offer::Http1), "the same authorities from another reading");
     }
 }

@@ -62,6 +62,12 @@ impl Conn {
         }
     }
 
+    /// From now on closing is a reset, which nobody takes for the end of a message. What the visitor has not
+    /// taken yet is lost with it.
+    pub(crate) fn reset_at_close(&self) {
+        let _only_a_plain_end_then = self.tcp.set_zero_linger();
+    }
+
     /// Ends the sending side: close_notify over TLS, then FIN.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(tls) = &mut self.tls {

@@ -281,14 +281,20 @@ async fn stream<S: Service>(
     if exchange.state() == ResponseState::Waiting {
         exchange.abort();
     }
-    // What is held waits for the visitor's window; a visitor that never opens it is given up.
+    // What is held waits for the visitor's window; a visitor that opens it no further is given up.
     exchange.deadline.arm(crate::limits::FLUSH_MS);
+    let mut moved_bytes = exchange.bytes_moved();
     let is_sent = poll_fn(|cx| {
         exchange.deadline.register(cx.waker());
-        if exchange.deadline.is_due() {
+        if let Poll::Ready(ready) = exchange.poll_ready(cx) {
+            return Poll::Ready(ready.is_ok());
+        }
+        if std::mem::replace(&mut moved_bytes, exchange.bytes_moved()) != exchange.bytes_moved() {
+            exchange.deadline.arm(crate::limits::FLUSH_MS);
+        } else if exchange.deadline.is_due() {
             return Poll::Ready(false);
         }
-        exchange.poll_ready(cx).map(|ready| ready.is_ok())
+        Poll::Pending
     })
     .await;
     let is_complete = is_sent && exchange.state == ResponseState::Complete;

@@ -196,6 +196,34 @@ fn a_unix_socket_serves_like_any_other() {
 }
 
 #[test]
+fn a_parked_unix_socket_that_its_origin_closed_is_not_used() {
+    run(async {
+        let path = std::env::temp_dir().join(format!("rempart-parked-{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = tokio::net::UnixListener::bind(&path).expect("a free path");
+        let closing = Rc::new(tokio::sync::Notify::new());
+        let closes = Rc::clone(&closing);
+        tokio::task::spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut peer = Peer::new(stream);
+                peer.head().await;
+                peer.write(ok(0, "")).await;
+                closes.notified().await;
+            }
+        });
+        let text = path.to_str().expect("text");
+        let node = Node::new(pool(vec![at(OriginScheme::Unix, text, 0, OriginProtocol::Http1)]));
+        node.fetch(&request("GET", "/"), b"").await.expect("an answer");
+        node.tick(1000); // parked
+        closing.notify_one();
+        settle().await; // the origin has closed it
+        let link = node.open(&node.choose()).await.expect("a connection");
+        assert!(!link.is_reused(), "one that the origin has closed");
+        std::fs::remove_file(&path).expect("it is there");
+    });
+}
+
+#[test]
 fn the_proxy_header_comes_first_and_its_connection_serves_one_visitor() {
     run(async {
         for version in [ProxyVersion::V1, ProxyVersion::V2] {

@@ -315,6 +315,24 @@ fn a_visitor_may_close_its_half_of_a_tunnel_and_still_hear_the_other() -> Result
 }
 
 #[test]
+fn a_broken_answer_that_only_the_connections_end_delimits_is_reset() -> Result<()> {
+    let origin = OriginSpec::new().answering(|request| {
+        let begun = Answer::new(200).part("the first half").chunked();
+        if request.path() == "/broken" { begun.broken_here() } else { begun }
+    })?;
+    let node = before(&origin)?;
+    for (path, ending) in [("/whole", Ending::Closed), ("/broken", Ending::Reset)] {
+        let mut visitor = visitor(&node)?;
+        visitor.send(format!("GET {path} HTTP/1.0\r\nHost: {HOST}\r\n\r\n"))?;
+        let head = visitor.read_head("GET")?.context("a head")?;
+        assert_eq!((head.status, head.fields.first("content-length")), (200, None));
+        while visitor.some(1024).is_ok_and(|bytes| !bytes.is_empty()) {}
+        assert_eq!(visitor.ending(), ending, "{path}");
+    }
+    node.finish_healthy()
+}
+
+#[test]
 fn an_origin_may_refuse_a_websocket() -> Result<()> {
     let origin = OriginSpec::new().answering(|_| Answer::new(403).part("not you"))?;
     let node = before(&origin)?;

@@ -62,6 +62,11 @@ impl Shared {
         &self.quic
     }
 
+    /// STREAM frames sent so far, those sent again included: none follow once the visitor's windows are shut.
+    pub(super) fn stream_frames_sent(&self) -> u64 {
+        self.quic.stats().frame_tx.stream
+    }
+
     /// Closes the connection for what the visitor broke.
     pub(super) fn close(&self, code: Code, why: &'static str) {
         self.quic.close(number(code), why.as_bytes());

@@ -7,7 +7,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use exchange::{BodySize, Deadline, Known, Refusal, Request, Scheme, Upgrade, Version};
 use http3::{Broken, Code, RequestSink, decode_request};
@@ -75,8 +75,9 @@ pub(super) async fn serve<S: Service>(
             exchange.abort();
         }
     }
+    let deadline = std::mem::replace(&mut exchange.deadline, thread.deadlines.slot());
     drop(exchange);
-    poll_fn(|cx| sender.borrow_mut().poll_delivered(cx)).await;
+    deliver(&shared, &sender, &deadline).await;
     drop(open);
 }
 
@@ -192,18 +193,49 @@ async fn answer<S: Service>(
     .await
 }
 
-/// Waits until quinn has taken the whole answer; a visitor that never opens its window is given up.
+/// Waits until quinn has taken the whole answer; a visitor that takes nothing more is given up.
 async fn flush(exchange: &mut Exchange, sender: &RefCell<Sender>) -> bool {
-    let poll_once = |cx: &mut Context<'_>| sender.borrow_mut().poll_flush(cx);
+    let mut sent_bytes = sender.borrow().sent();
     exchange.deadline.arm(FLUSH_MS);
     poll_fn(|cx| {
         exchange.deadline.register(cx.waker());
-        match poll_once(cx) {
-            Poll::Pending if exchange.deadline.is_due() => Poll::Ready(false),
-            polled => polled.map(|sent| sent.is_ok()),
+        let mut sender = sender.borrow_mut();
+        if let Poll::Ready(sent) = sender.poll_flush(cx) {
+            return Poll::Ready(sent.is_ok());
         }
+        if std::mem::replace(&mut sent_bytes, sender.sent()) != sender.sent() {
+            exchange.deadline.arm(FLUSH_MS);
+        } else if exchange.deadline.is_due() {
+            return Poll::Ready(false);
+        }
+        Poll::Pending
     })
     .await
+}
+
+/// Waits until the visitor has the whole answer, so that the connection is not closed upon it. A visitor that
+/// acknowledges packets and takes nothing is given up; whether it takes something is told by the connection's
+/// frames, of which another stream's may be taken for this one's.
+async fn deliver(shared: &Shared, sender: &RefCell<Sender>, deadline: &Deadline) {
+    let mut frames = shared.stream_frames_sent();
+    deadline.arm(FLUSH_MS);
+    poll_fn(|cx| {
+        deadline.register(cx.waker());
+        let mut sender = sender.borrow_mut();
+        if sender.poll_delivered(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if deadline.is_due() {
+            let before = std::mem::replace(&mut frames, shared.stream_frames_sent());
+            if before == frames {
+                sender.give_up();
+                return Poll::Ready(());
+            }
+            deadline.arm(FLUSH_MS);
+        }
+        Poll::Pending
+    })
+    .await;
 }
 
 /// After a complete answer reads for a moment what of the request nobody wanted, because some visitors take

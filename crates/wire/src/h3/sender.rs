@@ -182,6 +182,12 @@ impl Sender {
         self.gathered = Vec::new();
     }
 
+    /// Resets the stream although its end was given: what the visitor has not taken is forgotten.
+    pub(super) fn give_up(&mut self) {
+        self.is_over = false;
+        self.abort();
+    }
+
     /// Resets the stream with this code.
     pub(super) fn reject(&mut self, code: Code) {
         self.code = code;

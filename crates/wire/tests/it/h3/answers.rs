@@ -38,6 +38,51 @@ fn a_visitor_that_does_not_read_holds_the_answer_back() {
 }
 
 #[test]
+fn the_rest_of_an_answer_may_take_long_if_it_moves() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect_narrowly(&node).await;
+        let (_sending, receiving) = visitor.send(&request("GET", "/parts", &[])).await;
+        let mut reading = Reading::new(receiving);
+        // By then the service has given all eight, and a part of the last waits until quinn holds less.
+        for read_bytes in (0..4).map(|pause| (5 << 20) + pause * 200 * 1024) {
+            while reading.answer.body.len() < read_bytes {
+                assert_eq!(reading.step().await, Ok(true));
+            }
+            node.settle().await;
+            node.pass_ms(40_000);
+        }
+        while reading.step().await == Ok(true) {}
+        assert_eq!(reading.answer.body.len(), 8 << 20);
+    });
+}
+
+#[test]
+fn a_visitor_that_never_takes_the_end_of_an_answer_is_given_up() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect_narrowly(&node).await;
+        let (_sending, receiving) = visitor.send(&request("GET", "/mebibyte", &[])).await;
+        let mut reading = Reading::new(receiving);
+        assert_eq!(reading.step().await, Ok(true));
+        for _ in 0..4 {
+            node.settle().await;
+            node.pass_ms(61_000);
+        }
+        node.settle().await;
+        let end = loop {
+            match reading.step().await {
+                Ok(true) => {}
+                end => break end,
+            }
+        };
+        assert_eq!(end, Err(Code::Internal.value()), "reset, and what quinn held is forgotten");
+        assert!(reading.answer.body.len() < 1 << 20);
+        assert_eq!(visitor.get("/hello").await.status, 200, "the connection goes on");
+    });
+}
+
+#[test]
 fn head_body_and_end_of_a_small_answer_share_a_frame() {
     run(async {
         let node = Node::start();

@@ -62,9 +62,24 @@ pub(super) async fn connect_silently(node: &Node) -> (quinn::Endpoint, quinn::Co
 impl Visitor {
     pub(super) async fn connect(node: &Node) -> Self {
         let (endpoint, quic) = connect_silently(node).await;
+        Self::greet(endpoint, quic).await
+    }
+
+    async fn greet(endpoint: quinn::Endpoint, quic: quinn::Connection) -> Self {
         let mut control = quic.open_uni().await.unwrap();
         control.write_all(&http3::client_preface(&Limits::default())).await.unwrap();
         Self { endpoint, quic, _control: control }
+    }
+
+    /// One that takes 64 KiB of a stream before it has read them.
+    pub(super) async fn connect_narrowly(node: &Node) -> Self {
+        let mut transport = quinn::TransportConfig::default();
+        transport.stream_receive_window(quinn::VarInt::from_u32(64 * 1024));
+        let mut config = client_config(node);
+        config.transport_config(Arc::new(transport));
+        let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let quic = endpoint.connect_with(config, node.address, "example.org").unwrap().await.unwrap();
+        Self::greet(endpoint, quic).await
     }
 
     /// Sends these bytes on a stream of their own and ends it.

@@ -331,6 +331,13 @@ impl Node {
         }
     }
 
+    /// Lets every task do what it can, packets on their way included.
+    pub(super) async fn settle(&self) {
+        for _ in 0..500 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Waits until what was seen fulfils a condition.
     pub(super) async fn until(&self, is_so: impl Fn(&Seen) -> bool) {
         while !is_so(&self.thread.service.seen.borrow()) {
