@@ -16,13 +16,17 @@ pub(crate) const VISITOR_FIELDS: [&[u8]; 4] =
 /// Finds the visitor behind trusted proxies.
 ///
 /// `X-Forwarded-For` is read from the right: the first address that is not a trusted proxy's is the
-/// visitor's; what stands left of it anybody may have written. Without it the peer is the visitor.
+/// visitor's; what stands left of it anybody may have written. Without it `Forwarded` (RFC 7239) is read in
+/// the same way, without both the peer is the visitor.
 pub(crate) fn identify(course: &mut Course, request: &Request, connection: &Connection, trusted: &[Cidr]) {
     if trusted.is_empty() || !zone::cidr::any_contains(trusted, connection.visitor.ip()) {
         return;
     }
     course.is_peer_trusted = true;
     let lists: Vec<&[u8]> = request.fields.all_known(Known::XForwardedFor).collect();
+    if lists.is_empty() {
+        read_forwarded(course, request, trusted);
+    }
     'found: for list in lists.iter().rev() {
         for entry in list.rsplit(|byte| *byte == b',') {
             let Some(address) = forwarded_address(entry.trim_ascii()) else { break 'found };
@@ -37,6 +41,76 @@ pub(crate) fn identify(course: &mut Course, request: &Request, connection: &Conn
         Some(proto) if proto.eq_ignore_ascii_case(b"http") => course.scheme = Scheme::Http,
         _ => {}
     }
+}
+
+/// Reads `Forwarded` from the right. The protocol is what the proxy says that the visitor reached, and not
+/// those on the way from there.
+fn read_forwarded(course: &mut Course, request: &Request, trusted: &[Cidr]) {
+    let lists: Vec<&[u8]> = request.fields.all_known(Known::Forwarded).collect();
+    for list in lists.iter().rev() {
+        let mut left = Some(*list);
+        while let Some(list) = left {
+            let (before, element) = split_last(list, b',');
+            left = before;
+            let Some(address) = parameter(element, b"for").and_then(|value| forwarded_address(&value)) else {
+                return; // `unknown`, a made-up name, or what nobody can read
+            };
+            course.visitor = address;
+            match parameter(element, b"proto") {
+                Some(proto) if proto.eq_ignore_ascii_case(b"https") => course.scheme = Scheme::Https,
+                Some(proto) if proto.eq_ignore_ascii_case(b"http") => course.scheme = Scheme::Http,
+                _ => {}
+            }
+            if !zone::cidr::any_contains(trusted, address.ip()) {
+                return;
+            }
+        }
+    }
+}
+
+/// Splits at the last `separator` outside of quotes: what stands before it, if there is one, and after it.
+/// Quotes are counted from the right, so that a quote a visitor left open swallows nothing that a proxy
+/// added behind it.
+fn split_last(list: &[u8], separator: u8) -> (Option<&[u8]>, &[u8]) {
+    let mut is_quoted = false;
+    for (at, byte) in list.iter().enumerate().rev() {
+        is_quoted ^= *byte == b'"';
+        if *byte == separator && !is_quoted {
+            return (list.get(..at), list.get(at + 1..).unwrap_or_default());
+        }
+    }
+    (None, list)
+}
+
+/// The value of a parameter of one element (RFC 7239 §4), without its quotes; none if it is there twice.
+fn parameter(element: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    let mut found = None;
+    let mut left = Some(element);
+    while let Some(rest) = left {
+        let (before, pair) = split_last(rest, b';');
+        left = before;
+        let Some(equals) = memchr::memchr(b'=', pair) else { continue };
+        let (key, value) = (pair.get(..equals)?.trim_ascii(), pair.get(equals + 1..)?.trim_ascii());
+        if !key.eq_ignore_ascii_case(name) {
+            continue;
+        }
+        let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+        let value = quoted.map_or_else(|| value.to_vec(), unescaped);
+        if found.replace(value).is_some() {
+            return None;
+        }
+    }
+    found
+}
+
+/// What a quoted string says (RFC 9110 §5.6.4).
+fn unescaped(quoted: &[u8]) -> Vec<u8> {
+    let mut is_escaped = false;
+    let keep = |byte: &u8| {
+        is_escaped = *byte == b'\\' && !is_escaped;
+        !is_escaped
+    };
+    quoted.iter().copied().filter(keep).collect()
 }
 
 /// An address in `X-Forwarded-For`: `1.2.3.4`, `1.2.3.4:5`, `::1`, `[::1]`, `[::1]:5`.
@@ -158,6 +232,49 @@ mod tests {
             let expected = address.map(|text| text.parse::<SocketAddr>().expect("the table is right"));
             assert_eq!(forwarded_address(text.as_bytes()), expected, "{text}");
         }
+    }
+
+    /// Visitor and scheme, where 10.0.0.0/8 is trusted and the peer is 10.0.0.9 over cleartext.
+    fn identified(fields: &[(&[u8], &[u8])]) -> (String, Scheme) {
+        let mut request = Request::default();
+        for (name, value) in fields {
+            request.fields.push(name, value);
+        }
+        let peer: SocketAddr = "10.0.0.9:5000".parse().expect("an address");
+        let connection = Connection { id: 1, visitor: peer, local: peer, tls: None, http3_port: None };
+        let id = exchange::IdSource::new([1, 2]).next_id();
+        let mut course = Course::begin(id, 0, peer, Scheme::Http);
+        let trusted = ["10.0.0.0/8".parse().expect("a range")];
+        identify(&mut course, &request, &connection, &trusted);
+        (course.visitor.to_string(), course.scheme)
+    }
+
+    #[test]
+    fn forwarded_is_read_from_the_right_up_to_the_first_stranger() {
+        for (value, visitor, scheme) in [
+            ("for=192.0.2.1;proto=https;by=10.0.0.9", "192.0.2.1:0", Scheme::Https),
+            ("For=\"192.0.2.1:99\" ; Proto=\"https\"", "192.0.2.1:99", Scheme::Https),
+            ("for=\"[2001:db8::1]:47\"", "[2001:db8::1]:47", Scheme::Http),
+            ("for=203.0.113.7, for=192.0.2.1;proto=https", "192.0.2.1:0", Scheme::Https),
+            ("for=192.0.2.1;proto=https, for=10.0.0.8;proto=http", "192.0.2.1:0", Scheme::Https),
+            ("for=192.0.2.1;host=\"a,b;for=203.0.113.7\"", "192.0.2.1:0", Scheme::Http),
+            // What a visitor wrote cannot swallow what the proxy wrote.
+            ("for=\"203.0.113.7, for=192.0.2.1", "192.0.2.1:0", Scheme::Http),
+            ("for=\"203.0.113.7;x=\", for=192.0.2.1", "192.0.2.1:0", Scheme::Http),
+            // Whom the proxy cannot or will not name is taken for the proxy.
+            ("for=unknown;proto=https", "10.0.0.9:5000", Scheme::Http),
+            ("for=192.0.2.1, for=_hidden", "10.0.0.9:5000", Scheme::Http),
+            ("for=192.0.2.1;for=192.0.2.2", "10.0.0.9:5000", Scheme::Http),
+            ("proto=https", "10.0.0.9:5000", Scheme::Http),
+            ("", "10.0.0.9:5000", Scheme::Http),
+        ] {
+            let found = identified(&[(b"Forwarded", value.as_bytes())]);
+            assert_eq!(found, (visitor.to_owned(), scheme), "{value}");
+        }
+        let two = [(&b"Forwarded"[..], &b"for=192.0.2.1"[..]), (b"Forwarded", b"for=10.0.0.8")];
+        assert_eq!(identified(&two).0, "192.0.2.1:0", "fields are one list");
+        let both = [(&b"X-Forwarded-For"[..], &b"192.0.2.1"[..]), (b"Forwarded", b"for=203.0.113.7")];
+        assert_eq!(identified(&both).0, "192.0.2.1:0", "X-Forwarded-For counts where both are");
     }
 
     #[test]

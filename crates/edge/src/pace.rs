@@ -77,6 +77,16 @@ impl Pace {
         true
     }
 
+    /// From now on it may stand still for this long: what it waits for is another.
+    pub(crate) fn wait_for(&mut self, idle_ms: u64, deadline: &Deadline) {
+        let idle_ms = u32::try_from(idle_ms).unwrap_or(u32::MAX);
+        if idle_ms != self.idle_ms {
+            self.idle_ms = idle_ms;
+            self.still_ms = 0;
+            self.arm(deadline);
+        }
+    }
+
     /// The transfer was held up by its other end: its rate is no longer its own and is judged no more.
     pub(crate) fn forgive(&mut self) {
         self.rate = 0;
@@ -121,6 +131,19 @@ mod tests {
         pace.held(true, 0);
         assert!(pace.may_go_on(0, 5_000, &slot));
         assert!(!pace.may_go_on(0, 10_000, &slot), "standing still counts whoever holds it up");
+    }
+
+    #[test]
+    fn each_side_has_its_own_time_to_stand_still() {
+        let slot = Deadlines::new().slot();
+        let mut pace = Pace::begin(60_000, 0, 0, &slot);
+        pace.wait_for(10_000, &slot);
+        pace.wait_for(10_000, &slot);
+        assert!(!pace.may_go_on(1, 10_000, &slot), "the deadline was armed for the shorter time");
+        pace.wait_for(60_000, &slot);
+        pace.wait_for(10_000, &slot);
+        pace.wait_for(60_000, &slot);
+        assert!(!pace.may_go_on(1, 70_000, &slot));
     }
 
     #[test]

@@ -97,9 +97,7 @@ impl Edge {
     /// How long visitors may take before their zone is known: `[zone_defaults]`' word.
     pub(crate) fn visitor_times(&self) -> VisitorTimes {
         let live = self.live();
-        let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
-        let http = &live.snapshot.http;
-        VisitorTimes { head_ms: ms(http.header_ms), keepalive_ms: ms(http.keepalive_ms) }
+        times_of(&live.snapshot.http)
     }
 
     /// The snapshot in force, without touching a shared counter unless it has changed.
@@ -142,7 +140,7 @@ impl Edge {
         };
         course.site = Some(Arc::clone(&site));
         let zone = &site.zone;
-        exchange.keepalive_ms = u32::try_from(zone.http.keepalive_ms).ok();
+        exchange.times = times_of(&zone.http);
         course.note(Phase::Admission, "admitted", 0, self.clock.now_us());
 
         // 3 route
@@ -150,6 +148,10 @@ impl Edge {
         if zone.tls.redirect_to_https && course.scheme == Scheme::Http {
             let mut location = b"https://".to_vec();
             location.extend_from_slice(exchange.request.host());
+            if zone.tls.redirect_port != 443 {
+                location.push(b':');
+                location.extend_from_slice(itoa::Buffer::new().format(zone.tls.redirect_port).as_bytes());
+            }
             location.extend_from_slice(exchange.request.target());
             course.note(Phase::Route, "redirect_to_https", 0, self.clock.now_us());
             return redirect(exchange, course, zone.tls.redirect_status, &location).await;
@@ -324,6 +326,11 @@ impl Edge {
     }
 }
 
+fn times_of(http: &zone::zone::HttpSettings) -> VisitorTimes {
+    let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
+    VisitorTimes { head_ms: ms(http.header_ms), keepalive_ms: ms(http.keepalive_ms) }
+}
+
 fn protocol_label(protocol: exchange::Protocol) -> ProtocolLabel {
     match protocol {
         exchange::Protocol::Http1 => ProtocolLabel::Http1,
@@ -340,6 +347,10 @@ impl Service for Edge {
         self.answer(exchange, watch.course).await;
         drop(watch);
         self.record(exchange, course);
+    }
+
+    fn times(&self, server_name: Option<&str>) -> Option<VisitorTimes> {
+        self.live().site_for_handshake(server_name).map(|site| times_of(&site.zone.http))
     }
 
     fn tls(&self, hello: &Hello) -> Option<TlsChoice> {

@@ -365,6 +365,7 @@ impl Edge {
         let Answered { mut link, chosen, mut upload, .. } = answered;
         let timeouts = chosen.pool().timeouts;
         let (idle_ms, rate) = (timeouts.idle_ms, timeouts.min_rate_bytes_per_s);
+        let visitor_idle_ms = course.site.as_ref().map_or(60_000, |site| site.zone.http.body_idle_ms);
         let mut pace = Pace::begin(idle_ms, rate, self.clock.now_ms(), &exchange.deadline);
         let is_tunnel = match exchange.request.upgrade {
             Upgrade::No => false,
@@ -452,6 +453,7 @@ impl Edge {
                     return Poll::Ready(Err(Failed::Fault(Fault::ConnectionReadTimeout)));
                 }
             }
+            pace.wait_for(if is_visitor_slow { visitor_idle_ms } else { idle_ms }, &exchange.deadline);
             if exchange.deadline.is_due()
                 && !pace.may_go_on(exchange.bytes_out(), self.clock.now_ms(), &exchange.deadline)
             {

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::conn::{Conn, poll_read_tcp};
 use crate::h1::{Idle, Visitor};
 use crate::limits::{HANDSHAKE_MS, HELLO_BYTES};
-use crate::thread::{OpenCount, Service, Thread, WireEvent};
+use crate::thread::{OpenCount, Service, Thread, VisitorTimes, WireEvent};
 use crate::tls::Tls;
 use crate::{Hello, Proxied, read_hello, read_proxy_header, with_scratch};
 
@@ -95,7 +95,8 @@ pub fn begin_tcp<S: Service>(
             Box::pin(find_out(Rc::clone(thread), Rc::clone(settings), tcp, facts, deadline, has_proxy));
         tokio::task::spawn_local(Visitor::begin(count, busy));
     } else {
-        let idle = Idle { conn: Conn::plain(tcp), facts: Rc::new(facts), deadline, keepalive_ms: None };
+        let times = thread.times();
+        let idle = Idle { conn: Conn::plain(tcp), facts: Rc::new(facts), deadline, times };
         tokio::task::spawn_local(Visitor::idle(thread, idle));
     }
 }
@@ -138,12 +139,13 @@ async fn find_out<S: Service>(
         let is_http2 = read_until(&mut tcp, &deadline, &mut bytes, has_preface).await?;
         if is_http2 {
             let conn = Conn::plain(tcp);
-            run_http2(&thread, conn, Rc::new(facts), deadline, bytes).await;
+            run_http2(&thread, conn, Rc::new(facts), deadline, bytes, thread.times()).await;
             return None;
         }
     }
     let conn = Conn::plain(tcp);
-    let idle = Idle { conn, facts: Rc::new(facts), deadline, keepalive_ms: None };
+    let times = thread.times();
+    let idle = Idle { conn, facts: Rc::new(facts), deadline, times };
     crate::h1::resume(thread, idle, bytes).await
 }
 
@@ -153,9 +155,10 @@ async fn run_http2<S: Service>(
     facts: Rc<Connection>,
     deadline: Deadline,
     bytes: Vec<u8>,
+    times: VisitorTimes,
 ) {
     let _speaks = OpenCount::of_protocol(thread, Protocol::Http2);
-    crate::h2::serve(Rc::clone(thread), conn, facts, deadline, bytes).await;
+    crate::h2::serve(Rc::clone(thread), conn, facts, deadline, bytes, times).await;
 }
 
 /// Whether the bytes are HTTP/2's preface; none while they could still become it.
@@ -256,6 +259,7 @@ async fn secure<S: Service>(
     };
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     thread.service.count(WireEvent::Handshake(version));
+    let times = thread.times_for(hello.sni.as_deref());
     facts.tls = Some(Box::new(TlsFacts {
         version,
         sni: hello.sni,
@@ -265,8 +269,8 @@ async fn secure<S: Service>(
     }));
     let conn = Conn::secured(tcp, tls);
     if is_http2 {
-        run_http2(&thread, conn, Rc::new(facts), deadline, Vec::new()).await;
+        run_http2(&thread, conn, Rc::new(facts), deadline, Vec::new(), times).await;
         return None;
     }
-    Some(Idle { conn, facts: Rc::new(facts), deadline, keepalive_ms: None })
+    Some(Idle { conn, facts: Rc::new(facts), deadline, times })
 }

@@ -14,6 +14,7 @@ use exchange::{
 use crate::h1::Http1;
 use crate::h2::Http2;
 use crate::h3::Http3;
+use crate::thread::VisitorTimes;
 
 /// Why nothing more comes from, or goes to, a visitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +55,9 @@ pub struct Exchange {
     pub deadline: Deadline,
     /// Set when the request was refused before it could be served: answer it with this and nothing else.
     pub refusal: Option<Refusal>,
-    /// How long the visitor's HTTP/1 connection may be idle after this exchange, in milliseconds, where the
-    /// zone has its own time.
-    pub keepalive_ms: Option<u32>,
+    /// How long the visitor may take after this exchange, on the same connection; whoever serves sets those
+    /// of the zone.
+    pub times: VisitorTimes,
     /// Which rule of the protocol the request broke, for the log.
     pub refusal_reason: &'static str,
     pub(crate) side: Side,

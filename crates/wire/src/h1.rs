@@ -20,7 +20,7 @@ use http1::{BodyDecoder, Framing, Known};
 use crate::conn::Conn;
 use crate::exchange::Side;
 use crate::limits::{HELD_BYTES, HTTP1, READ_AHEAD_BYTES};
-use crate::thread::{OpenCount, Service, Thread, serve_contained};
+use crate::thread::{OpenCount, Service, Thread, VisitorTimes, serve_contained};
 use crate::{Exchange, Gone, ResponseState, with_scratch};
 use end::{linger, poll_end};
 
@@ -471,8 +471,8 @@ pub(crate) struct Idle {
     pub(crate) conn: Conn,
     pub(crate) facts: Rc<Connection>,
     pub(crate) deadline: Deadline,
-    /// How long the zone served last lets a connection be idle.
-    pub(crate) keepalive_ms: Option<u32>,
+    /// Those of the zone served last, or that the handshake named.
+    pub(crate) times: VisitorTimes,
 }
 
 pub(crate) type Busy = Pin<Box<dyn Future<Output = Option<Idle>>>>;
@@ -487,7 +487,7 @@ pub(crate) struct Visitor<S: Service> {
 impl<S: Service> Visitor<S> {
     /// A connection that has sent nothing yet.
     pub(crate) fn idle(thread: &Rc<Thread<S>>, idle: Idle) -> Self {
-        idle.deadline.arm(thread.times().head_ms);
+        idle.deadline.arm(idle.times.head_ms);
         let mut count = OpenCount::new(thread);
         count.speaks(Protocol::Http1);
         Self { count, idle: Some(idle), busy: None }
@@ -511,8 +511,7 @@ impl<S: Service> Future for Visitor<S> {
                 match &this.idle {
                     Some(idle) => {
                         this.count.speaks(Protocol::Http1);
-                        let own = idle.keepalive_ms.unwrap_or(this.count.thread.times().keepalive_ms);
-                        idle.deadline.arm(own);
+                        idle.deadline.arm(idle.times.keepalive_ms);
                     }
                     None => return Poll::Ready(()),
                 }
@@ -594,7 +593,7 @@ fn load(work: &mut Work, request: &mut Request, scheme: Scheme) {
 
 /// Serves requests until the connection is idle again (returned) or ends.
 async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -> Option<Idle> {
-    let Idle { conn, facts, deadline, .. } = idle;
+    let Idle { conn, facts, deadline, times } = idle;
     let mut work = work;
     let request = std::mem::take(&mut work.request);
     let scheme = if facts.tls.is_some() { Scheme::Https } else { Scheme::Http };
@@ -621,9 +620,9 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
         state: ResponseState::Waiting,
         bytes_in: 0,
         bytes_out: 0,
-        keepalive_ms: None,
+        times,
     };
-    exchange.deadline.arm(thread.times().head_ms);
+    exchange.deadline.arm(exchange.times.head_ms);
     loop {
         let refusal = loop {
             let Side::Http1(side) = &mut exchange.side else { return None };
@@ -672,7 +671,7 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
         exchange.state = ResponseState::Waiting;
         exchange.bytes_in = 0;
         exchange.bytes_out = 0;
-        exchange.deadline.arm(thread.times().head_ms);
+        exchange.deadline.arm(exchange.times.head_ms);
     }
 }
 
@@ -709,13 +708,13 @@ fn poll_more(side: &mut Http1, deadline: &Deadline, cx: &mut Context<'_>) -> Pol
 }
 
 fn into_idle<S: Service>(thread: &Thread<S>, exchange: Exchange) -> Idle {
-    let Exchange { request, connection, deadline, side, keepalive_ms, .. } = exchange;
+    let Exchange { request, connection, deadline, side, times, .. } = exchange;
     let Side::Http1(Http1 { conn, mut work, .. }) = side else {
         unreachable!("an HTTP/1 connection has an HTTP/1 side");
     };
     work.request = request;
     thread.put_work(work);
-    Idle { conn, facts: connection, deadline, keepalive_ms }
+    Idle { conn, facts: connection, deadline, times }
 }
 
 /// Goes on with a connection whose first bytes were already read.

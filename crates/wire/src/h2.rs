@@ -26,19 +26,63 @@ use crate::limits::{
     CONNECTION_WINDOW_BYTES, FIELD_SECTION_BYTES, GATHER_BYTES, HANDSHAKE_MS, RESET_CREDIT,
     RESET_STREAMS_LOCAL, RESET_STREAMS_PENDING, STREAM_UNSENT_BYTES, STREAM_WINDOW_BYTES, STREAMS,
 };
-use crate::thread::{Service, Thread, serve_contained};
+use crate::thread::{Service, Thread, VisitorTimes, serve_contained};
 use crate::{Exchange, Gone, ResponseState};
+use frame_check::{FrameCheck, KEPT_BYTES_MAX};
 
-/// The connection below h2: reads go through, writes are gathered.
+mod frame_check;
+
+/// The connection below h2: reads are looked at, writes are gathered.
 struct Gather {
     conn: Conn,
-    /// Bytes read before it was known that this is HTTP/2.
-    preread: Vec<u8>,
+    check: FrameCheck,
+    /// Bytes that were looked at, for h2 to take.
+    judged: Vec<u8>,
+    /// Bytes that cannot be judged before more have come.
+    kept: Vec<u8>,
     out: Vec<u8>,
     out_at: usize,
 }
 
 impl Gather {
+    /// `preread` are bytes that were read before it was known that this is HTTP/2.
+    fn new(conn: Conn, mut preread: Vec<u8>) -> Self {
+        let mut check = FrameCheck::new();
+        let kept = check.judge(&mut preread);
+        let kept = preread.split_off(preread.len() - kept);
+        Self { conn, check, judged: preread, kept, out: Vec::new(), out_at: 0 }
+    }
+
+    /// Reads once; the bytes go to `into` or, where that is too short, to `judged`. Ready with false at the
+    /// end of the stream, and with true although all that came was kept.
+    fn poll_more(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+        if self.kept.is_empty() && into.remaining() >= SMALL_READ_BYTES {
+            let room = into.initialize_unfilled();
+            let read = ready!(self.conn.poll_read(cx, room))?;
+            let bytes = room.get_mut(..read).unwrap_or_default();
+            let kept = self.check.judge(bytes);
+            self.kept.extend_from_slice(bytes.get(read - kept..).unwrap_or_default());
+            into.advance(read - kept);
+            return Poll::Ready(Ok(read > 0));
+        }
+        let mut small = [0; SMALL_READ_BYTES];
+        let (front, back) = small.split_at_mut(self.kept.len().min(KEPT_BYTES_MAX));
+        let read = ready!(self.conn.poll_read(cx, back))?;
+        if read == 0 {
+            self.judged = std::mem::take(&mut self.kept);
+            return Poll::Ready(Ok(!self.judged.is_empty()));
+        }
+        front.copy_from_slice(&self.kept);
+        let total = front.len() + read;
+        let bytes = small.get_mut(..total).unwrap_or_default();
+        let kept = self.check.judge(bytes);
+        let (judged, kept) = bytes.split_at(total - kept);
+        self.judged.extend_from_slice(judged);
+        self.kept.clear();
+        self.kept.extend_from_slice(kept);
+        Poll::Ready(Ok(true))
+    }
+
     /// Writes what was gathered; ready when nothing is left.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.out.get(self.out_at..).filter(|rest| !rest.is_empty()) {
@@ -53,21 +97,28 @@ impl Gather {
     }
 }
 
+/// Bytes read at once where h2 has less room than this, or a frame's front is waiting.
+const SMALL_READ_BYTES: usize = 512;
+
 #[derive(Clone)]
 struct Shared(Rc<RefCell<Gather>>);
 
 impl AsyncRead for Shared {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let gather = &mut *self.0.borrow_mut();
-        if !gather.preread.is_empty() {
-            let fits = gather.preread.len().min(into.remaining());
-            into.put_slice(gather.preread.get(..fits).unwrap_or_default());
-            gather.preread.drain(..fits);
-            return Poll::Ready(Ok(()));
+        let before = into.filled().len();
+        loop {
+            if !gather.judged.is_empty() {
+                let fits = gather.judged.len().min(into.remaining());
+                into.put_slice(gather.judged.get(..fits).unwrap_or_default());
+                gather.judged.drain(..fits);
+                return Poll::Ready(Ok(()));
+            }
+            let is_open = ready!(gather.poll_more(cx, into))?;
+            if !is_open || into.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
         }
-        let read = ready!(gather.conn.poll_read(cx, into.initialize_unfilled()))?;
-        into.advance(read);
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -106,15 +157,18 @@ impl AsyncWrite for Shared {
     }
 }
 
-/// Serves one HTTP/2 connection to its end. `preread` are bytes already taken from the connection.
+/// Serves one HTTP/2 connection to its end. `preread` are bytes already taken from the connection, `times`
+/// hold until a zone has answered.
 pub(crate) async fn serve<S: Service>(
     thread: Rc<Thread<S>>,
     conn: Conn,
     facts: Rc<Connection>,
     deadline: Deadline,
     preread: Vec<u8>,
+    times: VisitorTimes,
 ) {
-    let gather = Rc::new(RefCell::new(Gather { conn, preread, out: Vec::new(), out_at: 0 }));
+    let times = Rc::new(Cell::new(times));
+    let gather = Rc::new(RefCell::new(Gather::new(conn, preread)));
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(STREAMS)
@@ -144,18 +198,22 @@ pub(crate) async fn serve<S: Service>(
         let _closed = poll_fn(|cx| gather.borrow_mut().poll_out(cx)).await;
         return;
     };
-    deadline.arm(thread.times().keepalive_ms);
+    deadline.arm(times.get().keepalive_ms);
     let mut is_draining = false;
     let mut had_streams = false;
     // A visitor that reads nothing more is given up, whatever streams still wait behind what it does not
     // take.
     let unsent = thread.deadlines.slot();
     let mut unsent_before = 0;
+    // So is one that does not end a head it began.
+    let head = thread.deadlines.slot();
+    let mut is_in_head = false;
     let credit = Rc::new(Cell::new(RESET_CREDIT));
     poll_fn(|cx| {
         deadline.register(cx.waker());
         unsent.register(cx.waker());
-        if credit.get() == 0 {
+        head.register(cx.waker());
+        if credit.get() == 0 || head.is_due() {
             connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         }
         if !is_draining {
@@ -163,7 +221,7 @@ pub(crate) async fn serve<S: Service>(
                 // GOAWAY first; what is in flight is answered (RFC 9113 §6.8).
                 is_draining = true;
                 connection.graceful_shutdown();
-                deadline.arm(thread.times().keepalive_ms);
+                deadline.arm(times.get().keepalive_ms);
             }
         } else if deadline.is_due() && !connection.has_streams() {
             return Poll::Ready(());
@@ -172,8 +230,8 @@ pub(crate) async fn serve<S: Service>(
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, answer)))) => {
                     let (thread, facts) = (Rc::clone(&thread), Rc::clone(&facts));
-                    let credit = Rc::clone(&credit);
-                    tokio::task::spawn_local(stream(thread, facts, request, answer, credit));
+                    let lasting = Lasting { credit: Rc::clone(&credit), times: Rc::clone(&times) };
+                    tokio::task::spawn_local(stream(thread, facts, request, answer, lasting));
                 }
                 Poll::Ready(Some(Err(_)) | None) => break true,
                 Poll::Pending => break false,
@@ -183,10 +241,15 @@ pub(crate) async fn serve<S: Service>(
         if has_streams {
             deadline.disarm();
         } else if had_streams {
-            deadline.arm(thread.times().keepalive_ms);
+            deadline.arm(times.get().keepalive_ms);
         }
         had_streams = has_streams;
         let mut gather = gather.borrow_mut();
+        match (std::mem::replace(&mut is_in_head, gather.check.is_in_head()), is_in_head) {
+            (false, true) => head.arm(times.get().head_ms),
+            (true, false) => head.disarm(),
+            _ => {}
+        }
         match gather.poll_out(cx) {
             Poll::Ready(Err(_)) => return Poll::Ready(()),
             Poll::Ready(Ok(())) => {
@@ -243,13 +306,20 @@ pub(crate) struct Http2 {
     pub(crate) sent: u64,
 }
 
+/// What a stream leaves to its connection.
+struct Lasting {
+    credit: Rc<Cell<u32>>,
+    times: Rc<Cell<VisitorTimes>>,
+}
+
 async fn stream<S: Service>(
     thread: Rc<Thread<S>>,
     facts: Rc<Connection>,
     request: http::Request<RecvStream>,
     answer: h2::server::SendResponse<Bytes>,
-    credit: Rc<Cell<u32>>,
+    lasting: Lasting,
 ) {
+    let Lasting { credit, times } = lasting;
     let (parts, body) = request.into_parts();
     let mut head = thread.take_request();
     let refusal = fill(&mut head, &parts, &body, facts.tls.is_some());
@@ -274,9 +344,10 @@ async fn stream<S: Service>(
         state: ResponseState::Waiting,
         bytes_in: 0,
         bytes_out: 0,
-        keepalive_ms: None,
+        times: times.get(),
     };
     serve_contained(&thread, &mut exchange).await;
+    times.set(exchange.times);
     thread.put_request(std::mem::take(&mut exchange.request));
     if exchange.state() == ResponseState::Waiting {
         exchange.abort();

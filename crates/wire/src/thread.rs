@@ -47,6 +47,13 @@ pub trait Service: 'static {
     /// Cancel-safe: it is dropped when the visitor's connection dies.
     fn serve(&self, exchange: &mut Exchange) -> impl Future<Output = ()>;
 
+    /// How long visitors may take whose handshake named this server; none if that says nothing, and then
+    /// [`Thread::set_times`] holds.
+    fn times(&self, server_name: Option<&str>) -> Option<VisitorTimes> {
+        let _none_of_its_own = server_name;
+        None
+    }
+
     /// Chooses the TLS settings for a client hello; none refuses the handshake (`unrecognized_name`).
     fn tls(&self, hello: &Hello) -> Option<TlsChoice>;
 
@@ -59,7 +66,7 @@ pub trait Service: 'static {
 pub struct VisitorTimes {
     /// Milliseconds from a request's first byte to the end of its head (slow-header attacks).
     pub head_ms: u32,
-    /// Milliseconds a connection may be idle between requests; an HTTP/1 exchange can set its own.
+    /// Milliseconds a connection may be idle between requests.
     pub keepalive_ms: u32,
 }
 
@@ -129,8 +136,14 @@ impl<S: Service> Thread<S> {
         self.times.set(times);
     }
 
+    /// Those of visitors whose zone is not known.
     pub(crate) fn times(&self) -> VisitorTimes {
         self.times.get()
+    }
+
+    /// Those of visitors whose handshake named a server, or none.
+    pub(crate) fn times_for(&self, server_name: Option<&str>) -> VisitorTimes {
+        self.service.times(server_name).unwrap_or_else(|| self.times())
     }
 
     /// Connections open on this thread.

@@ -113,6 +113,8 @@ settings! {
         plain redirect_https: bool = false,
         /// Status of that redirect: 301, 302, 307 or 308.
         plain redirect_status: Count<301, 308> = Count(308),
+        /// Port of that redirect, where visitors do not reach HTTPS at 443.
+        plain redirect_port: Count<1, 65_535> = Count(443),
         /// Tells browsers to come over HTTPS only (RFC 6797).
         optional hsts: HstsSpec,
     }
@@ -137,11 +139,15 @@ settings! {
         plain websocket: bool = true,
         /// The largest request body; without it there is no limit, and bodies are never buffered.
         optional max_body_bytes: Size,
-        /// How long a visitor may take to send a request's head.
+        /// How long a visitor may take to send a request's head. The zone is known by the TLS server name,
+        /// or by the request before on the same connection; before that `[zone_defaults]` holds.
         plain header_ms: Milliseconds<1> = Count(10_000),
-        /// How long a body may stand still, in either direction. A transfer that moves is never cut.
+        /// How long a body may stand still because of the visitor, in either direction; for the origin it is
+        /// the pool's `idle_ms`. A transfer that moves is never cut.
         plain body_idle_ms: Milliseconds<1> = Count(60_000),
-        /// How long an idle connection stays open.
+        /// How long an idle connection stays open, in the zone it last had an answer of or that its TLS
+        /// server name is of. Over HTTP/3 a visitor that has gone silent is forgotten after 30 s in any
+        /// case.
         plain keepalive_ms: Milliseconds<1> = Count(75_000),
         /// How long an upgraded connection (WebSocket) may be silent in both directions.
         plain upgrade_idle_ms: Milliseconds<1> = Count(3_600_000),

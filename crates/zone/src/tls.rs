@@ -53,6 +53,8 @@ pub struct Tls {
     pub redirect_to_https: bool,
     /// The status of that redirect: 301, 302, 307 or 308.
     pub redirect_status: u16,
+    /// The port of that redirect.
+    pub redirect_port: u16,
     /// The `Strict-Transport-Security` to send on HTTPS, if any.
     pub hsts: Option<Hsts>,
 }

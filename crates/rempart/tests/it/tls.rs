@@ -252,6 +252,24 @@ fn hsts_is_said_over_tls_and_only_there() -> Result<()> {
 }
 
 #[test]
+fn the_zone_of_the_handshake_says_how_long_a_head_may_take() -> Result<()> {
+    let origin = saying("a")?;
+    let certificates = Certificates::new()?;
+    let spec = certificates.zone(https(), "a", "a.example", "\n[http]\nheader_ms = 300", &origin)?;
+    let node = start(&certificates.zone(spec, "b", "b.example", "", &origin)?)?;
+    let config = certificates.trusting(&["http/1.1"])?;
+    let mut patient = open(&node, "b.example", &config)?;
+    patient.send("GET / HTTP/1.1\r\n")?;
+    let mut brief = open(&node, "a.example", &config)?;
+    brief.send("GET / HTTP/1.1\r\n")?;
+    assert_eq!(brief.expect_response("GET")?.status, 408);
+    patient.send("Host: b.example\r\n\r\n")?;
+    assert_eq!(patient.expect_response("GET")?.status, 200, "it began earlier");
+    drop(patient);
+    node.finish_healthy()
+}
+
+#[test]
 fn cleartext_is_sent_to_https_where_the_zone_wants_it() -> Result<()> {
     let origin = saying("a")?;
     let certificates = Certificates::new()?;
@@ -263,6 +281,14 @@ fn cleartext_is_sent_to_https_where_the_zone_wants_it() -> Result<()> {
     let response = plain.fetch("a.example:8080", "/");
     assert_eq!(response?.fields.first("location"), Some("https://a.example/"));
     assert_eq!(origin.counters().requests, 0);
+    node.write_zone(
+        "a",
+        &tls_zone("a", "a.example", "redirect_https = true\nredirect_port = 8443", &origin.url()),
+    )?;
+    let published = node.publish()?;
+    assert!(published.status.success(), "{published:?}");
+    let response = plain.fetch("a.example:8080", "/x")?;
+    assert_eq!(response.fields.first("location"), Some("https://a.example:8443/x"));
     drop(plain);
     assert_eq!(status_of(&node, "a.example", &certificates.trusting(&[])?)?, 200);
     node.finish_healthy()

@@ -24,8 +24,8 @@ use exchange::{Connection, Deadline, Protocol, TlsFacts, TlsVersion};
 use http3::{Code, goaway_frame, server_preface};
 
 use super::sender::number;
-use crate::limits::{HANDSHAKE_MS, HTTP3, KEEP_ALIVE_MS, LINGER_MS, QUIC_PROBE_MS, RESET_CREDIT};
-use crate::thread::{OpenCount, Service, Thread, WireEvent};
+use crate::limits::{HANDSHAKE_MS, HTTP3, LINGER_MS, QUIC_PROBE_MS, RESET_CREDIT};
+use crate::thread::{OpenCount, Service, Thread, VisitorTimes, WireEvent};
 
 /// A frame of a reserved type without payload, which means nothing (RFC 9114 §7.2.8).
 const PROBE: [u8; 2] = [0x21, 0];
@@ -40,6 +40,8 @@ pub(super) struct Shared {
     waker: RefCell<Option<Waker>>,
     /// Due when the connection has been idle for long, or busy for so long that a probe is needed.
     deadline: Deadline,
+    /// Those of the zone that answered last, or that the handshake named.
+    pub(super) times: Cell<VisitorTimes>,
     credit: Cell<u32>,
     credit_at: Cell<u32>,
 }
@@ -108,7 +110,7 @@ impl Drop for OpenRequest {
         let open = self.0.open.get() - 1;
         self.0.open.set(open);
         if open == 0 {
-            self.0.deadline.arm(KEEP_ALIVE_MS);
+            self.0.deadline.arm(self.0.times.get().keepalive_ms);
             if let Some(waker) = self.0.waker.take() {
                 waker.wake();
             }
@@ -158,13 +160,15 @@ pub(super) async fn serve<S: Service>(
     let Some(Some(control)) = within(&deadline, preface).await else {
         return quic.close(number(Code::GeneralProtocol), b"no control stream could be opened");
     };
-    deadline.arm(KEEP_ALIVE_MS);
     let facts = facts(&quic, thread.next_connection_id(), local);
+    let times = thread.times_for(facts.tls.as_ref().and_then(|tls| tls.sni.as_deref()));
+    deadline.arm(times.keepalive_ms);
     let shared = Rc::new(Shared {
         quic,
         facts: RefCell::new(Rc::new(facts)),
         open: Cell::new(0),
         waker: RefCell::new(None),
+        times: Cell::new(times),
         credit: Cell::new(RESET_CREDIT),
         credit_at: Cell::new(thread.deadlines.now()),
         deadline,

@@ -37,7 +37,7 @@ pub(super) async fn serve<S: Service>(
     let mut receiver = Receiver::new(receiving, Rc::clone(&shared));
     let deadline = thread.deadlines.slot();
     let mut request = Request::default();
-    deadline.arm(thread.times().head_ms);
+    deadline.arm(shared.times.get().head_ms);
     let Ok(refused) = read_head(&mut receiver, &deadline, &mut request).await else {
         shared.spend();
         sender.borrow_mut().reject(Code::RequestCancelled);
@@ -55,12 +55,13 @@ pub(super) async fn serve<S: Service>(
         state: ResponseState::Waiting,
         bytes_in: 0,
         bytes_out: 0,
-        keepalive_ms: None,
+        times: shared.times.get(),
     });
     if answer(&thread, &mut exchange, &sender).await.is_err() {
         thread.service.count(WireEvent::Panicked);
         exchange.abort();
     }
+    shared.times.set(exchange.times);
     if exchange.state() != ResponseState::Complete {
         exchange.abort();
     }

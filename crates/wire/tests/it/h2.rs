@@ -2,21 +2,28 @@
 //! hand, never waited for; what the protocol demands is shown by `tests/clients/http2_violations.py`.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
 use exchange::{BodySize, Chunk, Deadlines, Response, TICK_MS};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use wire::limits::HEAD_MS;
 use wire::{Exchange, Hello, Service, TcpListenerSettings, Thread, TlsChoice, WireEvent, accept_tcp};
 
 /// Bytes of the one answer, given in one piece.
 const BODY_BYTES: usize = 64 * 1024;
 
+/// How long a connection may be idle after an answer, as its zone says.
+const BRIEF_MS: u32 = 1_000;
+
 struct OnePiece;
 
 impl Service for OnePiece {
     async fn serve(&self, exchange: &mut Exchange) {
+        exchange.times.keepalive_ms = BRIEF_MS;
         let response =
             Response { status: 200, body: BodySize::of_length(BODY_BYTES as u64), ..Response::default() };
         poll_fn(|cx| {
@@ -34,9 +41,8 @@ impl Service for OnePiece {
     fn count(&self, _event: WireEvent) {}
 }
 
-/// A GET with windows of 16 KiB: what came by now, then whether more comes after `pauses` of 40 seconds with
-/// one window read after each, if the visitor reads.
-async fn read_with_pauses(pauses: usize, reads: bool) -> Result<usize, h2::Error> {
+/// Starts a node; its deadlines and where it listens.
+async fn node() -> (Rc<Deadlines>, SocketAddr) {
     let deadlines = Deadlines::new();
     let thread = Thread::new(Rc::new(OnePiece), Rc::clone(&deadlines), 0, 10);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -44,6 +50,19 @@ async fn read_with_pauses(pauses: usize, reads: bool) -> Result<usize, h2::Error
     let settings =
         TcpListenerSettings { is_tls: false, allows_h2c: true, trusts_proxy: None, http3_port: None };
     tokio::task::spawn_local(accept_tcp(thread, listener, settings));
+    (deadlines, address)
+}
+
+fn pass_ms(deadlines: &Deadlines, ms: u32) {
+    for _ in 0..ms / TICK_MS {
+        deadlines.sweep();
+    }
+}
+
+/// A GET with windows of 16 KiB: what came by now, then whether more comes after `pauses` of 40 seconds with
+/// one window read after each, if the visitor reads.
+async fn read_with_pauses(pauses: usize, reads: bool) -> Result<usize, h2::Error> {
+    let (deadlines, address) = node().await;
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(16 * 1024);
     let tcp = TcpStream::connect(address).await.unwrap();
@@ -66,9 +85,7 @@ async fn read_with_pauses(pauses: usize, reads: bool) -> Result<usize, h2::Error
             return body.data().await.map_or(Ok(read), |more| more.map(|bytes| read + bytes.len()));
         }
         if pause < pauses {
-            for _ in 0..40_000 / TICK_MS {
-                deadlines.sweep();
-            }
+            pass_ms(&deadlines, 40_000);
         }
         if reads || pause >= pauses {
             body.flow_control().release_capacity(unreleased).unwrap();
@@ -96,4 +113,65 @@ fn the_rest_of_an_answer_may_take_long_if_it_moves() {
 fn a_visitor_that_never_opens_its_window_is_given_up() {
     let reset = run(read_with_pauses(3, false)).unwrap_err();
     assert_eq!((reset.is_reset(), reset.reason()), (true, Some(h2::Reason::INTERNAL_ERROR)));
+}
+
+#[test]
+fn the_zone_that_answered_last_says_how_long_a_connection_may_be_idle() {
+    run(async {
+        let (deadlines, address) = node().await;
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let (sender, connection) = h2::client::handshake(tcp).await.unwrap();
+        let ended = tokio::task::spawn_local(connection);
+        let mut sender = sender.ready().await.unwrap();
+        for _ in 0..2 {
+            let request = http::Request::get("http://a.example/").body(()).unwrap();
+            let (answer, _) = sender.send_request(request, true).unwrap();
+            let mut body = answer.await.unwrap().into_body();
+            let mut read = 0;
+            while let Some(bytes) = body.data().await {
+                read += bytes.unwrap().len();
+                body.flow_control().release_capacity(read).unwrap_or_default();
+            }
+            assert_eq!(read, BODY_BYTES);
+        }
+        while !ended.is_finished() {
+            tokio::task::yield_now().await;
+            if deadlines.now() < 2 * BRIEF_MS.div_ceil(TICK_MS) + 5 {
+                deadlines.sweep();
+            }
+        }
+        assert!(ended.await.unwrap().is_ok(), "by GOAWAY, with nothing lost");
+    });
+}
+
+#[test]
+fn a_head_that_is_begun_must_end_in_time() {
+    run(async {
+        let (deadlines, address) = node().await;
+        let mut visitor = TcpStream::connect(address).await.unwrap();
+        // Preface, SETTINGS, and HEADERS of a stream without END_HEADERS.
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        visitor.write_all(preface).await.unwrap();
+        let mut heard = vec![0; 9];
+        visitor.read_exact(&mut heard).await.unwrap();
+        assert_eq!(heard[3], 4, "its SETTINGS");
+        visitor.write_all(&[0, 0, 1, 1, 1, 0, 0, 0, 1, 0x82]).await.unwrap();
+        let reading = tokio::task::spawn_local(async move {
+            let mut all = Vec::new();
+            visitor.read_to_end(&mut all).await.unwrap();
+            all
+        });
+        while !reading.is_finished() {
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            if deadlines.now() < 2 * HEAD_MS / TICK_MS {
+                deadlines.sweep();
+            }
+        }
+        let all = reading.await.unwrap();
+        let goaway = all.windows(5).position(|bytes| bytes == [0, 0, 8, 7, 0]).expect("GOAWAY");
+        assert_eq!(all[goaway + 13..goaway + 17], [0, 0, 0, 11], "ENHANCE_YOUR_CALM");
+        assert!(deadlines.now() <= HEAD_MS / TICK_MS + 40, "before the connection's idle time");
+    });
 }

@@ -47,6 +47,7 @@ impl Compiler<'_> {
             client: self.client(spec),
             redirect_to_https: spec.redirect_https.value,
             redirect_status: u16::try_from(spec.redirect_status.0).unwrap_or(308),
+            redirect_port: u16::try_from(spec.redirect_port.0).unwrap_or(443),
             hsts: self.hsts(spec),
         }
     }

@@ -7,7 +7,7 @@ use wire::limits::{HANDSHAKE_MS, HANDSHAKES_UNVALIDATED, HEAD_MS, KEEP_ALIVE_MS,
 
 use super::client::{Reading, Visitor, answer, client_config, request};
 use super::run;
-use super::site::Node;
+use super::site::{self, Node};
 
 /// Reads the node's control stream.
 struct Control {
@@ -261,6 +261,21 @@ fn an_idle_connection_is_told_to_go_and_closed() {
             tokio::task::yield_now().await;
         }
         assert_eq!(visitor.closed().await, Code::NoError.value());
+    });
+}
+
+#[test]
+fn the_zone_that_answered_last_says_how_long_a_connection_may_be_idle() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect(&node).await;
+        let mut control = Control::of(&visitor).await;
+        assert!(matches!(control.next().await, ControlEvent::Settings(_)));
+        assert_eq!(visitor.get("/brief").await.status, 200);
+        assert_eq!(visitor.get("/brief").await.status, 200);
+        node.settle().await;
+        node.pass_ms(2 * site::BRIEF_MS);
+        assert_eq!(control.next().await, ControlEvent::GoAway(8));
     });
 }
 

@@ -10,6 +10,9 @@ use bytes::Bytes;
 use exchange::{BodySize, Chunk, Deadlines, Fields, Incoming, Known, Method, Response, TICK_MS, Upgrade};
 use wire::{Exchange, Gone, Hello, QuicListenerSettings, Service, Thread, TlsChoice, WireEvent};
 
+/// How long a connection may be idle after `/brief`.
+pub(super) const BRIEF_MS: u32 = 1_000;
+
 /// What the service saw.
 #[derive(Default)]
 pub(super) struct Seen {
@@ -103,6 +106,10 @@ impl Site {
                 response.declared_length = Some(5);
                 head(exchange, &response).await;
                 Ok(())
+            }
+            "/brief" => {
+                exchange.times.keepalive_ms = BRIEF_MS;
+                text(exchange, 200, "hello".to_owned()).await
             }
             "/hello" => text(exchange, 200, "hello".to_owned()).await,
             "/request" => {
