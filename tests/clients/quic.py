@@ -94,11 +94,12 @@ class Visitor(QuicConnectionProtocol):
         controls = [stream for stream in self.unidirectional.values() if stream[:1] == b"\0"]
         return goaway_in(controls[0]) if controls else None
 
-    def begin(self, method, path, fields=(), is_ended=True, authority=None):
+    def begin(self, method, path, fields=(), is_ended=True, authority=None, protocol=None):
         stream = self._quic.get_next_available_stream_id()
         self.http.send_headers(stream, [
             (b":method", method.encode()), (b":scheme", b"https"),
             (b":authority", (authority or f"{HOST}:{FACTS['https']}").encode()), (b":path", path.encode()),
+            *([(b":protocol", protocol.encode())] if protocol else []),
             *[(name.encode(), value.encode()) for name, value in fields]], end_stream=is_ended)
         self.transmit()
         return stream
@@ -137,10 +138,10 @@ class Visitor(QuicConnectionProtocol):
         before.close()
 
 
-def visit(port=None, address="127.0.0.1", **settings):
+def visit(port=None, address="127.0.0.1", create=Visitor, **settings):
     configuration = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, server_name=HOST, idle_timeout=30,
                                       max_data=16 << 20, max_stream_data=8 << 20)
     configuration.load_verify_locations(FACTS["ca"])
     for name, value in settings.items():
         setattr(configuration, name, value)
-    return connect(address, port or FACTS["https"], configuration=configuration, create_protocol=Visitor)
+    return connect(address, port or FACTS["https"], configuration=configuration, create_protocol=create)

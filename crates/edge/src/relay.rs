@@ -621,3 +621,6 @@ async fn tunnel(exchange: &mut Exchange, link: &mut Link, silent_ms: u32) {
         exchange.abort();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! Compared are, of the answer: status, informational answers, every field but [`ALLOWED_DIFFERENCES`],
 //! length and hash of the body, trailers, WebSocket frames; of the request as the site got it: method,
 //! target, host, every field but [`ALLOWED_IN_REQUESTS`], body, trailers. Over HTTP/1.1 order and case of
-//! fields too. Directly is always HTTP/1.1 on cleartext. HTTP/3 is not spoken here.
+//! fields too. Directly is always HTTP/1.1 on cleartext. HTTP/3 is spoken by a foreign visitor ([`foreign`]).
 //!
 //! A call is performed alone, so the site's latest request with its target is its own: health checks must be
 //! off or use another path. Called by end-to-end tests. Read next: [`perform`].
@@ -18,6 +18,7 @@ use crate::fields::Fields;
 use crate::origin::{Protocol, Request};
 use crate::site::{Call, Site};
 
+pub mod foreign;
 mod perform;
 
 pub use perform::{Outcome, perform};
@@ -86,6 +87,8 @@ pub enum Way {
     Http2(SocketAddr),
     /// HTTP/2 over TLS; the configuration must offer `h2`.
     Http2Tls(SocketAddr, Arc<ClientConfig>),
+    /// HTTP/3, as somebody else speaks it.
+    Http3(Arc<foreign::ForeignVisitor>),
 }
 
 impl Way {
@@ -96,6 +99,7 @@ impl Way {
             Way::Http1Tls(..) => "HTTP/1.1 over TLS",
             Way::Http2(_) => "HTTP/2",
             Way::Http2Tls(..) => "HTTP/2 over TLS",
+            Way::Http3(_) => "HTTP/3",
         }
     }
 

@@ -315,6 +315,24 @@ fn a_visitor_may_close_its_half_of_a_tunnel_and_still_hear_the_other() -> Result
 }
 
 #[test]
+fn content_length_keeps_its_place_and_spelling_among_the_fields() -> Result<()> {
+    let origin = OriginSpec::new().scripted(|exchange| {
+        let body = if exchange.request().method == "HEAD" { "" } else { "hello" };
+        exchange.send(format!("HTTP/1.1 200 OK\r\nX-A: 1\r\ncontent-LENGTH: 5\r\nX-B: 2\r\n\r\n{body}"))
+    })?;
+    let node = before(&origin)?;
+    let mut visitor = visitor(&node)?;
+    for method in ["GET", "HEAD"] {
+        let answer = visitor.ask(method, "/", HOST, &fields(&[]), b"")?;
+        let names: Vec<&str> = answer.fields.iter().map(|(name, _)| name).take(3).collect();
+        assert_eq!(names, ["X-A", "content-LENGTH", "X-B"], "{method}");
+        assert_eq!(answer.fields.first("content-length"), Some("5"));
+    }
+    drop(visitor);
+    node.finish_healthy()
+}
+
+#[test]
 fn a_broken_answer_that_only_the_connections_end_delimits_is_reset() -> Result<()> {
     let origin = OriginSpec::new().answering(|request| {
         let begun = Answer::new(200).part("the first half").chunked();

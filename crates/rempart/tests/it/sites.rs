@@ -2,15 +2,30 @@
 //!
 //! Read next: [`testkit::compare`].
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rustls::ClientConfig;
+use testkit::compare::foreign::ForeignVisitor;
 use testkit::compare::{Way, ensure_same};
 use testkit::node::{Node, NodeSpec};
 use testkit::site::{Site, chat, forum, objects, social};
 
 use super::rig::{Certificates, start, tls_zone, with_leaf};
+
+fn checkout() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The Python with the clients: that of `.venv` at the checkout's root, or of the folder in `REMPART_VENV`.
+fn python() -> Result<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "a test has no flags to name the folder by")]
+    let named = std::env::var("REMPART_VENV").ok().map(PathBuf::from);
+    let python = named.unwrap_or_else(|| checkout().join(".venv")).join("bin/python");
+    ensure!(python.exists(), "no Python clients at {}: run `tests/prepare` first", python.display());
+    Ok(python)
+}
 
 /// Starts a node before a site, and gives all ways to it.
 fn ways(site: &Site, url: &str) -> Result<(Node, Vec<Way>)> {
@@ -19,8 +34,11 @@ fn ways(site: &Site, url: &str) -> Result<(Node, Vec<Way>)> {
     let spec = NodeSpec::new()
         .listener_at("http", "127.0.0.1:0", "h2c = true")
         .listener("https")
+        .file("ca.pem", certificates.authority.pem())
         .zone("site", tls_zone("site", site.hostname, "", url));
     let node = start(&with_leaf(spec, "site", &leaf))?;
+    let ca = node.folder().path().join("ca.pem");
+    let script = checkout().join("tests/clients/http3_site.py");
     let (http, https) = (node.address("http")?, node.address("https")?);
     let config = |alpn: &'static str| -> Result<Arc<ClientConfig>> { certificates.trusting(&[alpn]) };
     let ways = vec![
@@ -28,6 +46,7 @@ fn ways(site: &Site, url: &str) -> Result<(Node, Vec<Way>)> {
         Way::Http2(http),
         Way::Http1Tls(https, config("http/1.1")?),
         Way::Http2Tls(https, config("h2")?),
+        Way::Http3(Arc::new(ForeignVisitor::start(&python()?, &script, https, site.hostname, &ca)?)),
     ];
     Ok((node, ways))
 }
@@ -36,9 +55,9 @@ fn is_the_same(site: Site) -> Result<()> {
     let (node, all) = ways(&site, &site.origin.url())?;
     ensure_same(&site, &all)?;
     node.finish_healthy()?;
-    // The same site reached by HTTP/2, which knows no upper case: so for visitors by HTTP/2.
+    // The same site reached by HTTP/2, which knows no upper case: so for visitors by HTTP/2 and HTTP/3.
     let (node, mut all) = ways(&site, &site.origin.url().replace("http://", "h2c://"))?;
-    all.retain(|way| matches!(way, Way::Http2(_) | Way::Http2Tls(..)));
+    all.retain(|way| matches!(way, Way::Http2(_) | Way::Http2Tls(..) | Way::Http3(_)));
     ensure_same(&site, &all)?;
     assert_eq!(site.origin.faults(), Vec::<String>::new());
     node.finish_healthy()

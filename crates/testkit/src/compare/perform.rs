@@ -74,7 +74,9 @@ pub fn perform(site: &Site, call: &Call, way: &Way) -> Result<Outcome> {
         Kind::Http => match way {
             Way::Http1(_) | Way::Http1Tls(..) => over_http1(site, &call, http1(site, way)?, gate)?,
             Way::Http2(_) | Way::Http2Tls(..) => over_http2(site, &call, &http2(site, way)?, gate)?,
+            Way::Http3(visitor) => visitor.perform(site, &call, gate)?,
         },
+        Kind::WebSocket { .. } if let Way::Http3(visitor) = way => visitor.perform(site, &call, gate)?,
         Kind::WebSocket { pushed, frames } => {
             let connection;
             let socket = match way {
@@ -85,6 +87,7 @@ pub fn perform(site: &Site, call: &Call, way: &Way) -> Result<Outcome> {
                     connection = http2(site, way)?;
                     WebSocket::open_http2(&connection, site.hostname, &call.target, &call.fields)?
                 }
+                Way::Http3(_) => bail!("a foreign visitor does it by itself"),
             };
             over_websocket(socket, *pushed, frames, gate)?
         }
@@ -99,7 +102,7 @@ fn http1(site: &Site, way: &Way) -> Result<Visitor> {
     match way {
         Way::Http1(address) => Visitor::tcp(*address),
         Way::Http1Tls(address, config) => Visitor::tls(*address, site.hostname, config),
-        Way::Http2(_) | Way::Http2Tls(..) => bail!("not an HTTP/1 way"),
+        Way::Http2(_) | Way::Http2Tls(..) | Way::Http3(_) => bail!("not an HTTP/1 way"),
     }
 }
 
@@ -107,7 +110,7 @@ fn http2(site: &Site, way: &Way) -> Result<Http2Visitor> {
     match way {
         Way::Http2(address) => Http2Visitor::cleartext(*address),
         Way::Http2Tls(address, config) => Http2Visitor::tls(*address, site.hostname, config),
-        Way::Http1(_) | Way::Http1Tls(..) => bail!("not an HTTP/2 way"),
+        Way::Http1(_) | Way::Http1Tls(..) | Way::Http3(_) => bail!("not an HTTP/2 way"),
     }
 }
 
@@ -151,7 +154,8 @@ fn over_http1(site: &Site, call: &Call, mut visitor: Visitor, gate: Option<Gate>
     Ok(outcome)
 }
 
-fn over_http2(site: &Site, call: &Call, visitor: &Http2Visitor, gate: Option<Gate>) -> Result<Outcome> {
+/// The fields of a call as HTTP/2 and HTTP/3 send them, and whether it has a body.
+pub(super) fn multiplexed_fields(call: &Call) -> (Fields, bool) {
     let mut fields = Fields::new();
     for (name, value) in call.fields.iter() {
         // Browsers send each cookie by itself; towards HTTP/1 they are one again (RFC 9113 section 8.2.3).
@@ -165,6 +169,11 @@ fn over_http2(site: &Site, call: &Call, visitor: &Http2Visitor, gate: Option<Gat
     if !call.is_chunked && (has_body || matches!(call.method.as_str(), "POST" | "PUT")) {
         fields.push("content-length", call.body.length().to_string());
     }
+    (fields, has_body)
+}
+
+fn over_http2(site: &Site, call: &Call, visitor: &Http2Visitor, gate: Option<Gate>) -> Result<Outcome> {
+    let (fields, has_body) = multiplexed_fields(call);
     let mut stream = visitor.open(&call.method, &call.target, site.hostname, &fields, !has_body)?;
     let mut early = None;
     if has_body {

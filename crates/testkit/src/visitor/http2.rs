@@ -46,13 +46,25 @@ pub struct Http2Stream {
     trailers: Fields,
 }
 
+/// Window of a stream where a test does not say another: nothing waits for a reader.
+const WINDOW_BYTES: u32 = 4 << 20;
+
 impl Http2Visitor {
     /// Connects with prior knowledge on cleartext (RFC 9113 section 3.3).
     ///
     /// # Errors
     /// When nobody listens there, or what listens does not speak HTTP/2.
     pub fn cleartext(address: SocketAddr) -> Result<Http2Visitor> {
-        Http2Visitor::start("http", async move {
+        Http2Visitor::cleartext_within(address, WINDOW_BYTES)
+    }
+
+    /// As [`Http2Visitor::cleartext`], with this window for each stream: the most that comes before it is
+    /// read.
+    ///
+    /// # Errors
+    /// As those of [`Http2Visitor::cleartext`].
+    pub fn cleartext_within(address: SocketAddr, window_bytes: u32) -> Result<Http2Visitor> {
+        Http2Visitor::start("http", window_bytes, async move {
             let socket = TcpStream::connect(address).await?;
             socket.set_nodelay(true)?;
             Ok(socket)
@@ -66,7 +78,7 @@ impl Http2Visitor {
     pub fn tls(address: SocketAddr, server_name: &str, config: &Arc<ClientConfig>) -> Result<Http2Visitor> {
         let name = ServerName::try_from(server_name.to_owned())?;
         let config = Arc::clone(config);
-        Http2Visitor::start("https", async move {
+        Http2Visitor::start("https", WINDOW_BYTES, async move {
             let socket = TcpStream::connect(address).await?;
             socket.set_nodelay(true)?;
             let tls = tokio_rustls::TlsConnector::from(config).connect(name, socket).await?;
@@ -78,6 +90,7 @@ impl Http2Visitor {
 
     fn start<IO>(
         scheme: &'static str,
+        window_bytes: u32,
         connect: impl Future<Output = Result<IO>> + Send + 'static,
     ) -> Result<Http2Visitor>
     where
@@ -94,7 +107,7 @@ impl Http2Visitor {
                 let io = connect.await?;
                 let mut builder = h2::client::Builder::new();
                 builder
-                    .initial_window_size(4 << 20)
+                    .initial_window_size(window_bytes)
                     .initial_connection_window_size(16 << 20)
                     .enable_push(false);
                 Ok(builder.handshake::<_, Bytes>(io).await?)

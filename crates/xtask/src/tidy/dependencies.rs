@@ -58,7 +58,7 @@ const PACKAGES: &[(&str, Users)] = &[
     ("itoa", Everybody),
     ("memchr", Everybody),
     // Errors without a type are for the program and for tests: crates have their own small enums.
-    ("anyhow", Only(&["rempart", "testkit", "xtask"])),
+    ("anyhow", Only(&["edge", "rempart", "testkit", "xtask"])), // `edge`: in tests
     // The runtime and sockets.
     ("tokio", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
     ("socket2", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
