@@ -47,6 +47,9 @@ impl Serving {
             seed: [1, 2],
             sticky_key: [0; 16],
             quic_keys: ([0; 64], [0; 32]),
+            black_box: None,
+            fingerprint_key: [1, 2],
+            on_stuck: None,
             connections_max: 100,
         };
         let node = Node::new(setup, snapshot);
@@ -86,7 +89,7 @@ async fn serve(
     mut told: mpsc::Receiver<(u32, oneshot::Sender<()>)>,
 ) {
     let deadlines = Deadlines::new();
-    let edge = Rc::new(Edge::new(node, 0, &deadlines));
+    let edge = Rc::new(Edge::new(node, 0, &deadlines, node.black_box().slot(0).expect("a slot a thread")));
     let thread = Thread::new(edge, Rc::clone(&deadlines), 0, 100);
     let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
     let settings =
