@@ -68,17 +68,19 @@ impl Crowd {
     /// Ends; gives how many came and what failed.
     fn leave(self) -> (usize, Vec<String>) {
         self.ends.store(true, Ordering::Relaxed);
-        let failed = self.visitors.into_iter().flat_map(|visitor| visitor.join().unwrap()).collect();
+        let failed =
+            self.visitors.into_iter().flat_map(|visitor| visitor.join().expect("it can be told")).collect();
         (self.asked.load(Ordering::Relaxed), failed)
     }
 }
 
 fn pid_of(node: &Node, member: &str) -> i64 {
-    status(node).unwrap()[member].as_i64().unwrap()
+    status(node).expect("it can be told")[member].as_i64().expect("it can be told")
 }
 
 fn signal(pid: i64, signal: Signal) {
-    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+    kill_process(Pid::from_raw(i32::try_from(pid).expect("it can be told")).expect("it can be told"), signal)
+        .expect("it can be told");
 }
 
 #[test]
@@ -126,8 +128,9 @@ fn a_spare_that_dies_is_replaced_and_nobody_notices() {
 
 /// Processes whose parent this is.
 fn children_of(parent: u32) -> Vec<u32> {
-    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
-    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    let children =
+        fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).expect("it can be told");
+    children.split_whitespace().map(|pid| pid.parse().expect("it can be told")).collect()
 }
 
 #[test]
@@ -177,9 +180,9 @@ fn with_own_binary(folder: &testkit::folder::Folder) -> Result<Node> {
 /// Replaces a binary as a package manager does: another file under the same name.
 fn replace(path: &std::path::Path, bytes: &[u8]) {
     let beside = path.with_extension("new");
-    fs::write(&beside, bytes).unwrap();
-    fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(&beside, path).unwrap();
+    fs::write(&beside, bytes).expect("it can be told");
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).expect("it can be told");
+    fs::rename(&beside, path).expect("it can be told");
 }
 
 #[test]
@@ -238,7 +241,7 @@ fn command_of_the_real_binary(node: &Node, command: &str) -> std::process::Outpu
         .arg(node.folder().path().join("rempart.toml"))
         .stdin(Stdio::null())
         .output()
-        .unwrap()
+        .expect("it can be told")
 }
 
 fn pid_of_by_real_binary(node: &Node) -> i64 {
@@ -246,9 +249,9 @@ fn pid_of_by_real_binary(node: &Node) -> i64 {
         .args(["status", "--json", "--config"])
         .arg(node.folder().path().join("rempart.toml"))
         .output()
-        .unwrap();
-    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    status["edge_pid"].as_i64().unwrap()
+        .expect("it can be told");
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it can be told");
+    status["edge_pid"].as_i64().expect("it can be told")
 }
 
 /// Asks for a page with a fault point in it; the answer does not come.

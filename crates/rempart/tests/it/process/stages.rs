@@ -18,7 +18,7 @@ fn named(name: &str, text: &str) -> String {
 }
 
 fn run(node: &Node, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = node.command(arguments).unwrap();
+    let output = node.command(arguments).expect("it can be told");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
@@ -150,10 +150,11 @@ fn a_candidate_serves_a_share_before_the_change_is_live() {
 
 /// Publishes a zone that does something to whoever compiles or loads it; gives why it was refused.
 fn publish_fault(node: &Node, hostname: &str) -> String {
-    node.write_zone("b", &answers("b", "x").replace('*', &format!("{hostname}.fault.invalid"))).unwrap();
+    node.write_zone("b", &answers("b", "x").replace('*', &format!("{hostname}.fault.invalid")))
+        .expect("it can be told");
     let (code, _, why) = run(node, &["publish"]);
     assert_eq!(code, Some(1), "{hostname}: {why}");
-    assert_eq!(body(node).unwrap(), "one", "{hostname}");
+    assert_eq!(body(node).expect("it can be told"), "one", "{hostname}");
     why
 }
 
