@@ -412,7 +412,9 @@ impl Run<'_> {
         mut with: impl FnMut(&mut Self, Val) -> Result<Val, Spent>,
     ) -> Result<Val, Spent> {
         let Val::Array { start, len } = of else { return Ok(Val::Missing) };
-        let mut results = Vec::new();
+        // What is done to an item may make items itself, so results wait beside them.
+        let mut results = std::mem::take(&mut self.scratch.results);
+        results.clear();
         for place in start..start + len {
             self.fuel.spend(2)?;
             let result = with(self, self.item(place))?;
@@ -424,7 +426,8 @@ impl Run<'_> {
         if begin + results.len() > ITEMS_MAX {
             return Err(self.exhaust());
         }
-        self.scratch.items.extend(results);
+        self.scratch.items.extend_from_slice(&results);
+        self.scratch.results = results;
         Ok(self.array_from(begin))
     }
 

@@ -128,6 +128,8 @@ pub struct Scratch {
     pub(crate) derived: Vec<(Field, Val)>,
     pub(crate) folded: Vec<u8>,
     pub(crate) spare: Vec<u8>,
+    /// Results of one operation on each item, before they become items.
+    pub(crate) results: Vec<Val>,
     // Of the program that runs.
     pub(crate) values: Vec<Val>,
     pub(crate) known: Vec<Known>,

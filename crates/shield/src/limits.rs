@@ -21,5 +21,8 @@ pub const RATE_KEYS: usize = 16_384;
 /// and that is counted.
 pub const VISITORS: usize = 16_384;
 
+/// Characteristics of one rule: 8. Each is evaluated for every request the rule is about.
+pub(crate) const CHARACTERISTICS_MAX: usize = 8;
+
 /// Counters in one set.
 pub(crate) const WAYS: usize = 16;

@@ -26,10 +26,12 @@ use crate::limits::{MITIGATION_MS_MAX, PERIOD_MS_MAX, PERIOD_MS_MIN, THRESHOLD_M
 
 mod header;
 mod key;
+mod rule;
 mod table;
 
 pub use header::{policy_field, rate_limit_field, retry_after};
 pub use key::Key;
+pub use rule::{Characteristic, Met, RateProblem, RateRuleSpec, RateRules, Rated};
 
 use table::Table;
 

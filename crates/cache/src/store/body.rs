@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::limits::{CHUNK_BYTES, CHUNK_BYTES_MEAN_MIN, WAITERS_MAX, WINDOW_BYTES};
 use super::object::Object;
@@ -44,6 +44,11 @@ struct Filling {
     first: u64,
     bytes: u64,
     end: End,
+    /// Chunks at the end, and their bytes, that were not looked at yet for being many and small.
+    loose: usize,
+    loose_bytes: usize,
+    /// How often chunks were joined: what a reader remembers of them no longer holds then.
+    joined: usize,
     /// Too large to be kept: chunks go once every reader has had them.
     is_passing: bool,
     readers: Vec<Option<Place>>,
@@ -140,6 +145,11 @@ impl Body {
         let mut filling = self.lock();
         for part in piece.chunks(CHUNK_BYTES) {
             filling.chunks.push(Bytes::copy_from_slice(part));
+            filling.loose += 1;
+            filling.loose_bytes += part.len();
+            if filling.loose_bytes >= CHUNK_BYTES {
+                filling.join_loose();
+            }
         }
         filling.bytes += piece.len() as u64;
         self.charge(piece.len() as u64);
@@ -197,7 +207,8 @@ impl Body {
         let mut filling = self.lock();
         filling.end = End::Whole;
         if !filling.is_passing {
-            let chunks = gathered(std::mem::take(&mut filling.chunks), filling.bytes);
+            filling.join_loose();
+            let chunks = std::mem::take(&mut filling.chunks);
             self.whole.get_or_init(|| chunks.into());
         }
         let wakers = filling.take_wakers();
@@ -246,6 +257,22 @@ impl Filling {
         self.readers.iter().flatten().filter(|place| !place.is_cut)
     }
 
+    /// Copies the chunks at the end into one, if they are many and small. Done as they come, so that no
+    /// serving thread copies a large body at once.
+    fn join_loose(&mut self) {
+        let (count, bytes) = (std::mem::take(&mut self.loose), std::mem::take(&mut self.loose_bytes));
+        if count < 2 || bytes / count >= CHUNK_BYTES_MEAN_MIN || self.is_passing {
+            return;
+        }
+        let from = self.chunks.len().saturating_sub(count);
+        let joined = self.chunks.drain(from..).fold(Vec::with_capacity(bytes), |mut joined, chunk| {
+            joined.extend_from_slice(&chunk);
+            joined
+        });
+        self.chunks.push(joined.into());
+        self.joined += 1;
+    }
+
     fn take_wakers(&mut self) -> Vec<Waker> {
         self.readers.iter_mut().flatten().filter_map(|place| place.waker.take()).collect()
     }
@@ -256,34 +283,6 @@ fn wake(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
         waker.wake();
     }
-}
-
-/// Small chunks are copied into full ones, once.
-fn gathered(chunks: Vec<Bytes>, bytes: u64) -> Vec<Bytes> {
-    let bytes = bytes as usize;
-    if chunks.len() < 2 || bytes / chunks.len() >= CHUNK_BYTES_MEAN_MIN {
-        return chunks;
-    }
-    let mut full = Vec::with_capacity(bytes.div_ceil(CHUNK_BYTES));
-    let mut left = bytes;
-    let mut next = BytesMut::with_capacity(left.min(CHUNK_BYTES));
-    for chunk in chunks {
-        let mut rest = &chunk[..];
-        while !rest.is_empty() {
-            let (part, after) = rest.split_at(rest.len().min(CHUNK_BYTES - next.len()));
-            next.extend_from_slice(part);
-            rest = after;
-            if next.len() == CHUNK_BYTES {
-                left -= CHUNK_BYTES;
-                full.push(std::mem::take(&mut next).freeze());
-                next = BytesMut::with_capacity(left.min(CHUNK_BYTES));
-            }
-        }
-    }
-    if !next.is_empty() {
-        full.push(next.freeze());
-    }
-    full
 }
 
 /// What a reader got.
@@ -307,6 +306,8 @@ pub struct Reader {
     offset: u64,
     /// Place of the chunk the offset lies in, and where that begins; a hint that is checked.
     hint: (usize, u64),
+    /// Joinings of chunks that the hint knows of.
+    joined: usize,
     /// Registered with a body that fills.
     place: Option<usize>,
 }
@@ -340,7 +341,7 @@ impl Reader {
                 });
             }
         }
-        Some(Self { object, offset, hint: (0, 0), place })
+        Some(Self { object, offset, hint: (0, 0), joined: 0, place })
     }
 
     /// Gives up the place with a body that fills, if there is one.
@@ -384,8 +385,8 @@ impl Reader {
             drop(filling);
             return self.poll_piece_of_whole();
         }
-        if filling.is_passing {
-            self.hint = (0, 0);
+        if filling.is_passing || filling.joined != self.joined {
+            (self.hint, self.joined) = ((0, 0), filling.joined);
         }
         let is_cut = |place: &Place| place.is_cut;
         let mine = self.place.and_then(|place| filling.readers.get(place)).and_then(Option::as_ref);

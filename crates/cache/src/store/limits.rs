@@ -20,11 +20,12 @@ pub const NUMBERS: usize = 8;
 /// allocations. Measured at 687 with a million objects (examples/lookups.rs).
 pub const OVERHEAD_BYTES: u64 = 704;
 
-/// Bytes of one chunk of a stored body: a vectored write of some of them fills a socket's buffer.
+/// Bytes a chunk of a stored body is about: a vectored write of some of them fills a socket's buffer. Joined
+/// ones have up to twice as many.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Mean bytes of a chunk under which a finished body is copied once into full chunks: below it, what each
-/// chunk costs in memory and in vectors is felt by every visitor.
+/// Mean bytes of chunks in a row under which they are copied into one: below it, what each chunk costs in
+/// memory and in vectors is felt by every visitor.
 pub const CHUNK_BYTES_MEAN_MIN: usize = 16 * 1024;
 
 /// Bytes of a body too large to be kept that wait for its slowest reader before the fill is told to wait:

@@ -173,30 +173,30 @@ impl<'r> Run<'r> {
     }
 
     fn concat(&mut self, count: usize, argument: Argument<'_, 'r>) -> Result<Val, Spent> {
-        let values: Vec<Val> =
-            (0..count).map(|place| argument(self, place)).filter(|value| *value != Val::Missing).collect();
-        match values.first() {
+        let there =
+            |run: &Self| (0..count).map(|place| argument(run, place)).find(|value| *value != Val::Missing);
+        match there(self) {
             None => Ok(Val::Missing),
             Some(Val::Array { .. }) => {
                 let begin = self.scratch.items.len();
-                for value in values {
-                    let Val::Array { start, len } = value else { continue };
-                    for place in start..start + len {
+                for place in 0..count {
+                    let Val::Array { start, len } = argument(self, place) else { continue };
+                    for item in start..start + len {
                         self.fuel.spend(1)?;
-                        self.push_item(self.item(place))?;
+                        self.push_item(self.item(item))?;
                     }
                 }
                 Ok(self.array_from(begin))
             }
             Some(_) => {
-                let bytes = values.iter().map(|value| match value {
+                let bytes = (0..count).map(|place| match argument(self, place) {
                     Val::Text(text) => u64::from(text.len),
                     _ => 20,
                 });
                 let price = bytes.sum::<u64>() / 4;
                 let made = self.make(price, |run, out| {
-                    for value in &values {
-                        run.write(*value, out);
+                    for place in 0..count {
+                        run.write(argument(run, place), out);
                     }
                     true
                 })?;
@@ -230,12 +230,16 @@ impl<'r> Run<'r> {
     fn has_key(&mut self, map: Val, key: Val) -> Result<Val, Spent> {
         let (Val::Map(map), Val::Text(key)) = (map, key) else { return Ok(Val::Missing) };
         self.fuel.spend(u64::from(key.len) / 4)?;
-        let key = self.resolve(key).to_vec();
+        let mut wanted = std::mem::take(&mut self.scratch.spare);
+        wanted.clear();
+        wanted.extend_from_slice(self.resolve(key));
         let mut is_there = false;
-        self.find_key(map, &key, |_, _| {
+        let found = self.find_key(map, &wanted, |_, _| {
             is_there = true;
             Ok(())
-        })?;
+        });
+        self.scratch.spare = wanted;
+        found?;
         Ok(Val::Bool(is_there))
     }
 
