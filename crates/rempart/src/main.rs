@@ -21,6 +21,7 @@ mod configuration;
 mod control;
 mod demo;
 mod demo_site;
+mod drill;
 mod edge_role;
 mod files;
 mod flags;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Command::Upgrade(running) => commands::upgrade(&running),
         Command::Status(asked) => commands::status(&asked),
         Command::Trace(asked) => commands::trace(&asked),
+        Command::Drill(wanted) => drill::run(&wanted),
         Command::SupervisorRole => supervisor::run_role(),
         Command::SpliceRole => splice_role::run_role(),
         Command::EdgeRole => edge_role::run_role(),

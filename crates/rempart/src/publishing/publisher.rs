@@ -185,8 +185,14 @@ impl Publisher {
                 let confirm_until = mark.confirm_until_unix_us.map(left);
                 self.soak = Some(Soak { mark, until, confirm_until, before: Figures::default() });
             }
-            // The first ever, or the one that was good already: there is nothing to go back to, or no need.
-            _ if last_good.is_none() || last_good == Some(number) => self.make_good(number),
+            // The first ever: there is nothing to go back to.
+            _ if last_good.is_none() => self.make_good(number),
+            // Good already. That is no news: what an earlier edge died of still speaks against it.
+            _ if last_good == Some(number) => {
+                Mark::remove(&self.setup.data_dir);
+                let message = FromEdge::Published { number, is_good: false };
+                let _ = self.setup.supervisor.send(&message, &[], false);
+            }
             _ if last_good > Some(number) => {
                 // An older generation serves after a crash loop; a person decides what is good.
             }
@@ -576,7 +582,7 @@ impl Publisher {
         let mut told = trial::problems(&trial.problems).0;
         told.extend(self.waiting_settings(&trial.waiting));
         let problems: Vec<ProblemText> = told.iter().map(ProblemText::from).collect();
-        let warnings: Vec<Problem> = told.into_iter().filter(|problem| !problem.is_error()).collect();
+        let (errors, warnings): (Vec<Problem>, Vec<Problem>) = told.into_iter().partition(Problem::is_error);
         let zones = snapshot.zones().len();
         let previous = live.snapshot.number;
         let before = self.recent_stretch();
@@ -584,10 +590,12 @@ impl Publisher {
         self.take(snapshot, &trial.stamps);
         tell_warnings(&warnings, &self.setup.events);
         let put_back = trial.put_back.join(", ");
+        let reasons = Problems(errors).lines();
         let mut fields: Vec<(&'static str, Value<'_>)> =
             vec![("snapshot", number.into()), ("zones", zones.into()), ("changed", trial.is_changed.into())];
         if !put_back.is_empty() {
             fields.push(("put_back", (&put_back).into()));
+            fields.push(("problems", reasons.trim_end().into()));
         }
         self.setup.events.info("published", &fields);
         if trial.is_changed {

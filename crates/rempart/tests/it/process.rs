@@ -1,9 +1,10 @@
 //! What only the binary does: supervision, publishing, commands, the demo.
 //!
 //! What a request meets is tested elsewhere. Read next: [`supervision`], [`hand_over`],
-//! [`publishing`], [`stages`], [`demo`].
+//! [`publishing`], [`stages`], [`drills`], [`demo`].
 
 mod demo;
+mod drills;
 mod hand_over;
 mod publishing;
 mod stages;

@@ -1,0 +1,361 @@
+//! `rempart drill`: faults that took real networks down, done to a node that it starts itself, with a verdict for
+//! each.
+//!
+//! Every node is this same binary in a folder of its own on free loopback ports; nothing that runs on the machine
+//! is touched. Drills that break a phase from within need a build with fault points. `--against` does what can be
+//! done from outside to an installed peer. Called by `main`; read next: [`DRILLS`], then [`node`] and [`load`],
+//! and one of the drills, as [`deaths`].
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::clock;
+use crate::commands::tell;
+use crate::flags;
+
+mod authority;
+mod changes;
+mod contained;
+mod deaths;
+mod load;
+mod node;
+mod origin;
+mod peers;
+mod poison;
+mod report;
+mod scarce;
+mod starts;
+
+use node::{NodeFolder, NodeText};
+use report::{Outcome, Title};
+
+/// Whether this build has fault points.
+const HAS_FAULT_POINTS: bool = cfg!(feature = "fault-injection");
+
+/// One drill.
+struct Drill {
+    id: &'static str,
+    name: &'static str,
+    outage: &'static str,
+    done: &'static str,
+    needs_fault_points: bool,
+    run: fn(&Run, &mut Outcome) -> Result<()>,
+}
+
+impl Drill {
+    fn title(&self) -> Title<'_> {
+        Title { id: self.id, name: self.name, outage: self.outage, done: self.done }
+    }
+}
+
+/// What a drill is run with.
+pub(in crate::drill) struct Run {
+    folder: PathBuf,
+    /// How long a drill goes on that has no end of its own.
+    pub(in crate::drill) lasting: Duration,
+    /// Random edits of D19.
+    pub(in crate::drill) edits: u32,
+}
+
+impl Run {
+    /// Makes the folder of a node.
+    fn folder(&self, name: &str, text: &NodeText) -> Result<NodeFolder> {
+        NodeFolder::make(self.folder.join(name), text)
+    }
+
+    /// A path below the drill's folder that no node uses.
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+/// Every drill, in the order in which they run.
+const DRILLS: &[Drill] = &[
+    Drill {
+        id: "D36",
+        name: "killed",
+        outage: "any crash of a process that serves (Facebook 2021, Azure Front Door 2025)",
+        done: "kill -9 of edge, spare, candidate and supervisor, each under load; a second `serve` takes over",
+        needs_fault_points: false,
+        run: deaths::killed,
+    },
+    Drill {
+        id: "D1",
+        name: "poisoned",
+        outage: "Cloudflare 2025-11-18, bunny.net 2021: a broken file reached every machine",
+        done: "zone files, certificates and kept generations are cut, emptied, changed in one bit, nested without \
+               end, repeated, of an unknown version, over their limit",
+        needs_fault_points: false,
+        run: poison::poisoned,
+    },
+    Drill {
+        id: "D8",
+        name: "start-alone",
+        outage: "Cloudflare 2023-11-02, bunny.net 2021: nodes could not start without what had broken",
+        done: "start with the newest generation damaged and the zone files broken",
+        needs_fault_points: false,
+        run: starts::alone,
+    },
+    Drill {
+        id: "D34",
+        name: "no-edge",
+        outage: "Cloudflare 2025-11-18: the sites were up, the proxy before them was not",
+        done: "no edge can start; zones whose owner agreed are passed through to their origins, until one can",
+        needs_fault_points: false,
+        run: starts::no_edge,
+    },
+    Drill {
+        id: "D35",
+        name: "query-of-death",
+        outage: "Fastly 2021, Cloudflare 2025-12-05: one request, sent again and again, met a latent bug",
+        done: "the same request aborts the edge twice, then comes again",
+        needs_fault_points: true,
+        run: deaths::query_of_death,
+    },
+    Drill {
+        id: "D11",
+        name: "endless",
+        outage: "Cloudflare 2024-06-20: each request that met a loop took a worker for good",
+        done: "a request never yields; then it comes again",
+        needs_fault_points: true,
+        run: deaths::endless,
+    },
+    Drill {
+        id: "D6",
+        name: "late-crash",
+        outage: "Azure Front Door 2025-10-29: the crash came after the health gates, in the last good state",
+        done: "a change passes, becomes the last good one, then crashes each edge that serves it",
+        needs_fault_points: true,
+        run: deaths::late_crash,
+    },
+    Drill {
+        id: "D2",
+        name: "alternating",
+        outage: "Cloudflare 2025-11-18: good and bad files alternated and looked like an attack",
+        done: "a good and a bad change are published in turn, one each second",
+        needs_fault_points: false,
+        run: poison::alternating,
+    },
+    Drill {
+        id: "D15",
+        name: "emptied",
+        outage: "AWS us-east-1 2025-10-20, Cloudflare 2026-02-20: a plan removed what served",
+        done: "changes that would empty the zones, remove most of them, or empty a pool; a change of an older state",
+        needs_fault_points: false,
+        run: changes::emptied,
+    },
+    Drill {
+        id: "D30",
+        name: "locked-out",
+        outage: "Facebook 2021: a change locked out those who could have taken it back",
+        done: "a change that answers nobody is published with --confirm-within; then a good one is confirmed",
+        needs_fault_points: false,
+        run: changes::locked_out,
+    },
+    Drill {
+        id: "D19",
+        name: "as-shown",
+        outage: "Cloudflare 2025-11-18, 2026-02-20: nobody saw what a change would really do",
+        done: "random edits; what --dry-run showed is compared with what visitors meet afterwards",
+        needs_fault_points: false,
+        run: changes::as_shown,
+    },
+    Drill {
+        id: "D7",
+        name: "one-zone",
+        outage: "Fastly 2021: one customer's configuration took all others along",
+        done: "a zone's own routes panic for visitors of many networks while another zone is under load",
+        needs_fault_points: true,
+        run: contained::one_zone,
+    },
+    Drill {
+        id: "D3",
+        name: "phases",
+        outage: "Google Cloud 2025-06-12, Cloudflare 2025-11-18: one null or limit in one phase ended the process",
+        done: "error, panic, spent fuel, spent memory and ten times the work in each phase",
+        needs_fault_points: true,
+        run: contained::phases,
+    },
+    Drill {
+        id: "D16",
+        name: "scarce",
+        outage: "Akamai 2021: a limit was reached and everything stopped",
+        done: "few file descriptors and many idle visitors; a full disk",
+        needs_fault_points: false,
+        run: scarce::scarce,
+    },
+    Drill {
+        id: "D21",
+        name: "break-glass",
+        outage: "Facebook 2021, Cloudflare 2025-11-18: the tools for repair needed what was broken",
+        done: "no admin listener, no names that resolve, every visitor's connection taken: the local socket",
+        needs_fault_points: false,
+        run: scarce::break_glass,
+    },
+];
+
+/// Runs what was asked for. Exit code 1 when a drill failed.
+///
+/// # Errors
+/// When a drill's name is unknown, a peer is not installed, or the folder cannot be written.
+pub(crate) fn run(wanted: &flags::Drill) -> Result<ExitCode> {
+    if wanted.list {
+        list()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let chosen = if wanted.against.is_some() { Vec::new() } else { choose(&wanted.drills, wanted.all)? };
+    let (folder, is_ours) = match &wanted.data_dir {
+        Some(folder) => (std::path::absolute(folder)?, false),
+        None => (std::env::temp_dir().join(format!("rempart-drill-{}", std::process::id())), true),
+    };
+    fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    let lasting = wanted.seconds.unwrap_or(if wanted.full { 300 } else { 20 });
+    let outcome = match wanted.against {
+        Some(peer) => peers::against(peer, &folder, wanted),
+        None => run_all(&chosen, &folder, Duration::from_secs(lasting), wanted),
+    };
+    if is_ours {
+        // What is left of it only takes room.
+        let _ = fs::remove_dir_all(&folder);
+    }
+    Ok(if outcome? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_all(chosen: &[&Drill], folder: &Path, lasting: Duration, wanted: &flags::Drill) -> Result<bool> {
+    let mut told = Telling::new(wanted);
+    told.head("Rempart")?;
+    for drill in chosen {
+        let run = Run { folder: folder.join(drill.id), lasting, edits: wanted.edits };
+        let begun = clock::now();
+        let mut outcome = Outcome::new(!wanted.untimed);
+        if let Err(error) = (drill.run)(&run, &mut outcome) {
+            outcome.broke_off(&error);
+        }
+        let took = clock::now().saturating_duration_since(begun);
+        told.tell(drill.title(), &outcome, took)?;
+    }
+    if wanted.all && !HAS_FAULT_POINTS {
+        let left = DRILLS.iter().filter(|drill| drill.needs_fault_points).map(|drill| drill.id);
+        let left: Vec<&str> = left.collect();
+        tell(&format!(
+            "not run, as this build has no fault points: {} (`make drills` builds one)",
+            left.join(", ")
+        ));
+    }
+    told.end()
+}
+
+/// Prints outcomes in the form that was asked for.
+struct Telling {
+    is_json: bool,
+    is_markdown: bool,
+    values: Vec<Value>,
+    drills: usize,
+    passed: usize,
+}
+
+impl Telling {
+    fn new(wanted: &flags::Drill) -> Self {
+        let is_markdown = wanted.markdown;
+        Self { is_json: wanted.json, is_markdown, values: Vec::new(), drills: 0, passed: 0 }
+    }
+
+    fn head(&self, of: &str) -> Result<()> {
+        if self.is_markdown {
+            writeln!(io::stdout(), "## {of}\n\n{}", report::ROWS_HEAD)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, title: Title<'_>, outcome: &Outcome, took: Duration) -> Result<()> {
+        self.drills += usize::from(!outcome.is_left_out());
+        self.passed += usize::from(outcome.is_pass());
+        let mut out = io::stdout();
+        if self.is_json {
+            self.values.push(report::json(title, outcome, took));
+        } else if self.is_markdown {
+            writeln!(out, "{}", report::row(title, outcome))?;
+        } else {
+            write!(out, "{}", report::text(title, outcome, took))?;
+        }
+        Ok(out.flush()?)
+    }
+
+    /// Whether all passed.
+    fn end(self) -> Result<bool> {
+        if self.is_json {
+            writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&self.values)?)?;
+        } else if !self.is_markdown {
+            writeln!(io::stdout(), "{} of {} drills passed", self.passed, self.drills)?;
+        }
+        Ok(self.drills > 0 && self.passed == self.drills)
+    }
+}
+
+fn list() -> Result<()> {
+    let mut out = io::stdout();
+    for drill in DRILLS {
+        let needs = match (drill.needs_fault_points, HAS_FAULT_POINTS) {
+            (true, false) => " (needs a build with fault points: `make drills`)",
+            _ => "",
+        };
+        writeln!(out, "{:4} {:15} {}{needs}", drill.id, drill.name, drill.done)?;
+    }
+    Ok(())
+}
+
+/// Finds the drills that were named, or all that this build can run.
+fn choose(named: &[String], all: bool) -> Result<Vec<&'static Drill>> {
+    if all {
+        return Ok(DRILLS.iter().filter(|drill| HAS_FAULT_POINTS || !drill.needs_fault_points).collect());
+    }
+    if named.is_empty() {
+        bail!("no drill is named: name some by id or name, or say --all; --list shows them");
+    }
+    let mut chosen = Vec::new();
+    for name in named {
+        let found = DRILLS.iter().find(|drill| drill.id.eq_ignore_ascii_case(name) || drill.name == name);
+        let Some(drill) = found else { bail!("there is no drill `{name}`: --list shows them") };
+        if drill.needs_fault_points && !HAS_FAULT_POINTS {
+            bail!("{} needs a build with fault points: `make drills` makes one", drill.id);
+        }
+        chosen.push(drill);
+    }
+    Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drills_are_found_by_id_and_name_and_others_are_refused() {
+        let found = choose(&["d36".to_owned(), "poisoned".to_owned()], false).unwrap();
+        assert_eq!(found.iter().map(|drill| drill.id).collect::<Vec<_>>(), ["D36", "D1"]);
+        assert!(choose(&["D0".to_owned()], false).is_err());
+        assert!(choose(&[], false).is_err());
+    }
+
+    #[test]
+    fn without_fault_points_all_leaves_out_what_needs_them() {
+        let all = choose(&[], true).unwrap();
+        assert_eq!(all.len() == DRILLS.len(), HAS_FAULT_POINTS);
+        assert!(!all.is_empty());
+    }
+
+    #[test]
+    fn ids_and_names_are_told_apart() {
+        for member in [|drill: &Drill| drill.id, |drill: &Drill| drill.name] {
+            let mut all: Vec<&str> = DRILLS.iter().map(member).collect();
+            all.sort_unstable();
+            all.dedup();
+            assert_eq!(all.len(), DRILLS.len());
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The origin of a drill: answers every request with one text, in the clear or over TLS, from threads of its own.
+//!
+//! It reads GET requests without bodies alone. Stopping it closes its port. Called by the drills.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// Bytes of a request's head; a node's have some hundred.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a connection may be silent: longer than a drill lasts.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// A running origin.
+pub(super) struct Origin {
+    address: SocketAddr,
+    ends: Arc<AtomicBool>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Origin {
+    /// Starts one on a free loopback port.
+    ///
+    /// # Errors
+    /// When there is no port or thread.
+    pub(super) fn start(text: &str, tls: Option<Arc<ServerConfig>>) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for an origin")?;
+        let address = listener.local_addr()?;
+        let ends = Arc::new(AtomicBool::new(false));
+        let (ended, text) = (Arc::clone(&ends), text.to_owned());
+        let accepting = thread::Builder::new().name("origin".to_owned()).spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                if ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (text, tls) = (text.clone(), tls.clone());
+                // A visitor whose connection gets no thread sees it end: the drill counts that.
+                let _ = thread::Builder::new().name("origin".to_owned()).spawn(move || match tls {
+                    None => answer(connection, &text),
+                    Some(config) => {
+                        if let Ok(tls) = ServerConnection::new(config) {
+                            answer_tls(StreamOwned::new(tls, connection), &text);
+                        }
+                    }
+                });
+            }
+        })?;
+        Ok(Self { address, ends, accepting: Some(accepting) })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        // Wakes the accepting thread.
+        let _ = TcpStream::connect(self.address);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
+    }
+}
+
+fn answer(connection: TcpStream, text: &str) {
+    let _ = connection.set_read_timeout(Some(IDLE));
+    let _ = connection.set_nodelay(true);
+    answer_all(connection, text);
+}
+
+fn answer_tls(stream: StreamOwned<ServerConnection, TcpStream>, text: &str) {
+    let _ = stream.sock.set_read_timeout(Some(IDLE));
+    answer_all(stream, text);
+}
+
+/// Answers one request after the other until the connection ends.
+fn answer_all(mut connection: impl Read + Write, text: &str) {
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    );
+    let mut bytes = Vec::new();
+    let mut room = [0; 4096];
+    while bytes.len() < HEAD_BYTES_MAX {
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            bytes.drain(..end + 4);
+            if connection.write_all(answer.as_bytes()).and_then(|()| connection.flush()).is_err() {
+                return;
+            }
+            continue;
+        }
+        match connection.read(&mut room) {
+            Ok(count) if count > 0 => bytes.extend_from_slice(room.get(..count).unwrap_or_default()),
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The drills of `rempart drill`, compressed and without times: counts and states alone.
+
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use testkit::folder::Folder;
+
+fn run(arguments: &[&str], path: Option<&str>) -> Output {
+    let folder = Folder::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rempart"));
+    command.arg("drill").args(arguments).arg("--data-dir").arg(folder.path()).stdin(Stdio::null());
+    if let Some(path) = path {
+        command.env("PATH", path);
+    }
+    command.output().unwrap()
+}
+
+/// Runs one drill, which must pass; the error names each mark that does not hold.
+fn passes(id: &str, more: &[&str]) {
+    let arguments = [&[id, "--json", "--untimed"], more].concat();
+    let output = run(&arguments, None);
+    let told: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    let drill = &told[0];
+    let broken: Vec<&Value> = drill["checks"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|check| check["holds"] != true)
+        .collect();
+    assert_eq!((&drill["id"], &drill["verdict"]), (&id.into(), &"pass".into()), "{broken:#?}\n{drill:#}");
+    assert!(!drill["checks"].as_array().unwrap().is_empty());
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn each_process_may_be_killed_under_load() {
+    passes("D36", &[]);
+}
+
+#[test]
+fn poisoned_files_leave_what_serves_alone() {
+    passes("D1", &[]);
+}
+
+#[test]
+fn good_and_bad_in_turn_change_nothing() {
+    passes("D2", &["--seconds", "5"]);
+}
+
+#[test]
+fn a_node_starts_from_its_disk_alone() {
+    passes("D8", &[]);
+}
+
+#[test]
+fn a_change_that_would_empty_is_refused() {
+    passes("D15", &[]);
+}
+
+#[test]
+fn few_descriptors_and_a_full_disk_end_no_process() {
+    passes("D16", &[]);
+}
+
+#[test]
+fn what_a_dry_run_shows_is_what_happens() {
+    passes("D19", &["--edits", "10"]);
+}
+
+#[test]
+fn the_local_socket_works_when_nothing_else_does() {
+    passes("D21", &[]);
+}
+
+#[test]
+fn a_change_that_locks_out_is_taken_back() {
+    passes("D30", &[]);
+}
+
+#[test]
+fn zones_that_agreed_are_passed_through_when_no_edge_can_start() {
+    passes("D34", &[]);
+}
+
+#[cfg(feature = "fault-injection")]
+mod with_fault_points {
+    use super::passes;
+
+    #[test]
+    fn a_phase_breaks_as_declared() {
+        passes("D3", &[]);
+    }
+
+    #[test]
+    fn a_change_that_crashes_late_is_walked_back_from() {
+        passes("D6", &[]);
+    }
+
+    #[test]
+    fn a_zone_that_panics_takes_no_other_along() {
+        passes("D7", &[]);
+    }
+
+    #[test]
+    fn a_request_without_end_costs_its_thread_alone() {
+        passes("D11", &[]);
+    }
+
+    #[test]
+    fn a_request_that_kills_is_refused_after_the_second_time() {
+        passes("D35", &[]);
+    }
+}
+
+#[test]
+fn a_drill_that_is_not_there_and_a_peer_that_is_not_installed_are_told() {
+    let unknown = run(&["D0"], None);
+    let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(said.contains("there is no drill `D0`") && said.contains("--list"), "{said}");
+    for peer in ["nginx", "haproxy", "caddy"] {
+        let absent = run(&["--against", peer], Some("/nowhere"));
+        let said = String::from_utf8_lossy(&absent.stderr).into_owned();
+        assert_eq!(absent.status.code(), Some(1));
+        assert!(said.contains(peer) && said.contains("not installed"), "{said}");
+    }
+}
+
+#[test]
+fn the_list_says_what_needs_fault_points() {
+    let output = run(&["--list"], None);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("D36") && said.contains("D35"), "{said}");
+    assert_eq!(said.contains("needs a build with fault points"), !cfg!(feature = "fault-injection"));
+}
