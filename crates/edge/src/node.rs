@@ -18,6 +18,7 @@ use telemetry::metrics::{Held, LabelLists, Outcome, Outside, Registry};
 use telemetry::sink::AccessLog;
 use zone::{Id, Snapshot, Zone};
 
+use crate::blocks::Blocks;
 use crate::clock::Clock;
 use crate::contain::Ward;
 use crate::facts::Sampler;
@@ -63,6 +64,7 @@ pub struct Node {
     setup: NodeSetup,
     black_box: blackbox::Writer,
     door: Door,
+    blocks: Blocks,
     memory: Arc<Account>,
     loop_token: String,
     live: ArcSwap<Live>,
@@ -173,6 +175,7 @@ impl Node {
         Arc::new(Self {
             black_box: black_box.unwrap_or_else(|| blackbox::Writer::private(threads)),
             door: Door::default(),
+            blocks: Blocks::default(),
             memory,
             trails: (0..setup.threads.max(1)).map(|_| Trails::default()).collect(),
             loop_token,
@@ -218,6 +221,16 @@ impl Node {
     /// request is counted as `deadly_request`.
     pub fn refuse_fingerprints(&self, fingerprints: Vec<(u64, u64)>) {
         self.door.refuse(fingerprints);
+    }
+
+    /// Refuses exactly visitors of these ranges from now on, each until its second after 1970: the emergency
+    /// block list. At most [`BLOCKS_MAX`](crate::BLOCKS_MAX).
+    pub fn block(&self, ranges: &[(zone::Cidr, u64)]) {
+        self.blocks.set(ranges);
+    }
+
+    pub(crate) fn blocks(&self) -> &Blocks {
+        &self.blocks
     }
 
     /// Counts a change that was refused.

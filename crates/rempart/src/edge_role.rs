@@ -10,8 +10,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use zone::Snapshot;
 
 use crate::certificates::Watch;
 use crate::clock;
+use crate::command_log::CommandLog;
 use crate::command_socket;
 use crate::commands::{counted, tell, tell_lines};
 use crate::configuration::{Problems, data_dir};
@@ -206,6 +207,9 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     let access_log = open_access_log(&ground.settings.access_log, events);
     let kept = started.kept.is_some();
     let node = ground.node(&setup, setup.threads, &access_log, &sockets.black_box, started.snapshot)?;
+    let now_s = clock::unix_us() / 1_000_000;
+    let mut log = CommandLog::open(&ground.data_dir, now_s);
+    node.block(&log.ranges(now_s));
     let handed = sockets.duplicates()?;
     let listeners = sockets.take_serving(setup.threads, setup.udp_generation);
     let running = edge::run(&node, listeners, sockets.admin.take())
@@ -227,6 +231,8 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     let commands = Commands {
         node: Arc::clone(&node),
         publishing: publishing.clone(),
+        log: Mutex::new(log),
+        events: events.clone(),
         channel: Arc::clone(channel),
         setup: setup.clone(),
         handed,
@@ -442,6 +448,8 @@ impl Control<'_> {
 struct Commands {
     node: Arc<edge::Node>,
     publishing: Publishing,
+    log: Mutex<CommandLog>,
+    events: Events,
     channel: Arc<Channel>,
     setup: Setup,
     /// Every socket, for a supervisor that takes over after this one's death.
@@ -455,6 +463,17 @@ impl Commands {
             Request::Publish { wait, dry_run, again, allow_removals, confirm_within_s } => {
                 let options = Options { wait, dry_run, again, allow_removals, confirm_within_s };
                 self.publishing.publish(options, progress)
+            }
+            Request::Block { range, for_s, reason } => {
+                self.order(|log, now_s| log.block(&range, for_s, &reason, now_s), "blocked", &range)
+            }
+            Request::Unblock { range } => {
+                self.order(|log, now_s| log.unblock(&range, now_s), "unblocked", &range)
+            }
+            Request::Blocks {} => {
+                let now_s = clock::unix_us() / 1_000_000;
+                let blocks = self.log.lock().unwrap_or_else(PoisonError::into_inner).blocks(now_s).to_vec();
+                Answer { ok: true, blocks, ..Answer::default() }
             }
             Request::Confirm {} => self.publishing.confirm(),
             Request::Withdraw {} => self.publishing.withdraw(),
@@ -485,6 +504,25 @@ impl Commands {
 }
 
 impl Commands {
+    /// Writes an order into the command log and carries it out.
+    fn order(
+        &self,
+        order: impl FnOnce(&mut CommandLog, u64) -> Result<u64>,
+        event: &'static str,
+        range: &str,
+    ) -> Answer {
+        let now_s = clock::unix_us() / 1_000_000;
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        match order(&mut log, now_s) {
+            Ok(number) => {
+                self.node.block(&log.ranges(now_s));
+                self.events.info(event, &[("range", range.into()), ("number", number.into())]);
+                Answer { ok: true, number: Some(number), ..Answer::default() }
+            }
+            Err(error) => Answer::refused(format!("{error:#}")),
+        }
+    }
+
     fn hand_over(&self) -> Answer {
         let handed: std::io::Result<Vec<OwnedFd>> = self.handed.iter().map(OwnedFd::try_clone).collect();
         match handed {

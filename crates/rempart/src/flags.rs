@@ -57,6 +57,12 @@ pub(crate) enum Command {
     Withdraw(Running),
     /// Start the binary that is on disk now in the place of the one that runs; no connection is lost
     Upgrade(Running),
+    /// Refuse visitors of an address or range for a time, at once: for emergencies
+    Block(BlockRange),
+    /// Serve a blocked address or range again
+    Unblock(UnblockRange),
+    /// Show which addresses are blocked, until when and why
+    Blocks(Running),
     /// Show what the running node serves
     Status(Status),
     /// Show what each phase decided for one request
@@ -124,6 +130,30 @@ pub(crate) struct Publish {
     /// Take the change back after so many seconds unless `rempart confirm` comes before
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) confirm_within: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BlockRange {
+    #[command(flatten)]
+    pub(crate) running: Running,
+    /// An address, or a range such as 198.51.100.0/24
+    #[arg(value_name = "RANGE")]
+    pub(crate) range: String,
+    /// For how long, in seconds
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 3600)]
+    pub(crate) for_s: u64,
+    /// Why, for whoever reads the list
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UnblockRange {
+    #[command(flatten)]
+    pub(crate) running: Running,
+    /// As it was blocked
+    #[arg(value_name = "RANGE")]
+    pub(crate) range: String,
 }
 
 #[derive(Debug, Args)]

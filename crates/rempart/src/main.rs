@@ -15,6 +15,7 @@ compile_error!("fault points are for tests: build without `fault-injection`, or 
 mod addresses;
 mod certificates;
 mod clock;
+mod command_log;
 mod command_socket;
 mod commands;
 mod configuration;
@@ -49,6 +50,9 @@ fn main() -> ExitCode {
         Command::Confirm(running) => commands::confirm(&running),
         Command::Withdraw(running) => commands::withdraw(&running),
         Command::Upgrade(running) => commands::upgrade(&running),
+        Command::Block(wanted) => commands::block(&wanted),
+        Command::Unblock(wanted) => commands::unblock(&wanted),
+        Command::Blocks(running) => commands::blocks(&running),
         Command::Status(asked) => commands::status(&asked),
         Command::Trace(asked) => commands::trace(&asked),
         Command::SupervisorRole => supervisor::run_role(),

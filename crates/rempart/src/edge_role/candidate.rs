@@ -21,6 +21,8 @@ use telemetry::sink::AccessLog;
 use zone::Snapshot;
 
 use super::{Ground, LOG_CLOSE, Sockets, open_access_log, wait_until_served, when_drained};
+use crate::clock;
+use crate::command_log::CommandLog;
 use crate::control::{Channel, Setup, ToEdge, beside};
 use crate::publishing::trial::{self, Copied, FromCandidate, ToCandidate};
 use crate::publishing::{COMPILE_STACK_BYTES, Figures};
@@ -154,6 +156,8 @@ impl Candidate<'_> {
         let access_log = open_access_log(&self.ground.settings.access_log, self.ground.events);
         let black_box = &self.black_box;
         let node = self.ground.node(self.setup, 1, &access_log, black_box, snapshot)?;
+        let now_s = clock::unix_us() / 1_000_000;
+        node.block(&CommandLog::open(&self.ground.data_dir, now_s).ranges(now_s));
         self.stage = Stage::Compiled(Box::new(Compiled { node, access_log, drained: None, probed_at: None }));
         Ok(())
     }

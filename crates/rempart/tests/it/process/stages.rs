@@ -182,3 +182,19 @@ fn a_change_that_fails_its_share_of_visitors_is_withdrawn_before_the_others_see_
     let why = publish_fault(&node, "serve-500");
     assert!(why.contains("withdrawn"), "{why}");
 }
+
+#[test]
+fn an_emergency_block_refuses_at_once_survives_a_restart_and_can_be_taken_back() {
+    let node = start(&NodeSpec::new().listener("http").zone("a", answers("a", "one"))).unwrap();
+    assert_eq!(run(&node, &["block", "127.0.0.0/8", "--for", "600", "--reason", "scraper"]).0, Some(0));
+    assert!(body(&node).unwrap().contains("blocked"));
+    assert!(run(&node, &["blocks"]).1.starts_with("127.0.0.0/8  "), "it is listed");
+    super::kill_edge(&node).unwrap();
+    node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == 1).unwrap();
+    assert!(body(&node).unwrap().contains("blocked"), "the next edge knows it");
+    assert_eq!(run(&node, &["unblock", "127.0.0.0/8"]).0, Some(0));
+    assert_eq!(body(&node).unwrap(), "one");
+    let (code, _, why) = run(&node, &["block", "0.0.0.0/0"]);
+    assert_eq!(code, Some(1));
+    assert!(why.contains("too many visitors"), "{why}");
+}
