@@ -170,6 +170,7 @@ impl Supervisor {
         let events =
             Events::start(Target::Stderr, clock::unix_us).context("standard error cannot be used")?;
         tell_warnings(&node.warnings, &events);
+        privileges::tell_root(target.as_ref(), &events);
         if let Some(orphan) = &orphan {
             let fields: [(&'static str, Value<'_>); 1] = [("threads", threads.into())];
             events.info("sockets_taken_over", &fields);
