@@ -1,7 +1,7 @@
 //! The command line and the environment: what a person may say when starting Rempart.
 //!
-//! Reads flags and the one environment variable (`REMPART_CONFIG`), and finds the node file. It opens no
-//! other file and starts nothing. Called by `main`; read next: [`crate::supervisor`] for `serve`,
+//! Reads flags, the environment variable `REMPART_CONFIG` and that of a service manager, and finds the node
+//! file. It opens no other file and starts nothing. Called by `main`; read next: [`crate::supervisor`] for `serve`,
 //! [`crate::commands`] for the commands that talk to a running node.
 
 use std::ffi::OsString;
@@ -12,6 +12,11 @@ use clap::{Args, Parser, Subcommand};
 
 /// The environment variable that names the node file when `--config` does not.
 pub(crate) const CONFIG_VARIABLE: &str = "REMPART_CONFIG";
+
+/// Names the socket of a service manager that wants to be told, if there is one (sd_notify(3)).
+pub(crate) fn notify_socket() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
+}
 
 /// Where the node file is looked for when nobody names it, in this order.
 const CONFIG_PATHS: [&str; 2] = ["./rempart.toml", "/etc/rempart/rempart.toml"];
@@ -25,7 +30,8 @@ Signals to `rempart serve` and `rempart demo`:
   SIGTERM, SIGINT, SIGQUIT  drain: accept nothing new, finish what is under way, then end with 0
                             (a second SIGINT or SIGQUIT ends at once)
   SIGHUP                    publish the files anew, as `rempart publish` does
-  SIGUSR1                   reopen the access log's file, after it was moved away";
+  SIGUSR1                   reopen the access log's file, after it was moved away
+  SIGUSR2                   start the binary that is on disk now in the place of the one that runs";
 
 /// Rempart stands between visitors and websites: it shields them, speeds them up and keeps the link up.
 #[derive(Debug, Parser)]

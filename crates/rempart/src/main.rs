@@ -29,6 +29,7 @@ mod generations;
 mod keys;
 mod lock;
 mod messages;
+mod notify;
 mod privileges;
 mod publishing;
 mod signals;

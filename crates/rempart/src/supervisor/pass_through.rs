@@ -24,6 +24,7 @@ impl Supervisor {
         let remedy = "no generation can be served: mend the files and send SIGHUP; meanwhile zones with \
                       pass_through reach their origins, and others get an alert or a 503";
         self.events.error("pass_through_begins", &[("remedy", remedy.into())]);
+        crate::notify::status("no edge can start: connections are passed through");
         self.splice_at = Some(now);
     }
 

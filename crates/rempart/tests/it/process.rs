@@ -1,11 +1,12 @@
 //! What only the binary does: supervision, publishing, commands, the demo.
 //!
 //! What a request meets is tested elsewhere. Read next: [`supervision`], [`hand_over`],
-//! [`publishing`], [`stages`], [`demo`].
+//! [`publishing`], [`stages`], [`service`], [`demo`].
 
 mod demo;
 mod hand_over;
 mod publishing;
+mod service;
 mod stages;
 mod supervision;
 
