@@ -188,7 +188,8 @@ impl Ground<'_> {
             fingerprint_key: keys.fingerprint(),
             on_stuck: Some(Box::new(move |stuck| {
                 let message = FromEdge::Stuck { fingerprint: stuck.fingerprint, zone: stuck.zone };
-                // With no supervisor nobody can replace this process; the event before this tells of the thread.
+                // With no supervisor nobody can replace this process; the event before this tells of the
+                // thread.
                 let _ = supervisor.send(&message, &[], false);
             })),
             connections_max: connections_max(raise_descriptor_limit(), setup.descriptors()),

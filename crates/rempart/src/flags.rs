@@ -1,8 +1,8 @@
 //! The command line and the environment: what a person may say when starting Rempart.
 //!
 //! Reads flags, the environment variable `REMPART_CONFIG` and that of a service manager, and finds the node
-//! file. It opens no other file and starts nothing. Called by `main`; read next: [`crate::supervisor`] for `serve`,
-//! [`crate::commands`] for the commands that talk to a running node.
+//! file. It opens no other file and starts nothing. Called by `main`; read next: [`crate::supervisor`] for
+//! `serve`, [`crate::commands`] for the commands that talk to a running node.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

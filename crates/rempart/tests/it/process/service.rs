@@ -20,8 +20,8 @@ fn a_service_managers_socket_is_served_and_it_is_told_of_start_and_end() {
     let address = given.local_addr().unwrap();
     folder.write("zones/a.toml", answers("a", "one")).unwrap();
     let toml = format!(
-        "[node]\ndata_dir = \"data\"\nthreads = 2\nspare = false\n[[listener]]\naddress = \"{address}\"\nprotocol \
-         = \"http\"\n[log]\naccess = \"off\"\n"
+        "[node]\ndata_dir = \"data\"\nthreads = 2\nspare = false\n[[listener]]\n\
+         address = \"{address}\"\nprotocol = \"http\"\n[log]\naccess = \"off\"\n"
     );
     let config = folder.write("rempart.toml", toml).unwrap();
     let told = UnixDatagram::bind(folder.path().join("notify")).unwrap();

@@ -160,7 +160,8 @@ fn publish_fault(node: &Node, hostname: &str) -> String {
 
 #[test]
 fn a_change_that_kills_its_compiler_kills_the_candidate_alone_and_is_remembered() {
-    let publish = "[publish]\ncompare_ms = 0\ncanary_percent = 0\nsoak_ms = 0\ncompile_cpu_s = 1\ncompile_memory_bytes = \
+    let publish = "[publish]\ncompare_ms = 0\ncanary_percent = 0\nsoak_ms = 0\n\
+                   compile_cpu_s = 1\ncompile_memory_bytes = \
          \"300MiB\"\n";
     let node = start(&NodeSpec::new().listener("http").more(publish).zone("a", answers("a", "one"))).unwrap();
     let edge = status(&node).unwrap()["edge_pid"].clone();
