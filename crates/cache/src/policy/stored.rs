@@ -273,9 +273,10 @@ fn load(fields: &mut Fields, lines: Lines<'_>) {
     let count = lines.lines.len() / LINE_BYTES;
     let mut list = [http1::Field::default(); LOADED_MAX];
     let is_small = count <= LOADED_MAX && lines.texts.len() <= usize::from(u16::MAX);
+    // Room for what an answer gets besides: Age, Cache-Status, the request's id, and the like.
+    fields.clear();
+    fields.reserve(count + 8, lines.texts.len() + 320);
     if !is_small {
-        fields.clear();
-        fields.reserve(count + 4, lines.texts.len() + 128);
         lines.for_each(|(name, value)| fields.push(name, value));
         return;
     }
