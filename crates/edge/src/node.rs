@@ -76,6 +76,7 @@ pub struct Node {
     tls: TlsShared,
     clock: Clock,
     is_draining: AtomicBool,
+    drain_ms: AtomicU64,
     has_candidate: AtomicBool,
     sampler: Sampler,
     serving: AtomicUsize,
@@ -170,6 +171,7 @@ impl Node {
         let unix_us = clock.unix_us();
         #[cfg(feature = "fault-injection")]
         crate::fault_points::loaded(live.sites.iter().map(|site| &*site.zone));
+        let drain_ms = setup.settings.drain_ms;
         let threads = setup.threads.max(1);
         let black_box = setup.black_box.filter(|black_box| black_box.len() >= threads);
         Arc::new(Self {
@@ -187,6 +189,7 @@ impl Node {
             tls,
             clock,
             is_draining: AtomicBool::new(false),
+            drain_ms: AtomicU64::new(drain_ms),
             has_candidate: AtomicBool::new(false),
             sampler: Sampler::default(),
             serving: AtomicUsize::new(0),
@@ -261,9 +264,20 @@ impl Node {
         self.registry.certificates_reloaded(Outcome::Failed);
     }
 
-    /// Begins to drain: see [`wire::Thread::drain`].
+    /// Begins to drain: see [`wire::Thread::drain`]. Open exchanges may go on for the node's `drain_ms`.
     pub fn drain(&self) {
+        self.drain_within(self.setup.settings.drain_ms);
+    }
+
+    /// Begins to drain; open exchanges may go on for so many milliseconds from the drain's beginning. A later call
+    /// changes the time.
+    pub fn drain_within(&self, ms: u64) {
+        self.drain_ms.store(ms, Ordering::Release);
         self.is_draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn drain_ms(&self) -> u64 {
+        self.drain_ms.load(Ordering::Acquire)
     }
 
     /// Whether the node drains.

@@ -255,6 +255,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         events,
         drain: Duration::from_millis(ground.settings.drain_ms),
         cut_at: None,
+        drain_began: None,
         accepting: Some(accepting),
     };
     let whole = control.run(ground.signals, channel, &drained);
@@ -343,6 +344,7 @@ struct Control<'a> {
     drain: Duration,
     /// When the drain cuts what is still open.
     cut_at: Option<Instant>,
+    drain_began: Option<Instant>,
     /// While this edge takes commands.
     accepting: Option<command_socket::Accepting>,
 }
@@ -387,7 +389,7 @@ impl Control<'_> {
                 // The supervisor handles what is meant for the node. A service manager that signals every
                 // process wants the end.
                 if signal == Signal::SIGTERM {
-                    self.drain();
+                    self.drain(None);
                 }
             }
             if ready.get(2) == Some(&true) {
@@ -401,7 +403,7 @@ impl Control<'_> {
         match channel.receive::<ToEdge>() {
             Ok(Some((ToEdge::Reload, _))) => self.publishing.publish_later(),
             Ok(Some((ToEdge::ReopenLogs, _))) => self.access_log.reopen(),
-            Ok(Some((ToEdge::Drain, _))) => self.drain(),
+            Ok(Some((ToEdge::Drain { within_ms }, _))) => self.drain(within_ms),
             Ok(Some((ToEdge::Candidate { .. }, descriptors))) => {
                 let channel = descriptors.into_iter().next().map(Channel::of);
                 self.publishing.candidate_started(channel);
@@ -436,12 +438,18 @@ impl Control<'_> {
         true
     }
 
-    fn drain(&mut self) {
-        if self.cut_at.is_none() {
-            self.cut_at = Some(clock::now() + self.drain);
-            self.accepting = None;
-            self.node.drain();
+    /// Begins to drain. A second order may only shorten the time: the node itself is to end.
+    fn drain(&mut self, within_ms: Option<u64>) {
+        let within = within_ms.map_or(self.drain, Duration::from_millis);
+        let cut_at = clock::now() + within;
+        if self.cut_at.is_some_and(|before| before <= cut_at) {
+            return;
         }
+        let began = self.drain_began.get_or_insert_with(clock::now);
+        let from_begin = cut_at.saturating_duration_since(*began);
+        self.cut_at = Some(cut_at);
+        self.accepting = None;
+        self.node.drain_within(u64::try_from(from_begin.as_millis()).unwrap_or(u64::MAX));
     }
 }
 

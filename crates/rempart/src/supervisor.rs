@@ -492,7 +492,7 @@ impl Supervisor {
             child.state = State::Leaving;
             child.kill_at = Some(kill_at);
             // One that does not listen is killed when its time is over.
-            let _ = child.tell(&ToEdge::Drain, &[]);
+            let _ = child.tell(&ToEdge::Drain { within_ms: None }, &[]);
         }
         // The edge has copies, which it closes once it has accepted what was queued. From then on
         // newcomers are refused at once, rather than left waiting in a queue that nobody serves.

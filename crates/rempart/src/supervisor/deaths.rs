@@ -148,7 +148,7 @@ impl Supervisor {
         }
         if let Some(child) = self.child(pid) {
             // Its other threads finish what they have; the stuck one is killed with the process.
-            let _ = child.tell(&ToEdge::Drain, &[]);
+            let _ = child.tell(&ToEdge::Drain { within_ms: None }, &[]);
         }
     }
 }
