@@ -338,8 +338,8 @@ impl Scan<'_> {
                     return true;
                 }
                 match matches(&rule.operator, &buffer.bytes, fuel) {
-                    Ok(true) => found.push(number),
-                    Ok(false) => {}
+                    Ok(holds) if holds != rule.is_negated => found.push(number),
+                    Ok(_) => {}
                     Err(spent) => result = Err(spent),
                 }
                 result.is_ok()

@@ -324,3 +324,15 @@ fn stale_while_revalidating_is_one_fetch_behind_the_visitors_back() {
     let Step::Serve(serving) = herd.arrive(&[]).2 else { panic!("it is fresh again") };
     assert_eq!(serving.status.ttl_s, Some(60));
 }
+
+#[test]
+fn an_answer_that_ends_the_stored_one_does_so_without_a_lease_too() {
+    let herd = Herd::new();
+    herd.store("no-cache");
+    let (visit, _, step) = herd.arrive(&[]);
+    let Step::Fetch(fetch) = step else { panic!("{step:?}") };
+    assert!(!fetch.has_lease() && fetch.stored_head().is_some());
+    assert!(matches!(herd.answer(&visit, *fetch, &answered("no-store")), Outcome::Pass(_)));
+    let Step::Fetch(fetch) = herd.arrive(&[]).2 else { panic!("nothing is stored any more") };
+    assert!(fetch.stored_head().is_none());
+}
