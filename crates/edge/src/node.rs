@@ -121,8 +121,8 @@ pub struct Figures {
     pub refusals: u64,
     /// Panics caught.
     pub panics: u64,
-    /// Sum of all durations, in microseconds.
-    pub duration_us: u64,
+    /// How many took at most as long as each of [`telemetry::metrics::BUCKETS_US`], and last the others.
+    pub durations: [u64; telemetry::metrics::BUCKETS_US.len() + 1],
 }
 
 /// One zone in a [`Status`].
@@ -308,7 +308,7 @@ impl Node {
             origin_faults: by_cause(Cause::Origin),
             refusals: totals.refusals.iter().sum(),
             panics: totals.panics,
-            duration_us: totals.duration_us,
+            durations: totals.durations,
         }
     }
 

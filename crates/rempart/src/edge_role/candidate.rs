@@ -251,7 +251,7 @@ impl Candidate<'_> {
             origin_faults: figures.origin_faults,
             refusals: figures.refusals,
             panics: figures.panics,
-            duration_us: figures.duration_us,
+            durations: figures.durations,
         };
         self.asks.send(&FromCandidate::Figures(figures), &[], true)
     }
