@@ -5,6 +5,13 @@ CARGO ?= cargo
 # What is checked and tested has the fault points, so that everything is built once; what people run has not.
 FEATURES = --features rempart/fault-injection
 
+# OWASP CRS for the WAF's tests: a folder with rules/, crs-setup.conf.example and tests/. Data of that project, not part
+# of this repository; taken from beside the checkout if it is there. Without it these tests say that they did not run.
+REMPART_CRS ?= $(wildcard $(abspath ../shared/crs))
+ifneq ($(REMPART_CRS),)
+export REMPART_CRS
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help run test prepare fmt lint tidy references unit bench soak fuzz
 

@@ -108,6 +108,10 @@ protocol = "https"
 address = "127.0.0.1:0"
 [log]
 access = "access.log"
+[publish]
+compare_ms = 0
+canary_percent = 0
+soak_ms = 0
 """)
 
     def make_certificates(self):

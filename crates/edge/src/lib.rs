@@ -11,6 +11,7 @@ compile_error!("fault points are for tests: build without `fault-injection`, or 
 
 mod admin;
 mod admission;
+mod blocks;
 mod clock;
 mod contain;
 mod course;
@@ -32,6 +33,7 @@ mod tls;
 mod trails;
 mod watch;
 
+pub use blocks::BLOCKS_MAX;
 pub use facts::Facts;
 pub use fingerprint::{Door, FINGERPRINTS_MAX, Fingerprints};
 pub use live::Live;

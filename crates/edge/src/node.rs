@@ -18,6 +18,7 @@ use telemetry::metrics::{Held, LabelLists, Outcome, Outside, Registry};
 use telemetry::sink::AccessLog;
 use zone::{Id, Snapshot, Zone};
 
+use crate::blocks::Blocks;
 use crate::clock::Clock;
 use crate::contain::Ward;
 use crate::facts::Sampler;
@@ -63,6 +64,7 @@ pub struct Node {
     setup: NodeSetup,
     black_box: blackbox::Writer,
     door: Door,
+    blocks: Blocks,
     memory: Arc<Account>,
     loop_token: String,
     live: ArcSwap<Live>,
@@ -74,6 +76,7 @@ pub struct Node {
     tls: TlsShared,
     clock: Clock,
     is_draining: AtomicBool,
+    drain_ms: AtomicU64,
     has_candidate: AtomicBool,
     sampler: Sampler,
     serving: AtomicUsize,
@@ -118,8 +121,8 @@ pub struct Figures {
     pub refusals: u64,
     /// Panics caught.
     pub panics: u64,
-    /// Sum of all durations, in microseconds.
-    pub duration_us: u64,
+    /// How many took at most as long as each of [`telemetry::metrics::BUCKETS_US`], and last the others.
+    pub durations: [u64; telemetry::metrics::BUCKETS_US.len() + 1],
 }
 
 /// One zone in a [`Status`].
@@ -168,11 +171,13 @@ impl Node {
         let unix_us = clock.unix_us();
         #[cfg(feature = "fault-injection")]
         crate::fault_points::loaded(live.sites.iter().map(|site| &*site.zone));
+        let drain_ms = setup.settings.drain_ms;
         let threads = setup.threads.max(1);
         let black_box = setup.black_box.filter(|black_box| black_box.len() >= threads);
         Arc::new(Self {
             black_box: black_box.unwrap_or_else(|| blackbox::Writer::private(threads)),
             door: Door::default(),
+            blocks: Blocks::default(),
             memory,
             trails: (0..setup.threads.max(1)).map(|_| Trails::default()).collect(),
             loop_token,
@@ -184,6 +189,7 @@ impl Node {
             tls,
             clock,
             is_draining: AtomicBool::new(false),
+            drain_ms: AtomicU64::new(drain_ms),
             has_candidate: AtomicBool::new(false),
             sampler: Sampler::default(),
             serving: AtomicUsize::new(0),
@@ -220,6 +226,16 @@ impl Node {
         self.door.refuse(fingerprints);
     }
 
+    /// Refuses exactly visitors of these ranges from now on, each until its second after 1970: the emergency
+    /// block list. At most [`BLOCKS_MAX`](crate::BLOCKS_MAX).
+    pub fn block(&self, ranges: &[(zone::Cidr, u64)]) {
+        self.blocks.set(ranges);
+    }
+
+    pub(crate) fn blocks(&self) -> &Blocks {
+        &self.blocks
+    }
+
     /// Counts a change that was refused.
     pub fn swap_refused(&self) {
         self.registry.reloaded(Outcome::Failed);
@@ -248,9 +264,20 @@ impl Node {
         self.registry.certificates_reloaded(Outcome::Failed);
     }
 
-    /// Begins to drain: see [`wire::Thread::drain`].
+    /// Begins to drain: see [`wire::Thread::drain`]. Open exchanges may go on for the node's `drain_ms`.
     pub fn drain(&self) {
+        self.drain_within(self.setup.settings.drain_ms);
+    }
+
+    /// Begins to drain; open exchanges may go on for so many milliseconds from the drain's beginning. A later call
+    /// changes the time.
+    pub fn drain_within(&self, ms: u64) {
+        self.drain_ms.store(ms, Ordering::Release);
         self.is_draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn drain_ms(&self) -> u64 {
+        self.drain_ms.load(Ordering::Acquire)
     }
 
     /// Whether the node drains.
@@ -281,7 +308,7 @@ impl Node {
             origin_faults: by_cause(Cause::Origin),
             refusals: totals.refusals.iter().sum(),
             panics: totals.panics,
-            duration_us: totals.duration_us,
+            durations: totals.durations,
         }
     }
 

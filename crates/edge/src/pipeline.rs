@@ -179,6 +179,11 @@ impl Edge {
             fault_points::at(Phase::Admission, &exchange.request)?;
             identify(course, &exchange.request, &exchange.connection, &self.node.settings().trusted_proxies);
             self.node.sampler().offer(&exchange.request, &exchange.connection);
+            if self.node.blocks().refuses(course.visitor.ip(), || self.clock.unix_us() / 1_000_000) {
+                let site = live.site_for(exchange.request.host()).cloned();
+                let reason = "the visitor's address is on the emergency block list";
+                return Ok(Err(Refused { refusal: Refusal::Blocked, reason, site }));
+            }
             let loop_token = self.node.loop_token().as_bytes();
             Ok(admit(&live, &mut exchange.request, &exchange.connection, loop_token))
         });

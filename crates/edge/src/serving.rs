@@ -238,7 +238,7 @@ async fn tick(
     let mut interval = tokio::time::interval(Duration::from_millis(u64::from(TICK_MS)));
     interval.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut second = 0;
-    let mut drain_until_ms = None;
+    let mut drain_began_ms = None;
     loop {
         interval.tick().await;
         thread.deadlines.sweep();
@@ -261,15 +261,15 @@ async fn tick(
             }
         }
         let now_ms = node.clock().now_ms();
-        match drain_until_ms {
+        match drain_began_ms {
             None if node.is_draining() => {
                 thread.drain();
                 if let Some(admin) = admin {
                     admin.drain();
                 }
-                drain_until_ms = Some(now_ms + node.settings().drain_ms);
+                drain_began_ms = Some(now_ms);
             }
-            Some(until) if thread.open() == 0 || now_ms >= until => {
+            Some(began) if thread.open() == 0 || now_ms >= began + node.drain_ms() => {
                 node.count_cut(edge.in_flight());
                 return;
             }

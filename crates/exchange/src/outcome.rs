@@ -100,6 +100,8 @@ outcomes! {
         Overload = "overload", 503, Edge, "This node is busy; please try again shortly.";
         /// The request cost more work or memory than one request may.
         TooCostly = "too_costly", 403, Visitor, "The request asks for more work than one request may.";
+        /// The visitor's address is on the emergency block list.
+        Blocked = "blocked", 403, Visitor, "Requests from your address are not served for now.";
         /// Requests like this one have ended a serving process twice; it comes in again after a while.
         DeadlyRequest = "deadly_request", 503, Edge, "This request cannot be served for now.";
     }

@@ -16,7 +16,7 @@ use zone::Problem;
 
 use crate::clock;
 use crate::configuration::{Problems, data_dir, gather, read_node_file};
-use crate::flags::{NodeFile, Publish, Running, Status, Trace};
+use crate::flags::{BlockRange, NodeFile, Publish, Running, Status, Trace, UnblockRange};
 use crate::messages::{ANSWER_BYTES_MAX, Answer, Decisions, DifferenceText, Request};
 
 /// How long a node may take to answer. A publish of 10,000 zones with fresh certificates takes seconds on a
@@ -164,6 +164,50 @@ pub(crate) fn withdraw(running: &Running) -> Result<ExitCode> {
         bail!("{}", answer.error.unwrap_or_default());
     }
     writeln!(io::stdout(), "withdrawn; snapshot {} is live", answer.number.unwrap_or(0))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses visitors of a range for a time.
+///
+/// # Errors
+/// When no node answers, or the order is refused.
+pub(crate) fn block(wanted: &BlockRange) -> Result<ExitCode> {
+    let (range, reason) = (wanted.range.clone(), wanted.reason.clone());
+    let request = Request::Block { range, for_s: wanted.for_s, reason };
+    let answer = ask(&socket(&wanted.running)?, &request)?;
+    if !answer.ok {
+        bail!("{}", answer.error.unwrap_or_default());
+    }
+    writeln!(io::stdout(), "{} is blocked for {} s", wanted.range, wanted.for_s)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves a blocked range again.
+///
+/// # Errors
+/// When no node answers, or the range is not blocked.
+pub(crate) fn unblock(wanted: &UnblockRange) -> Result<ExitCode> {
+    let request = Request::Unblock { range: wanted.range.clone() };
+    let answer = ask(&socket(&wanted.running)?, &request)?;
+    if !answer.ok {
+        bail!("{}", answer.error.unwrap_or_default());
+    }
+    writeln!(io::stdout(), "{} is served again", wanted.range)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows who is blocked: range, seconds left, reason.
+///
+/// # Errors
+/// When no node answers.
+pub(crate) fn blocks(running: &Running) -> Result<ExitCode> {
+    let answer = ask(&socket(running)?, &Request::Blocks {})?;
+    let now_s = clock::unix_us() / 1_000_000;
+    let mut out = io::stdout();
+    for block in &answer.blocks {
+        let left_s = block.until_unix_s.saturating_sub(now_s);
+        writeln!(out, "{}  {left_s} s  {}", block.range, block.reason)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -217,7 +217,11 @@ pub(crate) enum ToEdge {
     /// Reopen the access log's file.
     ReopenLogs,
     /// Accept nothing new, finish what is under way, end.
-    Drain,
+    Drain {
+        /// How long that may take; the node's `drain_ms` if it is not said.
+        #[serde(default)]
+        within_ms: Option<u64>,
+    },
 }
 
 /// What an edge tells the supervisor.
@@ -501,7 +505,7 @@ mod tests {
         let (message, _) = supervisor.receive::<FromEdge>().unwrap().unwrap();
         assert_eq!(message, FromEdge::Ready { number: 3, zones: 1 });
         assert!(supervisor.receive::<FromEdge>().unwrap().is_none());
-        assert!(supervisor.send(&ToEdge::Drain, &[], false).is_err());
+        assert!(supervisor.send(&ToEdge::Drain { within_ms: None }, &[], false).is_err());
     }
 
     #[test]

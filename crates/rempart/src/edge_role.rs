@@ -10,8 +10,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use zone::Snapshot;
 
 use crate::certificates::Watch;
 use crate::clock;
+use crate::command_log::CommandLog;
 use crate::command_socket;
 use crate::commands::{counted, tell, tell_lines};
 use crate::configuration::{Problems, data_dir};
@@ -187,7 +188,8 @@ impl Ground<'_> {
             fingerprint_key: keys.fingerprint(),
             on_stuck: Some(Box::new(move |stuck| {
                 let message = FromEdge::Stuck { fingerprint: stuck.fingerprint, zone: stuck.zone };
-                // With no supervisor nobody can replace this process; the event before this tells of the thread.
+                // With no supervisor nobody can replace this process; the event before this tells of the
+                // thread.
                 let _ = supervisor.send(&message, &[], false);
             })),
             connections_max: connections_max(raise_descriptor_limit(), setup.descriptors()),
@@ -206,6 +208,9 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     let access_log = open_access_log(&ground.settings.access_log, events);
     let kept = started.kept.is_some();
     let node = ground.node(&setup, setup.threads, &access_log, &sockets.black_box, started.snapshot)?;
+    let now_s = clock::unix_us() / 1_000_000;
+    let mut log = CommandLog::open(&ground.data_dir, now_s);
+    node.block(&log.ranges(now_s));
     let handed = sockets.duplicates()?;
     let listeners = sockets.take_serving(setup.threads, setup.udp_generation);
     let running = edge::run(&node, listeners, sockets.admin.take())
@@ -227,6 +232,8 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     let commands = Commands {
         node: Arc::clone(&node),
         publishing: publishing.clone(),
+        log: Mutex::new(log),
+        events: events.clone(),
         channel: Arc::clone(channel),
         setup: setup.clone(),
         handed,
@@ -248,6 +255,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         events,
         drain: Duration::from_millis(ground.settings.drain_ms),
         cut_at: None,
+        drain_began: None,
         accepting: Some(accepting),
     };
     let whole = control.run(ground.signals, channel, &drained);
@@ -336,6 +344,7 @@ struct Control<'a> {
     drain: Duration,
     /// When the drain cuts what is still open.
     cut_at: Option<Instant>,
+    drain_began: Option<Instant>,
     /// While this edge takes commands.
     accepting: Option<command_socket::Accepting>,
 }
@@ -380,7 +389,7 @@ impl Control<'_> {
                 // The supervisor handles what is meant for the node. A service manager that signals every
                 // process wants the end.
                 if signal == Signal::SIGTERM {
-                    self.drain();
+                    self.drain(None);
                 }
             }
             if ready.get(2) == Some(&true) {
@@ -394,7 +403,7 @@ impl Control<'_> {
         match channel.receive::<ToEdge>() {
             Ok(Some((ToEdge::Reload, _))) => self.publishing.publish_later(),
             Ok(Some((ToEdge::ReopenLogs, _))) => self.access_log.reopen(),
-            Ok(Some((ToEdge::Drain, _))) => self.drain(),
+            Ok(Some((ToEdge::Drain { within_ms }, _))) => self.drain(within_ms),
             Ok(Some((ToEdge::Candidate { .. }, descriptors))) => {
                 let channel = descriptors.into_iter().next().map(Channel::of);
                 self.publishing.candidate_started(channel);
@@ -429,12 +438,18 @@ impl Control<'_> {
         true
     }
 
-    fn drain(&mut self) {
-        if self.cut_at.is_none() {
-            self.cut_at = Some(clock::now() + self.drain);
-            self.accepting = None;
-            self.node.drain();
+    /// Begins to drain. A second order may only shorten the time: the node itself is to end.
+    fn drain(&mut self, within_ms: Option<u64>) {
+        let within = within_ms.map_or(self.drain, Duration::from_millis);
+        let cut_at = clock::now() + within;
+        if self.cut_at.is_some_and(|before| before <= cut_at) {
+            return;
         }
+        let began = self.drain_began.get_or_insert_with(clock::now);
+        let from_begin = cut_at.saturating_duration_since(*began);
+        self.cut_at = Some(cut_at);
+        self.accepting = None;
+        self.node.drain_within(u64::try_from(from_begin.as_millis()).unwrap_or(u64::MAX));
     }
 }
 
@@ -442,6 +457,8 @@ impl Control<'_> {
 struct Commands {
     node: Arc<edge::Node>,
     publishing: Publishing,
+    log: Mutex<CommandLog>,
+    events: Events,
     channel: Arc<Channel>,
     setup: Setup,
     /// Every socket, for a supervisor that takes over after this one's death.
@@ -455,6 +472,17 @@ impl Commands {
             Request::Publish { wait, dry_run, again, allow_removals, confirm_within_s } => {
                 let options = Options { wait, dry_run, again, allow_removals, confirm_within_s };
                 self.publishing.publish(options, progress)
+            }
+            Request::Block { range, for_s, reason } => {
+                self.order(|log, now_s| log.block(&range, for_s, &reason, now_s), "blocked", &range)
+            }
+            Request::Unblock { range } => {
+                self.order(|log, now_s| log.unblock(&range, now_s), "unblocked", &range)
+            }
+            Request::Blocks {} => {
+                let now_s = clock::unix_us() / 1_000_000;
+                let blocks = self.log.lock().unwrap_or_else(PoisonError::into_inner).blocks(now_s).to_vec();
+                Answer { ok: true, blocks, ..Answer::default() }
             }
             Request::Confirm {} => self.publishing.confirm(),
             Request::Withdraw {} => self.publishing.withdraw(),
@@ -485,6 +513,25 @@ impl Commands {
 }
 
 impl Commands {
+    /// Writes an order into the command log and carries it out.
+    fn order(
+        &self,
+        order: impl FnOnce(&mut CommandLog, u64) -> Result<u64>,
+        event: &'static str,
+        range: &str,
+    ) -> Answer {
+        let now_s = clock::unix_us() / 1_000_000;
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        match order(&mut log, now_s) {
+            Ok(number) => {
+                self.node.block(&log.ranges(now_s));
+                self.events.info(event, &[("range", range.into()), ("number", number.into())]);
+                Answer { ok: true, number: Some(number), ..Answer::default() }
+            }
+            Err(error) => Answer::refused(format!("{error:#}")),
+        }
+    }
+
     fn hand_over(&self) -> Answer {
         let handed: std::io::Result<Vec<OwnedFd>> = self.handed.iter().map(OwnedFd::try_clone).collect();
         match handed {

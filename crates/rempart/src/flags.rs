@@ -1,8 +1,8 @@
 //! The command line and the environment: what a person may say when starting Rempart.
 //!
-//! Reads flags and the one environment variable (`REMPART_CONFIG`), and finds the node file. It opens no
-//! other file and starts nothing. Called by `main`; read next: [`crate::supervisor`] for `serve`,
-//! [`crate::commands`] for the commands that talk to a running node.
+//! Reads flags, the environment variable `REMPART_CONFIG` and that of a service manager, and finds the node
+//! file. It opens no other file and starts nothing. Called by `main`; read next: [`crate::supervisor`] for
+//! `serve`, [`crate::commands`] for the commands that talk to a running node.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The environment variable that names the node file when `--config` does not.
 pub(crate) const CONFIG_VARIABLE: &str = "REMPART_CONFIG";
+
+/// Names the socket of a service manager that wants to be told, if there is one (sd_notify(3)).
+pub(crate) fn notify_socket() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
+}
 
 /// Where the node file is looked for when nobody names it, in this order.
 const CONFIG_PATHS: [&str; 2] = ["./rempart.toml", "/etc/rempart/rempart.toml"];
@@ -25,7 +30,8 @@ Signals to `rempart serve` and `rempart demo`:
   SIGTERM, SIGINT, SIGQUIT  drain: accept nothing new, finish what is under way, then end with 0
                             (a second SIGINT or SIGQUIT ends at once)
   SIGHUP                    publish the files anew, as `rempart publish` does
-  SIGUSR1                   reopen the access log's file, after it was moved away";
+  SIGUSR1                   reopen the access log's file, after it was moved away
+  SIGUSR2                   start the binary that is on disk now in the place of the one that runs";
 
 /// Rempart stands between visitors and websites: it shields them, speeds them up and keeps the link up.
 #[derive(Debug, Parser)]
@@ -57,6 +63,12 @@ pub(crate) enum Command {
     Withdraw(Running),
     /// Start the binary that is on disk now in the place of the one that runs; no connection is lost
     Upgrade(Running),
+    /// Refuse visitors of an address or range for a time, at once: for emergencies
+    Block(BlockRange),
+    /// Serve a blocked address or range again
+    Unblock(UnblockRange),
+    /// Show which addresses are blocked, until when and why
+    Blocks(Running),
     /// Show what the running node serves
     Status(Status),
     /// Show what each phase decided for one request
@@ -126,6 +138,30 @@ pub(crate) struct Publish {
     /// Take the change back after so many seconds unless `rempart confirm` comes before
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) confirm_within: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BlockRange {
+    #[command(flatten)]
+    pub(crate) running: Running,
+    /// An address, or a range such as 198.51.100.0/24
+    #[arg(value_name = "RANGE")]
+    pub(crate) range: String,
+    /// For how long, in seconds
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 3600)]
+    pub(crate) for_s: u64,
+    /// Why, for whoever reads the list
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UnblockRange {
+    #[command(flatten)]
+    pub(crate) running: Running,
+    /// As it was blocked
+    #[arg(value_name = "RANGE")]
+    pub(crate) range: String,
 }
 
 #[derive(Debug, Args)]

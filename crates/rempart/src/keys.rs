@@ -67,8 +67,8 @@ impl Keys {
         (self.part(STICKY_BYTES), self.part(STICKY_BYTES + RESET_BYTES))
     }
 
-    /// The key of requests' fingerprints: derived from the others, so that a request that killed is known again after
-    /// a restart, also with keys of an earlier version.
+    /// The key of requests' fingerprints: derived from the others, so that a request that killed is known
+    /// again after a restart, also with keys of an earlier version.
     pub(crate) fn fingerprint(&self) -> [u64; 2] {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(b"rempart fingerprint");

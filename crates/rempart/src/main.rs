@@ -15,6 +15,7 @@ compile_error!("fault points are for tests: build without `fault-injection`, or 
 mod addresses;
 mod certificates;
 mod clock;
+mod command_log;
 mod command_socket;
 mod commands;
 mod configuration;
@@ -29,6 +30,7 @@ mod generations;
 mod keys;
 mod lock;
 mod messages;
+mod notify;
 mod privileges;
 mod publishing;
 mod signals;
@@ -50,6 +52,9 @@ fn main() -> ExitCode {
         Command::Confirm(running) => commands::confirm(&running),
         Command::Withdraw(running) => commands::withdraw(&running),
         Command::Upgrade(running) => commands::upgrade(&running),
+        Command::Block(wanted) => commands::block(&wanted),
+        Command::Unblock(wanted) => commands::unblock(&wanted),
+        Command::Blocks(running) => commands::blocks(&running),
         Command::Status(asked) => commands::status(&asked),
         Command::Trace(asked) => commands::trace(&asked),
         Command::Drill(wanted) => drill::run(&wanted),

@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 use zone::{Problem, Severity};
 
+use crate::command_log::Block;
 use crate::control::ListenerPlan;
 
 /// Bytes of a request with its newline: the longest is `trace` with its 32 digits.
@@ -42,6 +43,23 @@ pub(crate) enum Request {
         #[serde(default)]
         confirm_within_s: Option<u64>,
     },
+    /// Refuse visitors of a range for a time, at once.
+    Block {
+        /// An address, or a range in CIDR notation.
+        range: String,
+        /// For how long, in seconds.
+        for_s: u64,
+        /// Why, for whoever reads the list.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Serve them again.
+    Unblock {
+        /// As it was blocked.
+        range: String,
+    },
+    /// Say who is blocked.
+    Blocks {},
     /// Keep the change that waits for this word.
     Confirm {},
     /// Go back to what served before the newest change.
@@ -106,6 +124,9 @@ pub(crate) struct Answer {
     /// Of a refused `publish`: everything that is wrong. Of one carried out: warnings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) problems: Vec<ProblemText>,
+    /// Of `blocks`: who is refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) blocks: Vec<Block>,
     /// Of `status`: what runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<serde_json::Value>,
@@ -136,6 +157,7 @@ impl Answer {
             decisions: self.decisions.clone(),
             put_back: self.put_back.clone(),
             problems: self.problems.clone(),
+            blocks: self.blocks.clone(),
             status: self.status.clone(),
             trail: self.trail.clone(),
             hand_over: self.hand_over.clone(),

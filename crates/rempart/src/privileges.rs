@@ -11,6 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setuid};
+use telemetry::events::Events;
 
 /// The user whose rights a node takes when root starts it and the node file names nobody.
 const USUAL_USER: &str = "rempart";
@@ -51,6 +52,15 @@ pub(crate) fn target(named: Option<&str>) -> Result<Option<Target>> {
         return Ok(None);
     }
     Ok(Some(Target { name: found.name, user: found.uid, group: found.gid }))
+}
+
+/// Tells plainly that the node runs on as root, where it does: nothing it parses should be able to do what
+/// root can. A notice and not a warning, since whoever starts it so may have no other user.
+pub(crate) fn tell_root(target: Option<&Target>, events: &Events) {
+    if target.is_none() && geteuid().is_root() {
+        let remedy = "make a user with `useradd --system rempart`, or name one by [node] user";
+        events.info("root_kept", &[("remedy", remedy.into())]);
+    }
 }
 
 impl Target {

@@ -17,6 +17,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use listenfd::ListenFd;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -59,29 +60,37 @@ pub(crate) const fn udp_slots(threads: usize) -> usize {
 
 /// Binds one address for all threads, over TCP and, for HTTP/3, over UDP at the same port.
 ///
-/// Port 0 takes one that is free for both.
+/// Port 0 takes one that is free for both. A socket that a service manager made for the address comes first.
 ///
 /// # Errors
 /// When the address cannot be bound; the text says why and what to do.
-pub(crate) fn bind_listener(wanted: SocketAddr, threads: usize, http3: bool) -> Result<ListenerSockets> {
+pub(crate) fn bind_listener(
+    wanted: SocketAddr,
+    threads: usize,
+    http3: bool,
+    given: &mut Given,
+) -> Result<ListenerSockets> {
     for _ in 1..PORT_TRIES_MAX {
-        match bind_both(wanted, threads, http3) {
+        match bind_both(wanted, threads, http3, given) {
             Err((_, error)) if wanted.port() == 0 && error.kind() == ErrorKind::AddrInUse => {}
             other => return other.map_err(|(over, error)| explain(wanted, over, error)),
         }
     }
-    bind_both(wanted, threads, http3).map_err(|(over, error)| explain(wanted, over, error))
+    bind_both(wanted, threads, http3, given).map_err(|(over, error)| explain(wanted, over, error))
 }
 
 fn bind_both(
     wanted: SocketAddr,
     threads: usize,
     http3: bool,
+    given: &mut Given,
 ) -> Result<ListenerSockets, (&'static str, io::Error)> {
-    let tcp = bind_group(wanted, tcp_slots(threads), Kind::Tcp).map_err(|error| ("TCP", error))?;
+    let first = given.take(wanted, Kind::Tcp);
+    let tcp = bind_group(first, wanted, tcp_slots(threads), Kind::Tcp).map_err(|error| ("TCP", error))?;
     let address = local(&tcp).map_err(|error| ("TCP", error))?;
     let udp = if http3 {
-        bind_group(address, udp_slots(threads), Kind::Udp).map_err(|error| ("UDP", error))?
+        let first = given.take(address, Kind::Udp);
+        bind_group(first, address, udp_slots(threads), Kind::Udp).map_err(|error| ("UDP", error))?
     } else {
         Vec::new()
     };
@@ -127,6 +136,42 @@ pub(crate) fn bind_command(path: &Path) -> Result<OwnedFd> {
     Ok(listener.into())
 }
 
+/// Sockets that a service manager made (sd_listen_fds(3)): they are there before the node and outlive it.
+#[derive(Debug, Default)]
+pub(crate) struct Given(Vec<(SocketAddr, Kind, Socket)>);
+
+impl Given {
+    /// Takes what the environment tells of, for this process alone. What is no internet socket is left alone.
+    pub(crate) fn from_environment() -> Self {
+        let mut passed = ListenFd::from_env();
+        let mut given = Vec::new();
+        for index in 0..passed.len() {
+            let tcp = passed.take_tcp_listener(index).ok().flatten().map(|it| (Kind::Tcp, Socket::from(it)));
+            let found = tcp.or_else(|| {
+                passed.take_udp_socket(index).ok().flatten().map(|it| (Kind::Udp, Socket::from(it)))
+            });
+            let Some((kind, socket)) = found else { continue };
+            let address = socket.local_addr().ok().and_then(|address| address.as_socket());
+            if let Some(address) = address
+                && socket.set_nonblocking(true).is_ok()
+            {
+                given.push((address, kind, socket));
+            }
+        }
+        Self(given)
+    }
+
+    fn take(&mut self, wanted: SocketAddr, kind: Kind) -> Option<Socket> {
+        let place = self.0.iter().position(|(address, is, _)| *address == wanted && *is == kind)?;
+        Some(self.0.swap_remove(place).2)
+    }
+
+    /// Addresses that no listener of the node file asked for.
+    pub(crate) fn left(&self) -> Vec<SocketAddr> {
+        self.0.iter().map(|(address, _, _)| *address).collect()
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Tcp,
@@ -135,11 +180,19 @@ enum Kind {
 
 /// Binds a group of sockets to one address.
 ///
-/// The first is bound without `SO_REUSEPORT` and gets it afterwards: so an address that another process
-/// holds is an error even when that process is a second Rempart of the same user, which would otherwise
-/// silently share the visitors.
-fn bind_group(wanted: SocketAddr, count: usize, kind: Kind) -> io::Result<Vec<Socket>> {
-    let first = bind_one(wanted, kind, false, BACKLOG)?;
+/// The first, unless it is given, is bound without `SO_REUSEPORT` and gets it afterwards: so an address that
+/// another process holds is an error even when that process is a second Rempart of the same user, which would
+/// otherwise silently share the visitors.
+fn bind_group(
+    given: Option<Socket>,
+    wanted: SocketAddr,
+    count: usize,
+    kind: Kind,
+) -> io::Result<Vec<Socket>> {
+    let first = match given {
+        Some(first) => first,
+        None => bind_one(wanted, kind, false, BACKLOG)?,
+    };
     first.set_reuse_port(true)?;
     let address = local(std::slice::from_ref(&first))?;
     let mut group = vec![first];

@@ -90,7 +90,7 @@ fn pass_orders_on(channel: &Channel, mut to: UnixStream) {
     loop {
         let order = match channel.receive::<ToEdge>() {
             Ok(Some((ToEdge::Refresh, _))) => ORDER_RELOAD,
-            Ok(Some((ToEdge::Drain, _)) | None) | Err(_) => ORDER_STOP,
+            Ok(Some((ToEdge::Drain { .. }, _)) | None) | Err(_) => ORDER_STOP,
             Ok(Some(_)) => continue,
         };
         if to.write_all(&[order]).is_err() || order == ORDER_STOP {

@@ -7,6 +7,7 @@
 //! here; what is published is decided by the serving edge. Called by `main` for `serve` and by
 //! [`crate::demo`]; read next: [`child`], [`walk`], [`resume`], then [`crate::edge_role`], the child's side.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use crate::configuration::{NodeFile, data_dir, read_node_file};
 use crate::control::{Begin, FromEdge, Killed, ListenerPlan, Role, Setup, ToEdge};
 use crate::keys;
 use crate::lock::Lock;
+use crate::notify;
 use crate::privileges::{self, make_data_dir};
 use crate::publishing::tell_warnings;
 use crate::signals::Signals;
@@ -158,9 +160,14 @@ impl Supervisor {
         let wanted_threads = threads;
         let threads = orphan.as_ref().map_or(threads, |orphan| orphan.threads);
         let patience = Patience::new(&data_dir, node.drain_ms, &signals);
+        let mut given = sockets::Given::from_environment();
         let mut listeners = Vec::new();
         for wanted in &node.listeners {
-            let bind = || sockets::bind_listener(wanted.address, threads, wanted.http3);
+            let given = RefCell::new(&mut given);
+            let bind = || {
+                let given = &mut given.borrow_mut();
+                sockets::bind_listener(wanted.address, threads, wanted.http3, given)
+            };
             let taken = orphan.as_mut().and_then(|orphan| orphan.take(wanted.address, wanted.http3));
             listeners.push(match taken {
                 Some(taken) => taken,
@@ -183,6 +190,15 @@ impl Supervisor {
         let events =
             Events::start(Target::Stderr, clock::unix_us).context("standard error cannot be used")?;
         tell_warnings(&node.warnings, &events);
+        for address in given.left() {
+            let remedy =
+                "the service manager gives a socket that no [[listener]] names: add one, or remove it there";
+            let address = address.to_string();
+            let fields: [(&'static str, Value<'_>); 2] =
+                [("address", (&address).into()), ("remedy", remedy.into())];
+            events.warn("socket_not_used", &fields);
+        }
+        privileges::tell_root(target.as_ref(), &events);
         if let Some(orphan) = &orphan {
             let fields: [(&'static str, Value<'_>); 1] = [("threads", threads.into())];
             events.info("sockets_taken_over", &fields);
@@ -469,13 +485,14 @@ impl Supervisor {
         let drain = Duration::from_millis(self.file.node.drain_ms);
         self.events.info("draining", &[("signal", signal.as_str().into())]);
         self.is_stopping = true;
+        notify::stopping();
         (self.start_at, self.spare_at, self.splice_at, self.upgrade) = (None, None, None, None);
         let kill_at = clock::now() + drain + DRAIN_GRACE;
         for child in &mut self.children {
             child.state = State::Leaving;
             child.kill_at = Some(kill_at);
             // One that does not listen is killed when its time is over.
-            let _ = child.tell(&ToEdge::Drain, &[]);
+            let _ = child.tell(&ToEdge::Drain { within_ms: None }, &[]);
         }
         // The edge has copies, which it closes once it has accepted what was queued. From then on
         // newcomers are refused at once, rather than left waiting in a queue that nobody serves.
@@ -588,6 +605,7 @@ impl Supervisor {
             ("restarts", self.restarts.into()),
         ];
         self.events.info("ready", &fields);
+        notify::ready();
         self.end_pass_through();
         self.pass_killed_on();
         if let Some(orphan) = self.orphan.take() {

@@ -330,6 +330,7 @@ impl Run<'_> {
         if table.pairs.len() >= PAIRS_MAX {
             return Err(self.exhaust());
         }
+        table.lengths |= 1 << name.len.min(63);
         table.pairs.push(Pair { name, value });
         Ok(())
     }
@@ -423,7 +424,11 @@ impl Run<'_> {
         }
         self.fill(map)?;
         let table = map.table();
-        let count = self.scratch.tables.get(table).map_or(0, |table| table.pairs.len());
+        let known = self.scratch.tables.get(table);
+        if known.is_none_or(|table| table.lengths & 1 << key.len().min(63) == 0) {
+            return self.fuel.spend(2);
+        }
+        let count = known.map_or(0, |table| table.pairs.len());
         if count <= SEARCHED_MAX {
             self.fuel.spend(2 * count as u64)?;
             for place in 0..count {

@@ -99,6 +99,9 @@ pub(crate) struct Pair {
 pub(crate) struct Table {
     pub(crate) is_filled: bool,
     pub(crate) pairs: Vec<Pair>,
+    /// Lengths of names that occur, the last bit for all from 63: most keys that are not there are told by
+    /// that.
+    pub(crate) lengths: u64,
     /// Hashes of names with places, sorted; empty until a map of many entries is asked.
     pub(crate) by_hash: Vec<(u32, u32)>,
 }
@@ -152,6 +155,7 @@ impl Scratch {
         self.items.shrink_to(KEPT_BYTES_MAX / size_of::<Val>());
         for table in &mut self.tables {
             table.is_filled = false;
+            table.lengths = 0;
             table.pairs.clear();
             table.pairs.shrink_to(KEPT_BYTES_MAX / size_of::<Pair>());
             table.by_hash.clear();
@@ -188,6 +192,7 @@ impl Scratch {
     fn forget(&mut self, map: Map) {
         if let Some(table) = self.tables.get_mut(map.table()) {
             table.is_filled = false;
+            table.lengths = 0;
             table.pairs.clear();
             table.by_hash.clear();
         }

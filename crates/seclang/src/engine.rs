@@ -14,12 +14,15 @@ mod subjects;
 
 use fuel::{Fuel, Spent};
 
+use crate::check::number::integer;
 use crate::limits::{BUFFER_BYTES_MAX, MATCH_DATA_BYTES_MAX, MATCHED_VARS_MAX, MATCHES_MAX};
-use crate::model::{Allow, Change, Ctl, Disruptive, Effect, EngineMode, Flow, Rule, TxName, Which};
+use crate::model::{
+    Allow, Change, Ctl, Disruptive, Effect, EngineMode, Flow, Operator, Rule, Selector, TxName, Which,
+};
 use crate::outcome::{Action, Interruption, Match, MatchedVariable, printable};
 use crate::prefilter::{Filter, Scan};
 use crate::ruleset::RuleSet;
-use crate::template::Template;
+use crate::template::{Part, Template};
 use crate::transaction::Workspace;
 use crate::transaction::values::{Span, Values};
 use crate::variable::Variable;
@@ -132,10 +135,17 @@ impl Run<'_> {
             self.effects(rule, head)?;
             return Ok(true);
         }
+        if self.cannot_match(rule) {
+            return Ok(false);
+        }
         self.work.made.clear();
         let mut subjects = std::mem::take(&mut self.work.subjects);
         subjects.clear();
-        self.resolve(rule, head, head_at, &mut subjects);
+        let visited = self.resolve(rule, head, head_at, &mut subjects);
+        if let Err(spent) = self.fuel.spend(visited) {
+            self.work.subjects = subjects;
+            return Err(spent);
+        }
         let slot = if at == head_at { self.set.prefilter.slot_of(at) } else { None };
         let slot = slot.filter(|slot| self.filter.has_scanned(*slot));
         let mut any = false;
@@ -156,6 +166,34 @@ impl Run<'_> {
         }
         self.work.subjects = subjects;
         result.map(|()| any)
+    }
+
+    /// Says whether a comparison of one `TX` variable with a number fails, which is most of what CRS's
+    /// counters do.
+    fn cannot_match(&self, rule: &Rule) -> bool {
+        let [target] = rule.targets.as_slice() else { return false };
+        let (Selector::Tx(tx), Operator::Number(comparison, with)) = (&target.selector, &rule.operator)
+        else {
+            return false;
+        };
+        if rule.is_negated
+            || target.is_excluded
+            || !rule.pipeline.is_empty()
+            || !self.state.removed_targets.is_empty()
+        {
+            return false;
+        }
+        let value = match (self.state.tx(*tx), target.is_count) {
+            (text, true) => i64::from(text.is_some()),
+            (Some(text), false) => text.number(),
+            (None, false) => return true,
+        };
+        let with = match (with.as_text(), with.parts()) {
+            (Some(text), _) => integer(text),
+            (None, [Part::Tx(tx)]) => self.state.tx_number(*tx).unwrap_or(0),
+            _ => return false,
+        };
+        !comparison.holds(value, with)
     }
 
     /// Evaluates one rule on one value.

@@ -40,3 +40,21 @@ pub use reference::reference;
 pub use ruleset::RuleSet;
 pub use settings::Settings;
 pub use transaction::{Connection, Options, Phase, Transaction, Workspace};
+
+/// Rules to load before others where a zone brings no engine settings of its own: the readers of JSON and XML
+/// by content type, and a refusal of bodies that cannot be read. Ids 200000 to 200006, as in ModSecurity's
+/// recommended configuration, which a zone may bring instead.
+pub const RECOMMENDED: &str = r#"
+SecRequestBodyAccess On
+SecRule REQUEST_HEADERS:Content-Type "@rx ^(?:application(?:/soap\+|/)|text/)xml" \
+    "id:200000,phase:1,t:none,t:lowercase,pass,nolog,ctl:requestBodyProcessor=XML"
+SecRule REQUEST_HEADERS:Content-Type "@rx ^application/json" \
+    "id:200001,phase:1,t:none,t:lowercase,pass,nolog,ctl:requestBodyProcessor=JSON"
+SecRule REQBODY_ERROR "!@eq 0" \
+    "id:200002,phase:2,t:none,deny,status:400,log,msg:'The body of the request cannot be read',\
+    logdata:'%{REQBODY_ERROR_MSG}',severity:2"
+SecRule MULTIPART_STRICT_ERROR "@eq 1" \
+    "id:200003,phase:2,t:none,deny,status:400,log,msg:'The multipart body breaks its format',severity:2"
+SecRule REQUEST_HEADERS:Content-Type "@rx ^application/[a-z0-9.-]+[+]json" \
+    "id:200006,phase:1,t:none,t:lowercase,pass,nolog,ctl:requestBodyProcessor=JSON"
+"#;

@@ -21,6 +21,7 @@ pub(crate) use scan::{Scan, Scratch};
 
 use automaton::Automaton;
 use bits::Bits;
+use hashbrown::HashSet;
 use plan::Plan;
 
 use crate::engine::state::State;
@@ -83,7 +84,7 @@ pub(crate) struct Filter {
     scanned: Option<Bits>,
     /// Slots with hits.
     hit: Bits,
-    hits: Vec<(u16, u32)>,
+    hits: HashSet<(u16, u32), foldhash::fast::FixedState>,
     /// Values scanned so far.
     items: usize,
     /// Values that changed and were scanned again.

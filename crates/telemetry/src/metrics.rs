@@ -16,7 +16,7 @@ pub mod zones;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use block::ThreadMetrics;
+pub use block::{BUCKETS_US, ThreadMetrics};
 use block::{Block, fresh};
 pub use families::reference;
 pub use labels::{
@@ -65,8 +65,9 @@ pub struct Totals {
     pub requests: u64,
     /// Of these, answers of 5xx.
     pub server_errors: u64,
-    /// Sum of their durations, in microseconds.
-    pub duration_us: u64,
+    /// How many took at most as long as each of [`BUCKETS_US`] and longer than the one before; last those that
+    /// took longer than all.
+    pub durations: [u64; BUCKETS_US.len() + 1],
     /// Caught panics.
     pub panics: u64,
     /// Refusals, in the order of [`LabelLists::refusals`].
@@ -188,7 +189,9 @@ impl Registry {
                 totals.requests += row.iter().map(|count| count.load(Relaxed)).sum::<u64>();
                 totals.server_errors += row[StatusClass::ServerError as usize].load(Relaxed);
             }
-            totals.duration_us += block.duration_us.iter().map(|count| count.load(Relaxed)).sum::<u64>();
+            for row in &block.duration_buckets {
+                totals.durations.iter_mut().zip(row).for_each(|(sum, count)| *sum += count.load(Relaxed));
+            }
             let add = |sums: &mut [u64], counts: &[AtomicU64]| {
                 sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count.load(Relaxed));
             };

@@ -51,6 +51,25 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
 }
 
 impl Cidr {
+    /// The range of this length around an address; none when the length is longer than the address.
+    #[must_use]
+    pub fn around(address: IpAddr, prefix: u8) -> Option<Self> {
+        let longest: u8 = if address.is_ipv4() { 32 } else { 128 };
+        (prefix <= longest).then(|| Self { network: masked(address, prefix), prefix })
+    }
+
+    /// The first address.
+    #[must_use]
+    pub fn network(&self) -> IpAddr {
+        self.network
+    }
+
+    /// The length of the prefix, 0 to 32 or 128.
+    #[must_use]
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// Says whether the address lies in the range. An IPv4 address mapped into IPv6 counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

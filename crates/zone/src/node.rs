@@ -60,6 +60,9 @@ settings! {
         optional user: Name,
         /// How long open exchanges may go on after SIGTERM.
         plain drain_ms: Milliseconds<0> = Count(10_000),
+        /// How long an edge that was replaced while the node runs, by an upgrade or after it tried a change, may
+        /// keep the connections it has. Few of them are kept at a time: beyond eight the oldest gets `drain_ms`.
+        plain linger_ms: Milliseconds<0> = Count(3_600_000),
         /// Keeps a second edge process ready, compiled and idle, that takes over at once when the serving one
         /// dies. It takes about as much memory as the serving one has after its start.
         plain spare: bool = true,
@@ -206,6 +209,8 @@ pub struct Node {
     pub user: Option<String>,
     /// How long open exchanges may go on after SIGTERM, in milliseconds.
     pub drain_ms: u64,
+    /// How long a replaced edge may keep its connections, in milliseconds.
+    pub linger_ms: u64,
     /// Whether an idle edge stands ready to take over.
     pub spare: bool,
     /// Most memory for what visitors make the node hold, in bytes; 0 for half of the machine's.
@@ -328,6 +333,7 @@ pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
         zones: at(&file.node.zones.0),
         user: file.node.user.as_ref().map(|user| user.0.clone()),
         drain_ms: file.node.drain_ms.0,
+        linger_ms: file.node.linger_ms.0,
         spare: file.node.spare.value,
         memory_budget_bytes: file.node.memory_budget_bytes.0,
         name: file.node.name.0.clone(),

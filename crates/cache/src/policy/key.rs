@@ -91,7 +91,7 @@ impl Key {
         push_query(&mut text, request.query(), settings);
         let target_end = text.len();
         text.push(if request.scheme == Scheme::Https { b's' } else { b'c' });
-        push_part(&mut text, |out| out.extend_from_slice(port(request)));
+        push_part(&mut text, |out| out.extend_from_slice(port(request, host)));
         for name in &settings.headers {
             push_part(&mut text, |out| {
                 for line in lines(&request.fields, name) {
@@ -203,12 +203,12 @@ impl Key {
 }
 
 /// The port of the authority, unless it is the scheme's own.
-fn port(request: &Request) -> &[u8] {
+fn port<'a>(request: &'a Request, host: &[u8]) -> &'a [u8] {
     let own: &[u8] = match request.scheme {
         Scheme::Http => b":80",
         Scheme::Https => b":443",
     };
-    let port = request.authority().get(request.host().len()..).unwrap_or_default();
+    let port = request.authority().get(host.len()..).unwrap_or_default();
     if port == own || port == b":" { b"" } else { port }
 }
 
@@ -320,6 +320,14 @@ const UNKEYED: [&[u8]; 34] = [
 /// Names count whatever their case, and with `_` for `-`, as gateways read them. Fields the zone keys are
 /// kept.
 pub fn is_unkeyed_forwarding(name: &[u8], settings: &KeySettings) -> bool {
+    // All of them begin so; most fields of browsers do not.
+    let may_be = matches!(
+        name.first(),
+        Some(b'x' | b'X' | b'f' | b'F' | b'b' | b'B' | b'h' | b'H' | b'p' | b'P' | b'r' | b'R')
+    );
+    if !may_be {
+        return false;
+    }
     let is_like = |other: &[u8]| {
         name.len() == other.len()
             && name.iter().zip(other).all(|(a, b)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-'))

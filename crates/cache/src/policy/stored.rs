@@ -256,11 +256,7 @@ impl StoredHead {
         answer.status = status;
         answer.reason.clear();
         answer.reason.extend_from_slice(reason);
-        answer.fields.clear();
-        answer.fields.reserve(lines.lines.len() / LINE_BYTES + 4, lines.texts.len() + 128);
-        for (name, value) in lines {
-            answer.fields.push(name, value);
-        }
+        load(&mut answer.fields, lines);
     }
 
     /// The head as an answer without a body.
@@ -270,6 +266,33 @@ impl StoredHead {
         answer
     }
 }
+
+/// Puts a stored head's fields into `fields`: with one copy of all texts where offsets fit, as they nearly
+/// always do, which costs a third of pushing field by field.
+fn load(fields: &mut Fields, lines: Lines<'_>) {
+    let count = lines.lines.len() / LINE_BYTES;
+    let mut list = [http1::Field::default(); LOADED_MAX];
+    let is_small = count <= LOADED_MAX && lines.texts.len() <= usize::from(u16::MAX);
+    // Room for what an answer gets besides: Age, Cache-Status, the request's id, and the like.
+    fields.clear();
+    fields.reserve(count + 8, lines.texts.len() + 320);
+    if !is_small {
+        lines.for_each(|(name, value)| fields.push(name, value));
+        return;
+    }
+    let mut at = 0;
+    for (field, (name, value)) in list.iter_mut().zip(lines.clone()) {
+        let (name_len, value_len) = (name.len() as u16, value.len() as u16);
+        field.name = http1::Span { start: at, len: name_len };
+        field.value = http1::Span { start: at.wrapping_add(name_len), len: value_len };
+        field.known = http1::Known::of(name);
+        at = at.wrapping_add(name_len).wrapping_add(value_len);
+    }
+    fields.load(lines.texts, list.get(..count).unwrap_or_default());
+}
+
+/// Fields of a head that are loaded at once: 768 bytes of stack. Real answers have up to thirty.
+const LOADED_MAX: usize = 64;
 
 /// Reads fields out of lengths and texts; ends early where they do not fit.
 #[derive(Clone)]
@@ -317,6 +340,20 @@ mod tests {
         assert_eq!(fields.len(), 4);
         assert_eq!(again.values(b"x-B").collect::<Vec<_>>(), [b"1", b"2"]);
         assert_eq!(again.validators().etag, Some(&b"\"a\""[..]));
+    }
+
+    #[test]
+    fn a_head_of_many_fields_comes_back_too() {
+        let names: Vec<String> = (0..LOADED_MAX * 2).map(|n| format!("X-{n}")).collect();
+        let long = "v".repeat(1_000);
+        for count in [0, 1, LOADED_MAX, LOADED_MAX + 1, names.len()] {
+            let pairs: Vec<_> = names.iter().take(count).map(|name| (name.as_str(), long.as_str())).collect();
+            let answer = head(&pairs).unpack();
+            let again: Vec<_> = answer.fields.iter().map(|f| (f.name.to_vec(), f.value.to_vec())).collect();
+            let expected: Vec<_> =
+                pairs.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).collect();
+            assert_eq!(again, expected, "{count}");
+        }
     }
 
     #[test]

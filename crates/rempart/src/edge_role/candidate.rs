@@ -6,7 +6,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ use telemetry::sink::AccessLog;
 use zone::Snapshot;
 
 use super::{Ground, LOG_CLOSE, Sockets, open_access_log, wait_until_served, when_drained};
+use crate::clock;
+use crate::command_log::CommandLog;
 use crate::control::{Channel, Setup, ToEdge, beside};
 use crate::publishing::trial::{self, Copied, FromCandidate, ToCandidate};
 use crate::publishing::{COMPILE_STACK_BYTES, Figures};
@@ -42,31 +44,63 @@ pub(super) fn run(ground: &Ground<'_>, setup: &Setup, mut sockets: Sockets) -> R
     let stages = ground.settings.stages;
     watch_memory(stages.compile_memory_bytes)?;
     let black_box = sockets.black_box.try_clone().context("descriptors are used up")?;
-    let mut candidate =
-        Candidate { ground, setup, asks, black_box, sockets: Some(sockets), stage: Stage::Empty };
+    let mut candidate = Candidate {
+        ground,
+        setup,
+        asks,
+        black_box,
+        sockets: Some(sockets),
+        stage: Stage::Empty,
+        is_draining: false,
+    };
+    let (mut is_supervised, mut is_asked) = (true, true);
     loop {
-        let mut watched = vec![
-            PollFd::new(ground.signals, PollFlags::IN),
-            PollFd::new(&**ground.channel, PollFlags::IN),
-            PollFd::new(&candidate.asks, PollFlags::IN),
-        ];
+        if candidate.has_ended() {
+            return Ok(candidate.end());
+        }
+        let drained = candidate.drained();
+        let mut watched = vec![PollFd::new(ground.signals, PollFlags::IN)];
+        let mut places = [None; 3];
+        let both = [(is_supervised, ground.channel.as_fd()), (is_asked, candidate.asks.as_fd())];
+        let third = drained.as_ref().map(|drained| (true, drained.as_fd()));
+        for (place, (_, descriptor)) in
+            places.iter_mut().zip(both.into_iter().chain(third)).filter(|(_, (is_watched, _))| *is_watched)
+        {
+            *place = Some(watched.len());
+            watched.push(PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
+        }
         if poll(&mut watched, None).is_err() {
             continue;
         }
-        let ready: Vec<bool> = watched.iter().map(|watched| !watched.revents().is_empty()).collect();
+        let is_ready = |place: Option<usize>| {
+            place.and_then(|place| watched.get(place)).is_some_and(|watched| !watched.revents().is_empty())
+        };
+        let [from_supervisor, from_asker, has_drained] = places.map(is_ready);
+        drop(watched);
+        // Signals are the supervisor's; what it wants it says.
         while ground.signals.next().is_some() {}
-        if ready.get(1) == Some(&true) {
+        if from_supervisor {
             match ground.channel.receive::<ToEdge>()? {
-                Some((ToEdge::Drain, _)) | None => return candidate.end(),
+                Some((ToEdge::Drain { within_ms }, _)) => candidate.drain(within_ms),
                 Some(_) => {}
+                None => {
+                    is_supervised = false;
+                    candidate.drain(None);
+                }
             }
         }
-        if ready.get(2) == Some(&true) {
+        if from_asker {
             match candidate.asks.receive::<ToCandidate>()? {
                 Some((question, descriptors)) => candidate.answer(question, descriptors)?,
-                // Whoever tried it is gone: another edge serves by now, and knows nothing of this.
-                None => return candidate.end(),
+                // Whoever tried it is done with it, or gone.
+                None => {
+                    is_asked = false;
+                    candidate.drain(Some(ground.settings.linger_ms));
+                }
             }
+        }
+        if has_drained {
+            candidate.note_drained();
         }
     }
 }
@@ -79,6 +113,7 @@ struct Candidate<'a> {
     /// Until it serves.
     sockets: Option<Sockets>,
     stage: Stage,
+    is_draining: bool,
 }
 
 /// How far it has come.
@@ -108,6 +143,22 @@ impl Candidate<'_> {
         match done {
             Ok(()) => Ok(()),
             Err(error) => self.asks.send(&FromCandidate::Failed { why: format!("{error:#}") }, &[], true),
+        }
+    }
+
+    /// What tells that every serving thread has ended; none while it does not serve.
+    fn drained(&self) -> Option<UnixStream> {
+        match &self.stage {
+            Stage::Compiled(compiled) => {
+                compiled.drained.as_ref().and_then(|drained| drained.try_clone().ok())
+            }
+            Stage::Empty => None,
+        }
+    }
+
+    fn note_drained(&mut self) {
+        if let Stage::Compiled(compiled) = &mut self.stage {
+            compiled.drained = None;
         }
     }
 
@@ -154,6 +205,8 @@ impl Candidate<'_> {
         let access_log = open_access_log(&self.ground.settings.access_log, self.ground.events);
         let black_box = &self.black_box;
         let node = self.ground.node(self.setup, 1, &access_log, black_box, snapshot)?;
+        let now_s = clock::unix_us() / 1_000_000;
+        node.block(&CommandLog::open(&self.ground.data_dir, now_s).ranges(now_s));
         self.stage = Stage::Compiled(Box::new(Compiled { node, access_log, drained: None, probed_at: None }));
         Ok(())
     }
@@ -198,7 +251,7 @@ impl Candidate<'_> {
             origin_faults: figures.origin_faults,
             refusals: figures.refusals,
             panics: figures.panics,
-            duration_us: figures.duration_us,
+            durations: figures.durations,
         };
         self.asks.send(&FromCandidate::Figures(figures), &[], true)
     }
@@ -218,17 +271,25 @@ impl Candidate<'_> {
         self.asks.send(&FromCandidate::Probed { requests }, &[], true)
     }
 
-    /// Drains, if it serves, and ends.
-    fn end(self) -> Result<ExitCode> {
+    /// Begins to drain, if it serves. A second order may change the time.
+    fn drain(&mut self, within_ms: Option<u64>) {
+        self.is_draining = true;
+        if let Stage::Compiled(compiled) = &self.stage {
+            compiled.node.drain_within(within_ms.unwrap_or(self.ground.settings.drain_ms));
+        }
+    }
+
+    /// Whether it is to end and has drained.
+    fn has_ended(&self) -> bool {
+        let serves = matches!(&self.stage, Stage::Compiled(compiled) if compiled.drained.is_some());
+        self.is_draining && !serves
+    }
+
+    fn end(self) -> ExitCode {
         if let Stage::Compiled(compiled) = self.stage {
-            compiled.node.drain();
-            if let Some(mut drained) = compiled.drained {
-                // The supervisor bounds it.
-                let _ = drained.read(&mut [0]);
-            }
             compiled.access_log.close(LOG_CLOSE);
         }
-        Ok(ExitCode::SUCCESS)
+        ExitCode::SUCCESS
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) fn wait(ground: &Ground<'_>, setup: &mut Setup) -> Result<Standing> {
                 say_standing(ground, &ready)?;
             }
             // With no supervisor nobody would ever tell it to serve.
-            Some((ToEdge::Drain, _)) | None => return Ok(Standing::Ends(ExitCode::SUCCESS)),
+            Some((ToEdge::Drain { .. }, _)) | None => return Ok(Standing::Ends(ExitCode::SUCCESS)),
             Some(_) => {}
         }
     }

@@ -8,6 +8,7 @@
 //! with one word.
 
 use serde::{Deserialize, Serialize};
+use telemetry::metrics::BUCKETS_US;
 
 /// Cases below which a worse rate is taken for chance.
 const CASES_MIN: u64 = 5;
@@ -18,8 +19,8 @@ const REFUSALS_BY: f64 = 0.10;
 /// Factor by which a rate must be worse.
 const FACTOR: f64 = 2.0;
 /// Factor, and microseconds, by which answers must be slower.
-const SLOWER_FACTOR: f64 = 3.0;
-const SLOWER_US: f64 = 50_000.0;
+const SLOWER_FACTOR: u64 = 3;
+const SLOWER_US: u64 = 50_000;
 
 /// Counts of a stretch of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +37,8 @@ pub(crate) struct Figures {
     pub(crate) refusals: u64,
     /// Panics caught.
     pub(crate) panics: u64,
-    /// Sum of all durations, in microseconds.
-    pub(crate) duration_us: u64,
+    /// How many took at most as long as each of [`BUCKETS_US`], and last the others.
+    pub(crate) durations: [u64; BUCKETS_US.len() + 1],
 }
 
 impl Figures {
@@ -50,23 +51,38 @@ impl Figures {
             origin_faults: self.origin_faults.saturating_sub(earlier.origin_faults),
             refusals: self.refusals.saturating_sub(earlier.refusals),
             panics: self.panics.saturating_sub(earlier.panics),
-            duration_us: self.duration_us.saturating_sub(earlier.duration_us),
+            durations: std::array::from_fn(|bucket| {
+                let of = |figures: &Self| figures.durations.get(bucket).copied().unwrap_or(0);
+                of(self).saturating_sub(of(earlier))
+            }),
         }
     }
 
     /// As a person reads them.
     pub(crate) fn text(&self) -> String {
-        let mean_us = self.duration_us.checked_div(self.requests).unwrap_or(0);
         format!(
-            "{} requests, {} answers of 5xx, {} faults here, {} at origins, {} refused, mean {}.{} ms",
+            "{} requests, {} answers of 5xx, {} faults here, {} at origins, {} refused, half within {} ms",
             self.requests,
             self.server_errors,
             self.edge_faults,
             self.origin_faults,
             self.refusals,
-            mean_us / 1000,
-            mean_us % 1000 / 100,
+            self.median_us() as f64 / 1000.0,
         )
+    }
+
+    /// The bound below which half of the requests stayed, as fine as the buckets are. Not the mean: one
+    /// WebSocket that ends after an hour would outweigh a hundred thousand pages.
+    fn median_us(&self) -> u64 {
+        let all: u64 = self.durations.iter().sum();
+        let mut below = 0;
+        for (count, bound) in self.durations.iter().zip(BUCKETS_US.iter().chain([&u64::MAX])) {
+            below += count;
+            if below * 2 >= all {
+                return if all == 0 { 0 } else { *bound };
+            }
+        }
+        0
     }
 
     fn rate(&self, cases: u64) -> f64 {
@@ -97,16 +113,16 @@ pub(crate) fn judge(before: &Figures, change: &Figures, requests_min: u64) -> Ju
         return Judgement::Worse(format!("{} panics in {} requests", change.panics, change.requests));
     }
     let own = [
-        ("faults of this node", before.edge_faults, change.edge_faults, FAILURES_BY),
-        ("answers of 5xx", before.server_errors, change.server_errors, FAILURES_BY),
-        ("faults at origins", before.origin_faults, change.origin_faults, FAILURES_BY),
-        ("refusals", before.refusals, change.refusals, REFUSALS_BY),
+        ("faults of this node", before.edge_faults, change.edge_faults, FAILURES_BY, true),
+        ("answers of 5xx", before.server_errors, change.server_errors, FAILURES_BY, true),
+        ("faults at origins", before.origin_faults, change.origin_faults, FAILURES_BY, true),
+        ("refusals", before.refusals, change.refusals, REFUSALS_BY, false),
     ];
     let has_enough = change.requests >= requests_min && before.requests >= requests_min / 2;
-    for (what, cases_before, cases, by) in own {
+    for (what, cases_before, cases, by, is_failure) in own {
         let (rate_before, rate) = (before.rate(cases_before), change.rate(cases));
         // Half of all failing needs no comparison: it cannot be what was wanted, unless it was so before.
-        let is_plain = cases >= CASES_MIN && rate > 0.5 && rate_before < 0.25 && by < REFUSALS_BY;
+        let is_plain = is_failure && cases >= CASES_MIN && rate > 0.5 && rate_before < 0.25;
         let is_worse =
             has_enough && cases >= CASES_MIN && rate > rate_before * FACTOR && rate > rate_before + by;
         if is_plain || is_worse {
@@ -119,13 +135,12 @@ pub(crate) fn judge(before: &Figures, change: &Figures, requests_min: u64) -> Ju
     if !has_enough {
         return Judgement::TooFew;
     }
-    let mean = |figures: &Figures| figures.duration_us as f64 / figures.requests.max(1) as f64;
-    let (mean_before, mean_now) = (mean(before), mean(change));
-    if mean_now > mean_before * SLOWER_FACTOR && mean_now > mean_before + SLOWER_US {
+    let (before_us, now_us) = (before.median_us(), change.median_us());
+    if now_us > before_us.saturating_mul(SLOWER_FACTOR) && now_us > before_us.saturating_add(SLOWER_US) {
         return Judgement::Worse(format!(
-            "answers take {:.0} ms, before {:.0} ms",
-            mean_now / 1000.0,
-            mean_before / 1000.0
+            "half of the answers take over {} ms, before {} ms",
+            before_us.saturating_mul(SLOWER_FACTOR) / 1000,
+            before_us / 1000
         ));
     }
     Judgement::Well
@@ -136,7 +151,9 @@ mod tests {
     use super::*;
 
     fn figures(requests: u64, server_errors: u64) -> Figures {
-        Figures { requests, server_errors, duration_us: requests * 1000, ..Figures::default() }
+        let mut durations = [0; BUCKETS_US.len() + 1];
+        durations[1] = requests;
+        Figures { requests, server_errors, durations, ..Figures::default() }
     }
 
     fn is_worse(before: &Figures, change: &Figures) -> bool {
@@ -173,10 +190,17 @@ mod tests {
 
     #[test]
     fn answers_that_take_three_times_as_long_and_are_felt_are_worse() {
-        let taking = |us: u64| Figures { duration_us: us * 1000, ..figures(1000, 0) };
-        assert!(!is_worse(&taking(1_000), &taking(20_000)), "not felt");
-        assert!(is_worse(&taking(20_000), &taking(90_000)));
-        assert!(!is_worse(&taking(60_000), &taking(120_000)));
+        let taking = |us: u64| {
+            let mut durations = [0; BUCKETS_US.len() + 1];
+            durations[BUCKETS_US.partition_point(|bound| *bound < us)] = 1000;
+            Figures { durations, ..figures(1000, 0) }
+        };
+        assert!(!is_worse(&taking(1_000), &taking(25_000)), "not felt");
+        assert!(is_worse(&taking(25_000), &taking(100_000)));
+        assert!(!is_worse(&taking(100_000), &taking(250_000)));
+        let mut sockets = taking(1_000);
+        sockets.durations[BUCKETS_US.len()] = 900;
+        assert!(!is_worse(&taking(1_000), &sockets), "WebSockets that end are no slow pages");
     }
 
     #[test]

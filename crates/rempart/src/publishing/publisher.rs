@@ -652,7 +652,7 @@ impl Publisher {
             origin_faults: figures.origin_faults,
             refusals: figures.refusals,
             panics: figures.panics,
-            duration_us: figures.duration_us,
+            durations: figures.durations,
         }
     }
 

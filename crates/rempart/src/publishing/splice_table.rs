@@ -1,8 +1,8 @@
-//! The splice's table: who is passed through to where, if no edge can start. Written at each publish, and now and
-//! then, since addresses change.
+//! The splice's table: who is passed through to where, if no edge can start. Written at each publish, and now
+//! and then, since addresses change.
 //!
-//! The table holds addresses, because the splice resolves no names. They are resolved here, on a thread of its
-//! own that may take its time. Called by [`super::publisher`].
+//! The table holds addresses, because the splice resolves no names. They are resolved here, on a thread of
+//! its own that may take its time. Called by [`super::publisher`].
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;

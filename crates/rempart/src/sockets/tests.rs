@@ -14,7 +14,7 @@ fn udp(descriptors: Vec<OwnedFd>) -> Vec<UdpSocket> {
 
 #[test]
 fn port_zero_gives_every_thread_the_same_port_over_tcp_and_udp() {
-    let sockets = bind_listener(LOOPBACK, 3, true).unwrap();
+    let sockets = bind_listener(LOOPBACK, 3, true, &mut Given::default()).unwrap();
     assert_ne!(sockets.address.port(), 0);
     assert_eq!((sockets.tcp.len(), sockets.udp.len()), (tcp_slots(3), udp_slots(3)));
     for listener in sockets.tcp {
@@ -27,32 +27,35 @@ fn port_zero_gives_every_thread_the_same_port_over_tcp_and_udp() {
 
 #[test]
 fn an_address_that_a_second_rempart_of_the_same_user_holds_is_refused() {
-    let first = bind_listener(LOOPBACK, 2, true).unwrap();
-    let error = bind_listener(first.address, 2, true).unwrap_err().to_string();
+    let first = bind_listener(LOOPBACK, 2, true, &mut Given::default()).unwrap();
+    let error = bind_listener(first.address, 2, true, &mut Given::default()).unwrap_err().to_string();
     assert!(error.contains(&first.address.to_string()) && error.contains("choose another port"), "{error}");
 }
 
 #[test]
 fn a_udp_port_that_somebody_holds_is_refused_even_when_tcp_is_free() {
     let holder = UdpSocket::bind(LOOPBACK).unwrap();
-    let error = bind_listener(holder.local_addr().unwrap(), 2, true).unwrap_err().to_string();
+    let error =
+        bind_listener(holder.local_addr().unwrap(), 2, true, &mut Given::default()).unwrap_err().to_string();
     assert!(error.contains("over UDP") || error.contains("over TCP"), "{error}");
 }
 
 #[test]
 fn ipv6_leaves_the_ipv4_port_to_others() {
-    let Ok(sockets) = bind_listener((Ipv6Addr::LOCALHOST, 0).into(), 2, true) else {
+    let Ok(sockets) = bind_listener((Ipv6Addr::LOCALHOST, 0).into(), 2, true, &mut Given::default()) else {
         // A machine without IPv6 cannot show it.
         return;
     };
     assert!(sockets.address.is_ipv6());
-    let any = bind_listener((Ipv6Addr::UNSPECIFIED, 0).into(), 1, false).unwrap();
-    bind_listener((Ipv4Addr::UNSPECIFIED, any.address.port()).into(), 1, false).unwrap();
+    let any = bind_listener((Ipv6Addr::UNSPECIFIED, 0).into(), 1, false, &mut Given::default()).unwrap();
+    bind_listener((Ipv4Addr::UNSPECIFIED, any.address.port()).into(), 1, false, &mut Given::default())
+        .unwrap();
 }
 
 #[test]
 fn an_address_of_another_machine_is_explained() {
-    let error = bind_listener(([192, 0, 2, 1], 0).into(), 1, false).unwrap_err().to_string();
+    let error =
+        bind_listener(([192, 0, 2, 1], 0).into(), 1, false, &mut Given::default()).unwrap_err().to_string();
     assert!(error.contains("no interface"), "{error}");
 }
 
@@ -85,7 +88,7 @@ fn the_limit_on_open_files_is_raised_to_what_the_system_allows() {
 
 #[test]
 fn udp_buffers_are_wider_than_the_systems_default() {
-    let sockets = bind_listener(LOOPBACK, 1, true).unwrap();
+    let sockets = bind_listener(LOOPBACK, 1, true, &mut Given::default()).unwrap();
     let plain = Socket::from(UdpSocket::bind(LOOPBACK).unwrap());
     let wide = Socket::from(sockets.udp.into_iter().next().unwrap());
     assert!(wide.recv_buffer_size().unwrap() >= plain.recv_buffer_size().unwrap());

@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rustix::process::Pid;
 
-use super::child::State;
+use super::child::{Child, State};
 use super::{DRAIN_GRACE, Supervisor, culprits, words};
 use crate::clock;
 use crate::control::{Begin, Channel, Role, ToEdge};
 use crate::sockets::steering::Steering;
+
+/// Replaced edges that may linger at a time: each has the memory of an idle edge.
+const LINGERING_MAX: usize = 8;
 
 impl Supervisor {
     /// Starts a candidate for the serving edge `pid`, and gives that the channel to it.
@@ -34,10 +37,9 @@ impl Supervisor {
     }
 
     fn try_start_candidate(&mut self, now: Instant) -> Result<(Pid, OwnedFd)> {
-        // At most one: an earlier one that drains still holds the candidate's sockets.
-        for child in self.children.iter_mut().filter(|child| child.role == Role::Candidate) {
-            child.kill();
-        }
+        // At most one that accepts; those that drain have let the candidate's sockets go.
+        let accepts = |child: &&mut Child| child.role == Role::Candidate && child.state != State::Leaving;
+        self.children.iter_mut().filter(accepts).for_each(Child::kill);
         let (ours, theirs) = Channel::pair()?;
         let pid = self.start_child(Role::Candidate, Begin::Newest, 0, Some(theirs), now)?;
         Ok((pid, ours.into_descriptor()))
@@ -49,13 +51,31 @@ impl Supervisor {
         if steering != self.steering {
             self.steer_on(steering);
         }
+        if let Some(candidate) = self.with_role(Role::Candidate).map(|candidate| candidate.pid) {
+            self.let_linger(candidate, now);
+        }
+    }
+
+    /// Lets an edge that was replaced drain: the visitors it has are served to their end, for up to `linger_ms`.
+    pub(super) fn let_linger(&mut self, pid: Pid, now: Instant) {
+        let within_ms = self.file.node.linger_ms;
         let drain = Duration::from_millis(self.file.node.drain_ms) + DRAIN_GRACE;
-        if let Some(candidate) = self.with_role(Role::Candidate) {
-            candidate.state = State::Leaving;
-            candidate.kill_at = Some(now + drain);
-            if candidate.tell(&ToEdge::Drain, &[]).is_err() {
-                candidate.kill();
+        let mut lingering = self.children.iter().filter(|child| child.state == State::Leaving).count();
+        for child in self.children.iter_mut().filter(|child| child.state == State::Leaving) {
+            if lingering < LINGERING_MAX {
+                break;
             }
+            lingering -= 1;
+            if child.kill_at.is_none_or(|at| at > now + drain) {
+                child.kill_at = Some(now + drain);
+                let _ = child.tell(&ToEdge::Drain { within_ms: None }, &[]);
+            }
+        }
+        let Some(child) = self.child(pid) else { return };
+        child.state = State::Leaving;
+        child.kill_at = Some(now + Duration::from_millis(within_ms) + DRAIN_GRACE);
+        if child.tell(&ToEdge::Drain { within_ms: Some(within_ms) }, &[]).is_err() {
+            child.kill();
         }
     }
 

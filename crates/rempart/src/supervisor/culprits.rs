@@ -1,4 +1,5 @@
-//! What killed an edge: reads its black box after a death, remembers who killed before, and says whom to refuse.
+//! What killed an edge: reads its black box after a death, remembers who killed before, and says whom to
+//! refuse.
 //!
 //! Only a certain culprit counts: the one slot that the dying thread marked. After a kill from outside every
 //! request in the middle of a poll is a suspect, and is told as such, but a busy page must not be refused for
@@ -56,7 +57,8 @@ impl Culprits {
             let of_zone = |killers: &[Killer]| killers.iter().filter(|killer| killer.zone == zone).count();
             let before = of_zone(&self.killers);
             kills = self.count(slot.fingerprint, zone, now_s);
-            // Once, when the number is reached: what is set back once is not set back again for the same reason.
+            // Once, when the number is reached: what is set back once is not set back again for the same
+            // reason.
             sets_back =
                 zone != [0; 8] && before < ZONE_KILLERS_MAX && of_zone(&self.killers) >= ZONE_KILLERS_MAX;
         }

@@ -16,12 +16,12 @@ use super::{DRAIN_GRACE, Supervisor, culprits};
 use crate::clock;
 use crate::control::{Begin, Deadly, Killed, Role, ToEdge};
 
-/// How long the way of a death may take to be known when no thread was marked: the kernel tears down the memory
-/// first. Meanwhile visitors wait in the queue.
+/// How long the way of a death may take to be known when no thread was marked: the kernel tears down the
+/// memory first. Meanwhile visitors wait in the queue.
 const STATUS_WAIT: Duration = Duration::from_millis(20);
 
-/// The shortest pause before another spare is started: the edge that took over has the machine for itself until
-/// then.
+/// The shortest pause before another spare is started: the edge that took over has the machine for itself
+/// until then.
 const SPARE_PAUSE_LEAST: Duration = Duration::from_millis(200);
 
 impl Supervisor {
@@ -48,7 +48,8 @@ impl Supervisor {
         let step = self.walk.after(lived, is_kill);
         let begin = match step.begin {
             Some(begin) => begin,
-            // Everything kept has been tried: visitors are passed through, and an edge is tried again and again.
+            // Everything kept has been tried: visitors are passed through, and an edge is tried again and
+            // again.
             None => {
                 self.begin_pass_through(now);
                 Begin::Kept { skip: 0 }
@@ -108,8 +109,8 @@ impl Supervisor {
         }
     }
 
-    /// Tells the edge that serves now what the one before it died of: it knows the zones' names, and sets one back
-    /// whose requests keep killing.
+    /// Tells the edge that serves now what the one before it died of: it knows the zones' names, and sets one
+    /// back whose requests keep killing.
     pub(super) fn pass_killed_on(&mut self) {
         let killed = std::mem::take(&mut self.killed);
         if killed.is_empty() {
@@ -147,7 +148,7 @@ impl Supervisor {
         }
         if let Some(child) = self.child(pid) {
             // Its other threads finish what they have; the stuck one is killed with the process.
-            let _ = child.tell(&ToEdge::Drain, &[]);
+            let _ = child.tell(&ToEdge::Drain { within_ms: None }, &[]);
         }
     }
 }

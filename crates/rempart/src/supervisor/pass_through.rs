@@ -24,6 +24,7 @@ impl Supervisor {
         let remedy = "no generation can be served: mend the files and send SIGHUP; meanwhile zones with \
                       pass_through reach their origins, and others get an alert or a 503";
         self.events.error("pass_through_begins", &[("remedy", remedy.into())]);
+        crate::notify::status("no edge can start: connections are passed through");
         self.splice_at = Some(now);
     }
 
@@ -41,7 +42,7 @@ impl Supervisor {
         let kill_at = crate::clock::now() + Duration::from_millis(self.file.node.drain_ms) + DRAIN_GRACE;
         if let Some(splice) = self.with_role(Role::Splice) {
             (splice.state, splice.kill_at) = (State::Leaving, Some(kill_at));
-            if splice.tell(&ToEdge::Drain, &[]).is_err() {
+            if splice.tell(&ToEdge::Drain { within_ms: None }, &[]).is_err() {
                 splice.kill();
             }
             self.events.info("pass_through_ends", &[]);

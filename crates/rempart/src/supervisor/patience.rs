@@ -81,7 +81,7 @@ mod tests {
     use testkit::folder::Folder;
 
     use super::*;
-    use crate::sockets::bind_listener;
+    use crate::sockets::{Given, bind_listener};
 
     #[test]
     fn a_taken_port_is_an_error_at_once_after_a_clean_end() {
@@ -92,7 +92,7 @@ mod tests {
         let tries = Cell::new(0);
         let outcome = Patience::new(folder.path(), 60_000, &signals).bind(|| {
             tries.set(tries.get() + 1);
-            bind_listener(address, 1, false)
+            bind_listener(address, 1, false, &mut Given::default())
         });
         assert!(outcome.is_err());
         assert_eq!(tries.get(), 1);
@@ -113,7 +113,7 @@ mod tests {
             if tries.get() == 3 {
                 drop(holder.take());
             }
-            bind_listener(address, 1, false)
+            bind_listener(address, 1, false, &mut Given::default())
         });
         assert_eq!((bound.unwrap().address, tries.get()), (address, 3));
     }
@@ -124,6 +124,10 @@ mod tests {
         folder.write("addresses.json", "{}").unwrap();
         let signals = Signals::take().unwrap();
         let patience = Patience::new(folder.path(), 60_000, &signals);
-        assert!(patience.bind(|| bind_listener(([192, 0, 2, 1], 0).into(), 1, false)).is_err());
+        assert!(
+            patience
+                .bind(|| bind_listener(([192, 0, 2, 1], 0).into(), 1, false, &mut Given::default()))
+                .is_err()
+        );
     }
 }

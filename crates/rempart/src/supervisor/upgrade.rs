@@ -66,19 +66,18 @@ impl Supervisor {
     /// The successor has proven itself: the older edge drains, and this process becomes the new binary.
     pub(super) fn finish_upgrade(&mut self, now: Instant) -> Result<()> {
         self.upgrade = None;
-        let kill_at = now + Duration::from_millis(self.file.node.drain_ms) + DRAIN_GRACE;
+        let mut replaced = Vec::new();
         for child in &mut self.children {
             match child.role {
                 Role::Successor => {
                     (child.role, child.state, child.since) = (Role::Serving, State::Serving, now);
                 }
                 Role::Splice => {}
-                Role::Serving | Role::Spare | Role::Candidate => {
-                    child.state = State::Leaving;
-                    child.kill_at = Some(kill_at);
-                    let _ = child.tell(&ToEdge::Drain, &[]);
-                }
+                Role::Serving | Role::Spare | Role::Candidate => replaced.push(child.pid),
             }
+        }
+        for pid in replaced {
+            self.let_linger(pid, now);
         }
         if self.file.node.spare {
             self.spare_at = Some(now);
@@ -101,7 +100,7 @@ impl Supervisor {
         for child in self.children.iter_mut().filter(|child| child.role == Role::Successor) {
             child.state = State::Leaving;
             child.kill_at = Some(now + DRAIN_GRACE);
-            let _ = child.tell(&ToEdge::Drain, &[]);
+            let _ = child.tell(&ToEdge::Drain { within_ms: None }, &[]);
         }
         if let Some(serving) = self.serving() {
             generation = Some(serving.udp_generation);

@@ -32,6 +32,11 @@ fn a_drain_says_goaway_and_ends_what_is_in_flight() -> Result<()> {
 }
 
 #[test]
+fn quic_connections_go_on_over_an_upgrade() -> Result<()> {
+    Stage::new()?.play("upgrade.py")
+}
+
+#[test]
 fn a_browser_loads_a_page_over_http2_and_http3() -> Result<()> {
     Stage::new()?.play("browser.py")
 }

@@ -1,12 +1,13 @@
 //! What only the binary does: supervision, publishing, commands, the demo.
 //!
 //! What a request meets is tested elsewhere. Read next: [`supervision`], [`hand_over`],
-//! [`publishing`], [`stages`], [`drills`], [`demo`].
+//! [`publishing`], [`stages`], [`service`], [`drills`], [`demo`].
 
 mod demo;
 mod drills;
 mod hand_over;
 mod publishing;
+mod service;
 mod stages;
 mod supervision;
 

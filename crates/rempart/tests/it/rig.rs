@@ -144,7 +144,8 @@ pub(crate) fn tls_zone(name: &str, host: &str, tls: &str, origin: &str) -> Strin
 pub(crate) fn node_file(listener: &str, log: &str) -> String {
     format!(
         "[node]\ndata_dir = \"data\"\nthreads = 1\nspare = false\n\n[publish]\nsoak_ms = 0\n\n\
-         [[listener]]\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\n{listener}\n[log]\naccess = \"stdout\"\n{log}"
+         [[listener]]\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\n{listener}\n\
+         [log]\naccess = \"stdout\"\n{log}"
     )
 }
 

@@ -8,7 +8,7 @@
 //! Differences from libmodsecurity 3: a high surrogate without its low one becomes `?` and swallows nothing
 //! behind it.
 //!
-//! One byte at a time through a small machine with a stack of its own. Read next: [`Json`].
+//! One byte at a time through a small machine with a stack of its own. Read next: `Json`.
 
 use std::fmt;
 

@@ -14,13 +14,14 @@ pub struct Limits {
     pub depth_max: usize,
     /// Bytes of one name or value, before decoding. Default 128 KiB, the window that is inspected of a body.
     pub value_bytes_max: usize,
-    /// Bytes of all names and values. Default 1 MiB. Names in JSON repeat those of all levels above, so 64
-    /// KiB of body could become hundreds of megabytes of names.
+    /// Bytes of all names and values. Default 1 MiB, eight times the window. Names in JSON repeat those of
+    /// all levels above, so 64 KiB of body could become hundreds of megabytes of names. A caller with a
+    /// larger window raises it with that.
     pub total_bytes_max: usize,
     /// Bytes of the head of one part of a multipart body. Default 16 KiB: a real one has two or three lines.
     pub part_head_bytes_max: usize,
-    /// Files of a multipart body: `SecUploadFileLimit`. Default 100, as recommended. More set a flag and an
-    /// error.
+    /// Files of a multipart body (`SecUploadFileLimit`). Default 1,000: people upload folders of photographs,
+    /// and each name costs a scan. More set a flag and an error.
     pub files_max: usize,
     /// Bytes of each file that `FILES_TMP_CONTENT` shows. Default 0: the content of files is passed by.
     pub file_content_bytes_max: usize,
@@ -36,7 +37,7 @@ impl Default for Limits {
             value_bytes_max: 128 * 1024,
             total_bytes_max: 1024 * 1024,
             part_head_bytes_max: 16 * 1024,
-            files_max: 100,
+            files_max: 1000,
             file_content_bytes_max: 0,
             argument_separator: b'&',
         }

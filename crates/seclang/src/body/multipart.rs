@@ -10,7 +10,7 @@
 //! buffer); an empty boundary is an error; lines of a part's head that are no fields are handed over with the
 //! others.
 //!
-//! Read next: [`Multipart`], [`disposition`], [`boundary`].
+//! Read next: `Multipart`, `disposition`, `boundary`.
 
 mod boundary;
 mod disposition;
@@ -25,6 +25,8 @@ use super::{BodyError, Collection, Limit, Limits, Outlet, Sink};
 use crate::transform::is_space;
 use boundary::Boundary;
 use disposition::Disposition;
+
+pub use disposition::Problem as DispositionProblem;
 
 /// Bytes of a line, its end included: a longer one is read in pieces, which no boundary may be in but at the
 /// start. The number is libmodsecurity's, and so decides what is a boundary.
@@ -124,7 +126,7 @@ pub enum MultipartError {
     /// A part's head without `Content-Disposition`.
     NoDisposition,
     /// A `Content-Disposition` that cannot be read strictly.
-    Disposition(disposition::Problem),
+    Disposition(DispositionProblem),
     /// A `Content-Disposition` without a name.
     NoName,
     /// More files than are allowed.

@@ -11,7 +11,7 @@
 //! of what is inspected, is handed over in both.
 //!
 //! One byte at a time; tags are held until they end, comments and processing instructions are not. Read next:
-//! [`Xml`].
+//! `Xml`.
 
 mod encoding;
 mod markup;

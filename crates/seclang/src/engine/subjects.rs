@@ -53,8 +53,15 @@ impl Subject {
 }
 
 impl Run<'_> {
-    /// Lists the values that a rule looks at, in the order of its targets.
-    pub(super) fn resolve(&mut self, rule: &Rule, head: &Rule, head_at: u32, subjects: &mut Vec<Subject>) {
+    /// Lists the values that a rule looks at, in the order of its targets; tells how many it looked through.
+    pub(super) fn resolve(
+        &mut self,
+        rule: &Rule,
+        head: &Rule,
+        head_at: u32,
+        subjects: &mut Vec<Subject>,
+    ) -> u64 {
+        let mut visited = 0_u64;
         let rules = &self.set.rules;
         let removed: Vec<&Target> = self
             .state
@@ -71,6 +78,7 @@ impl Run<'_> {
                 for source in target.variable.sources() {
                     for (number, item) in values.of(*source) {
                         let name = item.name.of(values.buffer());
+                        visited += 1;
                         if !target.selects(name) {
                             continue;
                         }
@@ -111,6 +119,7 @@ impl Run<'_> {
                 subjects.push(Subject { variable: target.variable, item: None, name, value, is_count: true });
             }
         }
+        visited + subjects.len() as u64
     }
 
     /// Makes the values of a variable that is not stored.

@@ -96,7 +96,7 @@ impl Prefilter {
     }
 }
 
-/// Says whether a rule's matches can be found ahead: by its operator, not turned round, on stored values.
+/// Says whether a rule's matches can be found ahead: by its operator, on stored values.
 fn is_served(rule: &Rule) -> bool {
     let is_known = match &rule.operator {
         Operator::Pattern { .. }
@@ -113,7 +113,6 @@ fn is_served(rule: &Rule) -> bool {
         Operator::Number(..) | Operator::Addresses(_) | Operator::Always | Operator::Never => false,
     };
     is_known
-        && !rule.is_negated
         && rule.targets.iter().any(|target| target.variable.is_stored() && !target.is_excluded)
         && !rule.targets.iter().any(|target| target.is_count)
 }
@@ -122,6 +121,10 @@ fn is_served(rule: &Rule) -> bool {
 fn slot(rule: &Rule, at: u32, number: u16, literals: &mut Builder) -> (Slot, bool) {
     let has_made = rule.targets.iter().any(|target| !target.variable.is_stored() && !target.is_excluded);
     let mut slot = Slot { rule: at, has_made, needs: 0, bytes: Vec::new(), shortest: 0 };
+    if rule.is_negated {
+        // Whatever a value holds or lacks, the operator is asked; that is done once for values that come again.
+        return (slot, false);
+    }
     let sets: Vec<Set> = match &rule.operator {
         Operator::Pattern { text, .. } => match pattern::syntax(text) {
             Some(hir) => {
@@ -228,4 +231,29 @@ fn gated(phases: &[Vec<Step>; 5], slot_of: &[u16], count: usize) -> Vec<(Vec<Con
         }
     }
     by_gates.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::injection;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn a_word_alone_is_no_sql(value in "[0-9]{0,3}(union|select|or|sleep|x|0x[0-9a-f]|e|_)?[A-Za-z0-9_]{0,12}") {
+            prop_assert!(value.bytes().all(|byte| WORD.has(byte)));
+            prop_assert!(injection::sqli::detect(value.as_bytes()).is_none(), "{}", value);
+        }
+
+        #[test]
+        fn what_has_neither_tag_nor_attribute_is_no_markup(
+            value in "(on[a-z]{0,6}|javascript:|[\"'` />!-]){0,8}[^<=]{0,20}",
+        ) {
+            prop_assert!(!injection::xss::detect(value.as_bytes()), "{}", value);
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! Verdicts remembered: values of headers, cookies and names that a rule set found harmless before.
+//! Verdicts remembered: values of headers, cookies, names and addresses of pages that a rule set found
+//! harmless before.
 //!
 //! The same `User-Agent` comes with every request of a visit; what no rule matched once, none will match
 //! again. Exact: a value is compared as a whole, with the set of slots that looked at it. Bounded: a table of
@@ -32,7 +33,8 @@ struct Place {
 }
 
 impl Memo {
-    /// Says whether values of a variable and length are remembered at all: those that come again.
+    /// Says whether values of a variable and length are remembered at all: those that come again, and nothing
+    /// that a visitor sends in a body, where passwords are.
     pub(super) fn is_for(source: Variable, value: &[u8]) -> bool {
         value.len() <= VALUE_BYTES_MAX
             && matches!(
@@ -46,6 +48,15 @@ impl Memo {
                     | Variable::ArgsGetNames
                     | Variable::ArgsPostNames
                     | Variable::ArgsNames
+                    | Variable::RequestUri
+                    | Variable::RequestUriRaw
+                    | Variable::RequestLine
+                    | Variable::RequestFilename
+                    | Variable::RequestBasename
+                    | Variable::PathInfo
+                    | Variable::QueryString
+                    | Variable::ArgsGet
+                    | Variable::ServerName
                     | Variable::ResponseHeaders
                     | Variable::RemoteAddr
             )

@@ -174,9 +174,7 @@ impl Scan<'_> {
             } else {
                 for slot in self.scratch.found.drain(..) {
                     filter.hit.set(slot);
-                    if !filter.hits.contains(&(slot, number)) {
-                        filter.hits.push((slot, number));
-                    }
+                    filter.hits.insert((slot, number));
                 }
             }
         }
@@ -238,12 +236,16 @@ impl Scan<'_> {
                 fuel.spend(source.bytes.len() as u64 * TRANSFORM_STEPS + 10)?;
                 let mut out = std::mem::take(&mut scratch.spare);
                 let changed = entry.transformation.apply(&source.bytes, &mut out);
+                let mut compared = 0_u64;
+                let bytes = out.len() as u64;
                 if changed {
                     out.truncate(BUFFER_BYTES_MAX);
                     let scan_of =
                         (entry.transformation == Transformation::Lowercase).then_some(source.scan_of);
-                    let known =
-                        scratch.buffers.iter().take(scratch.used).position(|buffer| buffer.bytes == out);
+                    let known = scratch.buffers.iter().take(scratch.used).position(|buffer| {
+                        compared += u64::from(buffer.bytes.len() == out.len());
+                        buffer.bytes == out
+                    });
                     place = match known {
                         Some(known) => u16::try_from(known).unwrap_or(u16::MAX),
                         None => {
@@ -253,6 +255,7 @@ impl Scan<'_> {
                     };
                 }
                 scratch.spare = out;
+                fuel.spend(compared.saturating_mul(bytes / 16))?;
             }
             if let Some(cell) = scratch.buffer_of.get_mut(at) {
                 *cell = place;
@@ -335,8 +338,8 @@ impl Scan<'_> {
                     return true;
                 }
                 match matches(&rule.operator, &buffer.bytes, fuel) {
-                    Ok(true) => found.push(number),
-                    Ok(false) => {}
+                    Ok(holds) if holds != rule.is_negated => found.push(number),
+                    Ok(_) => {}
                     Err(spent) => result = Err(spent),
                 }
                 result.is_ok()

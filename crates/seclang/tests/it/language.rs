@@ -318,3 +318,12 @@ SecRule ARGS:a "!@beginsWith the" "id:7,phase:2,pass"
     assert_eq!((tx(&answer, "word"), tx(&answer, "card")), ("BETA".into(), "4111111111111111".into()));
     assert!(!tx(&answer, "print").is_empty());
 }
+
+#[test]
+fn the_recommended_rules_read_json_and_refuse_what_cannot_be_read() {
+    let text = format!("{}\nSecRule ARGS:json.a \"@streq b\" \"id:1,phase:2,pass\"", seclang::RECOMMENDED);
+    let json: &[(&str, &str)] = &[("Content-Type", "application/problem+json; charset=utf-8")];
+    assert_eq!(ids(&ask(&text, "/", json, r#"{"a":"b"}"#)), [1]);
+    let broken = ask(&text, "/", &[("Content-Type", "application/json")], r#"{"a":"b""#);
+    assert_eq!(broken.interruption().map(|end| (end.rule, end.status)), Some((200_002, 400)));
+}

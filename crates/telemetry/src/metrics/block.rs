@@ -15,7 +15,7 @@ use super::labels::{
 
 /// Upper bounds of the duration buckets, in microseconds: about three per decade from what a local hit takes
 /// to what a long answer takes. Streams and WebSockets of hours end in the last, unbounded one.
-pub(crate) const BUCKETS_US: [u64; 16] = [
+pub const BUCKETS_US: [u64; 16] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];

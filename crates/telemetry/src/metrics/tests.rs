@@ -145,11 +145,11 @@ fn names_follow_the_pattern_and_counters_say_total() {
 
 #[test]
 fn bucket_labels_say_the_bounds() {
-    for (bound_us, label) in block::BUCKETS_US.into_iter().zip(block::BUCKET_LABELS) {
+    for (bound_us, label) in BUCKETS_US.into_iter().zip(block::BUCKET_LABELS) {
         let label_us = label.parse::<f64>().unwrap() * 1_000_000.0;
         assert!((label_us - bound_us as f64).abs() < 0.5, "{label}");
     }
-    assert!(block::BUCKETS_US.is_sorted());
+    assert!(BUCKETS_US.is_sorted());
 }
 
 #[test]

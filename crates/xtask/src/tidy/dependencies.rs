@@ -96,6 +96,8 @@ const PACKAGES: &[(&str, Users)] = &[
     ("brotli", Only(&["cache"])),
     ("zstd", Only(&["cache"])),
     // The program.
+    // Sockets that a service manager made: the one way to them without `unsafe` of our own.
+    ("listenfd", Only(&["rempart"])),
     ("clap", Only(&["rempart"])),
     ("mimalloc", Only(&["rempart"])),
     ("rcgen", InTests(&["rempart", "testkit"])),

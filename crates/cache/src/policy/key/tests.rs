@@ -144,6 +144,13 @@ fn a_key_too_long_is_none() {
 }
 
 #[test]
+fn every_listed_field_is_looked_at() {
+    for name in UNKEYED {
+        assert!(is_unkeyed_forwarding(name, &KeySettings::default()), "{}", String::from_utf8_lossy(name));
+    }
+}
+
+#[test]
 fn strangers_name_no_other_host_path_or_method() {
     let none = KeySettings::default();
     for name in [

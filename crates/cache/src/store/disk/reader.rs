@@ -50,6 +50,10 @@ impl ReadWorker {
 
     fn read(&self, job: ReadJob) {
         let counters = self.store.counters();
+        if self.store.is_out_of_memory() {
+            counters.fills_without_memory.add(1);
+            return counters.disk_misses.add(1);
+        }
         let (place, hash) = (job.located.place, job.lease.pending().key.hash);
         let segments = self.disk.segments.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let segment = segments.get(&place.segment).cloned();

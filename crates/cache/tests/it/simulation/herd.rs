@@ -275,3 +275,64 @@ fn a_purge_reaches_a_fill_in_flight() {
     filling.fill.finish();
     assert!(matches!(herd.arrive(&[]).2, Step::Fetch(_)), "nobody else gets it");
 }
+
+#[test]
+fn an_unsafe_request_takes_out_what_it_changed() {
+    let herd = Herd::new();
+    herd.store("max-age=60");
+    assert!(matches!(herd.arrive(&[]).2, Step::Serve(_)));
+    let mut request = Request::default();
+    request.set_method(b"POST");
+    request.set_authority(b"example.org");
+    request.set_target(b"/form");
+    let place = place(&herd.settings, 1);
+    assert!(matches!(herd.engine.visit(&mut request, &place), Visited::Bypass(_)));
+    let mut created = Response { status: 201, ..Response::default() };
+    created.fields.push(b"Location", b"/");
+    assert_eq!(herd.engine.invalidate(&request, &created, &place), 2);
+    assert!(matches!(herd.arrive(&[]).2, Step::Fetch(_)));
+}
+
+#[test]
+fn a_request_that_wants_only_what_is_stored_asks_nobody() {
+    let mut herd = Herd::new();
+    herd.settings = Arc::new(Settings { respects_request: true, ..Settings::default() });
+    let only = [("Cache-Control", "only-if-cached")];
+    assert!(matches!(herd.arrive(&only).2, Step::OnlyIfCached));
+    herd.store("max-age=1");
+    assert!(matches!(herd.arrive(&only).2, Step::Serve(_)));
+    herd.wait_ms(2_000);
+    assert!(matches!(herd.arrive(&only).2, Step::OnlyIfCached));
+    assert!(matches!(herd.arrive(&[]).2, Step::Fetch(fetch) if fetch.has_lease()), "and holds no lease");
+}
+
+#[test]
+fn stale_while_revalidating_is_one_fetch_behind_the_visitors_back() {
+    let mut herd = Herd::new();
+    herd.store("max-age=1, stale-while-revalidate=60");
+    herd.wait_ms(2_000);
+    let (visit, _, step) = herd.arrive(&[]);
+    let Step::ServeAndRevalidate(serving, fetch) = step else { panic!("{step:?}") };
+    assert_eq!(serving.status.ttl_s, Some(-1));
+    for _ in 1..HERD {
+        assert!(matches!(herd.arrive(&[]).2, Step::Serve(_)));
+    }
+    let mut fetch = *fetch;
+    fetch.prepare(&mut exchange::Fields::new());
+    let renewed = Response { status: 304, ..answered("max-age=60") };
+    assert!(matches!(herd.answer(&visit, fetch, &renewed), Outcome::Serve(_)));
+    let Step::Serve(serving) = herd.arrive(&[]).2 else { panic!("it is fresh again") };
+    assert_eq!(serving.status.ttl_s, Some(60));
+}
+
+#[test]
+fn an_answer_that_ends_the_stored_one_does_so_without_a_lease_too() {
+    let herd = Herd::new();
+    herd.store("no-cache");
+    let (visit, _, step) = herd.arrive(&[]);
+    let Step::Fetch(fetch) = step else { panic!("{step:?}") };
+    assert!(!fetch.has_lease() && fetch.stored_head().is_some());
+    assert!(matches!(herd.answer(&visit, *fetch, &answered("no-store")), Outcome::Pass(_)));
+    let Step::Fetch(fetch) = herd.arrive(&[]).2 else { panic!("nothing is stored any more") };
+    assert!(fetch.stored_head().is_none());
+}

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use socket2::{Domain, Socket, Type};
 
 use super::*;
-use crate::sockets::bind_listener;
+use crate::sockets::{Given, bind_listener};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -15,7 +15,7 @@ fn steering(threads: usize) -> Steering {
 
 /// One group over TCP, steered.
 fn tcp_group(at: SocketAddr, steering: Steering) -> (Vec<TcpListener>, SocketAddr) {
-    let sockets = bind_listener(at, steering.threads, false).unwrap();
+    let sockets = bind_listener(at, steering.threads, false, &mut Given::default()).unwrap();
     steering.apply(&sockets).unwrap();
     (sockets.tcp.into_iter().map(TcpListener::from).collect(), sockets.address)
 }
@@ -79,7 +79,7 @@ fn a_share_of_prefixes_goes_to_the_candidate_and_a_prefix_is_never_split() {
 #[test]
 fn ipv6_visitors_are_spread_and_steered_too() {
     let at = (Ipv6Addr::LOCALHOST, 0).into();
-    if bind_listener(at, 1, false).is_err() {
+    if bind_listener(at, 1, false, &mut Given::default()).is_err() {
         // A machine without IPv6 cannot show it.
         return;
     }
@@ -94,7 +94,7 @@ fn ipv6_visitors_are_spread_and_steered_too() {
 
 #[test]
 fn a_swap_holds_for_the_next_visitor() {
-    let sockets = bind_listener(LOOPBACK, 1, false).unwrap();
+    let sockets = bind_listener(LOOPBACK, 1, false, &mut Given::default()).unwrap();
     let address = sockets.address;
     let mut taken = Vec::new();
     for candidate_percent in [0, 100, 0] {
@@ -108,7 +108,7 @@ fn a_swap_holds_for_the_next_visitor() {
 #[test]
 fn packets_with_our_ids_go_to_the_slot_they_name_whoever_serves() {
     for udp_generation in [0, 1] {
-        let sockets = bind_listener(LOOPBACK, 3, true).unwrap();
+        let sockets = bind_listener(LOOPBACK, 3, true, &mut Given::default()).unwrap();
         Steering { udp_generation, ..steering(3) }.apply(&sockets).unwrap();
         let (group, address) = udp(sockets);
         assert_eq!(group.len(), 7);
@@ -124,7 +124,7 @@ fn packets_with_our_ids_go_to_the_slot_they_name_whoever_serves() {
 
 #[test]
 fn first_packets_go_to_the_serving_generation_and_a_share_to_the_candidate() {
-    let sockets = bind_listener(LOOPBACK, 2, true).unwrap();
+    let sockets = bind_listener(LOOPBACK, 2, true, &mut Given::default()).unwrap();
     let steering = Steering { udp_generation: 1, candidate_percent: 25, ..steering(2) };
     steering.apply(&sockets).unwrap();
     let (group, address) = udp(sockets);
@@ -135,7 +135,7 @@ fn first_packets_go_to_the_serving_generation_and_a_share_to_the_candidate() {
 
 #[test]
 fn a_packet_too_short_for_a_connection_id_is_delivered_somewhere_and_harms_nobody() {
-    let sockets = bind_listener(LOOPBACK, 2, true).unwrap();
+    let sockets = bind_listener(LOOPBACK, 2, true, &mut Given::default()).unwrap();
     steering(2).apply(&sockets).unwrap();
     let (group, address) = udp(sockets);
     for packet in [&[0xc0u8][..], &[0x40], &[0xc0, 0, 0, 0, 1], &[0xc0, 0, 0, 0, 1, 13, 7]] {

@@ -318,7 +318,8 @@ fn when_no_edge_can_start_zones_that_agreed_reach_their_origins_and_the_edge_tak
     let origin = OriginSpec::new().tls(server).answering(|_| Answer::ok("from the origin")).unwrap();
     let zone = |name: &str, passes: bool| {
         format!(
-            "name = {name:?}\nhostnames = [\"{name}.example\"]\npass_through = {passes}\n[tls]\ncertificate = \
+            "name = {name:?}\nhostnames = [\"{name}.example\"]\npass_through = {passes}\n[tls]\n\
+             certificate = \
              \"../certs/leaf.pem\"\nprivate_key = \"../certs/leaf.key\"\n[[pool]]\nname = \"app\"\norigins = \
              [{{ url = {:?} }}]\n[pool.tls]\nca = \"../certs/ca.pem\"\nsni = \"a.example\"\n",
             origin.url()

@@ -160,7 +160,8 @@ fn publish_fault(node: &Node, hostname: &str) -> String {
 
 #[test]
 fn a_change_that_kills_its_compiler_kills_the_candidate_alone_and_is_remembered() {
-    let publish = "[publish]\ncompare_ms = 0\ncanary_percent = 0\nsoak_ms = 0\ncompile_cpu_s = 1\ncompile_memory_bytes = \
+    let publish = "[publish]\ncompare_ms = 0\ncanary_percent = 0\nsoak_ms = 0\n\
+                   compile_cpu_s = 1\ncompile_memory_bytes = \
          \"300MiB\"\n";
     let node = start(&NodeSpec::new().listener("http").more(publish).zone("a", answers("a", "one"))).unwrap();
     let edge = status(&node).unwrap()["edge_pid"].clone();
@@ -181,4 +182,71 @@ fn a_change_that_fails_its_share_of_visitors_is_withdrawn_before_the_others_see_
     let node = start(&NodeSpec::new().listener("http").more(publish).zone("a", answers("a", "one"))).unwrap();
     let why = publish_fault(&node, "serve-500");
     assert!(why.contains("withdrawn"), "{why}");
+}
+
+#[test]
+fn an_emergency_block_refuses_at_once_survives_a_restart_and_can_be_taken_back() {
+    let node = start(&NodeSpec::new().listener("http").zone("a", answers("a", "one"))).unwrap();
+    assert_eq!(run(&node, &["block", "127.0.0.0/8", "--for", "600", "--reason", "scraper"]).0, Some(0));
+    assert!(body(&node).unwrap().contains("blocked"));
+    assert!(run(&node, &["blocks"]).1.starts_with("127.0.0.0/8  "), "it is listed");
+    super::kill_edge(&node).unwrap();
+    node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == 1).unwrap();
+    assert!(body(&node).unwrap().contains("blocked"), "the next edge knows it");
+    assert_eq!(run(&node, &["unblock", "127.0.0.0/8"]).0, Some(0));
+    assert_eq!(body(&node).unwrap(), "one");
+    let (code, _, why) = run(&node, &["block", "0.0.0.0/0"]);
+    assert_eq!(code, Some(1));
+    assert!(why.contains("too many visitors"), "{why}");
+}
+
+/// A kept connection from an address, and what it is answered.
+struct From(std::net::TcpStream);
+
+impl From {
+    fn connect(from: [u8; 4], to: std::net::SocketAddr) -> Result<Self> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.bind(&std::net::SocketAddr::from((from, 0)).into())?;
+        socket.connect(&to.into())?;
+        Ok(Self(socket.into()))
+    }
+
+    fn ask(&mut self) -> Result<String> {
+        use std::io::{Read as _, Write as _};
+        self.0.write_all(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n")?;
+        let mut answer = Vec::new();
+        // The bodies have three bytes.
+        while !answer.windows(4).any(|end| end == b"\r\n\r\n") || !answer.ends_with(b"!") {
+            let mut some = [0; 1024];
+            let read = self.0.read(&mut some)?;
+            anyhow::ensure!(read > 0, "the connection ended after {} bytes", answer.len());
+            answer.extend_from_slice(&some[..read]);
+        }
+        Ok(String::from_utf8_lossy(&answer[answer.len() - 3..]).into_owned())
+    }
+}
+
+#[test]
+fn visitors_of_the_candidate_see_the_change_first_and_are_not_cut_when_it_goes() {
+    let publish = "[publish]\ncompare_ms = 0\ncanary_percent = 50\ncanary_ms = 1500\nsoak_ms = 0\n";
+    let node = start(&NodeSpec::new().listener("http").more(publish).zone("a", answers("a", "ol!"))).unwrap();
+    let address = node.address("http").unwrap();
+    node.write_zone("a", &answers("a", "ne!")).unwrap();
+    let mut kept = std::thread::scope(|scope| {
+        let published = scope.spawn(|| run(&node, &["publish"]));
+        let mut kept = None;
+        for net in (0..=255).cycle() {
+            let mut visitor = From::connect([127, 3, net, 1], address).unwrap();
+            let is_live = published.is_finished();
+            if visitor.ask().unwrap() == "ne!" {
+                kept = (!is_live).then_some(visitor);
+                break;
+            }
+        }
+        assert_eq!(published.join().unwrap().0, Some(0));
+        kept.expect("a visitor of the candidate")
+    });
+    assert_eq!(body(&node).unwrap(), "ne!");
+    assert_eq!(kept.ask().unwrap(), "ne!", "the candidate serves its visitors to their end");
+    node.finish_healthy().unwrap();
 }

@@ -23,6 +23,18 @@ fn a_healthy_run_writes_no_warning() {
 }
 
 #[test]
+fn a_node_that_stays_root_says_so_once_and_without_alarm() {
+    let node = node("one").unwrap();
+    // Who the node became by itself: root where there is no user `rempart` and root started it.
+    let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
+    let is_root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
+    assert_eq!(body(&node).unwrap(), "one");
+    let told = node.stderr_lines().iter().filter(|line| line.contains("\"event\":\"root_kept\"")).count();
+    assert_eq!(told, usize::from(is_root));
+    node.finish_healthy().unwrap();
+}
+
+#[test]
 fn an_edge_that_is_killed_is_replaced_and_visitors_wait_in_the_queue() {
     let node = node("one").unwrap();
     for restarts in 1..=2 {

@@ -260,6 +260,24 @@ fn a_purge_that_cannot_be_recorded_empties_the_folder() {
 }
 
 #[test]
+fn a_log_begun_anew_remembers_how_far_epochs_had_come() {
+    let files = filled(1);
+    let mut rig = Rig::open(&files);
+    files.fail(Fault::Syncing("purges"));
+    rig.store.withdraw(9, 3, |recorded| assert_eq!(recorded, Recorded::OnDisk));
+    rig.turn();
+    assert_eq!(rig.store.counts().disk_emptied, 1);
+    files.heal();
+    rig.write("/later", b"x");
+    let mut rig = Rig::open(&files.after_kill());
+    assert_eq!(
+        rig.read(&key("/later")),
+        Some(b"x".to_vec()),
+        "born after an epoch that no purge on record has"
+    );
+}
+
+#[test]
 fn a_purge_that_can_neither_be_recorded_nor_emptied_says_so() {
     let files = filled(3);
     let mut rig = Rig::open(&files);
