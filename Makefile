@@ -13,7 +13,7 @@ export REMPART_CRS
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test prepare fmt lint tidy references unit bench soak fuzz
+.PHONY: help run test prepare fmt lint tidy references unit bench soak drills fuzz
 
 help:
 	@echo 'make run         build and start the demo: a node with a built-in site, nothing to write'
@@ -23,6 +23,7 @@ help:
 	@echo 'make references  write docs/reference/ from the code'
 	@echo 'make bench       compare with nginx and HAProxy; writes bench/results/'
 	@echo 'make soak        mixed load with a reload each second, MINUTES (30); writes bench/results/'
+	@echo 'make drills      every fault of docs/drills.md, at full length, with times; writes bench/results/'
 	@echo 'make fuzz        fuzz every parser, SECONDS (60) each'
 
 run:
@@ -65,6 +66,14 @@ MINUTES ?= 30
 soak: prepare
 	$(CARGO) build --profile demo --locked -p rempart -p testkit
 	python3 bench/soak.py --minutes $(MINUTES)
+
+# A build with fault points and the speed of the demo. The table is kept whatever the verdicts are.
+DRILLS = bench/results/drills-$(shell date +%F).md
+drills: prepare
+	$(CARGO) build --profile drill --locked -p rempart $(FEATURES)
+	(echo '# Drills'; echo; uname -srm; nproc | sed 's/$$/ processors/'; echo; \
+	    target/drill/rempart drill --all --full --markdown) >$(DRILLS); \
+	    status=$$?; cat $(DRILLS); exit $$status
 
 # Needs cargo-fuzz and a nightly toolchain.
 SECONDS ?= 60

@@ -5,7 +5,7 @@
 use anyhow::Result;
 
 use super::Run;
-use super::load::{Load, said};
+use super::load::{Load, in_words};
 use super::node::{NodeText, passing};
 use super::origin::Origin;
 use super::report::Outcome;
@@ -44,12 +44,12 @@ pub(super) fn phases(run: &Run, outcome: &mut Outcome) -> Result<()> {
         let holds = answer.as_ref().is_ok_and(|(status, _)| *status == expected);
         as_declared += u64::from(holds);
         if !holds {
-            let found = format!("{} instead of {expected}", said(&answer));
+            let found = format!("{} instead of {expected}", in_words(&answer));
             outcome.check(&format!("{phase}={kind} ends as declared"), false, found);
         }
         let next = target.ask("/", "");
         if !next.as_ref().is_ok_and(|(status, _)| *status == 200) {
-            outcome.check(&format!("the zone serves on after {phase}={kind}"), false, said(&next));
+            outcome.check(&format!("the zone serves on after {phase}={kind}"), false, in_words(&next));
         }
     }
     let all = (PHASES.len() * KINDS.len()) as u64;

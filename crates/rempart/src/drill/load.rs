@@ -225,7 +225,7 @@ impl Load {
 }
 
 /// Writes an answer, or why none came, in one line.
-pub(super) fn said(answer: &Result<(u16, String)>) -> String {
+pub(super) fn in_words(answer: &Result<(u16, String)>) -> String {
     match answer {
         Ok((status, body)) => format!("{status} {}", body.lines().next().unwrap_or_default()),
         Err(error) => format!("{error:#}"),

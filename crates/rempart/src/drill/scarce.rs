@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::geteuid;
 
 use super::Run;
-use super::load::{Load, said, wait_until};
+use super::load::{Load, in_words, wait_until};
 use super::node::{NodeFolder, NodeText, PATIENCE, answering};
 use super::report::Outcome;
 
@@ -116,7 +116,7 @@ fn full_disk(run: &Run, outcome: &mut Outcome) -> Result<()> {
     outcome.figure("published_on_a_full_disk", is_taken);
     let answer = target.ask("/", "");
     let serves = answer.as_ref().is_ok_and(|(status, _)| *status == 200);
-    outcome.check("full disk: visitors are served", serves, said(&answer));
+    outcome.check("full disk: visitors are served", serves, in_words(&answer));
     let is_told = !is_taken && !said.is_empty()
         || ["generation_not_kept", "state_not_kept"].iter().any(|event| !node.told(0, event).is_empty());
     outcome.check("full disk: it is told", is_told, said.lines().next().unwrap_or_default());

@@ -12,6 +12,7 @@ use rustix::process::Pid;
 use telemetry::events::Value;
 
 use super::child::State;
+use super::walk::Cause;
 use super::{DRAIN_GRACE, Supervisor, culprits};
 use crate::clock;
 use crate::control::{Begin, Deadly, Killed, Role, ToEdge};
@@ -44,8 +45,14 @@ impl Supervisor {
         self.restarts += 1;
         // Whoever tried something out is gone: nobody would end its candidate.
         self.end_candidate(now);
-        let is_kill = self.is_kill(pid, status, &slots);
-        let step = self.walk.after(lived, is_kill);
+        let cause = if killed.iter().any(|killed| killed.is_certain) {
+            Cause::Request
+        } else if self.is_kill(pid, status, &slots) {
+            Cause::Kill
+        } else {
+            Cause::Other
+        };
+        let step = self.walk.after(lived, cause);
         let begin = match step.begin {
             Some(begin) => begin,
             // Everything kept has been tried: visitors are passed through, and an edge is tried again and

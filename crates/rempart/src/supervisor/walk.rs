@@ -2,7 +2,9 @@
 //!
 //! What is approximated: that an edge which dies soon dies of its snapshot. So each death within
 //! [`Walk::SOON`] of beginning to serve goes one generation further back, and a long life forgives all. A
-//! kill from outside (SIGKILL) says nothing about the snapshot: it lets the edge start anew where it was.
+//! kill from outside (SIGKILL) says nothing about the snapshot: it lets the edge start anew where it was. A death of
+//! a request that is named says little at first: that request is refused when it comes again, and a zone whose
+//! requests keep killing is set back. Only beyond [`Walk::NAMED_MAX`] of these does the snapshot stand in doubt.
 //! When it is wrong, a node serves an older state of its sites until the next publish, which the event says,
 //! rather than nothing.
 
@@ -25,6 +27,19 @@ pub(super) struct Walk {
     quick_deaths: u32,
     /// Deaths in a row that speak against the snapshot.
     doubts: usize,
+    /// Deaths in a row that a request is named for.
+    named: u32,
+}
+
+/// What an edge died of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// A kill from outside.
+    Kill,
+    /// A request that is named.
+    Request,
+    /// Something else, or nobody knows.
+    Other,
 }
 
 /// How to go on after a death.
@@ -40,17 +55,23 @@ impl Walk {
     /// Twice the time after which the slowest known consumer of a bad snapshot died of it (60 s).
     pub(super) const SOON: Duration = Duration::from_secs(120);
 
-    /// Notes the death of a serving edge after a life of `lived`; `by_kill` when it was killed from outside.
-    pub(super) fn after(&mut self, lived: Duration, by_kill: bool) -> Step {
+    /// Deaths by named requests before the snapshot stands in doubt: two of each of the two requests before the
+    /// third that sets a zone back, and that one.
+    const NAMED_MAX: u32 = 5;
+
+    /// Notes the death of a serving edge after a life of `lived`.
+    pub(super) fn after(&mut self, lived: Duration, cause: Cause) -> Step {
         if lived >= CALM_LIFE {
             self.quick_deaths = 0;
         }
         self.quick_deaths = self.quick_deaths.saturating_add(1);
         if lived >= Self::SOON {
-            self.doubts = 0;
+            (self.doubts, self.named) = (0, 0);
         }
-        if !by_kill {
-            self.doubts = self.doubts.saturating_add(1);
+        match cause {
+            Cause::Kill => {}
+            Cause::Request if self.named < Self::NAMED_MAX => self.named += 1,
+            Cause::Request | Cause::Other => self.doubts = self.doubts.saturating_add(1),
         }
         let pause = match self.quick_deaths {
             0 | 1 => Duration::ZERO,
@@ -92,7 +113,7 @@ mod tests {
     #[test]
     fn quick_deaths_wait_longer_each_time_up_to_five_seconds() {
         let mut walk = Walk::default();
-        let pauses: Vec<u128> = (0..9).map(|_| walk.after(QUICK, false).pause.as_millis()).collect();
+        let pauses: Vec<u128> = (0..9).map(|_| walk.after(QUICK, Cause::Other).pause.as_millis()).collect();
         assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
     }
 
@@ -100,21 +121,21 @@ mod tests {
     fn each_soon_death_goes_one_generation_further_back_until_nothing_is_left() {
         let mut walk = Walk::default();
         for skip in 0..GENERATIONS_KEPT {
-            let step = walk.after(Duration::from_secs(60), false);
+            let step = walk.after(Duration::from_secs(60), Cause::Other);
             assert_eq!(step.begin, Some(Begin::Kept { skip }));
             assert_eq!(step.pause, Duration::ZERO, "a life of a minute needs no pause");
         }
-        assert_eq!(walk.after(QUICK, false).begin, None);
+        assert_eq!(walk.after(QUICK, Cause::Other).begin, None);
     }
 
     #[test]
     fn a_long_life_forgives_what_was_before() {
         let mut walk = Walk::default();
         for _ in 0..4 {
-            walk.after(QUICK, false);
+            walk.after(QUICK, Cause::Other);
         }
         assert_eq!(
-            walk.after(Walk::SOON, false),
+            walk.after(Walk::SOON, Cause::Other),
             Step { begin: Some(Begin::Kept { skip: 0 }), pause: Duration::ZERO }
         );
     }
@@ -123,7 +144,17 @@ mod tests {
     fn a_kill_from_outside_does_not_speak_against_the_snapshot() {
         let mut walk = Walk::default();
         for _ in 0..20 {
-            assert_eq!(walk.after(QUICK, true).begin, Some(Begin::Newest));
+            assert_eq!(walk.after(QUICK, Cause::Kill).begin, Some(Begin::Newest));
         }
+    }
+
+    #[test]
+    fn requests_that_are_named_speak_against_the_snapshot_only_when_they_are_many() {
+        let mut walk = Walk::default();
+        for _ in 0..Walk::NAMED_MAX {
+            assert_eq!(walk.after(QUICK, Cause::Request).begin, Some(Begin::Newest));
+        }
+        assert_eq!(walk.after(QUICK, Cause::Request).begin, Some(Begin::Kept { skip: 0 }));
+        assert_eq!(walk.after(Walk::SOON, Cause::Request).begin, Some(Begin::Newest));
     }
 }

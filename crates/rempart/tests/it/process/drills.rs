@@ -6,13 +6,13 @@ use serde_json::Value;
 use testkit::folder::Folder;
 
 fn run(arguments: &[&str], path: Option<&str>) -> Output {
-    let folder = Folder::new().unwrap();
+    let folder = Folder::new().expect("it can be told");
     let mut command = Command::new(env!("CARGO_BIN_EXE_rempart"));
     command.arg("drill").args(arguments).arg("--data-dir").arg(folder.path()).stdin(Stdio::null());
     if let Some(path) = path {
         command.env("PATH", path);
     }
-    command.output().unwrap()
+    command.output().expect("it can be told")
 }
 
 /// Runs one drill, which must pass; the error names each mark that does not hold.
@@ -22,14 +22,10 @@ fn passes(id: &str, more: &[&str]) {
     let told: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
     let drill = &told[0];
-    let broken: Vec<&Value> = drill["checks"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|check| check["holds"] != true)
-        .collect();
+    let broken: Vec<&Value> =
+        drill["checks"].as_array().into_iter().flatten().filter(|check| check["holds"] != true).collect();
     assert_eq!((&drill["id"], &drill["verdict"]), (&id.into(), &"pass".into()), "{broken:#?}\n{drill:#}");
-    assert!(!drill["checks"].as_array().unwrap().is_empty());
+    assert!(!drill["checks"].as_array().expect("it can be told").is_empty());
     assert_eq!(output.status.code(), Some(0));
 }
 
