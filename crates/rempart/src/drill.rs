@@ -1,9 +1,13 @@
-//! `rempart drill`: faults that took real networks down, done to a node that it starts itself, with a verdict for
+//! `rempart drill`: faults that took real networks down, done to a node that it starts itself, with a
+//! verdict for
 //! each.
 //!
-//! Every node is this same binary in a folder of its own on free loopback ports; nothing that runs on the machine
-//! is touched. Drills that break a phase from within need a build with fault points. `--against` does what can be
-//! done from outside to an installed peer. Called by `main`; read next: [`DRILLS`], then [`node`] and [`load`],
+//! Every node is this same binary in a folder of its own on free loopback ports; nothing that runs on the
+//! machine
+//! is touched. Drills that break a phase from within need a build with fault points. `--against` does what
+//! can be
+//! done from outside to an installed peer. Called by `main`; read next: [`DRILLS`], then [`node`] and
+//! [`load`],
 //! and one of the drills, as [`deaths`].
 
 use std::fs;
@@ -81,7 +85,8 @@ const DRILLS: &[Drill] = &[
         id: "D36",
         name: "killed",
         outage: "any crash of a process that serves (Facebook 2021, Azure Front Door 2025)",
-        done: "kill -9 of edge, spare, candidate and supervisor, each under load; a second `serve` takes over",
+        done: "kill -9 of edge, spare, candidate and supervisor, each under load; a second `serve` takes \
+        over",
         needs_fault_points: false,
         run: deaths::killed,
     },
@@ -89,7 +94,8 @@ const DRILLS: &[Drill] = &[
         id: "D1",
         name: "poisoned",
         outage: "Cloudflare 2025-11-18, bunny.net 2021: a broken file reached every machine",
-        done: "zone files, certificates and kept generations are cut, emptied, changed in one bit, nested without \
+        done: "zone files, certificates and kept generations are cut, emptied, changed in one bit, nested \
+        without \
                end, repeated, of an unknown version, over their limit",
         needs_fault_points: false,
         run: poison::poisoned,
@@ -106,7 +112,8 @@ const DRILLS: &[Drill] = &[
         id: "D34",
         name: "no-edge",
         outage: "Cloudflare 2025-11-18: the sites were up, the proxy before them was not",
-        done: "no edge can start; zones whose owner agreed are passed through to their origins, until one can",
+        done: "no edge can start; zones whose owner agreed are passed through to their origins, until one \
+        can",
         needs_fault_points: false,
         run: starts::no_edge,
     },
@@ -146,7 +153,8 @@ const DRILLS: &[Drill] = &[
         id: "D15",
         name: "emptied",
         outage: "AWS us-east-1 2025-10-20, Cloudflare 2026-02-20: a plan removed what served",
-        done: "changes that would empty the zones, remove most of them, or empty a pool; a change of an older state",
+        done: "changes that would empty the zones, remove most of them, or empty a pool; a change of an \
+        older state",
         needs_fault_points: false,
         run: changes::emptied,
     },
@@ -177,7 +185,8 @@ const DRILLS: &[Drill] = &[
     Drill {
         id: "D3",
         name: "phases",
-        outage: "Google Cloud 2025-06-12, Cloudflare 2025-11-18: one null or limit in one phase ended the process",
+        outage: "Google Cloud 2025-06-12, Cloudflare 2025-11-18: one null or limit in one phase ended the \
+        process",
         done: "error, panic, spent fuel, spent memory and ten times the work in each phase",
         needs_fault_points: true,
         run: contained::phases,

@@ -73,7 +73,7 @@ pub(crate) enum Command {
     Status(Status),
     /// Show what each phase decided for one request
     Trace(Trace),
-    /// Do to a node of its own what took real networks down, and say how it fared; exit code 1 when a drill failed
+    /// Do to a node of its own what took real networks down; exit code 1 when a drill failed
     Drill(Drill),
     /// The data plane; started by the supervisor, never by hand
     #[command(hide = true)]

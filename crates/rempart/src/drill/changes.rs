@@ -1,4 +1,5 @@
-//! Drills about changes that are whole and wrong: that would empty (D15), that lock out (D30), that do something
+//! Drills about changes that are whole and wrong: that would empty (D15), that lock out (D30), that do
+//! something
 //! else than shown (D19).
 //!
 //! Read next: [`super::poison`] for changes that are broken.
@@ -62,7 +63,8 @@ pub(super) fn emptied(run: &Run, outcome: &mut Outcome) -> Result<()> {
     Ok(())
 }
 
-/// Two who publish at once, one of them with an older state of the files: what serves is what the files say in
+/// Two who publish at once, one of them with an older state of the files: what serves is what the files say
+/// in
 /// the end.
 fn late_writer(node: &Node, outcome: &mut Outcome) -> Result<()> {
     let folder = node.folder().clone();
@@ -131,7 +133,8 @@ impl Sketch {
         let hosts: Vec<String> = self.hosts.iter().map(|host| hostname(zone, *host)).collect();
         let text = self.text;
         format!(
-            "name = \"z{zone}\"\nhostnames = {hosts:?}\n[[route]]\nanswer = {{ status = 200, body = \"z{zone} \
+            "name = \"z{zone}\"\nhostnames = {hosts:?}\n[[route]]\nanswer = {{ status = 200, body = \
+            \"z{zone} \
              {text}\" }}\n"
         )
     }

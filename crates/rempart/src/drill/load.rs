@@ -1,7 +1,8 @@
 //! Visitors at a fixed rate, and a record of each request: when it was due, how long it took, how it ended.
 //!
 //! Each request has a connection of its own from one of many loopback addresses, so that a share of visitors
-//! by prefix is a share of these. Its time is counted from when it was due, not from when it was sent, so that
+//! by prefix is a share of these. Its time is counted from when it was due, not from when it was sent, so
+//! that
 //! a node that stands still is seen for as long as it does. It judges nothing. Read next: [`super::report`].
 
 use std::io::{ErrorKind, Read, Write};

@@ -1,4 +1,5 @@
-//! A node of a drill: files in a folder of its own, this same binary started on free loopback ports, its events
+//! A node of a drill: files in a folder of its own, this same binary started on free loopback ports, its
+//! events
 //! with the time at which each came.
 //!
 //! A node belongs to its folder: whatever works in that folder is ended with it. Called by the drills; read

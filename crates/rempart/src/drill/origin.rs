@@ -1,4 +1,5 @@
-//! The origin of a drill: answers every request with one text, in the clear or over TLS, from threads of its own.
+//! The origin of a drill: answers every request with one text, in the clear or over TLS, from threads of its
+//! own.
 //!
 //! It reads GET requests without bodies alone. Stopping it closes its port. Called by the drills.
 

@@ -1,7 +1,9 @@
-//! `--against`: does to an installed peer what can be done to it from outside, in a folder of its own on a free
+//! `--against`: does to an installed peer what can be done to it from outside, in a folder of its own on a
+//! free
 //! loopback port.
 //!
-//! The peer's configuration is the plainest one that passes everything to one origin. Its losses and ours stand in
+//! The peer's configuration is the plainest one that passes everything to one origin. Its losses and ours
+//! stand in
 //! the same table; drills that need what a peer does not have are marked as not done. Called by [`super`].
 
 use std::fs;
@@ -44,16 +46,20 @@ impl Peer {
         let folder = folder.display();
         match self {
             Self::Nginx => format!(
-                "worker_processes 2;\ndaemon off;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log;\nevents \
+                "worker_processes 2;\ndaemon off;\npid {folder}/nginx.pid;\nerror_log \
+                {folder}/error.log;\nevents \
                  {{ worker_connections 1024; }}\nhttp {{\naccess_log off;\nclient_body_temp_path \
                  {folder}/b;\nproxy_temp_path {folder}/p;\nfastcgi_temp_path {folder}/f;\nuwsgi_temp_path \
-                 {folder}/u;\nscgi_temp_path {folder}/s;\nupstream o {{ server {origin}; keepalive 16; }}\nserver {{ \
-                 listen {at}; location / {{ proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_pass \
+                 {folder}/u;\nscgi_temp_path {folder}/s;\nupstream o {{ server {origin}; keepalive 16; \
+                 }}\nserver {{ \
+                 listen {at}; location / {{ proxy_http_version 1.1; proxy_set_header Connection \"\"; \
+                 proxy_pass \
                  http://o; }} }}\n}}\n"
             ),
             Self::Haproxy => format!(
                 "global\n  nbthread 2\n  stats socket {folder}/haproxy.sock mode 600 level admin expose-fd \
-                 listeners\ndefaults\n  mode http\n  timeout connect 2s\n  timeout client 30s\n  timeout server \
+                 listeners\ndefaults\n  mode http\n  timeout connect 2s\n  timeout client 30s\n  timeout \
+                 server \
                  30s\nfrontend f\n  bind {at}\n  default_backend b\nbackend b\n  server o {origin}\n"
             ),
             Self::Caddy => format!(

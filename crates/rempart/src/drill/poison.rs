@@ -1,6 +1,8 @@
-//! Drills with bytes that are broken: zone files, certificates, kept generations (D1); good and bad in turn (D2).
+//! Drills with bytes that are broken: zone files, certificates, kept generations (D1); good and bad in turn
+//! (D2).
 //!
-//! Each way to break a file is one of [`Poison`]; what is judged is that the node serves on as before and names
+//! Each way to break a file is one of [`Poison`]; what is judged is that the node serves on as before and
+//! names
 //! the file. Read next: [`super::starts`].
 
 use std::collections::BTreeMap;

@@ -78,7 +78,8 @@ impl Outcome {
         self.figures.insert(name.to_owned(), value.into());
     }
 
-    /// Adds a load's visits, after those that are there; gives how many were refused and how many failed, those
+    /// Adds a load's visits, after those that are there; gives how many were refused and how many failed,
+    /// those
     /// refused among them.
     pub(super) fn add(&mut self, visits: Vec<Visit>) -> (usize, usize) {
         let refused = visits.iter().filter(|visit| matches!(visit.end, End::Refused(_))).count();
@@ -130,7 +131,8 @@ impl Outcome {
         times.get(place).map_or(0.0, |time| (time.as_secs_f64() * 10_000.0).round() / 10.0)
     }
 
-    /// One character per step: `.` all answered, `~` one was slow, `x` one failed, `X` one was refused, a space
+    /// One character per step: `.` all answered, `~` one was slow, `x` one failed, `X` one was refused, a
+    /// space
     /// when none was due.
     fn strip(&self) -> (String, Duration) {
         let last = self.visits.iter().map(|visit| visit.at).max().unwrap_or_default();
@@ -188,7 +190,8 @@ pub(super) fn text(title: Title<'_>, outcome: &Outcome, took: Duration) -> Strin
     if sent > 0 {
         let _ = writeln!(
             text,
-            "  requests  {sent} sent, {failed} failed, {refused} of these refused, {slowed} slowed; p50 {} ms, \
+            "  requests  {sent} sent, {failed} failed, {refused} of these refused, {slowed} slowed; p50 {} \
+            ms, \
              p99 {} ms",
             outcome.quantile_ms(0.5),
             outcome.quantile_ms(0.99)
@@ -262,8 +265,10 @@ pub(super) fn row(title: Title<'_>, outcome: &Outcome) -> String {
 }
 
 /// The head of such a table.
-pub(super) const ROWS_HEAD: &str = "| id | drill | sent | failed | of these refused | slowed | p99 ms | figures | \
-                                    verdict | notes |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";
+pub(super) const ROWS_HEAD: &str = "| id | drill | sent | failed | of these refused | slowed | p99 ms | \
+figures | \
+                                    verdict | notes |\n| --- | --- | --- | --- | --- | --- | --- | --- | \
+                                    --- | --- |";
 
 #[cfg(test)]
 mod tests {

@@ -72,8 +72,10 @@ pub(super) fn no_edge(run: &Run, outcome: &mut Outcome) -> Result<()> {
         folder.zone(
             name,
             &format!(
-                "name = {name:?}\nhostnames = [\"{name}.example\"]\npass_through = {passes}\n[tls]\ncertificate = \
-                 \"../certs/leaf.pem\"\nprivate_key = \"../certs/leaf.key\"\n[[pool]]\nname = \"app\"\norigins = \
+                "name = {name:?}\nhostnames = [\"{name}.example\"]\npass_through = \
+                {passes}\n[tls]\ncertificate = \
+                 \"../certs/leaf.pem\"\nprivate_key = \"../certs/leaf.key\"\n[[pool]]\nname = \
+                 \"app\"\norigins = \
                  [{{ url = \"https://{}\" }}]\n[pool.tls]\nca = \"../certs/ca.pem\"\nsni = \"a.example\"\n",
                 origin.address()
             ),

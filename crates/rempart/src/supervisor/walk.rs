@@ -2,9 +2,12 @@
 //!
 //! What is approximated: that an edge which dies soon dies of its snapshot. So each death within
 //! [`Walk::SOON`] of beginning to serve goes one generation further back, and a long life forgives all. A
-//! kill from outside (SIGKILL) says nothing about the snapshot: it lets the edge start anew where it was. A death of
-//! a request that is named says little at first: that request is refused when it comes again, and a zone whose
-//! requests keep killing is set back. Only beyond [`Walk::NAMED_MAX`] of these does the snapshot stand in doubt.
+//! kill from outside (SIGKILL) says nothing about the snapshot: it lets the edge start anew where it was. A
+//! death of
+//! a request that is named says little at first: that request is refused when it comes again, and a zone
+//! whose
+//! requests keep killing is set back. Only beyond [`Walk::NAMED_MAX`] of these does the snapshot stand in
+//! doubt.
 //! When it is wrong, a node serves an older state of its sites until the next publish, which the event says,
 //! rather than nothing.
 
@@ -55,7 +58,8 @@ impl Walk {
     /// Twice the time after which the slowest known consumer of a bad snapshot died of it (60 s).
     pub(super) const SOON: Duration = Duration::from_secs(120);
 
-    /// Deaths by named requests before the snapshot stands in doubt: two of each of the two requests before the
+    /// Deaths by named requests before the snapshot stands in doubt: two of each of the two requests before
+    /// the
     /// third that sets a zone back, and that one.
     const NAMED_MAX: u32 = 5;
 
