@@ -144,6 +144,9 @@ pub(crate) struct Setup {
     /// Requests to refuse at the door.
     #[serde(default)]
     pub(crate) deadly: Vec<Deadly>,
+    /// Whether the edge serves on when its supervisor is gone. Not in a demo, whose site goes with the supervisor.
+    #[serde(default)]
+    pub(crate) serves_on: bool,
     /// For the splice: the table of whom to pass through.
     #[serde(default)]
     pub(crate) splice_table: Option<PathBuf>,
@@ -509,6 +512,7 @@ mod tests {
             begin: Begin::Files,
             udp_generation: 0,
             deadly: Vec::new(),
+            serves_on: true,
             splice_table: None,
             threads: tcp,
             listeners: vec![plan(0), plan(1)],

@@ -390,6 +390,7 @@ impl Supervisor {
             restarts: self.restarts,
             udp_generation,
             deadly: self.deadly(),
+            serves_on: self.can_upgrade,
             splice_table: Some(table_path(&self.data_dir)),
         };
         let node_file = memory_file(&self.file.source.bytes)?;

@@ -73,6 +73,28 @@ fn the_demo_serves_its_site_and_ends_cleanly_on_ctrl_c() {
 }
 
 #[test]
+fn a_demo_that_is_killed_leaves_no_edge_behind() {
+    let folder = Folder::new().unwrap();
+    let mut demo = Demo::start(&folder).unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", demo.process.id());
+    let children = std::fs::read_to_string(children).unwrap();
+    demo.process.kill().unwrap();
+    demo.process.wait().unwrap();
+    for child in children.split_whitespace() {
+        // The site is ended by the demo alone, and this one was killed.
+        let name = std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+        if name.starts_with("rempart-demo") {
+            let pid = Pid::from_raw(child.parse().unwrap()).unwrap();
+            kill_process(pid, Signal::KILL).unwrap();
+            continue;
+        }
+        while std::fs::exists(format!("/proc/{child}")).unwrap() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
 fn a_second_demo_in_the_same_folder_changes_nothing() {
     let folder = Folder::new().unwrap();
     let demo = Demo::start(&folder).unwrap();
