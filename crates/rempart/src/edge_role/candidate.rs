@@ -265,10 +265,8 @@ impl Candidate<'_> {
         let compiled = self.compiled()?;
         let door = compiled.probed_at.context("it does not serve yet")?;
         let live = compiled.node.live();
-        let exact = |zone: &Arc<zone::Zone>| {
-            zone.hostnames.iter().map(ToString::to_string).find(|name| !name.contains('*'))
-        };
-        let names: Vec<String> = live.snapshot.zones().iter().filter_map(exact).take(zones_max).collect();
+        let names: Vec<String> =
+            live.snapshot.zones().iter().filter_map(|zone| probed_name(zone)).take(zones_max).collect();
         let requests = names.len();
         // One that fails is counted by the node it fails at.
         names.iter().for_each(|name| drop(ask_for_page(door, name)));
@@ -295,6 +293,16 @@ impl Candidate<'_> {
         }
         ExitCode::SUCCESS
     }
+}
+
+/// A name that the zone serves: an exact one if it has any.
+fn probed_name(zone: &zone::Zone) -> Option<String> {
+    let names: Vec<String> = zone.hostnames.iter().map(ToString::to_string).collect();
+    let exact = names.iter().find(|name| !name.starts_with('*')).cloned();
+    exact.or_else(|| match names.first()?.strip_prefix("*.") {
+        Some(domain) => Some(format!("www.{domain}")),
+        None => Some("localhost".to_owned()),
+    })
 }
 
 /// Asks for `/` of a hostname and reads until the status line is there.

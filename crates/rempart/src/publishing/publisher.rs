@@ -23,6 +23,7 @@ use super::trial::{self, Copied, FromCandidate, ToCandidate, Trial};
 use super::{Event, Options, Progress, WATCH_EVERY, hex, keep, tell_refusal, tell_warnings};
 use crate::certificates::{Finding, Watch};
 use crate::clock;
+use crate::commands::counted;
 use crate::configuration::{Problems, compile_kept};
 use crate::control::{Channel, FromEdge, beside, beside_with_bytes};
 use crate::generations::Generations;
@@ -321,8 +322,8 @@ impl Publisher {
             return Err(refused_for(&trial));
         }
         say(format!(
-            "compiled: {} zones, {} gained, {} lost, {} changed",
-            trial.zones,
+            "compiled: {}, {} gained, {} lost, {} changed",
+            counted(trial.zones, "zone"),
             trial.difference.gained.len(),
             trial.difference.lost.len(),
             trial.difference.changed.len()

@@ -29,7 +29,7 @@ impl Demo {
         let lines = process.stdout.take().context("stdout is piped")?;
         let mut demo = Self { process, announced: String::new() };
         let mut lines = BufReader::new(lines);
-        while !demo.announced.contains("rempart publish --config") {
+        while !demo.announced.contains("rempart publish --wait") {
             if lines.read_line(&mut demo.announced)? == 0 {
                 let mut why = String::new();
                 demo.process.stderr.take().context("stderr is piped")?.read_to_string(&mut why)?;
