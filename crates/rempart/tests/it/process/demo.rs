@@ -88,9 +88,7 @@ fn a_demo_that_is_killed_leaves_no_edge_behind() {
             kill_process(pid, Signal::KILL).unwrap();
             continue;
         }
-        while std::fs::exists(format!("/proc/{child}")).unwrap() {
-            std::thread::yield_now();
-        }
+        testkit::node::wait_for_end(child.parse().unwrap()).unwrap();
     }
 }
 
