@@ -357,8 +357,8 @@ fn ask_and_follow(socket: &Path, request: &Request, progress: &mut dyn FnMut(&st
         anyhow::Error::new(error).context(what)
     })?;
     let wait = match request {
-        // Until the end of the soak, which the node file sets.
-        Request::Publish { wait: true, .. } => None,
+        // As long as the stages take, which the node file sets. A node that dies ends the connection.
+        Request::Publish { .. } => None,
         _ => Some(ANSWER_WAIT),
     };
     connection.set_read_timeout(wait)?;

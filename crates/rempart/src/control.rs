@@ -28,7 +28,7 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of what is beside a message: the stamps of 10,000 zones' files take some 3 MiB, as many problems
 /// about the same.
-const BESIDE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+const BESIDE_BYTES_MAX: u64 = zone::limits::BUNDLE_BYTES_MAX as u64;
 
 /// Descriptors in one packet; Linux takes at most 253 (`SCM_MAX_FD`).
 pub(crate) const DESCRIPTORS_PER_PACKET: usize = 64;
@@ -144,6 +144,9 @@ pub(crate) struct Setup {
     /// Requests to refuse at the door.
     #[serde(default)]
     pub(crate) deadly: Vec<Deadly>,
+    /// Whether the edge serves on when its supervisor is gone. Not in a demo, whose site goes with the supervisor.
+    #[serde(default)]
+    pub(crate) serves_on: bool,
     /// For the splice: the table of whom to pass through.
     #[serde(default)]
     pub(crate) splice_table: Option<PathBuf>,
@@ -344,11 +347,22 @@ impl Channel {
     /// # Errors
     /// As [`Channel::send`].
     pub(crate) fn send_with(&self, message: &impl Serialize, beside: &impl Serialize) -> Result<()> {
-        let made = memfd_create("message", MemfdFlags::CLOEXEC).map_err(io::Error::from);
-        let mut file = made.map(File::from).context("no memory file can be made for another process")?;
         let bytes = serde_json::to_vec(beside).context("a message cannot be written as JSON")?;
-        file.write_all(&bytes).context("a message cannot be copied for another process")?;
-        self.send(message, &[file.as_fd()], true)
+        self.send(message, &[memory_file(&bytes)?.as_fd()], true)
+    }
+
+    /// As [`Channel::send_with`], with bytes as they are in a second file.
+    ///
+    /// # Errors
+    /// As [`Channel::send`].
+    pub(crate) fn send_with_bytes(
+        &self,
+        message: &impl Serialize,
+        beside: &impl Serialize,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let text = serde_json::to_vec(beside).context("a message cannot be written as JSON")?;
+        self.send(message, &[memory_file(&text)?.as_fd(), memory_file(bytes)?.as_fd()], true)
     }
 
     /// Waits until there is a message or the other end is gone; false when it took too long.
@@ -434,12 +448,41 @@ impl Channel {
 /// When nothing is beside it, or something else.
 pub(crate) fn beside<T: DeserializeOwned>(descriptors: Vec<OwnedFd>) -> Result<T> {
     let descriptor = descriptors.into_iter().next().context("nothing is beside the message")?;
+    let bytes = read_whole(descriptor)?;
+    serde_json::from_slice(&bytes).context("what is beside a message is not what this binary writes")
+}
+
+/// As [`beside`], with the bytes of the second file.
+///
+/// # Errors
+/// As [`beside`].
+pub(crate) fn beside_with_bytes<T: DeserializeOwned>(descriptors: Vec<OwnedFd>) -> Result<(T, Vec<u8>)> {
+    let mut descriptors = descriptors;
+    let bytes = match descriptors.len() {
+        2 => descriptors.pop().map(read_whole).transpose()?.unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    Ok((beside(descriptors)?, bytes))
+}
+
+fn read_whole(descriptor: OwnedFd) -> Result<Vec<u8>> {
     let mut file = File::from(descriptor);
     file.seek(SeekFrom::Start(0))?;
     let mut bytes = Vec::new();
     file.take(BESIDE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     ensure!(bytes.len() as u64 <= BESIDE_BYTES_MAX, "what is beside the message is too large");
-    serde_json::from_slice(&bytes).context("what is beside a message is not what this binary writes")
+    Ok(bytes)
+}
+
+/// Puts bytes into a file without a name, to hand them to another process.
+///
+/// # Errors
+/// When memory or descriptors are used up.
+pub(crate) fn memory_file(bytes: &[u8]) -> Result<File> {
+    let made = memfd_create("rempart", MemfdFlags::CLOEXEC).map_err(io::Error::from);
+    let mut file = made.map(File::from).context("no memory file can be made for another process")?;
+    file.write_all(bytes).context("bytes cannot be copied for another process")?;
+    Ok(file)
 }
 
 impl AsFd for Channel {
@@ -469,6 +512,7 @@ mod tests {
             begin: Begin::Files,
             udp_generation: 0,
             deadly: Vec::new(),
+            serves_on: true,
             splice_table: None,
             threads: tcp,
             listeners: vec![plan(0), plan(1)],

@@ -150,7 +150,8 @@ impl Files {
              \n  rempart trace REQUEST-ID --config {config}    # the id is in X-Request-Id\n\
              \nChange something: edit {zone}, then\n\
              \n  rempart check --config {config}\
-             \n  rempart publish --config {config}\n\n",
+             \n  rempart publish --dry-run --config {config}    # what would change\
+             \n  rempart publish --wait --config {config}       # stage by stage\n\n",
             every.join("  "),
         )
     }
@@ -176,6 +177,10 @@ fn node_file(wanted: &Demo, user: Option<&str>, ipv6: bool) -> String {
     }
     text.push_str(&format!("\n[admin]\naddress = \"127.0.0.1:{}\"\n", wanted.admin_port));
     text.push_str("\n[log]\naccess = \"access.log\"\n");
+    text.push_str(
+        "\n# A change's stages, shorter than the defaults so that one can watch them.\n\
+         [publish]\ncompare_ms = 500\ncanary_percent = 20\ncanary_ms = 1500\nsoak_ms = 30000\n",
+    );
     text
 }
 

@@ -229,6 +229,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         watch,
         supervisor: Arc::clone(channel),
     })?;
+    let serves_on = setup.serves_on;
     let commands = Commands {
         node: Arc::clone(&node),
         publishing: publishing.clone(),
@@ -256,6 +257,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         drain: Duration::from_millis(ground.settings.drain_ms),
         cut_at: None,
         drain_began: None,
+        serves_on,
         accepting: Some(accepting),
     };
     let whole = control.run(ground.signals, channel, &drained);
@@ -345,6 +347,7 @@ struct Control<'a> {
     /// When the drain cuts what is still open.
     cut_at: Option<Instant>,
     drain_began: Option<Instant>,
+    serves_on: bool,
     /// While this edge takes commands.
     accepting: Option<command_socket::Accepting>,
 }
@@ -423,6 +426,10 @@ impl Control<'_> {
             ))) => {
                 let what = format!("{other:?}");
                 self.events.error("message_out_of_place", &[("message", (&what).into())]);
+            }
+            Ok(None) if !self.serves_on => {
+                self.drain(None);
+                return false;
             }
             Ok(None) => {
                 // Visitors notice nothing: the sockets are here too, and the next supervisor takes them over.

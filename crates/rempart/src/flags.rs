@@ -132,7 +132,7 @@ pub(crate) struct Publish {
     /// Publish files that were withdrawn before
     #[arg(long)]
     pub(crate) again: bool,
-    /// Let more be removed than [publish] removals_percent_max allows
+    /// Let more be removed than `removals_percent_max` of `[publish]` allows
     #[arg(long)]
     pub(crate) allow_removals: bool,
     /// Take the change back after so many seconds unless `rempart confirm` comes before

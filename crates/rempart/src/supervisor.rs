@@ -8,8 +8,6 @@
 //! [`crate::demo`]; read next: [`child`], [`walk`], [`resume`], then [`crate::edge_role`], the child's side.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
@@ -20,7 +18,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Pid;
 use telemetry::events::{Events, Value};
 use telemetry::sink::Target;
@@ -29,7 +26,7 @@ use zone::ListenerProtocol;
 use crate::addresses::{Addresses, ListenerAddress, protocol_name};
 use crate::clock;
 use crate::configuration::{NodeFile, data_dir, read_node_file};
-use crate::control::{Begin, FromEdge, Killed, ListenerPlan, Role, Setup, ToEdge};
+use crate::control::{Begin, FromEdge, Killed, ListenerPlan, Role, Setup, ToEdge, memory_file};
 use crate::keys;
 use crate::lock::Lock;
 use crate::notify;
@@ -393,6 +390,7 @@ impl Supervisor {
             restarts: self.restarts,
             udp_generation,
             deadly: self.deadly(),
+            serves_on: self.can_upgrade,
             splice_table: Some(table_path(&self.data_dir)),
         };
         let node_file = memory_file(&self.file.source.bytes)?;
@@ -745,12 +743,4 @@ impl Supervisor {
 /// A status as a person reads it.
 fn words(status: Option<ExitStatus>) -> String {
     status.map_or_else(|| "unknown".to_owned(), |status| status.to_string())
-}
-
-/// Puts bytes into a file without a name, to hand them to a child.
-fn memory_file(bytes: &[u8]) -> Result<File> {
-    let made = memfd_create("rempart", MemfdFlags::CLOEXEC).map_err(io::Error::from);
-    let mut file = made.map(File::from).context("no memory file can be made for another process")?;
-    file.write_all(bytes).context("bytes cannot be copied for another process")?;
-    Ok(file)
 }

@@ -2,7 +2,7 @@
 //!
 //! It holds numbers only; the checks stand where the thing is read. Two kinds: what a person may write in
 //! rules (reached: a load error), and what a stranger may make one transaction hold (reached: what follows is
-//! not inspected and the transaction says so). Read next: [`crate::load`], [`crate::transaction`].
+//! not inspected and the transaction says so). Read next: `load.rs`, `transaction.rs`.
 
 /// Bytes of one file of rules: OWASP CRS's largest has 120 KiB.
 pub const FILE_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -195,7 +195,7 @@ pub(crate) enum Which {
 }
 
 /// Whether the engine evaluates, and whether it acts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum EngineMode {
     /// Rules are not evaluated.
     Off,

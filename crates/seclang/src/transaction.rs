@@ -60,7 +60,7 @@ pub struct Connection<'a> {
 /// What a caller decides instead of the rules.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The mode; `None` leaves it to `SecRuleEngine`.
+    /// The mode, which a `ctl:ruleEngine` may lower but not raise; `None` leaves it to the rules.
     pub mode: Option<EngineMode>,
     /// Bytes of the request's body to inspect; `None` leaves it to the rules (128 KiB).
     pub request_body_bytes: Option<usize>,
@@ -125,7 +125,7 @@ impl Transaction {
     /// Begins a transaction over a rule set.
     #[must_use]
     pub fn new(set: Arc<RuleSet>, connection: &Connection<'_>, options: &Options) -> Self {
-        let state = State::new(&set, options.mode.unwrap_or(set.settings.mode), connection.now_s);
+        let state = State::new(&set, options.mode, connection.now_s);
         let ceiling = |own: Option<usize>, rules: usize| own.unwrap_or(rules);
         let mut transaction = Self {
             values: Values::default(),

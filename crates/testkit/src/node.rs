@@ -407,6 +407,25 @@ impl Node {
         find(&lines).with_context(|| format!("no such event in:\n{}", lines.join("\n")))
     }
 
+    /// Waits until this event has come so many times.
+    ///
+    /// # Errors
+    /// When it does not within [`PATIENCE`].
+    pub fn wait_for_events(&self, event: &str, count: usize) -> Result<()> {
+        let named = format!("\"event\":\"{event}\"");
+        let has = || self.stderr_lines().iter().filter(|line| line.contains(&named)).count() >= count;
+        self.wait_until(&format!("{count} times {event}"), has)
+    }
+
+    /// Waits until something outside is so.
+    ///
+    /// # Errors
+    /// When it is not within [`PATIENCE`]; the error says what was waited for.
+    pub fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) -> Result<()> {
+        let found = look_until(|| Ok(is_so().then_some(())))?;
+        found.with_context(|| format!("waited in vain for {what}\n{}", self.output()))
+    }
+
     /// Asks the admin listener.
     ///
     /// # Errors
@@ -512,6 +531,16 @@ impl Drop for Node {
             eprintln!("the node's output:\n{}", self.output());
         }
     }
+}
+
+/// Waits until a process that is nobody's child here is gone.
+///
+/// # Errors
+/// When it is not within [`PATIENCE`].
+pub fn wait_for_end(pid: u32) -> Result<()> {
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let found = look_until(|| Ok((!process.exists()).then_some(())))?;
+    found.with_context(|| format!("process {pid} does not end"))
 }
 
 /// The lines that do not belong on a healthy node's standard error.

@@ -10,13 +10,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
 use telemetry::sink::AccessLog;
 use zone::Snapshot;
 
@@ -29,7 +29,7 @@ use crate::publishing::{COMPILE_STACK_BYTES, Figures};
 
 /// How often its own memory is looked at. A process that takes memory as fast as it can gets some 20 MB per
 /// look.
-const MEMORY_LOOK: Duration = Duration::from_millis(10);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Bytes of the pages that the kernel counts a process's memory in. On a machine with larger ones the bound
 /// is that much larger.
@@ -42,13 +42,14 @@ const PROBE_WAIT: Duration = Duration::from_secs(2);
 pub(super) fn run(ground: &Ground<'_>, setup: &Setup, mut sockets: Sockets) -> Result<ExitCode> {
     let asks = sockets.tried_by.take().context("a candidate comes with a channel to who tries it")?;
     let stages = ground.settings.stages;
-    watch_memory(stages.compile_memory_bytes)?;
+    let bounds = Bounds::watch(stages.compile_memory_bytes)?;
     let black_box = sockets.black_box.try_clone().context("descriptors are used up")?;
     let mut candidate = Candidate {
         ground,
         setup,
         asks,
         black_box,
+        bounds,
         sockets: Some(sockets),
         stage: Stage::Empty,
         is_draining: false,
@@ -110,6 +111,7 @@ struct Candidate<'a> {
     setup: &'a Setup,
     asks: Channel,
     black_box: OwnedFd,
+    bounds: Arc<Bounds>,
     /// Until it serves.
     sockets: Option<Sockets>,
     stage: Stage,
@@ -171,15 +173,13 @@ impl Candidate<'_> {
 
     fn try_out(&mut self, live: u64, removals_percent_max: u8) -> Result<()> {
         let (ground, setup, asks) = (self.ground, self.setup, &self.asks);
-        let before = getrlimit(Resource::Cpu);
-        bound_cpu(ground.settings.stages.compile_cpu_s)?;
+        self.bounds.bound_cpu(Some(ground.settings.stages.compile_cpu_s));
         let tried = thread::scope(|scope| {
             let compile = || {
                 trial::try_out(
                     &setup.config,
                     &ground.settings,
                     &ground.generations,
-                    &ground.data_dir,
                     live,
                     removals_percent_max,
                     &mut |hash| asks.send(&FromCandidate::Gathered { hash }, &[], true),
@@ -190,15 +190,19 @@ impl Candidate<'_> {
                 .stack_size(COMPILE_STACK_BYTES)
                 .spawn_scoped(scope, compile);
             thread.context("no thread for compiling").and_then(|thread| {
-                thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("compiling panicked")))
+                // A panic speaks against the change as a crash does, and is told in the same way.
+                thread.join().unwrap_or_else(|_| std::process::abort())
             })
         });
         let (trial, snapshot) = tried?;
-        setrlimit(Resource::Cpu, before).context("the limit of processor time cannot be lifted")?;
-        if let Some(snapshot) = snapshot {
-            self.take(snapshot)?;
+        self.bounds.bound_cpu(None);
+        match snapshot {
+            Some((snapshot, bundle)) => {
+                self.take(snapshot)?;
+                self.asks.send_with_bytes(&FromCandidate::Tried, &trial, &bundle)
+            }
+            None => self.asks.send_with(&FromCandidate::Tried, &trial),
         }
-        self.asks.send_with(&FromCandidate::Tried, &trial)
     }
 
     fn take(&mut self, snapshot: Snapshot) -> Result<()> {
@@ -261,10 +265,8 @@ impl Candidate<'_> {
         let compiled = self.compiled()?;
         let door = compiled.probed_at.context("it does not serve yet")?;
         let live = compiled.node.live();
-        let exact = |zone: &Arc<zone::Zone>| {
-            zone.hostnames.iter().map(ToString::to_string).find(|name| !name.contains('*'))
-        };
-        let names: Vec<String> = live.snapshot.zones().iter().filter_map(exact).take(zones_max).collect();
+        let names: Vec<String> =
+            live.snapshot.zones().iter().filter_map(|zone| probed_name(zone)).take(zones_max).collect();
         let requests = names.len();
         // One that fails is counted by the node it fails at.
         names.iter().for_each(|name| drop(ask_for_page(door, name)));
@@ -293,6 +295,16 @@ impl Candidate<'_> {
     }
 }
 
+/// A name that the zone serves: an exact one if it has any.
+fn probed_name(zone: &zone::Zone) -> Option<String> {
+    let names: Vec<String> = zone.hostnames.iter().map(ToString::to_string).collect();
+    let exact = names.iter().find(|name| !name.starts_with('*')).cloned();
+    exact.or_else(|| match names.first()?.strip_prefix("*.") {
+        Some(domain) => Some(format!("www.{domain}")),
+        None => Some("localhost".to_owned()),
+    })
+}
+
 /// Asks for `/` of a hostname and reads until the status line is there.
 fn ask_for_page(door: SocketAddr, hostname: &str) -> Result<()> {
     let mut connection = TcpStream::connect_timeout(&door, PROBE_WAIT)?;
@@ -306,33 +318,60 @@ fn ask_for_page(door: SocketAddr, hostname: &str) -> Result<()> {
     Ok(())
 }
 
-/// Bounds the processor time of this process from now on; over it the kernel ends it (SIGXCPU).
-fn bound_cpu(seconds: u64) -> Result<()> {
-    let limit = getrlimit(Resource::Cpu);
-    let wanted = Some(seconds.saturating_add(1));
-    setrlimit(Resource::Cpu, Rlimit { current: wanted, maximum: limit.maximum })
-        .context("the limit of processor time cannot be set")
+/// What this process may take: looked at by a thread of its own, since no limit of the kernel's fits.
+struct Bounds {
+    /// Processor time at which the process ends itself, in milliseconds since it began.
+    cpu_ms: AtomicU64,
 }
 
-/// Ends the process when it takes more memory than it may. A limit of the kernel's (RLIMIT_AS, RLIMIT_DATA)
-/// would count what the allocator merely reserves.
-fn watch_memory(bytes_max: u64) -> Result<()> {
-    let page = PAGE_BYTES;
-    let look = move || loop {
-        // Second word: pages resident (proc(5)).
-        let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-        let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
-        if pages.saturating_mul(page) > bytes_max {
-            crate::commands::tell(&format!(
-                "the candidate took more than {bytes_max} bytes of memory and is ended"
-            ));
-            std::process::abort();
-        }
-        thread::sleep(MEMORY_LOOK);
-    };
-    thread::Builder::new()
-        .name("memory".into())
-        .spawn(look)
-        .map(drop)
-        .context("no thread that watches memory")
+impl Bounds {
+    /// Watches from now on; processor time is not bounded yet.
+    ///
+    /// Limits of memory (RLIMIT_AS, RLIMIT_DATA) count what the allocator merely reserves, and a service manager's
+    /// sandbox may forbid to set any limit.
+    fn watch(memory_bytes_max: u64) -> Result<Arc<Self>> {
+        let bounds = Arc::new(Self { cpu_ms: AtomicU64::new(u64::MAX) });
+        let watched = Arc::clone(&bounds);
+        let look = move || loop {
+            if resident_bytes() > memory_bytes_max {
+                give_up(&format!("more than {memory_bytes_max} bytes of memory"));
+            }
+            if used_ms() > watched.cpu_ms.load(Ordering::Acquire) {
+                give_up("more processor time than [publish] compile_cpu_s");
+            }
+            thread::sleep(LOOK_EVERY);
+        };
+        thread::Builder::new()
+            .name("bounds".into())
+            .spawn(look)
+            .context("no thread that watches the limits")?;
+        Ok(bounds)
+    }
+
+    /// Bounds the processor time to so many seconds from now on, or no more.
+    fn bound_cpu(&self, seconds: Option<u64>) {
+        let until =
+            seconds.map_or(u64::MAX, |seconds| used_ms().saturating_add(seconds.saturating_mul(1000)));
+        self.cpu_ms.store(until, Ordering::Release);
+    }
+}
+
+/// Ends the process, and so the change.
+fn give_up(what: &str) -> ! {
+    crate::commands::tell(&format!("the candidate took {what} and is ended"));
+    std::process::abort()
+}
+
+/// The second word of proc(5)'s `statm`: pages resident.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0).saturating_mul(PAGE_BYTES)
+}
+
+/// Processor time of this process, in milliseconds.
+fn used_ms() -> u64 {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    let millis = |value: i64, per: i64| u64::try_from(value / per).unwrap_or(0);
+    millis(used.tv_sec.saturating_mul(1000), 1).saturating_add(millis(used.tv_nsec, 1_000_000))
 }

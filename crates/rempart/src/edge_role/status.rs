@@ -96,6 +96,7 @@ mod tests {
             begin: Begin::Files,
             udp_generation: 0,
             deadly: Vec::new(),
+            serves_on: true,
             splice_table: None,
             threads: 2,
             listeners: vec![ListenerPlan {

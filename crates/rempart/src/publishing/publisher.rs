@@ -5,6 +5,7 @@
 //! [`Publisher::publish`], then [`super::trial`] for the candidate's part.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,9 +23,9 @@ use super::trial::{self, Copied, FromCandidate, ToCandidate, Trial};
 use super::{Event, Options, Progress, WATCH_EVERY, hex, keep, tell_refusal, tell_warnings};
 use crate::certificates::{Finding, Watch};
 use crate::clock;
+use crate::commands::counted;
 use crate::configuration::{Problems, compile_kept};
-use crate::control::{Channel, FromEdge, beside};
-use crate::files::read_bounded;
+use crate::control::{Channel, FromEdge, beside, beside_with_bytes};
 use crate::generations::Generations;
 use crate::messages::{Answer, Decisions, ProblemText};
 use crate::splice_role::table_path;
@@ -102,6 +103,18 @@ impl From<anyhow::Error> for Stopped {
     }
 }
 
+/// A candidate lives and cannot do what was asked, as when the disk is full: that says nothing about the change.
+#[derive(Debug)]
+struct SaidNo(String);
+
+impl fmt::Display for SaidNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SaidNo {}
+
 /// Says how far a change is.
 type Say<'a> = &'a dyn Fn(String);
 
@@ -117,7 +130,7 @@ impl Candidate {
             bail!("the candidate does not answer");
         }
         match self.channel.receive::<FromCandidate>()? {
-            Some((FromCandidate::Failed { why }, _)) => bail!("{why}"),
+            Some((FromCandidate::Failed { why }, _)) => Err(SaidNo(why).into()),
             Some(answer) => Ok(answer),
             None => bail!("the candidate died"),
         }
@@ -307,7 +320,7 @@ impl Publisher {
         // Before the memory of what was withdrawn may forget one.
         let number = self.next_number(live);
         let candidate = self.start_candidate()?;
-        let trial = self.try_out(&candidate, live, options, hash)?;
+        let (trial, bundle) = self.try_out(&candidate, live, options, hash)?;
         if !trial.compiles {
             let problems = trial::problems(&trial.problems);
             self.setup.node.swap_refused();
@@ -315,8 +328,8 @@ impl Publisher {
             return Err(refused_for(&trial));
         }
         say(format!(
-            "compiled: {} zones, {} gained, {} lost, {} changed",
-            trial.zones,
+            "compiled: {}, {} gained, {} lost, {} changed",
+            counted(trial.zones, "zone"),
             trial.difference.gained.len(),
             trial.difference.lost.len(),
             trial.difference.changed.len()
@@ -349,7 +362,7 @@ impl Publisher {
         }
         self.end_candidate();
         drop(candidate);
-        self.go_live(trial, number, options, decisions, say)
+        self.go_live(trial, bundle, number, options, decisions, say)
     }
 
     /// The number of the next change: no number is given twice, those of withdrawn changes included.
@@ -384,7 +397,7 @@ impl Publisher {
         live: u64,
         options: Options,
         hash: &mut String,
-    ) -> Result<Trial, Stopped> {
+    ) -> Result<(Trial, Vec<u8>), Stopped> {
         let stages = self.setup.running.stages;
         let wait = Duration::from_secs(stages.compile_cpu_s).saturating_mul(COMPILE_FACTOR);
         let question = ToCandidate::Try { live, removals_percent_max: stages.removals_percent_max };
@@ -408,11 +421,11 @@ impl Publisher {
         }
         match answer {
             Ok((FromCandidate::Tried, descriptors)) => {
-                let trial: Trial = beside(descriptors)?;
+                let (trial, bundle): (Trial, _) = beside_with_bytes(descriptors)?;
                 if trial.compiles && !trial.put_back.is_empty() {
                     hash.clone_from(&trial.hash);
                 }
-                Ok(trial)
+                Ok((trial, bundle))
             }
             Ok((other, _)) => Err(anyhow::anyhow!("the candidate answers {other:?}").into()),
             Err(error) => Err(self.candidate_failed(&error, "it read and compiled the files")),
@@ -421,6 +434,10 @@ impl Publisher {
 
     /// What a candidate's failure means for the change: it is bad if the candidate died of it.
     fn candidate_failed(&mut self, error: &anyhow::Error, doing: &str) -> Stopped {
+        if let Some(SaidNo(why)) = error.downcast_ref() {
+            self.setup.node.swap_refused();
+            return Stopped::Refused(Box::new(Answer::refused(why)));
+        }
         // The supervisor tells how it ended; a moment later than the channel does.
         let until = clock::now() + Duration::from_secs(2);
         loop {
@@ -556,14 +573,12 @@ impl Publisher {
     fn go_live(
         &mut self,
         trial: Trial,
+        bytes: Vec<u8>,
         number: u64,
         options: Options,
         decisions: Decisions,
         say: Say<'_>,
     ) -> Result<Answer, Stopped> {
-        let path = trial::bundle_path(&self.setup.data_dir);
-        let bytes = read_bounded(&path, zone::limits::BUNDLE_BYTES_MAX)
-            .with_context(|| format!("{} cannot be read", path.display()))?;
         let bundle = Bundle::from_bytes(&bytes).context("the candidate's bundle is damaged")?;
         let hash = hex(&bundle.hash());
         if hash != trial.hash {

@@ -6,7 +6,7 @@
 //! that. Called by [`super::publisher`] (asks) and [`crate::edge_role`]'s candidate (answers).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,6 @@ use zone::{Bundle, Problem, Snapshot, Source};
 
 use super::health::Figures;
 use crate::configuration::{Gathered, Problems, Stamp, compile_kept, gather, read_node_file};
-use crate::files::write_whole;
 use crate::generations::Generations;
 use crate::messages::{DifferenceText, ProblemText};
 
@@ -55,7 +54,7 @@ pub(crate) enum FromCandidate {
         /// SHA-256 of their bundle, hex.
         hash: String,
     },
-    /// It has compiled, or not; the [`Trial`] is in the file beside.
+    /// It has compiled, or not; the [`Trial`] is in the file beside, and in a second one the bundle to serve.
     Tried,
     /// The decisions are in the file beside.
     Decided,
@@ -99,6 +98,9 @@ pub(crate) struct Trial {
     /// Stamps of the files, taken before they were read.
     pub(crate) stamps: BTreeMap<String, Stamp>,
 }
+
+/// What a candidate has compiled: to serve, and as bytes for the asking edge.
+pub(crate) type Tried = (Snapshot, Vec<u8>);
 
 /// Facts of one request in a form that travels: bytes as characters below 256.
 #[derive(Debug, Serialize, Deserialize)]
@@ -163,25 +165,19 @@ impl From<&Copied> for edge::Facts {
     }
 }
 
-/// Where a candidate puts the bundle that it tried.
-pub(crate) fn bundle_path(data_dir: &Path) -> PathBuf {
-    data_dir.join("candidate.bundle")
-}
-
-/// Reads the files and compiles them beside what serves. The bundle is left in [`bundle_path`]; the snapshot
-/// comes back for the candidate to serve.
+/// Reads the files and compiles them beside what serves. The snapshot comes back for the candidate to serve,
+/// with the bundle's bytes for the asking edge.
 ///
 /// # Errors
-/// When the data folder cannot be used. Problems of the files are in the trial.
+/// When what serves cannot be read. Problems of the files are in the trial.
 pub(crate) fn try_out(
     config: &Path,
     running: &zone::Node,
     generations: &Generations,
-    data_dir: &Path,
     live: u64,
     removals_percent_max: u8,
     gathered_hash: &mut dyn FnMut(String) -> Result<()>,
-) -> Result<(Trial, Option<Snapshot>)> {
+) -> Result<(Trial, Option<Tried>)> {
     let file = match read_node_file(config) {
         Ok(file) => file,
         Err(problems) => return Ok((refused(&problems), None)),
@@ -196,8 +192,6 @@ pub(crate) fn try_out(
         return Ok((Trial { problems: texts, ..Trial::default() }, None));
     };
     let difference = zone::difference(&before.snapshot, &snapshot);
-    write_whole(&bundle_path(data_dir), &bundle.to_bytes(), 0o600)
-        .context("the candidate's bundle cannot be written: is the disk full?")?;
     let trial = Trial {
         compiles: true,
         is_changed: bundle.hash() != before.bundle.hash(),
@@ -213,7 +207,7 @@ pub(crate) fn try_out(
             .collect(),
         stamps: gathered.stamps,
     };
-    Ok((trial, Some(snapshot)))
+    Ok((trial, Some((snapshot, bundle.to_bytes()))))
 }
 
 fn refused(problems: &Problems) -> Trial {

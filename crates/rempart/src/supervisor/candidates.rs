@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rustix::process::Pid;
 
 use super::child::{Child, State};
@@ -37,6 +37,8 @@ impl Supervisor {
     }
 
     fn try_start_candidate(&mut self, now: Instant) -> Result<(Pid, OwnedFd)> {
+        // The successor has compiled what serves now: nothing may change under it.
+        ensure!(self.upgrade.is_none(), "an upgrade is under way: try again when it is done");
         // At most one that accepts; those that drain have let the candidate's sockets go.
         let accepts = |child: &&mut Child| child.role == Role::Candidate && child.state != State::Leaving;
         self.children.iter_mut().filter(accepts).for_each(Child::kill);

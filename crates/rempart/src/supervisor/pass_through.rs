@@ -45,6 +45,7 @@ impl Supervisor {
             if splice.tell(&ToEdge::Drain { within_ms: None }, &[]).is_err() {
                 splice.kill();
             }
+            self.walk.forgive();
             self.events.info("pass_through_ends", &[]);
         }
     }

@@ -23,7 +23,7 @@ use super::culprits::Culprits;
 use super::walk::Walk;
 use crate::clock;
 use crate::configuration::data_dir;
-use crate::control::{Begin, Channel, DESCRIPTORS_PER_PACKET, Deadly, ListenerPlan, Role};
+use crate::control::{Begin, Channel, DESCRIPTORS_PER_PACKET, Deadly, ListenerPlan, Role, memory_file};
 use crate::lock::Lock;
 use crate::signals::Signals;
 use crate::sockets::ListenerSockets;
@@ -87,7 +87,7 @@ impl Supervisor {
         let now = clock::now();
         let (ours, theirs) = Channel::pair()?;
         ours.bound_sends(Duration::from_secs(5))?;
-        let node_file = super::memory_file(&self.file.source.bytes)?;
+        let node_file = memory_file(&self.file.source.bytes)?;
         let mut descriptors: Vec<BorrowedFd<'_>> =
             vec![node_file.as_fd(), self.command_socket.as_fd(), self.lock.as_fd()];
         descriptors.extend(self.admin.as_ref().map(|(_, socket)| socket.as_fd()));

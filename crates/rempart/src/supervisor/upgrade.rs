@@ -43,8 +43,10 @@ impl Supervisor {
         if !self.can_upgrade {
             return self.give_up_upgrade("a demo cannot be upgraded: end it and start it again");
         }
+        if self.with_role(Role::Candidate).is_some() {
+            return self.give_up_upgrade("a change is being published: try again when it is live");
+        }
         let generation = 1 - self.steering.udp_generation.min(1);
-        self.end_candidate(now);
         self.upgrade = Some(Upgrade::Waits { until: now + SUCCESSOR_WAIT });
         self.events.info("upgrade_begins", &[("binary", (&self.binary.display().to_string()).into())]);
         if let Err(error) = self.start_child(Role::Successor, Begin::Newest, generation, None, now) {
@@ -57,6 +59,7 @@ impl Supervisor {
         let (begin, restarts, deadly) = (Begin::Newest, self.restarts, self.deadly());
         let Some(child) = self.child(pid) else { return };
         let udp_generation = child.udp_generation;
+        child.state = State::Serving;
         if let Err(error) = child.tell(&ToEdge::Serve { begin, restarts, udp_generation, deadly }, &[]) {
             return self.give_up_upgrade(&error.to_string());
         }

@@ -211,8 +211,12 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // Ended already where a test came to its end.
-        let _ = self.child.kill();
+        // Ended already where a test came to its end. By SIGTERM, since an edge outlives its supervisor.
+        if let Ok(None) = self.child.try_wait()
+            && let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+        {
+            let _ = kill_process(pid, Signal::TERM);
+        }
         let _ = self.child.wait();
     }
 }

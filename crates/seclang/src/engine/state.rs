@@ -91,6 +91,8 @@ pub(crate) struct Matched {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) mode: EngineMode,
+    /// The most that a rule may switch the mode to: what the caller decided.
+    pub(crate) mode_max: EngineMode,
     tx: Vec<Option<Text>>,
     tx_made: HashMap<Box<[u8]>, Text, foldhash::fast::FixedState>,
     pub(crate) env: Vec<(Box<[u8]>, Text)>,
@@ -120,9 +122,10 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(set: &RuleSet, mode: EngineMode, now_s: u64) -> Self {
+    pub(crate) fn new(set: &RuleSet, mode: Option<EngineMode>, now_s: u64) -> Self {
         Self {
-            mode,
+            mode: mode.unwrap_or(set.settings.mode),
+            mode_max: mode.unwrap_or(EngineMode::On),
             tx: vec![None; set.names.len()],
             tx_made: HashMap::default(),
             env: Vec::new(),

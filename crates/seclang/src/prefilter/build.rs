@@ -122,7 +122,8 @@ fn slot(rule: &Rule, at: u32, number: u16, literals: &mut Builder) -> (Slot, boo
     let has_made = rule.targets.iter().any(|target| !target.variable.is_stored() && !target.is_excluded);
     let mut slot = Slot { rule: at, has_made, needs: 0, bytes: Vec::new(), shortest: 0 };
     if rule.is_negated {
-        // Whatever a value holds or lacks, the operator is asked; that is done once for values that come again.
+        // Whatever a value holds or lacks, the operator is asked; that is done once for values that come
+        // again.
         return (slot, false);
     }
     let sets: Vec<Set> = match &rule.operator {
@@ -244,7 +245,9 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
         #[test]
-        fn a_word_alone_is_no_sql(value in "[0-9]{0,3}(union|select|or|sleep|x|0x[0-9a-f]|e|_)?[A-Za-z0-9_]{0,12}") {
+        fn a_word_alone_is_no_sql(
+            value in "[0-9]{0,3}(union|select|or|sleep|x|0x[0-9a-f]|e|_)?[A-Za-z0-9_]{0,12}",
+        ) {
             prop_assert!(value.bytes().all(|byte| WORD.has(byte)));
             prop_assert!(injection::sqli::detect(value.as_bytes()).is_none(), "{}", value);
         }

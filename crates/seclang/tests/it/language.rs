@@ -327,3 +327,24 @@ fn the_recommended_rules_read_json_and_refuse_what_cannot_be_read() {
     let broken = ask(&text, "/", &[("Content-Type", "application/json")], r#"{"a":"b""#);
     assert_eq!(broken.interruption().map(|end| (end.rule, end.status)), Some((200_002, 400)));
 }
+
+#[test]
+fn a_rule_lowers_the_callers_mode_and_does_not_raise_it() {
+    let set =
+        rules("SecAction \"id:1,phase:1,pass,nolog,ctl:ruleEngine=On\"\nSecAction \"id:2,phase:1,deny\"");
+    let end = |mode: Option<EngineMode>| {
+        let mut transaction = begin(&set, &Options { mode, ..Options::default() });
+        transaction.request_line(b"GET", b"/", b"HTTP/1.1");
+        let (mut fuel, mut work) = (Fuel::new(1_000_000), Workspace::default());
+        transaction.inspect_whole(Phase::RequestHead, &mut work, &mut fuel).expect("fuel");
+        transaction.interruption().is_some()
+    };
+    assert!(!end(Some(EngineMode::DetectionOnly)));
+    assert!(end(Some(EngineMode::On)) && end(None));
+    let off =
+        rules("SecAction \"id:1,phase:1,pass,nolog,ctl:ruleEngine=Off\"\nSecAction \"id:2,phase:1,deny\"");
+    let mut transaction = begin(&off, &ON);
+    let (mut fuel, mut work) = (Fuel::new(1_000_000), Workspace::default());
+    transaction.inspect_whole(Phase::RequestHead, &mut work, &mut fuel).expect("fuel");
+    assert_eq!(transaction.interruption(), None);
+}

@@ -29,7 +29,7 @@ impl Demo {
         let lines = process.stdout.take().context("stdout is piped")?;
         let mut demo = Self { process, announced: String::new() };
         let mut lines = BufReader::new(lines);
-        while !demo.announced.contains("rempart publish --config") {
+        while !demo.announced.contains("rempart publish --wait") {
             if lines.read_line(&mut demo.announced)? == 0 {
                 let mut why = String::new();
                 demo.process.stderr.take().context("stderr is piped")?.read_to_string(&mut why)?;
@@ -70,6 +70,26 @@ fn the_demo_serves_its_site_and_ends_cleanly_on_ctrl_c() {
     kill_process(pid, Signal::INT).unwrap();
     assert!(demo.process.wait().unwrap().success());
     assert!(!folder.path().join("demo/site.sock").exists());
+}
+
+#[test]
+fn a_demo_that_is_killed_leaves_no_edge_behind() {
+    let folder = Folder::new().unwrap();
+    let mut demo = Demo::start(&folder).unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", demo.process.id());
+    let children = std::fs::read_to_string(children).unwrap();
+    demo.process.kill().unwrap();
+    demo.process.wait().unwrap();
+    for child in children.split_whitespace() {
+        // The site is ended by the demo alone, and this one was killed.
+        let name = std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+        if name.starts_with("rempart-demo") {
+            let pid = Pid::from_raw(child.parse().unwrap()).unwrap();
+            kill_process(pid, Signal::KILL).unwrap();
+            continue;
+        }
+        testkit::node::wait_for_end(child.parse().unwrap()).unwrap();
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Result;
@@ -27,16 +27,18 @@ fn with_spare() -> Result<Node> {
 struct Crowd {
     ends: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
+    more: Arc<(Mutex<()>, Condvar)>,
     visitors: Vec<thread::JoinHandle<Vec<String>>>,
 }
 
 impl Crowd {
     fn come(node: &Node) -> Result<Self> {
         let (ends, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let more: Arc<(Mutex<()>, Condvar)> = Arc::default();
         let address = node.address("http")?;
         let visitors: Vec<_> = (0..3)
             .map(|_| {
-                let (ends, asked) = (Arc::clone(&ends), Arc::clone(&asked));
+                let (ends, asked, more) = (Arc::clone(&ends), Arc::clone(&asked), Arc::clone(&more));
                 thread::spawn(move || {
                     let close = Fields::of(&[("Connection", "close")]);
                     let mut failed = Vec::new();
@@ -49,20 +51,23 @@ impl Crowd {
                             Err(error) => failed.push(format!("{error:#}")),
                         }
                         asked.fetch_add(1, Ordering::Relaxed);
+                        more.1.notify_all();
                     }
                     failed
                 })
             })
             .collect();
-        Ok(Self { ends, asked, visitors })
+        Ok(Self { ends, asked, more, visitors })
     }
 
     /// Waits until so many more have been answered.
     fn wait_for(&self, more: usize) {
         let until = self.asked.load(Ordering::Relaxed) + more;
-        while self.asked.load(Ordering::Relaxed) < until {
-            thread::yield_now();
-        }
+        let (lock, told) = &*self.more;
+        let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let patience = testkit::gate::PATIENCE;
+        let is_short = |(): &mut ()| self.asked.load(Ordering::Relaxed) < until;
+        drop(told.wait_timeout_while(guard, patience, is_short).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Ends; gives how many came and what failed.
@@ -91,11 +96,7 @@ fn the_spare_takes_over_and_only_requests_in_flight_are_lost() {
         crowd.wait_for(20);
         kill_edge(&node).unwrap();
         node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == restarts).unwrap();
-        while node.stderr_lines().iter().filter(|line| line.contains("spare_ready")).count()
-            <= usize::try_from(restarts).unwrap()
-        {
-            thread::yield_now();
-        }
+        node.wait_for_events("spare_ready", restarts + 1).unwrap();
     }
     crowd.wait_for(20);
     let (asked, failed) = crowd.leave();
@@ -154,9 +155,7 @@ fn an_edge_outlives_its_supervisor_and_the_next_one_takes_its_sockets_over() {
         let text = fs::read_to_string(&addresses).unwrap_or_default();
         text.contains(&format!("\"pid\":{}", second.id()))
     };
-    while !is_second() {
-        thread::yield_now();
-    }
+    node.wait_until("the second supervisor", is_second).unwrap();
     assert_ne!(pid_of(&node, "edge_pid"), orphan);
     crowd.wait_for(20);
     // It drains: its sockets are the next one's.
@@ -199,10 +198,7 @@ fn an_upgrade_replaces_edge_and_supervisor_and_no_request_fails() {
         replace(&binary, &bytes);
         let output = node.command(&["upgrade"]).unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let resumed = || node.stderr_lines().iter().filter(|line| line.contains("\"resumed\"")).count();
-        while resumed() < upgrade {
-            crowd.wait_for(1);
-        }
+        node.wait_for_events("resumed", upgrade).unwrap();
     }
     crowd.wait_for(20);
     let (asked, failed) = crowd.leave();
@@ -272,9 +268,7 @@ fn a_request_that_kills_is_named_after_the_first_death_and_refused_after_the_sec
             (&"a".into(), &"route".into(), &true.into())
         );
         node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == kills).unwrap();
-        while node.stderr_lines().iter().filter(|line| line.contains("spare_ready")).count() <= kills {
-            thread::yield_now();
-        }
+        node.wait_for_events("spare_ready", kills + 1).unwrap();
     }
     assert_eq!(deadly(&node, "/killer", "route=abort").unwrap(), 503);
     assert_eq!(body(&node).unwrap(), "one", "nobody else is refused");
@@ -343,9 +337,7 @@ fn when_no_edge_can_start_zones_that_agreed_reach_their_origins_and_the_edge_tak
     };
     assert_eq!(ask("a.example").unwrap(), "from the origin");
     let table = node.folder().path().join("data/splice.table");
-    while !table.exists() {
-        thread::yield_now();
-    }
+    node.wait_until("the splice's table", || table.exists()).unwrap();
     // Nothing that is kept can be used any more.
     let generations = node.folder().path().join("data/generations");
     let kept = fs::read_dir(&generations).unwrap().next().unwrap().unwrap().path();
