@@ -269,8 +269,8 @@ impl Node {
         self.drain_within(self.setup.settings.drain_ms);
     }
 
-    /// Begins to drain; open exchanges may go on for so many milliseconds from the drain's beginning. A later call
-    /// changes the time.
+    /// Begins to drain; open exchanges may go on for so many milliseconds from the drain's beginning. A later
+    /// call changes the time.
     pub fn drain_within(&self, ms: u64) {
         self.drain_ms.store(ms, Ordering::Release);
         self.is_draining.store(true, Ordering::Release);

@@ -144,7 +144,8 @@ pub(crate) struct Setup {
     /// Requests to refuse at the door.
     #[serde(default)]
     pub(crate) deadly: Vec<Deadly>,
-    /// Whether the edge serves on when its supervisor is gone. Not in a demo, whose site goes with the supervisor.
+    /// Whether the edge serves on when its supervisor is gone. Not in a demo, whose site goes with the
+    /// supervisor.
     #[serde(default)]
     pub(crate) serves_on: bool,
     /// For the splice: the table of whom to pass through.

@@ -65,8 +65,8 @@ pub struct Totals {
     pub requests: u64,
     /// Of these, answers of 5xx.
     pub server_errors: u64,
-    /// How many took at most as long as each of [`BUCKETS_US`] and longer than the one before; last those that
-    /// took longer than all.
+    /// How many took at most as long as each of [`BUCKETS_US`] and longer than the one before; last those
+    /// that took longer than all.
     pub durations: [u64; BUCKETS_US.len() + 1],
     /// Caught panics.
     pub panics: u64,

@@ -60,8 +60,9 @@ settings! {
         optional user: Name,
         /// How long open exchanges may go on after SIGTERM.
         plain drain_ms: Milliseconds<0> = Count(10_000),
-        /// How long an edge that was replaced while the node runs, by an upgrade or after it tried a change, may
-        /// keep the connections it has. Few of them are kept at a time: beyond eight the oldest gets `drain_ms`.
+        /// How long an edge that was replaced while the node runs, by an upgrade or after it tried a change,
+        /// may keep the connections it has. Few of them are kept at a time: beyond eight the oldest gets
+        /// `drain_ms`.
         plain linger_ms: Milliseconds<0> = Count(3_600_000),
         /// Keeps a second edge process ready, compiled and idle, that takes over at once when the serving one
         /// dies. It takes about as much memory as the serving one has after its start.

@@ -327,8 +327,8 @@ struct Bounds {
 impl Bounds {
     /// Watches from now on; processor time is not bounded yet.
     ///
-    /// Limits of memory (RLIMIT_AS, RLIMIT_DATA) count what the allocator merely reserves, and a service manager's
-    /// sandbox may forbid to set any limit.
+    /// Limits of memory (RLIMIT_AS, RLIMIT_DATA) count what the allocator merely reserves, and a service
+    /// manager's sandbox may forbid to set any limit.
     fn watch(memory_bytes_max: u64) -> Result<Arc<Self>> {
         let bounds = Arc::new(Self { cpu_ms: AtomicU64::new(u64::MAX) });
         let watched = Arc::clone(&bounds);

@@ -103,7 +103,8 @@ impl From<anyhow::Error> for Stopped {
     }
 }
 
-/// A candidate lives and cannot do what was asked, as when the disk is full: that says nothing about the change.
+/// A candidate lives and cannot do what was asked, as when the disk is full: that says nothing about the
+/// change.
 #[derive(Debug)]
 struct SaidNo(String);
 

@@ -58,7 +58,8 @@ impl Supervisor {
         }
     }
 
-    /// Lets an edge that was replaced drain: the visitors it has are served to their end, for up to `linger_ms`.
+    /// Lets an edge that was replaced drain: the visitors it has are served to their end, for up to
+    /// `linger_ms`.
     pub(super) fn let_linger(&mut self, pid: Pid, now: Instant) {
         let within_ms = self.file.node.linger_ms;
         let drain = Duration::from_millis(self.file.node.drain_ms) + DRAIN_GRACE;
