@@ -224,7 +224,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         config: setup.config.clone(),
         data_dir: ground.data_dir.clone(),
         running: ground.settings.clone(),
-        generations: Generations::open(&ground.data_dir)?,
+        generations: ground.generations.clone(),
         events: events.clone(),
         watch,
         supervisor: Arc::clone(channel),

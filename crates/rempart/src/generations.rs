@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 
@@ -49,12 +50,21 @@ impl FromStr for Generation {
     }
 }
 
-/// The generations below one data folder. One process writes at a time: the one whose supervisor holds the
-/// lock.
+/// A bundle that serves and could not be written.
 #[derive(Debug)]
+struct Unkept {
+    number: u64,
+    hash: String,
+    bundle: Vec<u8>,
+}
+
+/// The generations below one data folder. One process writes at a time: the one whose supervisor holds the
+/// lock. Clones remember the same bundle that could not be written.
+#[derive(Debug, Clone)]
 pub(crate) struct Generations {
     folder: PathBuf,
     last_good: PathBuf,
+    unkept: Arc<Mutex<Option<Unkept>>>,
 }
 
 impl Generations {
@@ -65,7 +75,7 @@ impl Generations {
     pub(crate) fn open(data_dir: &Path) -> Result<Self> {
         let folder = data_dir.join("generations");
         crate::privileges::make_data_dir(&folder, None)?;
-        Ok(Self { folder, last_good: data_dir.join("last-good") })
+        Ok(Self { folder, last_good: data_dir.join("last-good"), unkept: Arc::default() })
     }
 
     /// Lists what is kept, newest first. Names that are none of ours are passed over.
@@ -117,8 +127,33 @@ impl Generations {
     /// `hash` is the bundle's whole hash in hex.
     ///
     /// # Errors
-    /// When the disk is full or not writable.
+    /// When the disk is full or not writable: then it is remembered for [`Self::keep_late`].
     pub(crate) fn keep(&self, number: u64, hash: &str, bundle: &[u8]) -> Result<Generation> {
+        let written = self.write(number, hash, bundle);
+        let unkept =
+            written.is_err().then(|| Unkept { number, hash: hash.to_owned(), bundle: bundle.to_vec() });
+        *self.unkept.lock().unwrap_or_else(PoisonError::into_inner) = unkept;
+        written
+    }
+
+    /// Keeps what serves if it could not be kept when it went live: the next change is compared with it, and
+    /// may have to be taken back to it.
+    ///
+    /// # Errors
+    /// When the disk still takes nothing.
+    pub(crate) fn keep_late(&self, serves: u64) -> Result<()> {
+        let mut unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that was withdrawn since must not come back.
+        if let Some(late) = unkept.take_if(|unkept| unkept.number == serves)
+            && let Err(error) = self.write(late.number, &late.hash, &late.bundle)
+        {
+            *unkept = Some(late);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn write(&self, number: u64, hash: &str, bundle: &[u8]) -> Result<Generation> {
         let generation = Generation { number, hash: shorten(hash) };
         let path = self.path(&generation);
         write_whole(&path, bundle, 0o600)
@@ -233,6 +268,24 @@ mod tests {
         write_whole(&generations.path(&Generation { number: 10, hash: "ab".into() }), b"x", 0o600).unwrap();
         generations.let_go().unwrap();
         assert!(generations.kept().unwrap().contains(&fifth));
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_kept_late_unless_it_was_withdrawn() {
+        let folder = Folder::new().unwrap();
+        let generations = Generations::open(folder.path()).unwrap();
+        // A folder in the place of the temporary file makes the write fail, for root too.
+        let name = Generation { number: 4, hash: shorten(&hash(4)) }.file_name();
+        let beside = folder.path().join(format!("generations/.{name}.new/x"));
+        fs::create_dir_all(&beside).unwrap();
+        generations.keep(4, &hash(4), b"four").unwrap_err();
+        generations.clone().keep_late(4).unwrap_err();
+        assert_eq!(generations.kept().unwrap(), []);
+        fs::remove_dir_all(beside.parent().unwrap()).unwrap();
+        generations.keep_late(3).unwrap();
+        assert_eq!(generations.kept().unwrap(), []);
+        generations.keep_late(4).unwrap();
+        assert_eq!(generations.read(&generations.numbered(4).unwrap()).unwrap(), b"four");
     }
 
     #[test]

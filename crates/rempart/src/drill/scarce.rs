@@ -1,6 +1,5 @@
 //! Drills in which something is used up or out of reach: descriptors and disk (D16), every way in but the
-//! local
-//! socket (D21).
+//! local socket (D21).
 //!
 //! The full disk is a small tmpfs below the drill's folder, which only root can make. Read next:
 //! [`super::node`].

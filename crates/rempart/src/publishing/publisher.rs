@@ -318,6 +318,9 @@ impl Publisher {
         self.show("compiling", "a candidate reads the files");
         let live = self.setup.node.live().snapshot.number;
         let stages = self.setup.running.stages;
+        self.setup.generations.keep_late(live).with_context(|| {
+            format!("snapshot {live} serves and is not kept on disk yet: make room and publish again")
+        })?;
         // Before the memory of what was withdrawn may forget one.
         let number = self.next_number(live);
         let candidate = self.start_candidate()?;

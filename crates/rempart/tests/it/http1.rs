@@ -750,7 +750,7 @@ fn an_upload_that_stands_still_is_408() -> Result<()> {
 #[test]
 fn a_tunnel_that_is_silent_for_too_long_ends() -> Result<()> {
     let origin = OriginSpec::new().answering(|_| Answer::websocket())?;
-    let node = with_http("upgrade_idle_ms = 300", &origin)?;
+    let node = with_http("upgrade_idle_ms = 1000", &origin)?;
     let mut socket = WebSocket::open(visitor(&node)?, HOST, "/ws", &fields(&[]))?;
     assert_eq!(socket.exchange("a")?.text(), "a");
     assert!(!matches!(socket.read(), Ok(Some(_))));
