@@ -3,9 +3,9 @@
 //!
 //! While somebody listens, each serving thread copies the facts of the requests it decides on into a bounded
 //! queue; when that is full the copy is dropped, never the request. A decision is a pure function of a
-//! snapshot and facts: admission, rules and route, nothing of origins. Facts are not masked and never stored: they
-//! leave the process only to the candidate. Called by the pipeline ([`Sampler::offer`]) and by whoever
-//! publishes.
+//! snapshot and facts: admission, rules and route, nothing of origins. Facts are not masked and never
+//! stored: they leave the process only to the candidate. Called by the pipeline ([`Sampler::offer`]) and by
+//! whoever publishes.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};

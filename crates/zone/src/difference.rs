@@ -168,8 +168,8 @@ impl Difference {
     ///
     /// From [`FEW`] zones or hostnames on, gains do not make up for losses: a folder of other zones in the
     /// place of the right one is a removal of all. With fewer they do, since a site that is renamed or moves
-    /// to another server is everyday. Routes, rules and certificates are not judged alone, since a zone may well do
-    /// without.
+    /// to another server is everyday. Routes, rules and certificates are not judged
+    /// alone, since a zone may well do without.
     #[must_use]
     pub fn removals_over(&self, percent_max: u8) -> Vec<String> {
         let mut found = Vec::new();

@@ -174,7 +174,8 @@ settings! {
         plain shield: FailMode = FailMode::Closed,
         /// Routes. Open: to the first pool, with the path as it came.
         plain route: FailMode = FailMode::Closed,
-        /// What is done to answers, rules of responses among it. Open: the answer leaves as the origin gave it.
+        /// What is done to answers, rules of responses among it. Open: the answer leaves as the origin gave
+        /// it.
         plain response: FailMode = FailMode::Open,
     }
 }

@@ -9,7 +9,8 @@ use rules::{Action, Limits, Lists, Phase, RuleSpec, RulesetSpec, Rulesets, Scrat
 use super::*;
 
 fn request() -> Request {
-    let mut request = Request { version: Version::Http2, scheme: Scheme::Https, ..Request::default() };
+    let mut request = Request::default();
+    request.version = Version::Http2;
     request.set_method(b"POST");
     request.set_authority(b"Www.example.org:8443");
     request.set_target(b"/old/a%20b.JPG?q=1&q=2");
