@@ -65,6 +65,7 @@ const fn declared(phase: Phase) -> Declared {
     match phase {
         // It knows the zone and checks certificates: nobody comes in unseen.
         Phase::Admission => Declared::Always(FailMode::Closed),
+        Phase::Shield => Declared::ByZone(|zone| zone.fail_modes.shield),
         Phase::Route => Declared::ByZone(|zone| zone.fail_modes.route),
         // Without it there is no answer.
         Phase::Origin => Declared::Always(FailMode::Closed),

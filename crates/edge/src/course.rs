@@ -6,6 +6,7 @@ use std::sync::Arc;
 use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
 
 use crate::live::Site;
+use crate::shield::RuleState;
 
 /// What is known of one exchange while it is served.
 pub(crate) struct Course {
@@ -36,6 +37,8 @@ pub(crate) struct Course {
     pub(crate) retries: u32,
     pub(crate) is_visitor_gone: bool,
     pub(crate) trail: Trail,
+    /// What rules have done so far.
+    pub(crate) rules: RuleState,
 }
 
 impl Course {
@@ -68,6 +71,7 @@ impl Course {
             retries: 0,
             is_visitor_gone: false,
             trail: Trail::default(),
+            rules: RuleState::default(),
         }
     }
 

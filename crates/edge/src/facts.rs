@@ -3,20 +3,24 @@
 //!
 //! While somebody listens, each serving thread copies the facts of the requests it decides on into a bounded
 //! queue; when that is full the copy is dropped, never the request. A decision is a pure function of a
-//! snapshot and facts: admission and route, nothing of origins. Facts are not masked and never stored: they
-//! leave the process only to the candidate. Called by the pipeline ([`Sampler::offer`]) and by whoever
-//! publishes.
+//! snapshot and facts: admission, rules and route, nothing of origins. Facts are not masked and never
+//! stored: they leave the process only to the candidate. Called by the pipeline ([`Sampler::offer`]) and by
+//! whoever publishes.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Mutex, PoisonError};
 
-use exchange::{BodySize, Connection, Request, Scheme, Tally, TlsFacts, TlsVersion, Upgrade, Waiting};
+use exchange::{
+    BodySize, Connection, Request, RequestId, Scheme, Tally, TlsFacts, TlsVersion, Upgrade, Waiting,
+};
 use zone::Action;
 
 use crate::admission::admit;
 use crate::node::Node;
+use crate::shield::{ask, verdict_word};
+use crate::view::Asked;
 
 /// Bytes of a head that is copied; larger ones are rare and left out.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -169,6 +173,22 @@ impl Node {
             Err(refused) => return format!("refused: {}", refused.refusal.as_str()),
         };
         let zone = &site.zone;
+        if let Some(rules) = &zone.rules {
+            let scheme = if facts.is_secure { Scheme::Https } else { Scheme::Http };
+            let id = RequestId::from_bytes([0; 16]);
+            let asked = Asked::new(&connection, (facts.visitor.ip(), scheme), id, &zone.name, 0);
+            match ask(rules, &request, &asked, &mut rules::Scratch::new(), &|_| ()) {
+                Ok(ruled) => {
+                    if let Some(word) = verdict_word(&ruled) {
+                        return format!("{}: {word}", zone.name);
+                    }
+                    if let Some(target) = &ruled.target {
+                        request.rewrite_target(target);
+                    }
+                }
+                Err(_) => return format!("{}: too costly for its rules", zone.name),
+            }
+        }
         if zone.tls.redirect_to_https && !facts.is_secure {
             return format!("{}: redirect to https, {}", zone.name, zone.tls.redirect_status);
         }

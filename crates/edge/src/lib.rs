@@ -29,8 +29,10 @@ mod relay;
 mod relief;
 mod route;
 mod serving;
+mod shield;
 mod tls;
 mod trails;
+mod view;
 mod watch;
 
 pub use blocks::BLOCKS_MAX;

@@ -29,6 +29,8 @@ use crate::node::Node;
 use crate::refuse::{fail, redirect, refuse, reply};
 use crate::relay::Failed;
 use crate::route::{Routed, route, unrouted};
+use crate::shield::{self, ask};
+use crate::view::Asked;
 
 /// One serving thread's data plane.
 pub(crate) struct Edge {
@@ -41,6 +43,8 @@ pub(crate) struct Edge {
     pub(crate) batch: RefCell<Batch>,
     ids: RefCell<IdSource>,
     scratch: RefCell<Vec<u8>>,
+    /// What rules know of the request they are asked about.
+    pub(crate) rule_scratch: RefCell<rules::Scratch>,
     pub(crate) unix_offset_us: Cell<u64>,
     /// Where this thread writes what it polls.
     pub(crate) slot: Slot,
@@ -92,6 +96,7 @@ impl Edge {
             batch: RefCell::new(node.access_log().batch()),
             ids: RefCell::new(IdSource::new(seed)),
             scratch: RefCell::default(),
+            rule_scratch: RefCell::default(),
             unix_offset_us: Cell::new(clock.unix_us().saturating_sub(clock.now_us())),
             in_flight: Cell::new(0),
             slot,
@@ -212,6 +217,31 @@ impl Edge {
             return self.close(exchange, course, trouble).await;
         }
 
+        // 2 shield
+        if site.zone.rules.is_some() || cfg!(feature = "fault-injection") {
+            self.slot.phase(Phase::Shield as u8);
+            let unix_us = self.unix_offset_us.get() + course.began_us;
+            let connection = Rc::clone(&exchange.connection);
+            let asked = Asked::of(course, &connection, &site.zone.name, unix_us, self.clock.now_us());
+            let request = &exchange.request;
+            let decided = self.decide(Phase::Shield, course, &site, |zone| {
+                fault_points::at(Phase::Shield, request)?;
+                fault_points::deciding(Phase::Shield, zone)?;
+                let Some(rules) = &zone.rules else { return Ok(None) };
+                let at = |rule| self.slot.rule(rule);
+                self.with_scratch(|scratch| ask(rules, request, &asked, scratch, &at)).map(Some)
+            });
+            match decided {
+                Decided::By(_, Some(ruled)) => {
+                    if !self.obey(exchange, course, ruled).await {
+                        return;
+                    }
+                }
+                Decided::By(_, None) | Decided::Open => {}
+                Decided::Closed(trouble) => return self.close(exchange, course, trouble).await,
+            }
+        }
+
         // 3 route; `zone` is from here on the one that decided
         self.slot.phase(Phase::Route as u8);
         let (request, scheme) = (&exchange.request, course.scheme);
@@ -264,6 +294,7 @@ impl Edge {
             let scratch = &mut *self.scratch.borrow_mut();
             forward::towards_origin(&mut exchange.request, course, &connection, &names, cloudflare, scratch);
         }
+        shield::apply(&mut exchange.request.fields, &course.rules.towards_origin);
         let mut response = Response::default();
         let answered = match self.fetch(exchange, course, pool, &mut response).await {
             Ok(answered) => answered,
@@ -285,6 +316,14 @@ impl Edge {
         self.slot.phase(Phase::Response as u8);
         let changed = self.change(Phase::Response, course, |course| {
             fault_points::at(Phase::Response, &exchange.request)?;
+            let changes = match &zone.rules {
+                Some(rules) if rules.response.is_some() => {
+                    let unix_us = self.unix_offset_us.get() + course.began_us;
+                    let asked = Asked::of(course, &connection, &zone.name, unix_us, now_us);
+                    self.ask_about_answer(rules, &exchange.request, &response, &asked, course)?
+                }
+                _ => Vec::new(),
+            };
             forward::towards_visitor(&mut response, course, &connection, exchange.request.version);
             if let (Some(value), Some(sticky)) = (answered.sticky_to_set(), &answered.pool().sticky) {
                 let cookie = forward::sticky_cookie(sticky, value, course.scheme);
@@ -294,6 +333,7 @@ impl Edge {
                 let value = format!("origin;dur={:.3}", course.origin_us.unwrap_or(0) as f64 / 1000.0);
                 response.fields.push(b"Server-Timing", value.as_bytes());
             }
+            shield::apply(&mut response.fields, &changes);
             Ok(())
         });
         if let Err(trouble) = changed {

@@ -39,6 +39,7 @@ impl Edge {
         let id = course.id.hex();
         let tls = exchange.connection.tls.as_ref();
         let origin = course.origin.as_ref().and_then(|pool| pool.origins.get(course.origin_index));
+        let rules: Vec<&str> = course.rules.matched.iter().map(|id| &**id).collect();
         self.batch.borrow_mut().record(
             &Record {
                 time_us: unix_us,
@@ -71,7 +72,7 @@ impl Edge {
                 cache_age: None,
                 fault: course.fault.map(|fault| fault.as_str()),
                 verdict: course.refusal.map_or("pass", |refusal| refusal.as_str()),
-                rules: &[],
+                rules: &rules,
                 score: None,
                 user_agent: request.fields.known(exchange::Known::UserAgent),
                 referer: request.fields.known(exchange::Known::Referer),
@@ -91,6 +92,7 @@ impl Edge {
                 outcome,
                 reason: course.reason,
                 trail: std::mem::take(&mut course.trail),
+                rules: std::mem::take(&mut course.rules.matched),
             },
             is_trouble,
         );

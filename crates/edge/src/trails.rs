@@ -23,6 +23,8 @@ pub(crate) struct Kept {
     pub(crate) outcome: &'static str,
     pub(crate) reason: &'static str,
     pub(crate) trail: Trail,
+    /// Ids of the rules that matched, in order.
+    pub(crate) rules: Vec<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -87,6 +89,9 @@ impl Kept {
                 line.decision,
                 line.detail
             );
+        }
+        if !self.rules.is_empty() {
+            let _infallible = writeln!(out, "rules {}", self.rules.join(" "));
         }
         if self.trail.lost() > 0 {
             let _infallible = writeln!(out, "and {} lines that found no room", self.trail.lost());

@@ -114,6 +114,11 @@ impl Fields {
         self.list.iter().map(|slot| self.view(slot))
     }
 
+    /// The field at a place, from 0.
+    pub fn at(&self, place: usize) -> Option<FieldRef<'_>> {
+        self.list.get(place).map(|slot| self.view(slot))
+    }
+
     /// The fields that travel on: all but the hop-by-hop ones.
     pub fn end_to_end(&self) -> impl Iterator<Item = FieldRef<'_>> {
         self.list.iter().filter(|slot| !slot.is_hop_by_hop).map(|slot| self.view(slot))

@@ -192,6 +192,11 @@ impl Request {
         self.protocol_part = self.put(protocol);
     }
 
+    /// Replaces path and query; what the visitor sent is remembered.
+    pub fn rewrite_target(&mut self, target: &[u8]) {
+        self.target_part = self.put(target);
+    }
+
     /// Drops the first `len` bytes of the path and puts a `/` there if none follows.
     pub fn strip_path_prefix(&mut self, len: usize) {
         let target = self.target();
@@ -201,7 +206,7 @@ impl Request {
             stripped.push(b'/');
         }
         stripped.extend_from_slice(rest);
-        self.target_part = self.put(&stripped);
+        self.rewrite_target(&stripped);
     }
 
     /// The method token.
@@ -309,6 +314,13 @@ mod tests {
         assert_eq!(request(b"[::1]:80", b"/").host(), b"[::1]");
         assert_eq!(request(b"[::1]", b"/").host(), b"[::1]");
         assert_eq!(request(b"", b"*").query(), None);
+    }
+
+    #[test]
+    fn a_rewrite_keeps_what_was_sent() {
+        let mut r = request(b"h", b"/a?b");
+        r.rewrite_target(b"/c?d");
+        assert_eq!((r.target(), r.query(), r.sent_target()), (&b"/c?d"[..], Some(&b"d"[..]), &b"/a?b"[..]));
     }
 
     #[test]

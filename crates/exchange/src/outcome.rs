@@ -102,6 +102,11 @@ outcomes! {
         TooCostly = "too_costly", 403, Visitor, "The request asks for more work than one request may.";
         /// The visitor's address is on the emergency block list.
         Blocked = "blocked", 403, Visitor, "Requests from your address are not served for now.";
+        /// A rule of the zone says no.
+        RuleBlocked = "rule_blocked", 403, Visitor, "This site does not answer such requests.";
+        /// A rule of the zone asks for a challenge, and there are none yet.
+        ChallengeRequired = "challenge_required", 403, Visitor,
+            "This site asks for a proof that you are a person, which cannot be given here yet.";
         /// Requests like this one have ended a serving process twice; it comes in again after a while.
         DeadlyRequest = "deadly_request", 503, Edge, "This request cannot be served for now.";
     }

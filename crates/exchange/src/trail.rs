@@ -8,6 +8,8 @@
 pub enum Phase {
     /// Connection and protocol limits, zone by host.
     Admission,
+    /// The zone's rules of requests: refuse, redirect, rewrite.
+    Shield,
     /// Redirects, pool, path, headers.
     Route,
     /// Choose, connect, send, retry.
@@ -22,12 +24,20 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in order.
-    pub const ALL: [Self; 6] =
-        [Self::Admission, Self::Route, Self::Origin, Self::Response, Self::Delivery, Self::Record];
+    pub const ALL: [Self; 7] = [
+        Self::Admission,
+        Self::Shield,
+        Self::Route,
+        Self::Origin,
+        Self::Response,
+        Self::Delivery,
+        Self::Record,
+    ];
 
     /// The words of all phases, in the same order: the labels of metrics.
     pub const WORDS: &'static [&'static str] = &[
         Self::Admission.as_str(),
+        Self::Shield.as_str(),
         Self::Route.as_str(),
         Self::Origin.as_str(),
         Self::Response.as_str(),
@@ -39,6 +49,7 @@ impl Phase {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Admission => "admission",
+            Self::Shield => "shield",
             Self::Route => "route",
             Self::Origin => "origin",
             Self::Response => "response",
@@ -61,7 +72,8 @@ pub struct TrailLine {
     pub at_us: u32,
 }
 
-const LINES_MAX: usize = 10; // 6 phases, and room for two retries; later lines are counted, not kept
+// 7 phases, and room for two retries and four rules; later lines are counted, not kept.
+const LINES_MAX: usize = 14;
 
 /// The lines of one exchange.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +84,7 @@ pub struct Trail {
 }
 
 impl Trail {
-    /// Adds a line; beyond 10 it is only counted.
+    /// Adds a line; beyond 14 it is only counted.
     pub fn add(&mut self, phase: Phase, decision: &'static str, detail: u32, at_us: u32) {
         match self.lines.get_mut(usize::from(self.len)) {
             Some(slot) => {

@@ -14,6 +14,9 @@ use crate::tree::Tree;
 /// What a fragment of a zone leaves out.
 const ZONE_START: &str = "name = \"example.org\"\nhostnames = [\"example.org\"]\n";
 
+/// What a fragment about rules leaves out.
+const ZONE_END: &str = "\n[[pool]]\nname = \"app\"\norigins = [{ url = \"http://127.0.0.1:3000\" }]\n";
+
 /// What a fragment of a node file leaves out.
 const NODE_END: &str = "\n[[listener]]\naddress = \"0.0.0.0:80\"\nprotocol = \"http\"\n";
 
@@ -54,7 +57,9 @@ fn problems(place: &str, text: &str) -> Vec<String> {
         zone::node::compile_node(&source(format!("{text}{end}"))).err()
     } else {
         let start = if text.contains("hostnames") { "" } else { ZONE_START };
-        let specs = vec![source(format!("{start}{text}"))];
+        let is_about_rules = text.contains("[[rule]]") && !text.contains("[[pool]]");
+        let end = if is_about_rules { ZONE_END } else { "" };
+        let specs = vec![source(format!("{start}{text}{end}"))];
         let signed = rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();
         let (certificate, key) = (signed.cert.pem(), signed.signing_key.serialize_pem());
         let mut files = BTreeMap::new();

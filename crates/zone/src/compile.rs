@@ -3,12 +3,15 @@
 //! Pure: the same bundle and keys give the same snapshot. It goes on after each problem. A zone whose
 //! fingerprint equals that of the previous snapshot is shared with it, so that a reload of 10,000 zones of
 //! which one changed parses one key. It judges no expiry (no clock) and opens nothing. Called by the wiring,
-//! `rempart check`, and whoever publishes. Parts: `tls`, `pool`, `route`.
+//! `rempart check`, and whoever publishes. Parts: `tls`, `pool`, `route`,
+//! `rule`.
 
 #[cfg(feature = "fault-injection")]
 mod fault_points;
+mod inside;
 mod pool;
 mod route;
+mod rule;
 mod tls;
 
 use std::collections::HashMap;
@@ -44,6 +47,8 @@ pub enum FileKind {
     Authority,
     /// An error page.
     ErrorPage,
+    /// Entries of a list.
+    List,
 }
 
 /// A file that a zone names.
@@ -117,6 +122,9 @@ fn named(spec: &ZoneSpec, each: &mut dyn FnMut(FileKind, &Placed<FilePath>)) {
     }
     for page in &spec.error_page.0 {
         some(FileKind::ErrorPage, &page.file);
+    }
+    for list in &spec.list.0 {
+        some(FileKind::List, &list.file);
     }
 }
 
@@ -374,6 +382,7 @@ impl Compiler<'_> {
         let key = spec.id.as_ref().map_or_else(|| name.to_owned(), |id| id.to_string());
         let pools = self.pools(spec, &key, same);
         let routes = self.routes(spec, &key);
+        let rules = self.rules(spec, &key, same);
         let has_tls_origin = pools.first().is_some_and(|pool| {
             pool.origins.iter().any(|origin| origin.scheme == crate::pool::OriginScheme::Https)
         });
@@ -395,9 +404,11 @@ impl Compiler<'_> {
             routes,
             fallback,
             pools,
+            rules,
             tls,
             http: self.http(&spec.http),
             fail_modes: FailModes {
+                shield: spec.fail_modes.shield.value,
                 route: spec.fail_modes.route.value,
                 response: spec.fail_modes.response.value,
             },
@@ -448,10 +459,6 @@ impl Compiler<'_> {
                 "the web application firewall is not there yet",
                 "write mode = \"off\" for now",
             );
-        }
-        if let Some(rule) = spec.rule.0.first() {
-            let message = "firewall rules are not there yet";
-            self.report.error_with(rule.place, message, "leave every [[rule]] out for now");
         }
     }
 

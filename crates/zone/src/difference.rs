@@ -28,14 +28,16 @@ pub enum Kind {
     Origin,
     /// A route.
     Route,
+    /// A rule that is switched on, by its id.
+    Rule,
     /// A zone's certificate, by the file it is in.
     Certificate,
 }
 
 impl Kind {
     /// Every kind, in the order of reports.
-    pub const ALL: [Self; 6] =
-        [Self::Zone, Self::Hostname, Self::Pool, Self::Origin, Self::Route, Self::Certificate];
+    pub const ALL: [Self; 7] =
+        [Self::Zone, Self::Hostname, Self::Pool, Self::Origin, Self::Route, Self::Rule, Self::Certificate];
 
     /// As written in reports, in the singular.
     #[must_use]
@@ -46,6 +48,7 @@ impl Kind {
             Self::Pool => "pool",
             Self::Origin => "origin",
             Self::Route => "route",
+            Self::Rule => "rule",
             Self::Certificate => "certificate",
         }
     }
@@ -137,6 +140,9 @@ fn things(zone: Option<&Arc<Zone>>) -> BTreeSet<Thing> {
     for route in &zone.routes {
         add(Kind::Route, format!("{name}: {}", route.name));
     }
+    for id in zone.rules.iter().flat_map(|rules| rules.ids()) {
+        add(Kind::Rule, format!("{name}: {id}"));
+    }
     if let Some(path) = &zone.tls.certificate_path {
         add(Kind::Certificate, format!("{name}: {path}"));
     }
@@ -162,8 +168,8 @@ impl Difference {
     ///
     /// From [`FEW`] zones or hostnames on, gains do not make up for losses: a folder of other zones in the
     /// place of the right one is a removal of all. With fewer they do, since a site that is renamed or moves
-    /// to another server is everyday. Routes and certificates are not judged alone, since a zone may well do
-    /// without.
+    /// to another server is everyday. Routes, rules and certificates are not judged
+    /// alone, since a zone may well do without.
     #[must_use]
     pub fn removals_over(&self, percent_max: u8) -> Vec<String> {
         let mut found = Vec::new();

@@ -11,9 +11,9 @@ pub const ZONES_MAX: usize = 10_000;
 /// Bytes of one zone file. A zone with all its lists full is about 600 KiB.
 pub const SPEC_BYTES_MAX: usize = 1024 * 1024;
 
-/// Bytes of one file that a zone names (certificate chain, authority, error page): a system's whole trust
-/// store is about 220 KiB.
-pub const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of one file that a zone names (certificate chain, authority, error page, list): a system's whole
+/// trust store is about 220 KiB, a list of a million IPv4 prefixes 18 MB.
+pub const FILE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Files in one bundle: three per zone and some shared ones.
 pub const FILES_MAX: usize = 4 * ZONES_MAX;
@@ -46,6 +46,12 @@ pub const ROUTES_MAX: usize = 1_000;
 
 /// Header conditions, or methods, of one route: for the same reason as [`ROUTES_MAX`].
 pub const CONDITIONS_MAX: usize = 16;
+
+/// Rules of one zone, all phases together: compiling so many takes about a second.
+pub const RULES_MAX: usize = 20_000;
+
+/// Lists of one zone.
+pub const LISTS_MAX: usize = 256;
 
 /// Pools of one zone.
 pub const POOLS_MAX: usize = 256;

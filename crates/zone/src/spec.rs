@@ -92,7 +92,9 @@ settings! {
         section cache: CacheSpec,
         /// The web application firewall of this zone.
         section waf: WafSpec,
-        /// Firewall rules.
+        /// Lists that rules call `$name`.
+        plain list: List<ListSpec> = List(Vec::new()),
+        /// What to refuse, redirect or change, by conditions in the rule language.
         plain rule: List<RuleSpec> = List(Vec::new()),
     }
 }
@@ -168,9 +170,12 @@ settings! {
     /// `[fail_modes]` of a zone: `"open"`, the request goes on without the phase, or `"closed"`, it is
     /// answered with an error. A request that spent its own budget is always refused.
     pub struct FailModesSpec in "[fail_modes]" {
+        /// Rules of requests. Open: the request goes on as if there were none.
+        plain shield: FailMode = FailMode::Closed,
         /// Routes. Open: to the first pool, with the path as it came.
         plain route: FailMode = FailMode::Closed,
-        /// What is done to answers. Open: the answer leaves as the origin gave it.
+        /// What is done to answers, rules of responses among it. Open: the answer leaves as the origin gave
+        /// it.
         plain response: FailMode = FailMode::Open,
     }
 }
@@ -417,18 +422,150 @@ settings! {
     }
 }
 
+words! {
+    /// What a list holds.
+    pub enum ListKindWord {
+        /// Addresses, prefixes and ranges: `192.0.2.1`, `10.0.0.0/8`, `10.0.0.5..10.0.0.9`.
+        Ip = "ip",
+        /// Numbers of networks: `64500`, `AS64500`.
+        Asn = "asn",
+        /// Hostnames; `*.example.org` for every name below.
+        Hostname = "hostname",
+        /// Any strings.
+        String = "string",
+        /// Integers and ranges: `7`, `1..9`.
+        Integer = "integer",
+    }
+}
+
+impl ListKindWord {
+    /// The kind in the rule language.
+    pub(crate) fn kind(self) -> rules::ListKind {
+        match self {
+            Self::Ip => rules::ListKind::Addresses,
+            Self::Asn => rules::ListKind::Asns,
+            Self::Hostname => rules::ListKind::Hostnames,
+            Self::String => rules::ListKind::Strings,
+            Self::Integer => rules::ListKind::Integers,
+        }
+    }
+}
+
 settings! {
-    /// `[[rule]]` of a zone. Not there yet: an error for now.
+    /// `[[list]]` of a zone: what rules call `$name`.
+    pub struct ListSpec in "[[list]]" {
+        /// The list's name: small letters, digits, `_` and `.`.
+        required name: Name,
+        /// What it holds.
+        required kind: ListKindWord,
+        /// Its entries.
+        optional entries: List<Text>,
+        /// File with its entries, one a line; `#` begins a comment. Read at each publish.
+        optional file: FilePath,
+    }
+}
+
+settings! {
+    /// `[[rule]]` of a zone.
     pub struct RuleSpec in "[[rule]]" {
-        /// The phase in which it is evaluated.
-        required phase: Text,
-        /// The condition.
+        /// When it is asked: `http_request_dynamic_redirect`, `http_request_transform`,
+        /// `http_request_firewall_custom`, `http_request_late_transform` (in this order, before routes) or
+        /// `http_response_headers_transform`.
+        plain phase: Text = Text("http_request_firewall_custom".to_owned()),
+        /// The condition, in the rule language.
         required expression: Body,
-        /// What it does.
+        /// What it does: `block`, `log`, `skip`, `redirect` or `rewrite`; `challenge` and its kin refuse
+        /// for now.
         required action: Text,
-        /// A name for logs.
+        /// A name; the id is derived from it.
         optional name: Name,
-        /// The rule's id.
+        /// The rule's id, as in the access log; without it derived from zone and name, or position without
+        /// a name.
         optional id: Id,
+        /// What it is for.
+        optional description: Body,
+        /// Whether it is asked at all.
+        plain enabled: bool = true,
+        /// The answer of `block`; without it the zone's page for 403.
+        optional block: RuleBlockSpec,
+        /// Where `redirect` leads.
+        optional redirect: RuleRedirectSpec,
+        /// What `rewrite` changes.
+        optional rewrite: RuleRewriteSpec,
+        /// What `skip` leaves out.
+        optional skip: RuleSkipSpec,
+    }
+}
+
+settings! {
+    /// `block` of a rule.
+    pub struct RuleBlockSpec in "block" {
+        /// The status.
+        plain status: Count<400, 499> = Count(403),
+        /// The `Content-Type`.
+        plain content_type: Text = Text("text/plain; charset=utf-8".to_owned()),
+        /// The body, at most 64 KiB.
+        required body: Body,
+    }
+}
+
+settings! {
+    /// `redirect` of a rule.
+    pub struct RuleRedirectSpec in "redirect" {
+        /// Where to: a path, or an address with `https://` or `http://`.
+        optional target: Body,
+        /// Where to, as an expression; nowhere, and the request goes on, where its value is empty.
+        optional target_expression: Body,
+        /// 301, 302, 303, 307 or 308.
+        plain status: Count<301, 308> = Count(301),
+        /// Whether the request's query is added.
+        plain preserve_query: bool = false,
+    }
+}
+
+settings! {
+    /// `rewrite` of a rule: path and query in `http_request_transform`, headers in
+    /// `http_request_late_transform` (what the origin sees) and `http_response_headers_transform`.
+    pub struct RuleRewriteSpec in "rewrite" {
+        /// The new path.
+        optional path: Body,
+        /// The new path, as an expression.
+        optional path_expression: Body,
+        /// The new query without `?`; empty removes it.
+        optional query: Body,
+        /// The new query, as an expression.
+        optional query_expression: Body,
+        /// Changes to header fields, in order.
+        plain headers: List<HeaderChangeSpec> = List(Vec::new()),
+    }
+}
+
+settings! {
+    /// One of `headers` of a rewrite. Fields that belong to a connection cannot be changed.
+    pub struct HeaderChangeSpec in "the header change" {
+        /// The field's name, in any case.
+        required name: FieldName,
+        /// Its only value from now on; empty removes it.
+        optional set: Body,
+        /// The same, as an expression.
+        optional set_expression: Body,
+        /// One more value.
+        optional add: Body,
+        /// The same, as an expression.
+        optional add_expression: Body,
+        /// Takes it out.
+        plain remove: bool = false,
+    }
+}
+
+settings! {
+    /// `skip` of a rule.
+    pub struct RuleSkipSpec in "skip" {
+        /// Leaves out the rules behind it in the same phase.
+        plain rest: bool = false,
+        /// Leaves out these phases, or what is left of them.
+        plain phases: List<Text> = List(Vec::new()),
+        /// Leaves out these products, as other rule languages name them: such as `rateLimit` or `waf`.
+        plain products: List<Text> = List(Vec::new()),
     }
 }

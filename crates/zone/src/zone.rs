@@ -10,6 +10,7 @@ use crate::id::Id;
 use crate::pool::Pool;
 use crate::read::values::{Statuses, words};
 use crate::route::{Action, Destination, Route};
+use crate::rule::Rules;
 use crate::tls::Tls;
 
 /// A domain with all its settings, as run.
@@ -29,6 +30,8 @@ pub struct Zone {
     pub fallback: Action,
     /// Pools, in the order written.
     pub pools: Vec<Arc<Pool>>,
+    /// Its rules; none if no rule is switched on.
+    pub rules: Option<Arc<Rules>>,
     /// TLS towards visitors.
     pub tls: Tls,
     /// HTTP towards visitors.
@@ -62,6 +65,8 @@ words! {
 /// `edge`'s `contain.rs` says which way each goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailModes {
+    /// Open: as if there were no rules.
+    pub shield: FailMode,
     /// Open: to the first pool, with the path as it came.
     pub route: FailMode,
     /// Open: the answer as the origin gave it.

@@ -14,7 +14,7 @@ use super::rig::{HOST, cleartext, fields, http2_visitor, saying, start, visitor,
 
 const OTHER: &str = "b.example";
 
-const PHASES: [&str; 6] = ["admission", "route", "origin", "response", "delivery", "record"];
+const PHASES: [&str; 7] = ["admission", "shield", "route", "origin", "response", "delivery", "record"];
 
 /// Ends a node that broke on purpose: its alarms are of these events and no other.
 fn finish(mut node: Node, expected: &[&str]) -> Result<()> {
@@ -97,7 +97,7 @@ fn every_fault_in_every_phase_ends_as_its_mode_says_and_takes_nothing_along() ->
     gate.open_for_good();
     assert_eq!(held.read_response().context("held")?.text(), "held");
     assert_eq!(other_held.read_response()?.text(), "held");
-    assert_eq!(node.metric("rempart_panics_total")?, Some(12.0));
+    assert_eq!(node.metric("rempart_panics_total")?, Some(14.0));
     let broke = node.wait_for_event(|event| event["event"] == "phase_broke")?;
     assert_eq!((broke["zone"].as_str(), broke["phase"].as_str()), (Some("a"), Some("admission")));
     drop((held, other_held, shared, alone));

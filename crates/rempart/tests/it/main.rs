@@ -16,6 +16,7 @@ mod http2;
 mod origins;
 mod process;
 mod rig;
+mod rules;
 mod seeing;
 mod sites;
 mod tls;

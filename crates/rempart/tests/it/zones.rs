@@ -348,7 +348,10 @@ fn settings_that_are_not_there_yet_are_clear_errors() -> Result<()> {
     for (lines, word) in [
         ("\n[tls]\nautomatic = true\n", "acme"),
         ("\n[waf]\nmode = \"block\"\n", "web application firewall"),
-        ("\n[[rule]]\nphase = \"x\"\nexpression = \"true\"\naction = \"block\"\n", "rule"),
+        (
+            "\n[[rule]]\nphase = \"http_ratelimit\"\nexpression = \"ssl\"\naction = \"block\"\n",
+            "no place on a request's way yet",
+        ),
     ] {
         node.write_zone("a", &zone(&origin, lines))?;
         let (code, _, problems) = output(&node, &["check"])?;

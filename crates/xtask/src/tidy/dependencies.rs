@@ -21,7 +21,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("seclang", &["fuel"]),
     // The vocabulary; its two crates do not know each other.
     ("exchange", &["http1"]),
-    ("zone", &[]),
+    ("zone", &["rules"]),
     // The parts never know each other. `wire` does not know zones.
     ("wire", &["exchange", "http1", "http3"]),
     ("origin", &["exchange", "http1", "zone"]),
@@ -30,7 +30,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("cache", &["fuel", "http1", "exchange"]),
     // The planes. `splice` shares nothing with anybody, so that no bug of theirs is one of its own.
     ("splice", &[]),
-    ("edge", &["blackbox", "fuel", "exchange", "http1", "zone", "wire", "origin", "telemetry"]),
+    ("edge", &["blackbox", "fuel", "rules", "exchange", "http1", "zone", "wire", "origin", "telemetry"]),
     // The only place that knows everybody.
     ("rempart", &["blackbox", "http1", "exchange", "zone", "wire", "origin", "telemetry", "splice", "edge"]),
     // Development.

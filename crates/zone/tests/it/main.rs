@@ -12,6 +12,7 @@ mod problems;
 mod properties;
 mod references;
 mod routes;
+mod rules;
 mod tls;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,276 @@
+//! Phase 2: the zone's rules of requests, in the order of the language; and, for phase 7, those of responses.
+//!
+//! Asking changes nothing but a scratch: what rules came to is a value ([`Ruled`]), which the pipeline
+//! applies. So the phase can be run again on the zone before, and by a candidate on facts alone. A zone
+//! without rules costs one comparison. Called by `pipeline.rs` through `contain.rs`, and by `facts.rs`.
+
+use std::sync::Arc;
+
+use exchange::{BodySize, Fields, Phase, Refusal, Request, Response};
+use fuel::Fuel;
+use rules::{Effect, Matched, Outcome, Refusing, Scratch, Skipped, SpentAt, Verdict};
+use telemetry::metrics::Trouble;
+use wire::Exchange;
+use zone::{PhaseRules, Rules};
+
+use crate::course::Course;
+use crate::pipeline::Edge;
+use crate::refuse::{redirect, refuse, reply};
+use crate::view::{Asked, RequestView};
+
+/// Steps that the rules of all phases may cost one request: some 2 ms, which a thousand rules do not use in
+/// a hundred requests.
+pub(crate) const RULE_STEPS: u64 = 2_000_000;
+
+/// Ids of rules kept of one request: more than the log has room for.
+const MATCHED_MAX: usize = 64;
+
+/// Trail lines about rules: the first say enough, and other phases need theirs.
+const TOLD_MAX: usize = 4;
+
+/// What rules have done to a request so far, over all phases.
+#[derive(Debug)]
+pub(crate) struct RuleState {
+    /// Ids of the rules that matched, in order.
+    pub(crate) matched: Vec<Arc<str>>,
+    /// Header changes for the request as it goes to the origin.
+    pub(crate) towards_origin: Vec<Effect>,
+    skipped: Skipped,
+    fuel: Fuel,
+}
+
+impl Default for RuleState {
+    fn default() -> Self {
+        Self {
+            matched: Vec::new(),
+            towards_origin: Vec::new(),
+            skipped: Skipped::default(),
+            fuel: Fuel::new(RULE_STEPS),
+        }
+    }
+}
+
+/// What the rules of a request's phases came to.
+#[derive(Debug)]
+pub(crate) struct Ruled {
+    pub(crate) matched: Vec<Matched>,
+    /// Another path and query.
+    pub(crate) target: Option<Vec<u8>>,
+    /// Header changes for the request as it goes to the origin.
+    pub(crate) headers: Vec<Effect>,
+    pub(crate) verdict: Verdict,
+    skipped: Skipped,
+    fuel: Fuel,
+}
+
+/// Says which rule is worked for, by its place in the zone.
+pub(crate) type At<'a> = &'a dyn Fn(u32);
+
+fn asked_of(
+    rules: &Rules,
+    phase: &PhaseRules,
+    view: &RequestView<'_>,
+    scratch: &mut Scratch,
+    (fuel, skipped): (&mut Fuel, &mut Skipped),
+    at: At<'_>,
+) -> Result<Outcome, Trouble> {
+    // All rules of a phase are asked together: the first stands for them.
+    at(phase.first);
+    phase.rulesets.evaluate(view, scratch, fuel, skipped).map_err(|SpentAt { rule, .. }| {
+        at(rules.place(&rule));
+        Trouble::Fuel
+    })
+}
+
+/// Asks the rules of requests.
+///
+/// # Errors
+/// The request spent its budget.
+pub(crate) fn ask(
+    rules: &Rules,
+    request: &Request,
+    asked: &Asked<'_>,
+    scratch: &mut Scratch,
+    at: At<'_>,
+) -> Result<Ruled, Trouble> {
+    let mut ruled = Ruled {
+        matched: Vec::new(),
+        target: None,
+        headers: Vec::new(),
+        verdict: Verdict::Continue,
+        skipped: Skipped::default(),
+        fuel: Fuel::new(RULE_STEPS),
+    };
+    scratch.begin();
+    for phase in &rules.request {
+        let view = RequestView { asked, request, rewritten: ruled.target.as_deref(), response: None };
+        let budget = (&mut ruled.fuel, &mut ruled.skipped);
+        let outcome = asked_of(rules, phase, &view, scratch, budget, at)?;
+        ruled.matched.extend(outcome.matched);
+        if !outcome.effects.is_empty() {
+            ruled.take(request, outcome.effects);
+            scratch.uri_changed();
+        }
+        if outcome.verdict != Verdict::Continue {
+            ruled.verdict = outcome.verdict;
+            break;
+        }
+    }
+    Ok(ruled)
+}
+
+impl Ruled {
+    fn take(&mut self, request: &Request, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Path(path) => {
+                    let query = query_of(self.target(request)).map(<[u8]>::to_vec);
+                    self.target = Some(joined(path, query.as_deref()));
+                }
+                Effect::Query(query) => {
+                    let target = self.target(request);
+                    let end = memchr::memchr(b'?', target).unwrap_or(target.len());
+                    let path = target.get(..end).unwrap_or_default().to_vec();
+                    self.target =
+                        Some(joined(path, Some(&query).filter(|q| !q.is_empty()).map(Vec::as_slice)));
+                }
+                Effect::SetHeader(..) | Effect::AddHeader(..) | Effect::RemoveHeader(_) => {
+                    self.headers.push(effect);
+                }
+                // No action that has these is taken when a zone is compiled.
+                Effect::Route(_)
+                | Effect::Config(_)
+                | Effect::Cache(_)
+                | Effect::Compress(_)
+                | Effect::LogNames(_)
+                | Effect::LogValue(..)
+                | Effect::CloseConnection => {}
+            }
+        }
+    }
+
+    fn target<'a>(&'a self, request: &'a Request) -> &'a [u8] {
+        self.target.as_deref().unwrap_or_else(|| request.target())
+    }
+}
+
+fn query_of(target: &[u8]) -> Option<&[u8]> {
+    memchr::memchr(b'?', target).and_then(|at| target.get(at + 1..))
+}
+
+fn joined(mut path: Vec<u8>, query: Option<&[u8]>) -> Vec<u8> {
+    if let Some(query) = query {
+        path.push(b'?');
+        path.extend_from_slice(query);
+    }
+    path
+}
+
+/// Changes header fields as rules say.
+pub(crate) fn apply(fields: &mut Fields, changes: &[Effect]) {
+    for change in changes {
+        match change {
+            Effect::SetHeader(name, value) => fields.set(name.as_bytes(), value),
+            Effect::AddHeader(name, value) => fields.push(name.as_bytes(), value),
+            Effect::RemoveHeader(name) => fields.remove(name.as_bytes()),
+            _ => {}
+        }
+    }
+}
+
+/// The word of a verdict, for comparing decisions.
+pub(crate) fn verdict_word(ruled: &Ruled) -> Option<String> {
+    match &ruled.verdict {
+        Verdict::Block(own) => {
+            let status = own.as_ref().map_or(Refusal::RuleBlocked.status(), |own| own.status);
+            Some(format!("refused by a rule, {status}"))
+        }
+        Verdict::Challenge(_) => Some("refused for want of a challenge".to_owned()),
+        Verdict::Redirect { status, location } => {
+            Some(format!("redirected by a rule, {status} to {}", String::from_utf8_lossy(location)))
+        }
+        Verdict::Continue | Verdict::ServeError(_) => None,
+    }
+}
+
+impl Edge {
+    /// Runs a piece with the thread's scratch. One that a panic left half done is not used again.
+    pub(crate) fn with_scratch<T>(&self, piece: impl FnOnce(&mut Scratch) -> T) -> T {
+        let mut scratch = self.rule_scratch.take();
+        let result = piece(&mut scratch);
+        self.rule_scratch.replace(scratch);
+        result
+    }
+
+    /// Does what the rules of a request came to; whether it goes on.
+    pub(crate) async fn obey(&self, exchange: &mut Exchange, course: &mut Course, ruled: Ruled) -> bool {
+        if let Some(target) = &ruled.target {
+            exchange.request.rewrite_target(target);
+        }
+        course.rules.towards_origin = ruled.headers;
+        course.rules.skipped = ruled.skipped;
+        course.rules.fuel = ruled.fuel;
+        self.tell(Phase::Shield, course, &ruled.matched);
+        match ruled.verdict {
+            Verdict::Continue | Verdict::ServeError(_) => return true,
+            Verdict::Block(None) => {
+                refuse(exchange, course, Refusal::RuleBlocked, "a rule of the zone").await;
+            }
+            Verdict::Block(Some(own)) => answer_as(exchange, course, &own).await,
+            Verdict::Challenge(_) => {
+                let reason = "a rule of the zone asks for a challenge, and there are none yet";
+                refuse(exchange, course, Refusal::ChallengeRequired, reason).await;
+            }
+            Verdict::Redirect { status, location } => {
+                redirect(exchange, course, status, &location).await;
+            }
+        }
+        false
+    }
+
+    /// Asks the rules of responses: what to change in the answer's fields.
+    ///
+    /// # Errors
+    /// The request spent its budget.
+    pub(crate) fn ask_about_answer(
+        &self,
+        rules: &Rules,
+        request: &Request,
+        response: &Response,
+        asked: &Asked<'_>,
+        course: &mut Course,
+    ) -> Result<Vec<Effect>, Trouble> {
+        let Some(phase) = &rules.response else { return Ok(Vec::new()) };
+        let view = RequestView { asked, request, rewritten: None, response: Some(response) };
+        let RuleState { fuel, skipped, .. } = &mut course.rules;
+        let outcome = self.with_scratch(|scratch| {
+            scratch.begin();
+            asked_of(rules, phase, &view, scratch, (fuel, skipped), &|rule| self.slot.rule(rule))
+        })?;
+        self.tell(Phase::Response, course, &outcome.matched);
+        Ok(outcome.effects)
+    }
+
+    /// Notes which rules matched, for log and trail.
+    fn tell(&self, phase: Phase, course: &mut Course, matched: &[Matched]) {
+        let Some(rules) = course.site.as_ref().and_then(|site| site.zone.rules.clone()) else { return };
+        for (count, one) in matched.iter().enumerate() {
+            if course.rules.matched.len() < MATCHED_MAX {
+                course.rules.matched.push(Arc::clone(&one.rule));
+            }
+            if count < TOLD_MAX {
+                course.note(phase, one.action.row().name, rules.place(&one.rule), self.clock.now_us());
+            }
+        }
+    }
+}
+
+/// Refuses with a rule's own answer.
+async fn answer_as(exchange: &mut Exchange, course: &mut Course, own: &Refusing) {
+    course.refusal = Some(Refusal::RuleBlocked);
+    course.reason = "a rule of the zone, with an answer of its own";
+    let mut response = Response { status: own.status, body: BodySize::None, ..Response::default() };
+    response.fields.push(b"Content-Type", own.content_type.as_bytes());
+    response.fields.push(b"Cache-Control", b"no-store");
+    reply(exchange, course, response, own.content.as_bytes()).await;
+}

@@ -1,0 +1,444 @@
+//! Compiles a zone's `[[list]]` and `[[rule]]` entries: the rules of each phase together, by crate `rules`.
+//!
+//! Every problem that crate finds becomes one of the file, at its place inside the expression. What a phase
+//! does on a request's way is `edge`'s. Called by [`super::compile`]; read next: [`crate::rule`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rules::{
+    Action, ActionKind, BlockSpec, Expression, HeaderChange, HeaderSpec, Limits, List, Lists, Phase, Product,
+    RedirectSpec, RewriteSpec, RuleProblem, RulesetSpec, Rulesets, Scope, SkipSpec, ValueSpec,
+};
+
+use super::Compiler;
+use super::inside::inside;
+use crate::id::Id;
+use crate::limits::{LISTS_MAX, RULES_MAX};
+use crate::problem::Place;
+use crate::read::Placed;
+use crate::read::values::{Body, Text, quoted};
+use crate::rule::{PhaseRules, REQUEST_PHASES, RESPONSE_PHASE, Rules};
+use crate::spec::{HeaderChangeSpec, ListSpec, RuleBlockSpec, RuleSpec, ZoneSpec};
+use crate::zone::Zone;
+
+/// A header that ends loops, whatever rules say.
+const LOOP_HEADER: &str = "cdn-loop";
+
+/// An optional value, written out or as an expression.
+struct Written<'a> {
+    text: Option<&'a Placed<Body>>,
+    expression: Option<&'a Placed<Body>>,
+    key: &'static str,
+}
+
+impl Compiler<'_> {
+    pub(super) fn rules(&mut self, spec: &ZoneSpec, zone: &str, same: Option<&Zone>) -> Option<Arc<Rules>> {
+        if let Some(same) = same {
+            return same.rules.clone();
+        }
+        let lists = self.lists(spec);
+        if spec.rule.0.is_empty() {
+            return None;
+        }
+        if spec.rule.0.len() > RULES_MAX {
+            self.report.error(spec.rule.place, format!("more than {RULES_MAX} rules in one zone"));
+        }
+        let mut of_phase: Vec<(Phase, RulesetSpec, u32)> = Vec::new();
+        let mut by_id: HashMap<String, usize> = HashMap::new();
+        for (index, rule) in spec.rule.0.iter().enumerate().take(RULES_MAX) {
+            let name = rule.name.as_ref().map_or_else(|| format!("#{}", index + 1), |name| name.0.clone());
+            let id = rule.id.as_ref().map_or_else(|| Id::derived("rule", zone, &name), |id| id.value);
+            let id = id.to_string();
+            if by_id.contains_key(&id) {
+                let (place, what) = match (&rule.id, &rule.name) {
+                    (Some(id), _) => (id.place, "another rule has this id too".to_owned()),
+                    (None, Some(name)) => {
+                        (name.place, format!("another rule is named {} too", quoted(&name.0)))
+                    }
+                    (None, None) => (rule.place, "another rule has this rule's id".to_owned()),
+                };
+                self.report.error(place, what);
+                continue;
+            }
+            by_id.insert(id.clone(), index);
+            let phase = self.phase(&rule.phase);
+            let action = self.rule_action(rule);
+            let (Some(phase), Some(expression)) = (phase, &rule.expression) else { continue };
+            // With a mistake in its action the expression is read all the same, for its own mistakes.
+            let (action, is_right) = action.map_or((Action::Log, false), |action| (action, true));
+            let compiled = rules::RuleSpec {
+                id,
+                description: rule.description.as_ref().map_or_else(String::new, |text| text.0.clone()),
+                enabled: rule.enabled.value && is_right,
+                expression: expression.0.clone(),
+                action,
+            };
+            match of_phase.iter_mut().find(|(known, _, _)| *known == phase) {
+                Some((_, ruleset, _)) => ruleset.rules.push(compiled),
+                None => {
+                    let id = phase.row().name.to_owned();
+                    let ruleset = RulesetSpec { id, enabled: true, rules: vec![compiled] };
+                    of_phase.push((phase, ruleset, u32::try_from(index + 1).unwrap_or(u32::MAX)));
+                }
+            }
+        }
+        let mut rules = Rules::default();
+        let place = |index: usize| u32::try_from(index + 1).unwrap_or(u32::MAX);
+        let is_on = |index: usize| spec.rule.0.get(index).is_some_and(|rule| rule.enabled.value);
+        let on = by_id.iter().filter(|(_, index)| is_on(**index));
+        rules.places = on.map(|(id, index)| (id.clone(), place(*index))).collect();
+        of_phase.sort_by_key(|(phase, _, _)| *phase);
+        let limits = Limits::default();
+        for (phase, ruleset, first) in of_phase {
+            let (rulesets, problems) = Rulesets::compile(phase, &ruleset, &[], &lists, &limits);
+            let scope = Scope { lists: &lists, limits: &limits, has_response: phase.row().has_response };
+            for problem in &problems {
+                if let Some(rule) = by_id.get(&problem.rule).and_then(|index| spec.rule.0.get(*index)) {
+                    self.rule_problem(rule, problem, &scope);
+                }
+            }
+            if rulesets.rules() > 0 {
+                let compiled = PhaseRules { rulesets, first };
+                match phase == RESPONSE_PHASE {
+                    true => rules.response = Some(compiled),
+                    false => rules.request.push(compiled),
+                }
+            }
+        }
+        (!rules.request.is_empty() || rules.response.is_some()).then(|| Arc::new(rules))
+    }
+
+    fn lists(&mut self, spec: &ZoneSpec) -> Lists {
+        let mut lists = Lists::new();
+        if spec.list.0.len() > LISTS_MAX {
+            self.report.error(spec.list.place, format!("more than {LISTS_MAX} lists in one zone"));
+        }
+        for list in spec.list.0.iter().take(LISTS_MAX) {
+            let Some(name) = &list.name else { continue };
+            let letter =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'.');
+            if !name.0.bytes().all(letter) {
+                let message = format!("{} is no name of a list", quoted(&name.0));
+                self.report.error_with(name.place, message, "write small letters, digits, `_` and `.`");
+                continue;
+            }
+            if lists.named(&name.0).is_some() {
+                self.report.error(name.place, format!("another list is named {} too", quoted(&name.0)));
+                continue;
+            }
+            if let Some(made) = self.list(list) {
+                lists.insert(name.0.clone(), Arc::new(made));
+            }
+        }
+        lists
+    }
+
+    fn list(&mut self, list: &Placed<ListSpec>) -> Option<List> {
+        let kind = list.kind.as_ref()?.value.kind();
+        let limits = Limits::default();
+        match (&list.entries, &list.file) {
+            (Some(entries), None) => {
+                let lines: Vec<&str> = entries.0.iter().map(|entry| entry.0.as_str()).collect();
+                match List::parse(kind, &lines.join("\n"), &limits) {
+                    Ok(made) => Some(made),
+                    Err(problems) => {
+                        for problem in problems {
+                            let entry = problem.line.checked_sub(1).and_then(|at| entries.0.get(at));
+                            let place = entry.map_or(entries.place, |entry| entry.place);
+                            self.report.error(place, problem.what);
+                        }
+                        None
+                    }
+                }
+            }
+            (None, Some(path)) => {
+                let shown = self.path(path);
+                let text = std::str::from_utf8(self.file(path)?).map(str::to_owned);
+                let Ok(text) = text else {
+                    self.report.error(path.place, format!("the list {} is not UTF-8", quoted(&shown)));
+                    return None;
+                };
+                match List::parse(kind, &text, &limits) {
+                    Ok(made) => Some(made),
+                    Err(problems) => {
+                        for problem in problems {
+                            let message = format!("{}, line {}: {}", shown, problem.line, problem.what);
+                            self.report.error(path.place, message);
+                        }
+                        None
+                    }
+                }
+            }
+            (Some(_), Some(path)) => {
+                let message = "a list has either entries or a file";
+                self.report.error_with(path.place, message, "leave one out");
+                None
+            }
+            (None, None) => {
+                let suggestion = "write entries = [\"192.0.2.0/24\"] or file = \"list.txt\"".to_owned();
+                self.report.missing(list.place, "the list has neither entries nor a file", suggestion);
+                None
+            }
+        }
+    }
+
+    /// The phase by its name, if it has a place on a request's way.
+    fn phase(&mut self, written: &Placed<Text>) -> Option<Phase> {
+        let here = || REQUEST_PHASES.into_iter().chain([RESPONSE_PHASE]).map(|phase| phase.row().name);
+        match Phase::named(&written.0) {
+            Some(phase) if here().any(|name| name == phase.row().name) => Some(phase),
+            Some(_) => {
+                let message = format!("the phase {} has no place on a request's way yet", quoted(&written.0));
+                let names: Vec<&str> = here().collect();
+                self.report.error_with(written.place, message, format!("there are {}", names.join(", ")));
+                None
+            }
+            None => {
+                let names: Vec<&str> = here().collect();
+                self.no_such(written, "phase", &names);
+                None
+            }
+        }
+    }
+
+    fn no_such(&mut self, written: &Placed<Text>, what: &str, names: &[&str]) {
+        let message = format!("there is no {what} {}", quoted(&written.0));
+        let suggestion = match crate::read::nearest(&written.0, names) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("there are {}", names.join(", ")),
+        };
+        self.report.error_with(written.place, message, suggestion);
+    }
+
+    fn rule_action(&mut self, rule: &Placed<RuleSpec>) -> Option<Action> {
+        let written = rule.action.as_ref()?;
+        let Some(kind) = ActionKind::named(&written.0) else {
+            let names: Vec<&str> = ActionKind::ALL.iter().map(|row| row.name).collect();
+            self.no_such(written, "action", &names);
+            return None;
+        };
+        let tables = [
+            ("block", rule.block.as_ref().map(|table| table.place)),
+            ("redirect", rule.redirect.as_ref().map(|table| table.place)),
+            ("rewrite", rule.rewrite.as_ref().map(|table| table.place)),
+            ("skip", rule.skip.as_ref().map(|table| table.place)),
+        ];
+        for (name, place) in tables {
+            if let Some(place) = place.filter(|_| name != kind.row().name) {
+                let message = format!("`{name}` has no meaning for the action {}", quoted(&written.0));
+                self.report.error_with(place, message, format!("write action = \"{name}\" or leave it out"));
+            }
+        }
+        let action = match kind {
+            ActionKind::Block => Action::Block(rule.block.as_ref().and_then(|spec| block(spec))),
+            ActionKind::Log => Action::Log,
+            ActionKind::Challenge | ActionKind::JsChallenge | ActionKind::ManagedChallenge => {
+                self.report.warning(
+                    written.place,
+                    "challenges are not there yet: whom the rule matches is refused (challenge_required)",
+                    "write action = \"block\" if that is what you want",
+                );
+                match kind {
+                    ActionKind::Challenge => Action::Challenge,
+                    ActionKind::JsChallenge => Action::JsChallenge,
+                    _ => Action::ManagedChallenge,
+                }
+            }
+            ActionKind::Skip => Action::Skip(self.skip(rule)),
+            ActionKind::Redirect => Action::Redirect(self.redirect(rule)),
+            ActionKind::Rewrite => Action::Rewrite(self.rewrite(rule)),
+            ActionKind::Execute
+            | ActionKind::Route
+            | ActionKind::SetConfig
+            | ActionKind::CompressResponse
+            | ActionKind::SetCacheSettings
+            | ActionKind::ServeError
+            | ActionKind::LogCustomField
+            | ActionKind::ForceConnectionClose => {
+                let message = format!("the action {} is not there yet", quoted(&written.0));
+                let suggestion = "there are block, challenge, log, redirect, rewrite, skip";
+                self.report.error_with(written.place, message, suggestion);
+                return None;
+            }
+        };
+        let is_without =
+            matches!(action, Action::Skip(None) | Action::Redirect(None) | Action::Rewrite(None));
+        if is_without {
+            let name = kind.row().name;
+            let has_table = tables.iter().any(|(table, place)| *table == name && place.is_some());
+            if !has_table {
+                let message = format!("the action `{name}` needs the table `{name}`");
+                self.report.missing(rule.place, &message, format!("write {name} = {{ … }}"));
+            }
+            return None;
+        }
+        Some(action)
+    }
+
+    fn skip(&mut self, rule: &RuleSpec) -> Option<SkipSpec> {
+        let written = rule.skip.as_ref()?;
+        let mut skip = SkipSpec { current_ruleset: written.rest.value, ..SkipSpec::default() };
+        let mut is_right = true;
+        for name in &written.phases.0 {
+            match Phase::named(&name.0) {
+                Some(phase) => skip.phases.push(phase),
+                None => {
+                    let names: Vec<&str> = Phase::ALL.iter().map(|row| row.name).collect();
+                    self.no_such(name, "phase", &names);
+                    is_right = false;
+                }
+            }
+        }
+        for name in &written.products.0 {
+            match Product::ALL.iter().find(|(_, word)| *word == name.0) {
+                Some((product, _)) => skip.products.push(*product),
+                None => {
+                    let names: Vec<&str> = Product::ALL.iter().map(|(_, word)| *word).collect();
+                    self.no_such(name, "product", &names);
+                    is_right = false;
+                }
+            }
+        }
+        is_right.then_some(skip)
+    }
+
+    fn redirect(&mut self, rule: &RuleSpec) -> Option<RedirectSpec> {
+        let written = rule.redirect.as_ref()?;
+        let target = Written {
+            text: written.target.as_ref(),
+            expression: written.target_expression.as_ref(),
+            key: "target",
+        };
+        let Some(target) = self.value(target)? else {
+            let suggestion = "write target = \"https://…\" or target_expression".to_owned();
+            self.report.missing(written.place, "the redirect has no target", suggestion);
+            return None;
+        };
+        let status = u16::try_from(written.status.0).unwrap_or(0);
+        Some(RedirectSpec { target, status, preserve_query: written.preserve_query.value })
+    }
+
+    fn rewrite(&mut self, rule: &RuleSpec) -> Option<RewriteSpec> {
+        let written = rule.rewrite.as_ref()?;
+        let path = Written {
+            text: written.path.as_ref(),
+            expression: written.path_expression.as_ref(),
+            key: "path",
+        };
+        let query = Written {
+            text: written.query.as_ref(),
+            expression: written.query_expression.as_ref(),
+            key: "query",
+        };
+        let (path, query) = (self.value(path), self.value(query));
+        let headers: Vec<Option<HeaderSpec>> =
+            written.headers.0.iter().map(|header| self.header_change(header)).collect();
+        Some(RewriteSpec { path: path?, query: query?, headers: headers.into_iter().collect::<Option<_>>()? })
+    }
+
+    fn header_change(&mut self, written: &Placed<HeaderChangeSpec>) -> Option<HeaderSpec> {
+        let name = written.name.as_ref()?;
+        if name.0 == LOOP_HEADER {
+            let message = "`cdn-loop` is what ends loops between proxies, and cannot be changed by rules";
+            self.report.error(name.place, message);
+            return None;
+        }
+        let (set, add) = (
+            Written { text: written.set.as_ref(), expression: written.set_expression.as_ref(), key: "set" },
+            Written { text: written.add.as_ref(), expression: written.add_expression.as_ref(), key: "add" },
+        );
+        let change = match (self.value(set)?, self.value(add)?, written.remove.value) {
+            (Some(value), None, false) => HeaderChange::Set(value),
+            (None, Some(value), false) => HeaderChange::Add(value),
+            (None, None, true) => HeaderChange::Remove,
+            _ => {
+                let message = "a header is either set, added or removed";
+                self.report.error_with(written.place, message, "write one of set, add, remove = true");
+                return None;
+            }
+        };
+        Some(HeaderSpec { name: name.0.clone(), change })
+    }
+
+    /// The value, none where nothing is written; nothing at all after a problem.
+    fn value(&mut self, written: Written<'_>) -> Option<Option<ValueSpec>> {
+        match (written.text, written.expression) {
+            (Some(_), Some(expression)) => {
+                let message = format!("there is `{}` already", written.key);
+                self.report.error_with(expression.place, message, "leave one out");
+                None
+            }
+            (Some(text), None) if text.0.chars().any(char::is_control) => {
+                self.report.error(text.place, "control characters and line breaks are not allowed here");
+                None
+            }
+            (Some(text), None) => Some(Some(ValueSpec::Static(text.0.clone()))),
+            (None, Some(expression)) => Some(Some(ValueSpec::Expression(expression.0.clone()))),
+            (None, None) => Some(None),
+        }
+    }
+
+    /// Tells what crate `rules` found, at its place in the file.
+    fn rule_problem(&mut self, rule: &Placed<RuleSpec>, problem: &RuleProblem, scope: &Scope<'_>) {
+        let redirect = rule.redirect.as_ref();
+        let rewrite = rule.rewrite.as_ref();
+        let block = rule.block.as_ref();
+        let is_mistaken = |written: &&Placed<Body>| {
+            let found = Expression::value(&written.0, scope).err().unwrap_or_default();
+            problem.place.as_ref().is_some_and(|place| found.contains(place))
+        };
+        let whole = match problem.part {
+            "expression" => rule.expression.as_ref().map(|text| text.place),
+            "status" if block.is_some() => block.map(|block| block.status.place),
+            "status" => redirect.map(|redirect| redirect.status.place),
+            "content_type" => block.map(|block| block.content_type.place),
+            "content" => block.map(|block| block.place),
+            "target" => redirect.map(|redirect| {
+                let (text, expression) = (&redirect.target, &redirect.target_expression);
+                text.as_ref().or(expression.as_ref()).map_or(redirect.place, |text| text.place)
+            }),
+            "path" => rewrite.and_then(|r| r.path_expression.as_ref().or(r.path.as_ref())).map(|t| t.place),
+            "query" => {
+                rewrite.and_then(|r| r.query_expression.as_ref().or(r.query.as_ref())).map(|t| t.place)
+            }
+            "headers" => rewrite.map(|rewrite| {
+                let headers = &rewrite.headers;
+                let mut values =
+                    headers.0.iter().flat_map(|header| [&header.set_expression, &header.add_expression]);
+                let found = values.by_ref().flatten().find(is_mistaken);
+                found.map_or(headers.place, |text| text.place)
+            }),
+            "uri" => rewrite.map(|rewrite| rewrite.place),
+            _ => rule.action.as_ref().map(|action| action.place),
+        };
+        let whole = whole.unwrap_or(rule.place);
+        let Some(inner) = &problem.place else {
+            return self.report.error(whole, problem.what.clone());
+        };
+        let place = self.inner_place(whole, inner.start);
+        match (&inner.suggestion, &inner.expected) {
+            (Some(near), _) => {
+                self.report.error_with(place, inner.what.clone(), format!("did you mean `{near}`?"));
+            }
+            (None, Some(expected)) => self.report.error_with(place, inner.what.clone(), expected.clone()),
+            (None, None) => self.report.error(place, inner.what.clone()),
+        }
+    }
+
+    /// The place of a byte of a string's value, by that of the string.
+    fn inner_place(&self, string: Place, at: usize) -> Place {
+        let file = string.file as usize;
+        let source = self.bundle.specs().get(file).or(self.bundle.defaults());
+        let raw = source.and_then(|source| source.bytes.get(string.offset as usize..)).unwrap_or_default();
+        Place::new(file, string.offset as usize + inside(raw, at))
+    }
+}
+
+fn block(written: &RuleBlockSpec) -> Option<BlockSpec> {
+    Some(BlockSpec {
+        status: u16::try_from(written.status.0).unwrap_or(0),
+        content_type: written.content_type.0.clone(),
+        content: written.body.as_ref()?.0.clone(),
+    })
+}

@@ -1,0 +1,177 @@
+//! `[[rule]]` and `[[list]]`: what compiles, and where every mistake is said to be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ::rules::Phase;
+use zone::{Bundle, FileKind, Snapshot, files_named};
+
+use super::{no_keys, one, problems_of, snapshot, source, zone_text};
+
+fn with(rest: &str) -> String {
+    zone_text("z", "[\"a.example\"]", rest)
+}
+
+fn phases(snapshot: &Snapshot) -> Vec<(Phase, usize, u32)> {
+    let Some(rules) = &snapshot.zones()[0].rules else { return Vec::new() };
+    let of = rules.request.iter().chain(&rules.response);
+    of.map(|phase| (phase.rulesets.phase(), phase.rulesets.rules(), phase.first)).collect()
+}
+
+#[test]
+fn rules_of_a_phase_are_compiled_together_in_the_order_of_the_language() {
+    let compiled = one(&with(
+        "[[rule]]\nexpression = 'ssl'\naction = 'block'\n\
+         [[rule]]\nphase = 'http_response_headers_transform'\nexpression = 'true'\naction = 'rewrite'\n\
+         rewrite = { headers = [{ name = 'X-Frame-Options', set = 'DENY' }] }\n\
+         [[rule]]\nphase = 'http_request_dynamic_redirect'\nexpression = 'http.host eq \"b\"'\n\
+         action = 'redirect'\nredirect = { target = '/x' }\n\
+         [[rule]]\nexpression = 'ip.src in {10.0.0.0/8}'\naction = 'log'\n\
+         [[rule]]\nexpression = 'ssl'\naction = 'log'\nenabled = false\n",
+    ));
+    assert_eq!(
+        phases(&compiled),
+        [
+            (Phase::DynamicRedirect, 1, 3),
+            (Phase::FirewallCustom, 2, 1),
+            (Phase::ResponseHeadersTransform, 1, 2)
+        ]
+    );
+}
+
+#[test]
+fn a_zone_whose_rules_are_all_off_has_none() {
+    assert_eq!(phases(&one(&with(""))), []);
+    let off = "[[rule]]\nexpression = 'ssl'\naction = 'block'\nenabled = false\n";
+    assert!(one(&with(off)).zones()[0].rules.is_none());
+}
+
+#[test]
+fn ids_are_as_written_or_follow_the_name_and_never_the_place() {
+    let written = "0123456789abcdef0123456789abcdef";
+    let rule = |lines: &str| format!("[[rule]]\nexpression = 'ssl'\naction = 'log'\n{lines}\n");
+    let ids = |text: &str| {
+        let compiled = one(&with(text));
+        let rules = compiled.zones()[0].rules.clone().expect("rules");
+        let mut ids: Vec<(u32, String)> = rules.ids().map(|id| (rules.place(id), id.to_owned())).collect();
+        ids.sort();
+        ids.into_iter().map(|(_, id)| id).collect::<Vec<_>>()
+    };
+    let named = rule("name = 'n'");
+    let before = ids(&format!("{}{named}", rule(&format!("id = '{written}'"))));
+    let after = ids(&named);
+    assert_eq!(before, [written, &after[0]]);
+    assert_eq!(after[0].len(), 32);
+    let twice = problems_of(&with(&format!("{named}{named}")));
+    assert!(twice.contains("another rule is named `n` too"), "{twice}");
+}
+
+#[test]
+fn every_mistake_of_every_rule_has_its_place_in_the_file() {
+    let told = problems_of(&with(
+        "[[rule]]\nexpression = 'http.request.uri.pth contains \"/admin\" and ip.scr in {10.0.0.0/8}'\n\
+         action = 'block'\n\
+         [[rule]]\nexpression = '''\nssl and\n  http.host eq 1'''\naction = 'blok'\n\
+         [[rule]]\nphase = 'http_request_firewal_custom'\nexpression = 'ssl'\naction = 'log'\n\
+         [[rule]]\nexpression = \"http.host eq \\\"a\\\" and htp.host eq \\\"b\\\"\"\naction = 'log'\n\
+         [[rule]]\nphase = 'ddos_l7'\nexpression = 'ssl'\naction = 'log'\n\
+         [[rule]]\nexpression = 'ssl'\naction = 'redirect'\nredirect = { target = '/x' }\n\
+         [[rule]]\nexpression = 'ssl'\naction = 'set_config'\n\
+         [[rule]]\nexpression = 'ssl'\naction = 'skip'\n\
+         [[rule]]\nexpression = 'ip.src in $offce'\naction = 'log'\n",
+    ));
+    for line in [
+        "zones/a.toml:4:15: ",
+        "did you mean `http.request.uri.path`?",
+        "zones/a.toml:4:58: ",
+        "did you mean `ip.src`?",
+        "zones/a.toml:9:16: ",
+        "zones/a.toml:10:10: there is no action `blok` (did you mean \"block\"?)",
+        "zones/a.toml:12:9: there is no phase `http_request_firewal_custom` \
+         (did you mean \"http_request_firewall_custom\"?)",
+        "zones/a.toml:16:38: ",
+        "did you mean `http.host`?",
+        "the phase `ddos_l7` has no place on a request's way yet",
+        "`redirect` may not stand in `http_request_firewall_custom`",
+        "the action `set_config` is not there yet",
+        "the action `skip` needs the table `skip`",
+        "$offce",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+}
+
+#[test]
+fn mistakes_in_parameters_are_told_at_the_parameter() {
+    let told = problems_of(&with(
+        "[[rule]]\nphase = 'http_request_transform'\nexpression = 'ssl'\naction = 'rewrite'\n\
+         rewrite = { path_expression = 'concat(\"/x\", http.hots)' }\n\
+         [[rule]]\nphase = 'http_request_late_transform'\nexpression = 'ssl'\naction = 'rewrite'\n\
+         rewrite = { headers = [{ name = 'x-a', set = '1' }, { name = 'x-b', set_expression = 'nope' }] }\n\
+         [[rule]]\nphase = 'http_request_late_transform'\nexpression = 'ssl'\naction = 'rewrite'\n\
+         rewrite = { headers = [{ name = 'cdn-loop', remove = true }] }\n\
+         [[rule]]\nphase = 'http_request_dynamic_redirect'\nexpression = 'ssl'\naction = 'redirect'\n\
+         redirect = { target = 'nowhere' }\n\
+         [[rule]]\nexpression = 'ssl'\naction = 'block'\nblock = { status = 500, body = 'no' }\n",
+    ));
+    for line in [
+        "zones/a.toml:7:45: ",
+        "zones/a.toml:12:87: ",
+        "zones/a.toml:17:33: `cdn-loop` is what ends loops",
+        "zones/a.toml:22:23: `nowhere` is neither a path nor an http or https URL",
+        "this must be an integer from 400 to 499, not `500`",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+}
+
+#[test]
+fn challenges_are_warned_of() {
+    let compiled = one(&with("[[rule]]\nexpression = 'ssl'\naction = 'managed_challenge'\n"));
+    let told = compiled.warnings[0].to_string();
+    assert!(told.contains("warning: challenges are not there yet"), "{told}");
+}
+
+#[test]
+fn lists_come_from_entries_and_from_files() {
+    let text = with(
+        "[[list]]\nname = 'office'\nkind = 'ip'\nfile = 'office.txt'\n\
+         [[list]]\nname = 'bad_bots'\nkind = 'string'\nentries = ['a', 'b']\n\
+         [[rule]]\nexpression = 'ip.src in $office and http.user_agent in $bad_bots'\naction = 'block'\n",
+    );
+    let specs = vec![source("zones/a.toml", &text)];
+    let named = files_named(&specs, None);
+    assert_eq!((named[0].kind, named[0].path.as_str()), (FileKind::List, "zones/office.txt"));
+    let bundle = |list: &str| {
+        let files = BTreeMap::from([("zones/office.txt".to_owned(), list.as_bytes().to_vec())]);
+        Bundle::new(specs.clone(), None, files)
+    };
+    let first = snapshot(&bundle("192.0.2.0/24\n"));
+    let same = zone::compile_after(&bundle("192.0.2.0/24\n"), 2, &no_keys, Some(&first)).expect("compiles");
+    assert!(Arc::ptr_eq(&first.zones()[0], &same.zones()[0]), "an unchanged zone is shared");
+    let other = zone::compile_after(&bundle("10.0.0.0/8\n"), 2, &no_keys, Some(&first)).expect("compiles");
+    assert_ne!(first.zones()[0].fingerprint, other.zones()[0].fingerprint, "the list's bytes count");
+    let problems = zone::compile(&bundle("192.0.2.0/24\n\n10.0.0/8\n"), 1, &no_keys).expect_err("a mistake");
+    let told = problems[0].to_string();
+    assert!(told.starts_with("zones/a.toml:6:8: zones/office.txt, line 3: "), "{told}");
+}
+
+#[test]
+fn mistakes_in_lists_have_their_place() {
+    let told = problems_of(&with(
+        "[[list]]\nname = 'Office'\nkind = 'ip'\nentries = []\n\
+         [[list]]\nname = 'a'\nkind = 'ips'\nentries = []\n\
+         [[list]]\nname = 'b'\nkind = 'ip'\nentries = ['192.0.2.1', 'x']\n\
+         [[list]]\nname = 'c'\nkind = 'ip'\n\
+         [[list]]\nname = 'd'\nkind = 'ip'\nfile = 'none.txt'\n",
+    ));
+    for line in [
+        "zones/a.toml:4:8: `Office` is no name of a list",
+        "zones/a.toml:9:8: `ips` is not one of ip, asn",
+        "zones/a.toml:14:25: `x` is not an address",
+        "the list has neither entries nor a file",
+        "the file `zones/none.txt` could not be read",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+}
