@@ -57,7 +57,8 @@ fn writes_the_node_file_as_the_plan_has_it() {
         .toml(Path::new("/f"));
     assert_eq!(
         toml,
-        "[node]\ndata_dir = \"/f/data\"\nzones = \"/f/zones\"\nthreads = 2\n\n\
+        "[node]\ndata_dir = \"/f/data\"\nzones = \"/f/zones\"\nthreads = 2\nspare = false\n\n\
+         [publish]\ncompare_ms = 0\ncanary_percent = 0\nsoak_ms = 0\n\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\n\n\n\
          [[listener]]\naddress = \"[::1]:0\"\nprotocol = \"https\"\nproxy_protocol = true\n\n\
          [admin]\naddress = \"127.0.0.1:0\"\n\n\
