@@ -141,7 +141,7 @@ mod tests {
         let mut culprits = Culprits::default();
         let first = culprits.after(&dies_of(7, 1), 100);
         assert_eq!((first.len(), first[0].fingerprint, first[0].is_refused), (1, 7, false));
-        assert_eq!(first[0].phase, "route");
+        assert_eq!(first[0].phase, "shield");
         assert_eq!(culprits.deadly(100), []);
         assert!(culprits.after(&dies_of(7, 1), 200)[0].is_refused);
         assert_eq!(culprits.deadly(200), [Deadly { fingerprint: 7, until_unix_s: 200 + REMEMBERED_S }]);
