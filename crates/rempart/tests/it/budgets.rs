@@ -47,8 +47,8 @@ fn visitors_that_do_not_keep_up_are_ended_before_they_keep_others_out() -> Resul
     let spec =
         holding("\"256KiB\"").site("a", &[HOST], &[&origin.url()]).site("b", &[OTHER], &[&origin.url()]);
     let node = start(&spec)?;
-    // Each leaves up to one piece of 64 KiB with the node, and the zone's share for pieces is 112 KiB. Pieces may
-    // be smaller: sixteen are enough with 7 KiB each.
+    // Each leaves with the node what the kernel did not take of its last piece of 64 KiB: any part of it, on
+    // average some 24 KiB. The zone's share for pieces is 112 KiB, which four of them need not use up.
     let mut idle: Vec<Visitor> = Vec::new();
     for _ in 0..16 {
         let mut visitor = visitor(&node)?;

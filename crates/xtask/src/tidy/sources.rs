@@ -73,7 +73,7 @@ fn check_rust(file: &SourceFile, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(&file.path, line, what, "break the line"));
         }
         check_names(&file.path, line, text, problems);
-        if text.trim_start().starts_with("#[ignore]") {
+        if text.trim_start().starts_with(concat!("#[", "ignore]")) {
             let remedy = "write `#[ignore = \"reason\"]`";
             problems.push(Problem::new(&file.path, line, "a test is ignored without a reason", remedy));
         }
