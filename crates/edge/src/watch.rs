@@ -29,9 +29,10 @@ use crate::relief::Relief;
 /// How often the threads are looked at: 50 times a second, a microsecond each.
 const SAMPLE_MS: u64 = 20;
 
-/// A poll's own CPU time, in microseconds, from which on its thread counts as stuck: five hundred times what
-/// a request takes, and a delay that a person notices.
-const STUCK_US: u64 = 100_000;
+/// A poll's own CPU time, in microseconds, from which on its thread counts as stuck: three hundred times what
+/// a request takes. A poll may begin just after a look and pass this just after another, so that it is noticed
+/// at most two looks later: within 100 ms, a delay that a person notices.
+const STUCK_US: u64 = 60_000;
 
 /// From which on it counts as lost: the process should be replaced.
 const LOST_US: u64 = 1_000_000;

@@ -13,7 +13,7 @@ use super::report::Outcome;
 /// Requests a second for the other zone.
 const RATE: u64 = 100;
 
-const PHASES: [&str; 6] = ["admission", "route", "origin", "response", "delivery", "record"];
+const PHASES: [&str; 7] = ["admission", "shield", "route", "origin", "response", "delivery", "record"];
 const KINDS: [&str; 5] = ["error", "panic", "fuel", "memory", "slow"];
 
 /// What the defaults of the fail modes make of a fault: the status that a visitor gets.

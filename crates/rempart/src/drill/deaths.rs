@@ -20,8 +20,8 @@ const RATE: u64 = 200;
 /// Requests before and after a fault.
 const CALM: u64 = 60;
 
-/// The mark of D11, 100 ms, and what passes until the next look at the thread's clock.
-const STUCK: Duration = Duration::from_millis(125);
+/// The mark of D11.
+const STUCK: Duration = Duration::from_millis(100);
 
 /// D36: `kill -9` of each process.
 pub(super) fn killed(run: &Run, outcome: &mut Outcome) -> Result<()> {
