@@ -30,8 +30,8 @@ use crate::relief::Relief;
 const SAMPLE_MS: u64 = 20;
 
 /// A poll's own CPU time, in microseconds, from which on its thread counts as stuck: three hundred times what
-/// a request takes. A poll may begin just after a look and pass this just after another, so that it is noticed
-/// at most two looks later: within 100 ms, a delay that a person notices.
+/// a request takes. A poll may begin just after a look and pass this just after another, so that it is
+/// noticed at most two looks later: within 100 ms, a delay that a person notices.
 const STUCK_US: u64 = 60_000;
 
 /// From which on it counts as lost: the process should be replaced.
