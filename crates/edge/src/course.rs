@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
 
+use crate::limits::Limited;
 use crate::live::Site;
 use crate::shield::RuleState;
 
@@ -37,6 +38,8 @@ pub(crate) struct Course {
     pub(crate) retries: u32,
     pub(crate) is_visitor_gone: bool,
     pub(crate) trail: Trail,
+    /// What limits have to do with it until its end.
+    pub(crate) limited: Option<Box<Limited>>,
     /// What rules have done so far.
     pub(crate) rules: RuleState,
 }
@@ -71,6 +74,7 @@ impl Course {
             retries: 0,
             is_visitor_gone: false,
             trail: Trail::default(),
+            limited: None,
             rules: RuleState::default(),
         }
     }

@@ -19,6 +19,7 @@ mod facts;
 mod fault_points;
 mod fingerprint;
 mod forward;
+mod limits;
 mod live;
 mod node;
 mod pace;

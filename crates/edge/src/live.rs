@@ -8,6 +8,7 @@ use telemetry::metrics::zones::ZoneCounters;
 use zone::{Snapshot, Zone};
 
 use crate::contain::Ward;
+use crate::limits::Counts;
 
 /// One zone and what goes with it in this process.
 pub struct Site {
@@ -25,6 +26,8 @@ pub struct Site {
     pub(crate) stale: Option<Arc<Zone>>,
     /// What its visitors make the node hold.
     pub(crate) memory: Arc<Account>,
+    /// What its limits have counted.
+    pub(crate) counts: Counts,
     /// What broke for this zone of late.
     pub(crate) ward: Ward,
     #[cfg(feature = "fault-injection")]

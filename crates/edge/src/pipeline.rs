@@ -24,6 +24,7 @@ use crate::course::Course;
 use crate::fault_points;
 use crate::fingerprint::Fingerprints;
 use crate::forward::{self, Names};
+use crate::limits;
 use crate::live::Live;
 use crate::node::Node;
 use crate::refuse::{fail, redirect, refuse, reply};
@@ -218,7 +219,8 @@ impl Edge {
         }
 
         // 2 shield
-        if site.zone.rules.is_some() || cfg!(feature = "fault-injection") {
+        let has_rules = site.zone.rules.is_some() || site.zone.rate_limits.is_some();
+        if has_rules || cfg!(feature = "fault-injection") {
             self.slot.phase(Phase::Shield as u8);
             let unix_us = self.unix_offset_us.get() + course.began_us;
             let connection = Rc::clone(&exchange.connection);
@@ -227,9 +229,11 @@ impl Edge {
             let decided = self.decide(Phase::Shield, course, &site, |zone| {
                 fault_points::at(Phase::Shield, request)?;
                 fault_points::deciding(Phase::Shield, zone)?;
-                let Some(rules) = &zone.rules else { return Ok(None) };
-                let at = |rule| self.slot.rule(rule);
-                self.with_scratch(|scratch| ask(rules, request, &asked, scratch, &at)).map(Some)
+                if zone.rules.is_none() && zone.rate_limits.is_none() {
+                    return Ok(None);
+                }
+                let (at, seed) = (|rule| self.slot.rule(rule), self.node.setup().seed[1]);
+                self.with_scratch(|scratch| ask(zone, request, &asked, scratch, &at, seed)).map(Some)
             });
             match decided {
                 Decided::By(_, Some(ruled)) => {
@@ -314,6 +318,9 @@ impl Edge {
 
         // 7 response
         self.slot.phase(Phase::Response as u8);
+        if let Err(trouble) = self.count_answer(&exchange.request, &response, course, &connection) {
+            return self.close(exchange, course, trouble).await;
+        }
         let changed = self.change(Phase::Response, course, |course| {
             fault_points::at(Phase::Response, &exchange.request)?;
             let changes = match &zone.rules {
@@ -333,6 +340,7 @@ impl Edge {
                 let value = format!("origin;dur={:.3}", course.origin_us.unwrap_or(0) as f64 / 1000.0);
                 response.fields.push(b"Server-Timing", value.as_bytes());
             }
+            limits::tell(&mut response.fields, course);
             shield::apply(&mut response.fields, &changes);
             Ok(())
         });

@@ -57,7 +57,8 @@ fn problems(place: &str, text: &str) -> Vec<String> {
         zone::node::compile_node(&source(format!("{text}{end}"))).err()
     } else {
         let start = if text.contains("hostnames") { "" } else { ZONE_START };
-        let is_about_rules = text.contains("[[rule]]") && !text.contains("[[pool]]");
+        let is_about_rules =
+            ["[[rule]]", "_limit]]"].iter().any(|table| text.contains(table)) && !text.contains("[[pool]]");
         let end = if is_about_rules { ZONE_END } else { "" };
         let specs = vec![source(format!("{start}{text}{end}"))];
         let signed = rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();

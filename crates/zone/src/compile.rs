@@ -4,12 +4,13 @@
 //! fingerprint equals that of the previous snapshot is shared with it, so that a reload of 10,000 zones of
 //! which one changed parses one key. It judges no expiry (no clock) and opens nothing. Called by the wiring,
 //! `rempart check`, and whoever publishes. Parts: `tls`, `pool`, `route`,
-//! `rule`.
+//! `rule`, `rate`.
 
 #[cfg(feature = "fault-injection")]
 mod fault_points;
 mod inside;
 mod pool;
+mod rate;
 mod route;
 mod rule;
 mod tls;
@@ -382,7 +383,10 @@ impl Compiler<'_> {
         let key = spec.id.as_ref().map_or_else(|| name.to_owned(), |id| id.to_string());
         let pools = self.pools(spec, &key, same);
         let routes = self.routes(spec, &key);
-        let rules = self.rules(spec, &key, same);
+        // What is shared with the snapshot before needs no lists anew.
+        let lists = if same.is_some() { rules::Lists::new() } else { self.lists(spec) };
+        let rules = self.rules(spec, &key, &lists, same);
+        let rate_limits = self.rate_limits(spec, &key, &lists, same);
         let has_tls_origin = pools.first().is_some_and(|pool| {
             pool.origins.iter().any(|origin| origin.scheme == crate::pool::OriginScheme::Https)
         });
@@ -405,6 +409,7 @@ impl Compiler<'_> {
             fallback,
             pools,
             rules,
+            rate_limits,
             tls,
             http: self.http(&spec.http),
             fail_modes: FailModes {

@@ -30,14 +30,27 @@ pub enum Kind {
     Route,
     /// A rule that is switched on, by its id.
     Rule,
+    /// A rate limit that is switched on, with what it allows: a changed one is lost and gained.
+    RateLimit,
+    /// A concurrency limit that is switched on, with what it allows.
+    ConcurrencyLimit,
     /// A zone's certificate, by the file it is in.
     Certificate,
 }
 
 impl Kind {
     /// Every kind, in the order of reports.
-    pub const ALL: [Self; 7] =
-        [Self::Zone, Self::Hostname, Self::Pool, Self::Origin, Self::Route, Self::Rule, Self::Certificate];
+    pub const ALL: [Self; 9] = [
+        Self::Zone,
+        Self::Hostname,
+        Self::Pool,
+        Self::Origin,
+        Self::Route,
+        Self::Rule,
+        Self::RateLimit,
+        Self::ConcurrencyLimit,
+        Self::Certificate,
+    ];
 
     /// As written in reports, in the singular.
     #[must_use]
@@ -49,6 +62,8 @@ impl Kind {
             Self::Origin => "origin",
             Self::Route => "route",
             Self::Rule => "rule",
+            Self::RateLimit => "rate limit",
+            Self::ConcurrencyLimit => "concurrency limit",
             Self::Certificate => "certificate",
         }
     }
@@ -142,6 +157,9 @@ fn things(zone: Option<&Arc<Zone>>) -> BTreeSet<Thing> {
     }
     for id in zone.rules.iter().flat_map(|rules| rules.ids()) {
         add(Kind::Rule, format!("{name}: {id}"));
+    }
+    for (is_rate, words) in zone.rate_limits.iter().flat_map(|limits| limits.words()) {
+        add(if is_rate { Kind::RateLimit } else { Kind::ConcurrencyLimit }, format!("{name}: {words}"));
     }
     if let Some(path) = &zone.tls.certificate_path {
         add(Kind::Certificate, format!("{name}: {path}"));

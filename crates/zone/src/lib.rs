@@ -18,6 +18,7 @@ pub mod limits;
 pub mod node;
 pub mod pool;
 pub mod problem;
+pub mod rate;
 pub mod read;
 pub mod reference;
 pub mod route;
@@ -39,6 +40,7 @@ pub use pool::{
     Probe, ProxyVersion, Retries, Sticky, Timeouts,
 };
 pub use problem::{Problem, Severity};
+pub use rate::{ConcurrencyLimit, Counting, Over, RateLimit, RateLimits};
 pub use read::values::Statuses;
 pub use reference::reference;
 pub use route::{Action, Destination, Location, Route, stripped};

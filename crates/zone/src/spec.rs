@@ -7,6 +7,7 @@
 use crate::id::Id;
 use crate::limits::{AGE_S_MAX, HEALTH_TIMEOUT_MS, WEIGHT_MAX};
 use crate::pool::ProxyVersion;
+use crate::rate::{ConcurrencyLimitSpec, RateLimitSpec};
 use crate::read::settings;
 use crate::read::values::{
     Body, Count, FieldName, FilePath, List, Milliseconds, Name, OneOrMany, Size, Statuses, Text, words,
@@ -96,6 +97,10 @@ settings! {
         plain list: List<ListSpec> = List(Vec::new()),
         /// What to refuse, redirect or change, by conditions in the rule language.
         plain rule: List<RuleSpec> = List(Vec::new()),
+        /// How many requests are let through in a time.
+        plain rate_limit: List<RateLimitSpec> = List(Vec::new()),
+        /// How many requests may be under way at once.
+        plain concurrency_limit: List<ConcurrencyLimitSpec> = List(Vec::new()),
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::hosts::Hostname;
 use crate::id::Id;
 use crate::pool::Pool;
+use crate::rate::RateLimits;
 use crate::read::values::{Statuses, words};
 use crate::route::{Action, Destination, Route};
 use crate::rule::Rules;
@@ -32,6 +33,8 @@ pub struct Zone {
     pub pools: Vec<Arc<Pool>>,
     /// Its rules; none if no rule is switched on.
     pub rules: Option<Arc<Rules>>,
+    /// Its rate and concurrency limits; none if no limit is switched on.
+    pub rate_limits: Option<Arc<RateLimits>>,
     /// TLS towards visitors.
     pub tls: Tls,
     /// HTTP towards visitors.

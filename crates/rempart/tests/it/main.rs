@@ -13,6 +13,7 @@ mod forwarding;
 mod hostile;
 mod http1;
 mod http2;
+mod limits;
 mod origins;
 mod process;
 mod rig;

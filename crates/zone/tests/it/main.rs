@@ -10,6 +10,7 @@ mod nodes;
 mod pools;
 mod problems;
 mod properties;
+mod rates;
 mod references;
 mod routes;
 mod rules;
