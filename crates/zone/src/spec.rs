@@ -215,6 +215,9 @@ settings! {
         section retries: RetriesSpec,
         /// The most connections to one origin from this node; 0 for no limit.
         plain max_connections: Count<0, 1_000_000> = Count(0),
+        /// The most requests under way at one origin from this node, whatever the connections; 0 for no
+        /// limit. Another origin is taken where one is full; where all are, the visitor gets 503.
+        plain max_requests: Count<0, 1_000_000> = Count(0),
         /// How long an idle connection to an origin is kept; shorter than the origin's own time.
         plain keepalive_ms: Milliseconds<0> = Count(30_000),
         /// Which HTTP version to speak.

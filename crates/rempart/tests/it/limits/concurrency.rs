@@ -5,7 +5,7 @@ use testkit::gate::Gate;
 use testkit::origin::{Answer, OriginSpec, ScriptedOrigin};
 use testkit::visitor::Visitor;
 
-use super::super::rig::{HOST, fields, visitor, word, zone};
+use super::super::rig::{HOST, fields, visitor, word, zone, zone_with};
 use super::{from, ids, node};
 
 /// An origin whose `/slow` waits for the gate.
@@ -132,6 +132,30 @@ fn places_are_counted_over_a_publish() -> Result<()> {
     let mut all = waiting.0;
     all.extend(second.0);
     Waiting(all).end(&node, &gate)?;
+    assert_eq!(from(&node, "192.0.2.1", "/")?.status, 200);
+    node.finish_healthy()
+}
+
+#[test]
+fn an_origin_has_so_many_at_once_and_another_takes_over() -> Result<()> {
+    let gate = Gate::new();
+    let (first, second) = (slow(&gate)?, slow(&gate)?);
+    let zone = zone_with("", &[&first.url(), &second.url()], "max_requests = 1");
+    let node = node(&zone)?;
+    let seen = || first.requests().len() + second.requests().len();
+    let mut waiting = Vec::new();
+    for number in 1..=2 {
+        let mut one = visitor(&node)?;
+        one.send_head("GET", "/slow", HOST, &fields(&[]))?;
+        node.wait_until("the request at an origin", || seen() == number)?;
+        waiting.push(one);
+    }
+    assert_eq!([first.requests().len(), second.requests().len()], [1, 1]);
+    let refused = from(&node, "192.0.2.1", "/")?;
+    assert_eq!((refused.status, word(&refused).as_str()), (503, "connection_limit_reached"));
+    assert!(refused.fields.has("retry-after"));
+    assert_eq!(seen(), 2, "what is refused reaches no origin");
+    Waiting(waiting).end(&node, &gate)?;
     assert_eq!(from(&node, "192.0.2.1", "/")?.status, 200);
     node.finish_healthy()
 }

@@ -1,8 +1,12 @@
 //! How often: thresholds, visitors, characteristics, order, and what rules leave out.
 
 use anyhow::{Context as _, Result};
+use testkit::node::NodeSpec;
+use testkit::visitor::Visitor;
 
-use super::super::rig::{HOST, fields, http2_visitor, saying, word, zone};
+use super::super::rig::{
+    Certificates, HOST, fields, http2_visitor, saying, start, tls_zone, with_leaf, word, zone,
+};
 use super::{a_day, from, ids, node, sent, statuses};
 
 #[test]
@@ -204,4 +208,23 @@ fn a_challenge_past_the_limit_refuses_with_a_page_that_says_so() -> Result<()> {
     let told = [checked.stdout, checked.stderr].concat();
     assert!(String::from_utf8_lossy(&told).contains("whoever passes the limit is refused"));
     super::finish_warned(node, &["configuration_warnings"])
+}
+
+#[test]
+fn tls_libraries_are_told_apart_by_their_hello() -> Result<()> {
+    let origin = saying("answer")?;
+    let certificates = Certificates::new()?;
+    let leaf = certificates.authority.leaf(&[HOST])?;
+    let limit = a_day("hello", 1, "characteristics = [\"ja4\"]");
+    let zone = format!("{}{limit}", tls_zone("a", HOST, "", &origin.url()));
+    let spec = NodeSpec::new().listener("https");
+    let node = start(&with_leaf(spec, "a", &leaf).zone("a", zone))?;
+    let ask = |alpn: &[&'static str]| -> Result<u16> {
+        let config = certificates.trusting(alpn)?;
+        Ok(Visitor::tls(node.address("https")?, HOST, &config)?.fetch(HOST, "/")?.status)
+    };
+    // Their offers of protocols tell these apart.
+    let (one, other): (&[&str], &[&str]) = (&["http/1.1"], &[]);
+    assert_eq!([ask(one)?, ask(one)?, ask(other)?, ask(other)?], [200, 429, 200, 429]);
+    node.finish_healthy()
 }
