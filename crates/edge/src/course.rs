@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
+use zone::Whereabouts;
 
 use crate::limits::Limited;
 use crate::live::Site;
@@ -20,6 +21,8 @@ pub(crate) struct Course {
     pub(crate) site: Option<Arc<Site>>,
     /// The visitor behind trusted proxies.
     pub(crate) visitor: SocketAddr,
+    /// Where the visitor is.
+    pub(crate) whereabouts: Whereabouts,
     /// How the visitor reached the first trusted proxy, or us.
     pub(crate) scheme: Scheme,
     /// Whether the peer is a proxy whose forwarding fields are believed.
@@ -60,6 +63,7 @@ impl Course {
             fingerprint,
             site: None,
             visitor,
+            whereabouts: Whereabouts::default(),
             scheme,
             is_peer_trusted: false,
             status: None,

@@ -176,7 +176,10 @@ impl Node {
         if zone.rules.is_some() || zone.rate_limits.is_some() {
             let scheme = if facts.is_secure { Scheme::Https } else { Scheme::Http };
             let id = RequestId::from_bytes([0; 16]);
-            let asked = Asked::new(&connection, (facts.visitor.ip(), scheme), id, &zone.name, 0);
+            let mut asked = Asked::new(&connection, (facts.visitor.ip(), scheme), id, &zone.name, 0);
+            if let Some(geo) = &live.snapshot.geo {
+                asked.whereabouts = geo.find(facts.visitor.ip());
+            }
             match ask(zone, &request, &asked, &mut rules::Scratch::new(), &|_| (), 0) {
                 Ok(ruled) => {
                     if let Some(word) = verdict_word(&ruled) {

@@ -184,6 +184,9 @@ impl Edge {
         let admitted = guard(|| {
             fault_points::at(Phase::Admission, &exchange.request)?;
             identify(course, &exchange.request, &exchange.connection, &self.node.settings().trusted_proxies);
+            if let Some(geo) = &live.snapshot.geo {
+                course.whereabouts = geo.find(course.visitor.ip());
+            }
             self.node.sampler().offer(&exchange.request, &exchange.connection);
             if self.node.blocks().refuses(course.visitor.ip(), || self.clock.unix_us() / 1_000_000) {
                 let site = live.site_for(exchange.request.host()).cloned();

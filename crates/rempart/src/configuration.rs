@@ -193,7 +193,7 @@ fn remedy_for(error: &io::Error, kind: FileKind) -> String {
         }
         (io::ErrorKind::PermissionDenied, _) => "let the user that runs Rempart read it",
         (io::ErrorKind::NotFound, _) => "paths are relative to the file that names them",
-        _ => "it must be a regular file of at most 4 MiB",
+        _ => "it must be a regular file of at most 32 MiB",
     };
     remedy.to_owned()
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::geo::Database;
 use crate::snapshot::Snapshot;
 use crate::zone::Zone;
 
@@ -36,11 +37,13 @@ pub enum Kind {
     ConcurrencyLimit,
     /// A zone's certificate, by the file it is in.
     Certificate,
+    /// What is known of addresses: a file of `[geo]`, by its type and age.
+    Geo,
 }
 
 impl Kind {
     /// Every kind, in the order of reports.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Zone,
         Self::Hostname,
         Self::Pool,
@@ -50,6 +53,7 @@ impl Kind {
         Self::RateLimit,
         Self::ConcurrencyLimit,
         Self::Certificate,
+        Self::Geo,
     ];
 
     /// As written in reports, in the singular.
@@ -65,6 +69,7 @@ impl Kind {
             Self::RateLimit => "rate limit",
             Self::ConcurrencyLimit => "concurrency limit",
             Self::Certificate => "certificate",
+            Self::Geo => "address data",
         }
     }
 }
@@ -125,10 +130,22 @@ pub fn difference(before: &Snapshot, after: &Snapshot) -> Difference {
         found.lost.extend(things_before.difference(&things_after).cloned());
         found.gained.extend(things_after.difference(&things_before).cloned());
     }
+    let (geo_before, geo_after) = (geo(before), geo(after));
+    found.before.insert(Kind::Geo, geo_before.len());
+    found.after.insert(Kind::Geo, geo_after.len());
+    found.lost.extend(geo_before.difference(&geo_after).cloned());
+    found.gained.extend(geo_after.difference(&geo_before).cloned());
     found.lost.sort();
     found.gained.sort();
     found.changed.sort();
     found
+}
+
+fn geo(snapshot: &Snapshot) -> BTreeSet<Thing> {
+    let Some(geo) = &snapshot.geo else { return BTreeSet::new() };
+    let files = [("country", &geo.country), ("asn", &geo.asn)];
+    let thing = |what: &str, file: &Database| Thing { kind: Kind::Geo, name: format!("{what}: {file}") };
+    files.into_iter().filter_map(|(what, file)| Some(thing(what, file.as_deref()?))).collect()
 }
 
 fn count(counts: &mut BTreeMap<Kind, usize>, zone: Option<&Arc<Zone>>) {

@@ -10,6 +10,7 @@ mod budgets;
 mod contain;
 mod drain;
 mod forwarding;
+mod geo;
 mod hostile;
 mod http1;
 mod http2;
