@@ -209,7 +209,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     let kept = started.kept.is_some();
     let node = ground.node(&setup, setup.threads, &access_log, &sockets.black_box, started.snapshot)?;
     let now_s = clock::unix_us() / 1_000_000;
-    let mut log = CommandLog::open(&ground.data_dir, now_s);
+    let mut log = CommandLog::open(&ground.data_dir, now_s).telling(events);
     node.block(&log.ranges(now_s));
     let handed = sockets.duplicates()?;
     let listeners = sockets.take_serving(setup.threads, setup.udp_generation);
@@ -492,7 +492,7 @@ impl Commands {
         if self.yields.swap(false, Ordering::AcqRel) {
             let now_s = clock::unix_us() / 1_000_000;
             let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-            *log = CommandLog::open(&self.data_dir, now_s);
+            *log = CommandLog::open(&self.data_dir, now_s).telling(&self.events);
             self.node.block(&log.ranges(now_s));
         }
     }
