@@ -22,7 +22,7 @@ use crate::policy::{
     Asked, AskedRange, Bypass, ByteRange, Eligibility, Forward, Found, Key, Metadata, Settings, StoredHead,
     Traits, VaryIndex, VisitorFacts, ask, first_request, invalidated, lookup, strip_unkeyed,
 };
-use crate::store::{self, KeyRef, Lease, Object, Purge, Store, Strength, Ticket, Waited};
+use crate::store::{self, KeyRef, Lease, Object, Store, Ticket, Waited};
 
 /// The engine over a store. Clones share it.
 #[derive(Clone, Debug)]
@@ -129,9 +129,7 @@ impl Engine {
         let Some(key) = Key::of(request, place.zone, &place.settings.key, &place.facts) else { return 0 };
         for target in &targets {
             if let Some(gone) = key.with_target(target, &place.settings.key) {
-                let purge = Purge::Url { zone: place.zone, host: gone.host(), target: gone.target() };
-                // No entry of the numbered log: each node hears of its own visitors' requests only (§4.4).
-                self.store.purge(&purge, Strength::Hard, 0, |_recorded| {});
+                self.store.invalidate(place.zone, gone.host(), gone.target());
             }
         }
         targets.len()

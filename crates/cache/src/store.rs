@@ -632,6 +632,19 @@ impl Store {
         self.0.purges.purge(&self.0.seed, purge, strength, record);
     }
 
+    /// Makes what is stored under a URL unusable, with all its variants and slices, since an unsafe request
+    /// has changed it (RFC 9111 §4.4): host and target as in [`KeyRef`].
+    ///
+    /// Unlike a purge, which an operator makes, it is of strangers' making: it touches no other zone, and of
+    /// its own nothing but the URL until [`limits::CHANGED_URLS_MAX`] are on record; then what is older than
+    /// the later half of them. (Past [`limits::PURGED_ZONES_MAX`] zones it goes into the table that purges by
+    /// URL share.) No entry of the numbered log: each node hears of its own visitors' requests only.
+    pub fn invalidate(&self, zone: u128, host: &[u8], target: &[u8]) {
+        self.0.counters.urls_changed.add(1);
+        let record = |entry| self.record(entry, 0, Box::new(|_recorded| ()));
+        self.0.purges.change(&self.0.seed, (zone, host, target), record);
+    }
+
     /// Makes all objects stored under a snapshot's number unusable at once, now and later.
     pub fn withdraw(&self, snapshot: u64, number: u64, done: impl FnOnce(Recorded) + Send + 'static) {
         self.0.purges.withdraw(snapshot, |entry| self.record(entry, number, Box::new(done)));
