@@ -247,6 +247,16 @@ impl Store {
         self.lookup_alone(&wanted, key, now_ms, None)
     }
 
+    /// What memory has under a key and may be used; begins no fetch and no read.
+    pub(crate) fn peek(&self, key: &KeyRef<'_>) -> Option<Arc<Object>> {
+        let wanted = Wanted::new(&self.0.seed, key);
+        let shard = read(self.shard(wanted.hash));
+        match &shard.slot(shard.find(&wanted)?)?.stored {
+            Stored::Object(object) if self.is_usable(object) => Some(Arc::clone(object)),
+            Stored::Object(_) | Stored::Pass { .. } | Stored::Nothing => None,
+        }
+    }
+
     /// For an object that was found and will not do: the lease to fetch it anew, or the fetch that somebody
     /// has begun, or what has taken its place. What is stored stays until then.
     #[must_use]
