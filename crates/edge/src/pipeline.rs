@@ -183,7 +183,7 @@ impl Edge {
         let admitted = guard(|| {
             fault_points::at(Phase::Admission, &exchange.request)?;
             identify(course, &exchange.request, &exchange.connection, &self.node.settings().trusted_proxies);
-            self.node.sampler().offer(&exchange.request, &exchange.connection);
+            self.node.sampler().offer(&exchange.request, &exchange.connection, course);
             if self.node.blocks().refuses(course.visitor.ip(), || self.clock.unix_us() / 1_000_000) {
                 let site = live.site_for(exchange.request.host()).cloned();
                 let reason = "the visitor's address is on the emergency block list";
