@@ -1,4 +1,4 @@
-//! What a request is decided by: the target as it came, the visitor behind trusted proxies.
+//! What a request is decided by: the target as it came, the visitor behind trusted proxies, the zone before.
 
 use std::sync::mpsc::sync_channel;
 
@@ -6,7 +6,7 @@ use testkit::fields::Fields;
 use testkit::gate::PATIENCE;
 use testkit::visitor::Response;
 
-use super::rig::{CERTIFIED, HOST, Rig};
+use super::rig::{CERTIFIED, HOST, Rig, snapshot};
 
 const TRUSTING: &str = "[node]\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
 
@@ -50,5 +50,76 @@ fn a_candidate_is_compared_by_the_visitor_and_the_scheme_behind_trusted_proxies(
         assert_eq!(rig.node.decide(&facts), decision, "{visitor} over {scheme}: as it was served");
         assert_eq!(facts.visitor.ip().to_string(), visitor);
     }
+    rig.finish();
+}
+
+#[test]
+fn what_a_request_spends_on_the_zone_before_opens_no_phase() {
+    for (mode, phase) in [("open", "shield"), ("closed", "shield"), ("open", "route"), ("closed", "route")] {
+        let modes = format!("[fail_modes]\n{phase} = \"{mode}\"\n");
+        let before = format!("{phase}-fuel.fault.invalid");
+        let rig = Rig::of("", &zone(&[&before], &modes));
+        assert_eq!(ask(&rig, "/", &[]).status, 403, "a spent budget is the request's own doing");
+        // The zone in force breaks by what was published, and the one before by what the request asks of it.
+        rig.node.swap(snapshot(2, &zone(&[&format!("{phase}-error.fault.invalid")], &modes)));
+        let refused = ask(&rig, "/", &[]);
+        assert_eq!(refused.status, 403, "{phase}, {mode}");
+        assert_eq!(rig.metric("rempart_refusals_total{refusal=\"too_costly\"}"), 2, "{phase}, {mode}");
+        rig.finish();
+    }
+}
+
+const QUARANTINES: &str = "rempart_quarantines_total{phase=\"route\"}";
+
+#[test]
+fn a_closed_phase_that_requests_break_from_many_networks_refuses_them_and_nobody_else() {
+    let rig = Rig::of(TRUSTING, &zone(&[], ""));
+    let breaking = |network: u32| {
+        let address = format!("192.0.{network}.1");
+        ask(&rig, "/", &[("X-Forwarded-For", &address), ("Rempart-Fault", "route=error")]).status
+    };
+    for network in 1..=8 {
+        assert_eq!(breaking(network), 500);
+    }
+    for network in 1..=20 {
+        let address = format!("198.51.{network}.1");
+        let status = ask(&rig, "/", &[("X-Forwarded-For", &address)]).status;
+        assert_eq!(status, 200, "eight visitors have closed the zone for {address}");
+        assert_eq!(breaking(network), 500);
+    }
+    assert_eq!(rig.metric("rempart_contained_total{phase=\"route\",kind=\"data\"}"), 28);
+    assert_eq!(rig.metric(QUARANTINES), 1, "told once in its time");
+    let told = rig.event("phase_quarantined");
+    assert!(told.contains("\"mode\":\"closed\"") && told.contains("\"left_out\":false"), "{told}");
+    rig.finish();
+}
+
+#[test]
+fn a_phase_that_breaks_for_many_networks_is_left_to_the_zone_before_while_that_can_answer() {
+    let rig = Rig::of(TRUSTING, &zone(&[], ""));
+    rig.node.swap(snapshot(2, &zone(&["route-panic.fault.invalid"], "")));
+    for network in 1..=20 {
+        assert_eq!(ask(&rig, "/", &[("X-Forwarded-For", &format!("192.0.{network}.1"))]).status, 200);
+    }
+    let panics = "rempart_contained_total{phase=\"route\",kind=\"panic\"}";
+    assert_eq!(rig.metric(panics), 8, "the zone in force is left out");
+    // What the zone before cannot answer is asked of the zone in force, and is refused alone.
+    let sent = [("X-Forwarded-For", "192.0.2.1"), ("Rempart-Fault", "route=error")];
+    assert_eq!(ask(&rig, "/", &sent).status, 500);
+    assert_eq!(rig.metric(panics) + rig.metric(panics.replace("panic", "data").as_str()), 9);
+    assert_eq!(ask(&rig, "/", &[]).status, 200);
+    rig.finish();
+}
+
+#[test]
+fn what_the_zone_before_cannot_answer_is_asked_of_the_zone_in_force() {
+    let rig = Rig::of(TRUSTING, &zone(&["route-error.fault.invalid"], ""));
+    rig.node.swap(snapshot(2, &zone(&[], "")));
+    for network in 1..=8 {
+        let sent = [("X-Forwarded-For", &*format!("192.0.{network}.1")), ("Rempart-Fault", "route=error")];
+        assert_eq!(ask(&rig, "/", &sent).status, 500);
+    }
+    assert_eq!(rig.metric(QUARANTINES), 1);
+    assert_eq!(ask(&rig, "/", &[]).status, 200, "only the zone before is broken");
     rig.finish();
 }
