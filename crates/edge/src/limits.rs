@@ -98,15 +98,24 @@ struct Passed<'l> {
     teller: usize,
 }
 
+/// A request that a limit refuses.
+pub(crate) struct Refused {
+    over: Over,
+    refusal: Refusal,
+    reason: &'static str,
+}
+
 impl Edge {
-    /// Counts a request where limits count it, and does what they say; whether it goes on.
-    pub(crate) async fn limit(
+    /// Counts a request where limits count it; what refuses it, if anything does.
+    ///
+    /// # Errors
+    /// Counting broke, and the zone's mode is closed.
+    pub(crate) fn limit(
         &self,
-        exchange: &mut Exchange,
         course: &mut Course,
         (limits, measured): (Arc<RateLimits>, Measured),
-    ) -> bool {
-        let Some(site) = course.site.clone() else { return true };
+    ) -> Result<Option<Refused>, Trouble> {
+        let Some(site) = course.site.clone() else { return Ok(None) };
         let now_ms = self.clock.now_ms();
         let counted = guard(|| {
             let rated = measured.count(&limits, &site.counts.counters, now_ms);
@@ -122,10 +131,9 @@ impl Edge {
                 self.broke(Phase::Shield, course, trouble);
                 if site.zone.fail_modes.shield == FailMode::Open {
                     course.note(Phase::Shield, "failed_open", 0, self.clock.now_us());
-                    return true;
+                    return Ok(None);
                 }
-                self.close(exchange, course, trouble).await;
-                return false;
+                return Err(trouble);
             }
         };
         let told = told(&limits, &rated);
@@ -159,47 +167,36 @@ impl Edge {
                 },
             );
         }
-        let refusing = match (rated.is_refused, admitted.is_refused) {
+        let refused = match (rated.is_refused, admitted.is_refused) {
             (true, _) => {
                 let limit = rated.met.last().and_then(|met| limits.rates.get(met.limit));
-                limit.map(|limit| (limit.over.clone(), Refusal::RateLimited, "a rate limit of the zone"))
+                let (refusal, reason) = (Refusal::RateLimited, "a rate limit of the zone");
+                limit.map(|limit| Refused { over: limit.over.clone(), refusal, reason })
             }
             (false, true) => {
                 let limit = admitted.full.last().and_then(|index| limits.gates.get(*index));
-                limit.map(|limit| match limit.by.is_empty() {
-                    true => (limit.over.clone(), Refusal::ZoneFull, "a concurrency limit of the whole zone"),
-                    false => {
-                        (limit.over.clone(), Refusal::ConcurrencyLimited, "a concurrency limit of the zone")
-                    }
+                limit.map(|limit| {
+                    let (refusal, reason) = match limit.by.is_empty() {
+                        true => (Refusal::ZoneFull, "a concurrency limit of the whole zone"),
+                        false => (Refusal::ConcurrencyLimited, "a concurrency limit of the zone"),
+                    };
+                    Refused { over: limit.over.clone(), refusal, reason }
                 })
             }
             (false, false) => None,
         };
-        let pending = if refusing.is_some() { Pending::default() } else { rated.pending };
-        if !pending.is_empty() || !told.is_empty() || !admitted.places.is_empty() {
+        if !rated.pending.is_empty() || !told.is_empty() || !admitted.places.is_empty() {
             course.limited = Some(Box::new(Limited {
                 limits: Arc::clone(&limits),
-                pending,
+                // What a limit refuses is counted nowhere.
+                pending: if refused.is_some() { Pending::default() } else { rated.pending },
                 told,
                 _places: admitted.places,
                 unix_us: self.unix_offset_us.get() + course.began_us,
                 now_ms,
             }));
         }
-        match refusing {
-            None => return true,
-            Some((Over { action: ActionKind::Block, answer: None }, refusal, reason)) => {
-                refuse(exchange, course, refusal, reason).await;
-            }
-            Some((Over { action: ActionKind::Block, answer: Some(own) }, refusal, reason)) => {
-                answer_as(exchange, course, &own, (refusal, reason)).await;
-            }
-            Some(_) => {
-                let reason = "a limit of the zone asks for a challenge, and there are none yet";
-                refuse(exchange, course, Refusal::ChallengeRequired, reason).await;
-            }
-        }
-        false
+        Ok(refused)
     }
 
     /// Notes that a request is over a limit: for log and trail, counters and events.
@@ -253,6 +250,21 @@ impl Edge {
         match trouble {
             Trouble::Panic | Trouble::Data if is_open => Ok(()),
             _ => Err(trouble),
+        }
+    }
+}
+
+/// Answers a request that a limit refuses.
+pub(crate) async fn refuse_over(exchange: &mut Exchange, course: &mut Course, refused: Refused) {
+    let Refused { over, refusal, reason } = refused;
+    match over {
+        Over { action: ActionKind::Block, answer: None } => refuse(exchange, course, refusal, reason).await,
+        Over { action: ActionKind::Block, answer: Some(own) } => {
+            answer_as(exchange, course, &own, (refusal, reason)).await;
+        }
+        _ => {
+            let reason = "a limit of the zone asks for a challenge, and there are none yet";
+            refuse(exchange, course, Refusal::ChallengeRequired, reason).await;
         }
     }
 }

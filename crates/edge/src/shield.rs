@@ -16,6 +16,7 @@ use wire::Exchange;
 use zone::{PhaseRules, RateLimits, Rules, Zone};
 
 use crate::course::Course;
+use crate::limits::refuse_over;
 use crate::pipeline::Edge;
 use crate::refuse::{answer_as, redirect, refuse};
 use crate::view::{Asked, RequestView};
@@ -286,10 +287,13 @@ impl Edge {
         self.tell(Phase::Shield, course, &ruled.matched);
         match ruled.verdict {
             Verdict::Continue | Verdict::ServeError(_) => {
-                return match ruled.limited {
-                    Some(limited) => self.limit(exchange, course, limited).await,
-                    None => true,
-                };
+                let Some(limited) = ruled.limited else { return true };
+                // Boxed: a request that is refused may cost an allocation, and the others are no larger.
+                match self.limit(course, limited) {
+                    Ok(None) => return true,
+                    Ok(Some(refused)) => Box::pin(refuse_over(exchange, course, refused)).await,
+                    Err(trouble) => Box::pin(self.close(exchange, course, trouble)).await,
+                }
             }
             Verdict::Block(None) => {
                 refuse(exchange, course, Refusal::RuleBlocked, "a rule of the zone").await;
