@@ -136,7 +136,11 @@ impl Edge {
                 return Err(trouble);
             }
         };
-        let told = told(&limits, &rated);
+        let mut told = told(&limits, &rated);
+        if admitted.is_refused {
+            // Nobody knows when a place will be free; soon, as requests go.
+            told.push((b"Retry-After", b"1".to_vec()));
+        }
         for passed in rated.met.iter().filter(|met| met.is_over()) {
             let Some(limit) = limits.rates.get(passed.limit) else { continue };
             self.over(

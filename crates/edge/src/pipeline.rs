@@ -228,18 +228,21 @@ impl Edge {
         if has_rules || cfg!(feature = "fault-injection") {
             self.slot.phase(Phase::Shield as u8);
             let unix_us = self.unix_offset_us.get() + course.began_us;
-            let connection = Rc::clone(&exchange.connection);
-            let asked = Asked::of(course, &connection, &site.zone.name, unix_us, self.clock.now_us());
-            let request = &exchange.request;
-            let decided = self.decide(Phase::Shield, course, &site, |zone| {
-                fault_points::at(Phase::Shield, request)?;
-                fault_points::deciding(Phase::Shield, zone)?;
-                if zone.rules.is_none() && zone.rate_limits.is_none() {
-                    return Ok(None);
-                }
-                let (at, seed) = (|rule| self.slot.rule(rule), self.node.setup().seed[1]);
-                self.with_scratch(|scratch| ask(zone, request, &asked, scratch, &at, seed)).map(Some)
-            });
+            // What rules ask about is gone before anything is awaited, and so no part of the task.
+            let decided = {
+                let connection = Rc::clone(&exchange.connection);
+                let asked = Asked::of(course, &connection, &site.zone.name, unix_us, self.clock.now_us());
+                let request = &exchange.request;
+                self.decide(Phase::Shield, course, &site, |zone| {
+                    fault_points::at(Phase::Shield, request)?;
+                    fault_points::deciding(Phase::Shield, zone)?;
+                    if zone.rules.is_none() && zone.rate_limits.is_none() {
+                        return Ok(None);
+                    }
+                    let (at, seed) = (|rule| self.slot.rule(rule), self.node.setup().seed[1]);
+                    self.with_scratch(|scratch| ask(zone, request, &asked, scratch, &at, seed)).map(Some)
+                })
+            };
             match decided {
                 Decided::By(_, Some(ruled)) => {
                     if !self.obey(exchange, course, ruled).await {

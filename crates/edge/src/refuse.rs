@@ -88,9 +88,7 @@ pub(crate) async fn refuse(
     let mut response = Response { status: refusal.status(), ..Response::default() };
     match refusal {
         Refusal::Method => response.fields.push(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
-        Refusal::Overload | Refusal::ConcurrencyLimited | Refusal::ZoneFull => {
-            response.fields.push(b"Retry-After", b"1")
-        }
+        Refusal::Overload => response.fields.push(b"Retry-After", b"1"),
         _ => {}
     }
     if matches!(

@@ -68,8 +68,8 @@ pub(crate) struct Ruled {
     /// Header changes for the request as it goes to the origin.
     pub(crate) headers: Vec<Effect>,
     pub(crate) verdict: Verdict,
-    /// What limits are to do, and whose they are.
-    pub(crate) limited: Option<(Arc<RateLimits>, Measured)>,
+    /// What limits are to do, and whose they are. Boxed: few requests meet one, and each would be larger.
+    pub(crate) limited: Option<Box<(Arc<RateLimits>, Measured)>>,
     skipped: Skipped,
     fuel: Fuel,
 }
@@ -189,7 +189,7 @@ impl Ruled {
         let measured = measure(limits, &view, scratch, &mut self.fuel, seed, &at)
             .map_err(|fuel::Spent| Trouble::Fuel)?;
         if !measured.is_empty() {
-            self.limited = Some((Arc::clone(limits), measured));
+            self.limited = Some(Box::new((Arc::clone(limits), measured)));
         }
         Ok(())
     }
@@ -289,7 +289,7 @@ impl Edge {
             Verdict::Continue | Verdict::ServeError(_) => {
                 let Some(limited) = ruled.limited else { return true };
                 // Boxed: a request that is refused may cost an allocation, and the others are no larger.
-                match self.limit(course, limited) {
+                match self.limit(course, *limited) {
                     Ok(None) => return true,
                     Ok(Some(refused)) => Box::pin(refuse_over(exchange, course, refused)).await,
                     Err(trouble) => Box::pin(self.close(exchange, course, trouble)).await,
@@ -300,7 +300,7 @@ impl Edge {
             }
             Verdict::Block(Some(own)) => {
                 let why = (Refusal::RuleBlocked, "a rule of the zone, with an answer of its own");
-                answer_as(exchange, course, &own, why).await;
+                Box::pin(answer_as(exchange, course, &own, why)).await;
             }
             Verdict::Challenge(_) => {
                 let reason = "a rule of the zone asks for a challenge, and there are none yet";

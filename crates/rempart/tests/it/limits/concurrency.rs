@@ -80,11 +80,13 @@ fn a_visitor_has_so_many_at_once_and_others_have_theirs() -> Result<()> {
 fn a_zone_has_so_many_at_once_and_says_that_it_is_busy() -> Result<()> {
     let gate = Gate::new();
     let origin = slow(&gate)?;
-    let node = node(&zone(&origin, &at_once("zone", 2, "characteristics = []")))?;
+    let own = "expression = 'http.request.uri.path eq \"/own\"'\nblock = { status = 503, body = \"later\" }";
+    let lines = [at_once("own", 1, own), at_once("zone", 2, "characteristics = []")].concat();
+    let node = node(&zone(&origin, &lines.replace("requests = 1", "requests = 1\ncharacteristics = []")))?;
     let waiting = Waiting::begin(&node, &origin, &["192.0.2.1", "192.0.2.2"])?;
     let refused = from(&node, "192.0.2.3", "/")?;
     assert_eq!((refused.status, word(&refused).as_str()), (503, "zone_full"));
-    assert_eq!(refused.fields.first("retry-after"), Some("1"));
+    assert_eq!(refused.fields.all("retry-after"), ["1"]);
     waiting.end(&node, &gate)?;
     assert_eq!(from(&node, "192.0.2.3", "/")?.status, 200);
     node.finish_healthy()
