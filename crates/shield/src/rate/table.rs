@@ -76,9 +76,13 @@ impl Buckets {
     }
 }
 
+/// A set that is made with its first key.
+type Set = OnceLock<Box<[Counted; WAYS]>>;
+
 #[derive(Debug)]
 pub(super) struct Table {
-    sets: Box<[OnceLock<Box<[Counted; WAYS]>>]>,
+    /// Made with the first key, since there may be many limits that nobody has met.
+    sets: OnceLock<Box<[Set]>>,
     evictions: AtomicU64,
 }
 
@@ -92,7 +96,7 @@ struct Counted {
 
 impl Table {
     pub(super) fn new() -> Self {
-        Self { sets: (0..SETS).map(|_| OnceLock::new()).collect(), evictions: AtomicU64::new(0) }
+        Self { sets: OnceLock::new(), evictions: AtomicU64::new(0) }
     }
 
     pub(super) fn evictions(&self) -> u64 {
@@ -112,12 +116,13 @@ impl Table {
 
     /// A counter, if its set was made.
     fn at(&self, place: usize) -> Option<&Counted> {
-        self.sets.get(place / WAYS)?.get()?.get(place % WAYS)
+        self.sets.get()?.get(place / WAYS)?.get()?.get(place % WAYS)
     }
 
     /// A counter, its set made if need be.
     fn made(&self, place: usize) -> Option<&Counted> {
-        self.sets.get(place / WAYS)?.get_or_init(Box::default).get(place % WAYS)
+        let sets = self.sets.get_or_init(|| (0..SETS).map(|_| OnceLock::new()).collect());
+        sets.get(place / WAYS)?.get_or_init(Box::default).get(place % WAYS)
     }
 
     fn hash(&self, place: usize) -> u64 {

@@ -228,3 +228,32 @@ fn tls_libraries_are_told_apart_by_their_hello() -> Result<()> {
     assert_eq!([ask(one)?, ask(one)?, ask(other)?, ask(other)?], [200, 429, 200, 429]);
     node.finish_healthy()
 }
+
+/// Drill D4 for limits: every action there is, with every way of disabling it.
+#[test]
+fn no_action_breaks_by_any_way_of_disabling_it() -> Result<()> {
+    let actions = ["block", "log", "challenge", "js_challenge", "managed_challenge"];
+    let skip =
+        "\n[[rule]]\nexpression = 'true'\naction = \"skip\"\nskip = { phases = [\"http_ratelimit\"] }\n";
+    let origin = saying("answer")?;
+    let node = node(&zone(&origin, ""))?;
+    for way in ["off", "skipped", "never", "gone"] {
+        let more = match way {
+            "off" => "enabled = false",
+            "never" => "expression = 'http.host eq \"elsewhere\"'",
+            _ => "",
+        };
+        let mut lines: String = if way == "skipped" { skip.to_owned() } else { String::new() };
+        for action in actions.iter().filter(|_| way != "gone") {
+            let all = format!("action = \"{action}\"\ncharacteristics = []\n{more}");
+            lines.push_str(&a_day(action, 1, &all));
+            lines.push_str(&format!("\n[[concurrency_limit]]\nname = \"{action}\"\nrequests = 1\n{all}\n"));
+        }
+        node.write_zone("a", &zone(&origin, &lines))?;
+        let published = node.publish()?;
+        assert!(published.status.success(), "{way}: {}", String::from_utf8_lossy(&published.stderr));
+        assert_eq!(statuses(&node, "192.0.2.1", "/", 3)?, [200; 3], "{way}");
+    }
+    assert_eq!(node.metric("rempart_panics_total")?, Some(0.0));
+    super::finish_warned(node, &["configuration_warnings"])
+}
