@@ -175,6 +175,7 @@ impl Ground<'_> {
         // Without it nothing is explained after a death, and everything is served.
         let black_box = blackbox::Writer::map(black_box).ok();
         let supervisor = Arc::clone(self.channel);
+        let setup_role = setup.role;
         let deadly = setup.deadly.iter().map(|it| (it.fingerprint, it.until_unix_s)).collect();
         let setup = edge::NodeSetup {
             threads,
@@ -193,10 +194,25 @@ impl Ground<'_> {
                 let _ = supervisor.send(&message, &[], false);
             })),
             connections_max: connections_max(raise_descriptor_limit(), setup.descriptors()),
+            cache: self.cache(setup_role, &keys),
         };
         let node = edge::Node::new(setup, snapshot);
         node.refuse_fingerprints(deadly);
         Ok(node)
+    }
+}
+
+impl Ground<'_> {
+    /// What zones' caches may hold. A candidate keeps its answers in memory alone: the disk's folder has one
+    /// writer, and its own answers go with it.
+    fn cache(&self, role: Role, keys: &Keys) -> Option<edge::CacheSetup> {
+        let settings = &self.settings;
+        let disk = (role != Role::Candidate && settings.cache_disk_bytes > 0).then(|| edge::DiskSetup {
+            folder: PathBuf::from(&settings.cache_disk_folder),
+            bytes: settings.cache_disk_bytes,
+        });
+        let memory_bytes = settings.cache_memory_bytes;
+        (memory_bytes > 0).then(|| edge::CacheSetup { memory_bytes, seed: keys.cache(), disk })
     }
 }
 

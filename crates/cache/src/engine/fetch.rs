@@ -85,6 +85,13 @@ impl Visit {
         }
     }
 
+    /// Whether [`Visit::failed`] would give something for this trouble now; changes nothing.
+    pub fn may_bridge(&self, fetch: &Fetch, trouble: OriginTrouble, now: Now) -> bool {
+        fetch.stored.as_ref().is_some_and(|(object, _)| {
+            may_serve_on_error(&self.asked, &meta_of(object), trouble, &self.settings, now.unix_ms)
+        })
+    }
+
     /// The origin gave no answer, or not in time: the visitor gets what is stored, if that may be. None: it
     /// gets a fault, and the lease goes to the next who waits.
     pub fn failed(&self, mut fetch: Fetch, trouble: OriginTrouble, now: Now) -> Option<Box<Serving>> {
