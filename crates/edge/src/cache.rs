@@ -33,7 +33,7 @@ use crate::relay::{Answered, Failed};
 
 pub(crate) use give::Stored;
 pub(crate) use sites::SiteCache;
-pub use tier::{CacheSetup, CacheStanding, DiskSetup, DiskStanding, Purge, Purged};
+pub use tier::{CacheSetup, CacheStanding, DiskPurges, DiskSetup, DiskStanding, Purge, Purged};
 pub(crate) use tier::{Tier, keyed};
 
 use fetch::Errand;
@@ -159,10 +159,10 @@ impl Edge {
         (site, cache): (&Site, &SiteCache),
         pool: &Pool,
     ) -> Result<Looked, Trouble> {
-        let mut looked = Looked::Past(Bypass::Off);
+        let mut looked = None;
         // A draining edge hears of no purge any more: the next one does.
         let tier = self.node.cache().filter(|_| !self.node.is_draining());
-        let Some(tier) = tier else { return Ok(looked) };
+        let Some(tier) = tier else { return Ok(Looked::Past(Bypass::Off)) };
         let now = self.cache_now();
         self.change(Phase::Cache, course, |course| {
             fault_points::at(Phase::Cache, &exchange.request)?;
@@ -174,19 +174,20 @@ impl Edge {
             let scheme = std::mem::replace(&mut request.scheme, course.scheme);
             let visited = tier.engine().visit_within(request, &place, &scope);
             request.scheme = scheme;
-            looked = match visited {
+            looked = Some(match visited {
                 Visited::Bypass(why) => Looked::Past(why),
                 Visited::Visit(mut visit) => {
                     let step = visit.look(request, now);
                     Looked::Visit(Visiting { visit, step })
                 }
-            };
+            });
             Ok(())
         })?;
-        if let Looked::Past(why) = &looked {
+        if let Some(Looked::Past(why)) = &looked {
             self.goes_past(course, *why);
         }
-        Ok(looked)
+        // It broke, and is open.
+        Ok(looked.unwrap_or(Looked::Past(Bypass::Off)))
     }
 
     /// Notes that a request goes past the cache.

@@ -37,7 +37,7 @@ mod view;
 mod watch;
 
 pub use blocks::BLOCKS_MAX;
-pub use cache::{CacheSetup, CacheStanding, DiskSetup, DiskStanding, Purge, Purged};
+pub use cache::{CacheSetup, CacheStanding, DiskPurges, DiskSetup, DiskStanding, Purge, Purged};
 pub use facts::Facts;
 pub use fingerprint::{Door, FINGERPRINTS_MAX, Fingerprints};
 pub use live::Live;

@@ -19,7 +19,7 @@ use telemetry::sink::AccessLog;
 use zone::{Id, Snapshot, Zone};
 
 use crate::blocks::Blocks;
-use crate::cache::{CacheSetup, CacheStanding, Purge, Purged, SiteCache, Tier, keyed};
+use crate::cache::{CacheSetup, CacheStanding, DiskPurges, Purge, Purged, SiteCache, Tier, keyed};
 use crate::clock::Clock;
 use crate::contain::Ward;
 use crate::facts::Sampler;
@@ -312,14 +312,14 @@ impl Node {
         }
     }
 
-    /// The highest number of the numbered log whose purge the disk has, once that is known.
-    pub fn purges_kept_to(&self) -> Option<u64> {
-        self.cache().and_then(Tier::purges_kept_to)
-    }
-
-    /// Whether this process has no disk that could bring purged answers back.
-    pub fn is_without_cache_disk(&self) -> bool {
-        self.cache().is_none_or(Tier::is_without_disk)
+    /// How far the disk is with the purges of the numbered log.
+    pub fn disk_purges(&self) -> DiskPurges {
+        let has_disk = self.setup.cache.as_ref().is_some_and(|cache| cache.disk.is_some());
+        match self.cache() {
+            Some(tier) => tier.disk_purges(),
+            None if has_disk => DiskPurges::NoStoreYet,
+            None => DiskPurges::Never,
+        }
     }
 
     /// Makes all answers that were stored under a snapshot unusable: it was withdrawn.

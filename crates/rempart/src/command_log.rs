@@ -1,11 +1,12 @@
-//! The numbered command log: orders that take effect at once and are no configuration. Today: emergency
-//! blocks.
+//! The numbered command log: orders that take effect at once and are no configuration: emergency blocks, and
+//! purges of the cache.
 //!
 //! `<data_dir>/commands`, one JSON object a line, appended and synced before an order is carried out, so that
 //! a process which takes over knows them too. When it grows it is written anew with what is still in force. A
 //! line that is damaged is passed over: an order is lost rather than the node. Called by
 //! [`crate::edge_role`].
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -42,8 +43,76 @@ struct Line {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 enum Order {
-    Block { range: String, until_unix_s: u64, reason: String },
-    Unblock { range: String },
+    Block {
+        range: String,
+        until_unix_s: u64,
+        reason: String,
+    },
+    Unblock {
+        range: String,
+    },
+    Purge(Purging),
+    /// Purges up to this number are not here any more.
+    Forgotten {
+        purges_to: u64,
+    },
+}
+
+/// A purge with everything resolved: zones by id, since names change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Purging {
+    /// The zone's id, 32 hex digits; none for everything there is.
+    pub(crate) zone: Option<String>,
+    /// The host, in lower case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) host: Option<String>,
+    /// Path and query, as the zone keys them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) target: Option<String>,
+    /// Whether the target is only how they begin.
+    #[serde(default)]
+    pub(crate) is_prefix: bool,
+    /// The tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tag: Option<String>,
+    /// Whether answers only become stale.
+    #[serde(default)]
+    pub(crate) is_soft: bool,
+}
+
+impl std::fmt::Display for Purging {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.tag, &self.host, &self.target) {
+            (Some(tag), ..) => write!(out, "tag {tag}"),
+            (None, Some(host), Some(target)) if self.is_prefix => write!(out, "prefix {host}{target}"),
+            (None, Some(host), Some(target)) => write!(out, "url {host}{target}"),
+            (None, Some(host), None) => write!(out, "host {host}"),
+            _ if self.zone.is_some() => write!(out, "zone"),
+            _ => write!(out, "everything"),
+        }
+    }
+}
+
+/// Purges that are kept for a disk that has not taken them: it takes them within a second, and one that has
+/// missed more is emptied.
+const PURGES_MAX: usize = 1024;
+
+/// The purges of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Purges {
+    /// The newest ones with their numbers, in order.
+    pub(crate) kept: VecDeque<(u64, Purging)>,
+    /// The number of the newest that is not kept any more; 0 for none.
+    pub(crate) forgotten_to: u64,
+}
+
+impl Purges {
+    fn add(&mut self, number: u64, purging: Purging) {
+        self.kept.push_back((number, purging));
+        if self.kept.len() > PURGES_MAX {
+            self.forgotten_to = self.kept.pop_front().map_or(0, |(number, _)| number);
+        }
+    }
 }
 
 /// A range that is refused.
@@ -64,6 +133,7 @@ pub(crate) struct CommandLog {
     number: u64,
     lines: usize,
     blocks: Vec<Block>,
+    purges: Purges,
 }
 
 impl CommandLog {
@@ -71,24 +141,28 @@ impl CommandLog {
     pub(crate) fn open(data_dir: &Path, now_s: u64) -> Self {
         let path = data_dir.join("commands");
         let bytes = read_bounded(&path, BYTES_MAX).unwrap_or_default();
-        let mut log = Self { path, number: 0, lines: 0, blocks: Vec::new() };
+        let mut log = Self { path, number: 0, lines: 0, blocks: Vec::new(), purges: Purges::default() };
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             log.lines += 1;
             let Ok(line) = serde_json::from_slice::<Line>(line) else { continue };
             log.number = log.number.max(line.number);
-            log.apply(line.order);
+            log.apply(line.number, line.order);
         }
         log.expire(now_s);
         log
     }
 
-    fn apply(&mut self, order: Order) {
+    fn apply(&mut self, number: u64, order: Order) {
         match order {
             Order::Block { range, until_unix_s, reason } => {
                 self.blocks.retain(|block| block.range != range);
                 self.blocks.push(Block { range, until_unix_s, reason });
             }
             Order::Unblock { range } => self.blocks.retain(|block| block.range != range),
+            Order::Purge(purging) => self.purges.add(number, purging),
+            Order::Forgotten { purges_to } => {
+                self.purges.forgotten_to = self.purges.forgotten_to.max(purges_to);
+            }
         }
     }
 
@@ -148,6 +222,19 @@ impl CommandLog {
         self.append(Order::Unblock { range }, now_s)
     }
 
+    /// Orders a purge. Gives the order's number.
+    ///
+    /// # Errors
+    /// When the disk does not take the order.
+    pub(crate) fn purge(&mut self, purging: Purging, now_s: u64) -> Result<u64> {
+        self.append(Order::Purge(purging), now_s)
+    }
+
+    /// The purges it has.
+    pub(crate) fn purges(&self) -> &Purges {
+        &self.purges
+    }
+
     fn append(&mut self, order: Order, now_s: u64) -> Result<u64> {
         let line = Line { number: self.number + 1, unix_s: now_s, order };
         let mut bytes = serde_json::to_vec(&line)?;
@@ -158,7 +245,7 @@ impl CommandLog {
         file.write_all(&bytes).and_then(|()| file.sync_data()).with_context(what)?;
         self.number = line.number;
         self.lines += 1;
-        self.apply(line.order);
+        self.apply(line.number, line.order);
         if self.lines > LINES_MAX {
             self.compact(now_s)?;
         }
@@ -174,8 +261,15 @@ impl CommandLog {
             serde_json::to_writer(&mut bytes, &Line { number: self.number, unix_s: now_s, order })?;
             bytes.push(b'\n');
         }
+        let forgotten = Order::Forgotten { purges_to: self.purges.forgotten_to };
+        let purges =
+            self.purges.kept.iter().map(|(number, purging)| (*number, Order::Purge(purging.clone())));
+        for (number, order) in std::iter::once((self.number, forgotten)).chain(purges) {
+            serde_json::to_writer(&mut bytes, &Line { number, unix_s: now_s, order })?;
+            bytes.push(b'\n');
+        }
         write_whole(&self.path, &bytes, 0o600).context("the command log cannot be written anew")?;
-        self.lines = self.blocks.len();
+        self.lines = self.blocks.len() + self.purges.kept.len() + 1;
         Ok(())
     }
 }
@@ -238,8 +332,35 @@ mod tests {
         log.block("192.0.2.1", 60, "kept", 0).unwrap();
         log.lines = LINES_MAX;
         log.block("192.0.2.2", 60, "", 0).unwrap();
-        assert_eq!(fs::read_to_string(folder.path().join("commands")).unwrap().lines().count(), 2);
+        assert_eq!(fs::read_to_string(folder.path().join("commands")).unwrap().lines().count(), 3);
         let mut again = CommandLog::open(folder.path(), 0);
         assert_eq!((again.blocks(0).len(), again.number), (2, 2));
+    }
+
+    fn tag(tag: &str) -> Purging {
+        let (zone, tag) = (Some("0".repeat(32)), Some(tag.to_owned()));
+        Purging { zone, host: None, target: None, is_prefix: false, tag, is_soft: true }
+    }
+
+    #[test]
+    fn purges_are_there_after_a_restart_and_after_the_log_was_written_anew() {
+        let folder = Folder::new().unwrap();
+        let mut log = CommandLog::open(folder.path(), 0);
+        assert_eq!(log.purge(tag("a"), 0).unwrap(), 1);
+        log.lines = LINES_MAX;
+        assert_eq!(log.purge(tag("b"), 0).unwrap(), 2);
+        let again = CommandLog::open(folder.path(), 0);
+        assert_eq!(again.purges().kept, [(1, tag("a")), (2, tag("b"))]);
+        assert_eq!((again.purges().forgotten_to, again.number), (0, 2));
+    }
+
+    #[test]
+    fn what_is_too_much_to_keep_is_known_to_be_missing() {
+        let mut purges = Purges::default();
+        for number in 1..=PURGES_MAX as u64 + 2 {
+            purges.add(number, tag("a"));
+        }
+        assert_eq!((purges.kept.len(), purges.forgotten_to), (PURGES_MAX, 2));
+        assert_eq!(purges.kept.front().map(|(number, _)| *number), Some(3));
     }
 }

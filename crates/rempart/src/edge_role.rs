@@ -32,8 +32,9 @@ use crate::configuration::{Problems, data_dir};
 use crate::control::{Begin, Channel, FromEdge, Role, Setup, ToEdge};
 use crate::generations::Generations;
 use crate::keys::{self, Keys};
-use crate::messages::{Answer, HandOver, Request};
+use crate::messages::{Answer, HandOver, Purge, Request};
 use crate::publishing::{self, Options, PublisherSetup, Publishing, Rejected, Start};
+use crate::purging;
 use crate::signals::Signals;
 use crate::sockets::raise_descriptor_limit;
 
@@ -233,8 +234,10 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         .context("the data plane cannot start its threads")?;
     if matches!(setup.begin, Begin::Kept { .. }) {
         // An edge before this one crashed: a change that it was watching goes with it.
-        publishing::settle_after_death(&ground.data_dir, number, &ground.generations, events);
+        let withdrawn = publishing::settle_after_death(&ground.data_dir, number, &ground.generations, events);
+        withdrawn.into_iter().for_each(|number| node.forget_stored_under(number));
     }
+    purging::keep_up(&node, log.purges());
     let publishing = Publishing::start(PublisherSetup {
         node: Arc::clone(&node),
         config: setup.config.clone(),
@@ -507,6 +510,7 @@ impl Commands {
                 let blocks = self.log.lock().unwrap_or_else(PoisonError::into_inner).blocks(now_s).to_vec();
                 Answer { ok: true, blocks, ..Answer::default() }
             }
+            Request::Purge { what, is_soft } => self.purge(&what, is_soft),
             Request::Confirm {} => self.publishing.confirm(),
             Request::Withdraw {} => self.publishing.withdraw(),
             Request::Status {} => {
@@ -553,6 +557,37 @@ impl Commands {
             }
             Err(error) => Answer::refused(format!("{error:#}")),
         }
+    }
+
+    /// Writes a purge into the command log, carries it out, and waits until it would outlive a crash.
+    fn purge(&self, what: &Purge, is_soft: bool) -> Answer {
+        let order = match purging::resolve(&self.node, what, is_soft) {
+            Ok(order) => order,
+            Err(error) => return Answer::refused(format!("{error:#}")),
+        };
+        let now_s = clock::unix_us() / 1_000_000;
+        let (done, is_kept) = std::sync::mpsc::sync_channel(1);
+        let number = {
+            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = match log.purge(order.clone(), now_s) {
+                Ok(number) => number,
+                Err(error) => return Answer::refused(format!("{error:#}")),
+            };
+            // Under the lock: the disk remembers the highest number it has, so they come in order.
+            purging::carry_out(&self.node, &order, number, move |purged| {
+                let _nobody_waits_any_more = done.try_send(purged);
+            });
+            number
+        };
+        let text = order.to_string();
+        self.events.info("purged", &[("what", text.as_str().into()), ("number", number.into())]);
+        let warning = match is_kept.recv_timeout(purging::KEEP_WAIT) {
+            Ok(edge::Purged::Kept) => None,
+            Ok(edge::Purged::NotKept) => Some("the disk could not take it: it holds until the node restarts"),
+            Err(_) => Some("the disk has not taken it yet: it holds, and is made again after a crash"),
+        };
+        let warning = warning.map(str::to_owned);
+        Answer { ok: true, number: Some(number), warning, ..Answer::default() }
     }
 
     fn hand_over(&self) -> Answer {

@@ -437,6 +437,12 @@ impl Http1 {
     /// Writes what is held and `parts` behind it at once; keeps what the socket refuses.
     fn write_parts(&mut self, cx: &mut Context<'_>, parts: [&[u8]; 3]) {
         let (conn, work) = (&mut self.conn, &mut *self.work);
+        if !work.tail.is_empty() || !work.tail_end.is_empty() {
+            // Given without `poll_ready`: what is held goes first, in order.
+            let (tail, end) = (std::mem::take(&mut work.tail), std::mem::take(&mut work.tail_end));
+            work.out.extend_from_slice(&tail);
+            work.out.extend_from_slice(end);
+        }
         let held = work.out.get(work.out_at..).unwrap_or_default();
         let held_len = held.len();
         let total = held_len + parts.iter().map(|part| part.len()).sum::<usize>();

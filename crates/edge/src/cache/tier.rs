@@ -89,6 +89,19 @@ pub enum Purged {
     NotKept,
 }
 
+/// How far the disk is with the purges of the numbered log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskPurges {
+    /// No zone has a cache yet, so that the disk was not looked at.
+    NoStoreYet,
+    /// Its own log is not read yet.
+    NotYet,
+    /// It has all up to this number.
+    KeptTo(u64),
+    /// There is no disk, or it will not be used by this process.
+    Never,
+}
+
 /// How the store stands, for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheStanding {
@@ -192,18 +205,16 @@ impl Tier {
         self.store().withdraw(snapshot, 0, |_recorded| {});
     }
 
-    /// The highest number of the numbered log that the disk has, once it has read its own; none while it has
-    /// not, or where there is none.
-    pub(crate) fn purges_kept_to(&self) -> Option<u64> {
-        let disk = self.store().disk()?;
-        matches!(disk.state(), DiskState::Ready).then(|| disk.purges_applied_to())
-    }
-
-    /// Whether the disk will not be used by this process any more, or never was.
-    pub(crate) fn is_without_disk(&self) -> bool {
-        self.store().disk().is_none_or(|disk| {
-            matches!(disk.state(), DiskState::Refused(_) | DiskState::Failed(_) | DiskState::Released)
-        })
+    /// How far the disk is with the purges of the numbered log.
+    pub(crate) fn disk_purges(&self) -> DiskPurges {
+        let Some(disk) = self.store().disk() else { return DiskPurges::Never };
+        match disk.state() {
+            DiskState::Ready => DiskPurges::KeptTo(disk.purges_applied_to()),
+            DiskState::Refused(_) | DiskState::Failed(_) | DiskState::Released => DiskPurges::Never,
+            DiskState::WaitingForFolder | DiskState::Loading | DiskState::Unreachable(_) => {
+                DiskPurges::NotYet
+            }
+        }
     }
 
     /// What metrics say of it.

@@ -166,6 +166,8 @@ impl Publisher {
         }
         match self.restore(soak.mark.previous) {
             Ok(number) => {
+                // What was stored meanwhile is as bad as what made it.
+                self.setup.node.forget_stored_under(soak.mark.number);
                 self.tell_withdrawn(soak.mark.number, number, why);
                 if let Some(generation) = self.setup.generations.numbered(soak.mark.number)
                     && let Err(error) = self.setup.generations.discard(&generation)
