@@ -490,7 +490,8 @@ impl Service for Edge {
                 self.metrics.tls_handshake(TlsVersion::Unknown, HandshakeOutcome::Failed);
             }
             WireEvent::Panicked => self.node.registry().panicked(),
-            WireEvent::Dropped => {}
+            WireEvent::Dropped => self.metrics.connections_dropped(1),
+            WireEvent::Shed(count) => self.metrics.connections_shed(count),
         }
     }
 }

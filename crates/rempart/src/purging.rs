@@ -32,6 +32,7 @@ fn split(url: &str) -> Result<(&str, &str)> {
     let rest = rest.split('#').next().unwrap_or_default();
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, target) = rest.split_at(end);
+    ensure!(!url.chars().any(char::is_control), "{url:?} is no URL: it has control characters");
     ensure!(!authority.is_empty(), "{url:?} names no host: write it as https://HOST/PATH");
     ensure!(!target.starts_with('?'), "{url:?} has no path: write it as https://HOST/?QUERY");
     Ok((authority, if target.is_empty() { "/" } else { target }))
@@ -69,7 +70,8 @@ pub(crate) fn resolve(node: &Node, what: &Purge, is_soft: bool) -> Result<Purgin
         }
         Purge::Zone(name) => Purging { zone: Some(zone_named(node, name)?), ..none },
         Purge::Tag { tag, zone } => {
-            ensure!(!tag.is_empty(), "the tag is empty");
+            let is_tag = !tag.is_empty() && !tag.chars().any(char::is_control);
+            ensure!(is_tag, "{tag:?} is no tag");
             let zone = match zone {
                 Some(name) => zone_named(node, name)?,
                 None => only_zone(node)?,
@@ -146,7 +148,12 @@ fn make_again(node: &Node, purges: &Purges, kept_to: u64) {
         // More was missed than is known: nothing that is on the disk may be used.
         node.purge(&edge::Purge::Everything, false, purges.forgotten_to, |_purged| {});
     }
-    for (number, order) in purges.kept.iter().filter(|(number, _)| *number > kept_to) {
+    carry_out_after(node, purges, kept_to);
+}
+
+/// Carries out the orders beyond a number.
+pub(crate) fn carry_out_after(node: &Node, purges: &Purges, number: u64) {
+    for (number, order) in purges.kept.iter().filter(|(kept, _)| *kept > number) {
         carry_out(node, order, *number, |_purged| {});
     }
 }
@@ -169,18 +176,15 @@ pub(crate) fn follow(node: &Arc<Node>, data_dir: &Path) {
             let now_s = clock::unix_us() / 1_000_000;
             let mut log = CommandLog::open(&data_dir, now_s);
             node.block(&log.ranges(now_s));
-            for (number, order) in log.purges().kept.iter().filter(|(number, _)| *number > last) {
-                carry_out(&node, order, *number, |_purged| {});
-            }
-            last = log.purges().kept.back().map_or(last, |(number, _)| *number);
+            carry_out_after(&node, log.purges(), last);
+            last = log.purges().newest();
         }
     };
     let _no_thread = thread::Builder::new().name("follow".into()).spawn(work);
 }
 
 fn newest(data_dir: &Path) -> u64 {
-    let log = CommandLog::open(data_dir, clock::unix_us() / 1_000_000);
-    log.purges().kept.back().map_or(0, |(number, _)| *number)
+    CommandLog::open(data_dir, clock::unix_us() / 1_000_000).purges().newest()
 }
 
 fn state_of(path: &Path) -> Option<(u64, std::time::SystemTime)> {
@@ -201,7 +205,7 @@ mod tests {
         ] {
             assert_eq!(split(url).unwrap(), (host, target));
         }
-        for url in ["", "/a", "https:///a", "https://example.org?a"] {
+        for url in ["", "/a", "https:///a", "https://example.org?a", "a/\n"] {
             assert!(split(url).is_err(), "{url}");
         }
     }

@@ -169,6 +169,12 @@ impl Publisher {
                 // What was stored meanwhile is as bad as what made it.
                 self.setup.node.forget_stored_under(soak.mark.number);
                 self.tell_withdrawn(soak.mark.number, number, why);
+                let last_good = self.setup.generations.last_good().map_or(0, |generation| generation.number);
+                if number > last_good {
+                    // It was watched itself when the withdrawn change came.
+                    let hash = hex(&self.setup.node.live().snapshot.hash);
+                    self.watch_change(number, hash, last_good, None, Figures::default());
+                }
                 if let Some(generation) = self.setup.generations.numbered(soak.mark.number)
                     && let Err(error) = self.setup.generations.discard(&generation)
                 {

@@ -1,4 +1,4 @@
-//! The cache as visitors meet it: what is kept, who waits for whom, what is said of it, and how it is emptied.
+//! The cache as visitors meet it: what is kept, who waits for whom, what is said of it, how it is emptied.
 //!
 //! Nothing here waits for time to pass: an answer that is to be stale says an `Age` beyond its lifetime. Read
 //! next: [`basics`], then [`fetches`].

@@ -56,6 +56,8 @@ pub(crate) struct Block {
     pub(crate) origin_connections: [AtomicU64; OriginConnection::COUNT],
     pub(crate) origin_retries: AtomicU64,
     pub(crate) cache: [AtomicU64; CacheOutcome::COUNT],
+    pub(crate) connections_dropped: AtomicU64,
+    pub(crate) connections_shed: AtomicU64,
 }
 
 impl Block {
@@ -74,6 +76,8 @@ impl Block {
             origin_connections: fresh(),
             origin_retries: AtomicU64::new(0),
             cache: fresh(),
+            connections_dropped: AtomicU64::new(0),
+            connections_shed: AtomicU64::new(0),
         }
     }
 }
@@ -157,6 +161,16 @@ impl ThreadMetrics {
     /// Counts what the cache did for a request.
     pub fn cache(&self, outcome: CacheOutcome) {
         add(&self.block.cache[outcome as usize], 1);
+    }
+
+    /// Counts connections closed unserved.
+    pub fn connections_dropped(&self, count: usize) {
+        add(&self.block.connections_dropped, count as u64);
+    }
+
+    /// Counts idle connections closed to make room.
+    pub fn connections_shed(&self, count: usize) {
+        add(&self.block.connections_shed, count as u64);
     }
 
     /// Counts an attempt after the first.

@@ -58,6 +58,10 @@ families! { NODE:
         "Attempts at origins.";
     ORIGIN_CONNECTIONS = Counter "rempart_origin_connections_total" ["result"]
         "Connections used for attempts at origins: opened anew or reused.";
+    CONNECTIONS_DROPPED = Counter "rempart_connections_dropped_total" [""]
+        "Visitors' connections closed unserved: no descriptor or no room for them, or a bad PROXY header.";
+    CONNECTIONS_SHED = Counter "rempart_connections_shed_total" [""]
+        "Idle visitors' connections closed before their time, to make room for others.";
     ORIGIN_RETRIES = Counter "rempart_origin_retries_total" [""]
         "Attempts at origins after the first of a request.";
     CACHE = Counter "rempart_cache_requests_total" ["result"]

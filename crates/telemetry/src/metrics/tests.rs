@@ -74,6 +74,8 @@ fn each_call_moves_its_own_series() {
     metrics.origin_connection(OriginConnection::Reused);
     metrics.origin_retry();
     metrics.cache(CacheOutcome::Stale);
+    metrics.connections_dropped(2);
+    metrics.connections_shed(3);
     registry.set_snapshot_number(42);
     registry.panicked();
     registry.reloaded(Outcome::Failed);
@@ -103,6 +105,8 @@ fn each_call_moves_its_own_series() {
             "rempart_cache_bytes{tier=\"disk\"} 8",
             "rempart_cache_objects{tier=\"memory\"} 3",
             "rempart_cache_events_total{event=\"evictions\"} 6",
+            "rempart_connections_dropped_total 2",
+            "rempart_connections_shed_total 3",
             "rempart_snapshot_number 42",
             "rempart_panics_total 1",
             "rempart_reloads_total{result=\"failed\"} 1",

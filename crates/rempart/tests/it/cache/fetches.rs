@@ -89,11 +89,13 @@ fn a_fetch_that_fails_is_handed_to_the_next_who_waits() -> Result<()> {
     let gate = Gate::new();
     let held = gate.clone();
     let count = std::sync::atomic::AtomicU64::new(0);
-    let origin = OriginSpec::new().answering(move |_| {
-        match count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
-            0 => Answer::new(200).wait_before_head(&held).reset_here(),
-            _ => Answer::ok("second try").field("Cache-Control", "max-age=60"),
+    let origin = OriginSpec::new().scripted(move |exchange| {
+        if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0 {
+            return exchange.answer(&Answer::ok("second try").field("Cache-Control", "max-age=60"));
         }
+        exchange.wait(&held)?;
+        exchange.reset();
+        Ok(())
     })?;
     let url = origin.url();
     let toml = zone_with("[cache]\nenabled = true\n", &[&url], "retries = { max = 0 }");
@@ -121,7 +123,12 @@ fn a_fetch_that_breaks_in_mid_body_ends_all_its_readers_and_leaves_nothing_behin
     let gate = Gate::new();
     let held = gate.clone();
     let origin = OriginSpec::new().answering(move |_| {
-        Answer::ok("half").wait(&held).part("never").broken_here().field("Cache-Control", "max-age=60")
+        Answer::ok("half")
+            .wait(&held)
+            .part("never")
+            .broken_here()
+            .part("nor this")
+            .field("Cache-Control", "max-age=60")
     })?;
     let node = before(&origin, "")?;
     let mut visitors: Vec<Visitor> = (0..3).map(|_| ask(&node, "/a")).collect::<Result<_>>()?;
