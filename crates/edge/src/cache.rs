@@ -301,7 +301,7 @@ impl Edge {
             None => {}
             Some(Ok((_, Slice::OtherVersion))) => return Came::Outdated,
             Some(Ok((_, Slice::Failed(fault))) | Err(Failed::Fault(fault))) => {
-                return self.fails(exchange, course, fault).await;
+                return self.fails(exchange, course, fault, None).await;
             }
             Some(Err(_)) => return self.gone(exchange, course),
             Some(Ok(first)) => stored.first = Some(first),
@@ -341,11 +341,16 @@ impl Edge {
     }
 
     /// A fault, where nothing stored may stand in for the origin.
-    async fn fails(&self, exchange: &mut Exchange, course: &mut Course, fault: exchange::Fault) -> Came {
-        course.cache.status = course
-            .cache
-            .status
-            .or(Some(CacheStatus { forward: Some(Forward::UriMiss.as_str()), ..CacheStatus::default() }));
+    async fn fails(
+        &self,
+        exchange: &mut Exchange,
+        course: &mut Course,
+        fault: exchange::Fault,
+        forward: Option<Forward>,
+    ) -> Came {
+        let forward = forward.map(Forward::as_str);
+        let said = CacheStatus { forward, ..CacheStatus::default() };
+        course.cache.status = course.cache.status.or(forward.map(|_| said));
         fail(exchange, course, fault, self.node.name()).await;
         Came::Ended
     }

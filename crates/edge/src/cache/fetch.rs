@@ -2,8 +2,8 @@
 //!
 //! An errand asks the origin and ends in one of three ways: the answer goes into the store, and the task
 //! pours its body; or it is not to be stored, and the visitor who waits takes it over as it comes, with the
-//! connection; or it failed. A fetch that others may wait for goes on when its visitor leaves, up to the
-//! object's own bound and the pool's time-outs; one that nobody can wait for ends with its visitor.
+//! connection; or it failed. When its visitor leaves and nobody else waits, a fetch ends as long as no head
+//! has come; an answer that is on its way into the store goes on for a while (`pour.rs`).
 //! Called by `cache.rs`. Read next: [`Edge::await_errand`], `pour.rs`.
 
 use std::cell::{Cell, RefCell};
@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use blackbox::Work;
 use cache::engine::{Fetch, Outcome, Serving, Visit};
-use cache::policy::{CacheStatus, FetchTimes, OriginTrouble, rewrite_browser, strip_own};
+use cache::policy::{CacheStatus, FetchTimes, Forward, OriginTrouble, rewrite_browser, strip_own};
 use cache::store::Reader;
 use exchange::{BodySize, Connection, Deadline, Deadlines, Fault, Phase, Request, Response};
 use telemetry::metrics::Trouble;
@@ -25,6 +25,7 @@ use zone::Pool;
 use super::give::Stored;
 use super::{Aim, Came};
 use crate::course::Course;
+use crate::fault_points;
 use crate::forward::{self, Names};
 use crate::live::Site;
 use crate::pipeline::Edge;
@@ -69,10 +70,10 @@ pub(super) enum Landed {
     Stored(Box<Serving>, Option<Reader>),
     /// An answer that passes.
     Passed(CacheStatus<'static>, Box<(Answered, Response)>),
-    /// None.
-    Failed(Fault),
-    /// The errand panicked.
-    Broke,
+    /// None, and why the origin was asked.
+    Failed(Fault, Forward),
+    /// The errand broke.
+    Broke(Trouble),
 }
 
 /// What is known of the origin when it has ended.
@@ -81,6 +82,8 @@ pub(super) struct Ways {
     origin_index: usize,
     origin_us: Option<u64>,
     retries: u32,
+    /// What the origin answered; 0 for nothing.
+    status: u16,
 }
 
 impl Ways {
@@ -90,6 +93,7 @@ impl Ways {
             origin_index: course.origin_index,
             origin_us: course.origin_us,
             retries: course.retries,
+            status: course.status.unwrap_or(0),
         }
     }
 }
@@ -208,6 +212,9 @@ impl Edge {
         course.origin_index = ways.origin_index;
         course.origin_us = ways.origin_us;
         course.retries = ways.retries;
+        if ways.status > 0 {
+            course.note(Phase::Origin, "answered", u32::from(ways.status), self.clock.now_us());
+        }
         match landed {
             Landed::Stored(serving, reader) => {
                 self.serves(exchange, course, Stored { serving, reader, first: None }, aim).await
@@ -218,8 +225,11 @@ impl Edge {
                 course.note(Phase::Cache, word, u32::from(passed.1.status), self.clock.now_us());
                 Came::Passed(passed)
             }
-            Landed::Failed(fault) => self.fails(exchange, course, fault).await,
-            Landed::Broke => self.fails(exchange, course, Fault::ProxyInternalError).await,
+            Landed::Failed(fault, forward) => self.fails(exchange, course, fault, Some(forward)).await,
+            Landed::Broke(trouble) => {
+                self.close(exchange, course, trouble).await;
+                Came::Ended
+            }
         }
     }
 
@@ -243,7 +253,7 @@ impl Edge {
             if done.is_none() {
                 edge.broke(Phase::Cache, &course, Trouble::Panic);
                 if let Some(landing) = landing {
-                    landing.land((Landed::Broke, Ways::of(&course)));
+                    landing.land((Landed::Broke(Trouble::Panic), Ways::of(&course)));
                 }
             }
         });
@@ -258,6 +268,11 @@ impl Edge {
         };
         loop {
             let mut asked = request.clone();
+            self.slot.phase(Phase::Origin as u8);
+            if let Err(trouble) = fault_points::at(Phase::Origin, &asked) {
+                self.broke(Phase::Origin, &course, trouble);
+                return land(Landed::Broke(trouble), &course);
+            }
             fetch.prepare(&mut asked.fields);
             self.prepare(&mut asked, &course, &connection, &aim);
             let informing = landing.clone();
@@ -285,17 +300,19 @@ impl Edge {
                         Ended::Slow => (OriginTrouble::Slow, Fault::HttpResponseTimeout),
                         Ended::Left => return,
                     };
+                    let forward = fetch.forward();
                     let stale = visit.failed(*fetch, trouble, self.cache_now());
                     return land(
                         match stale {
                             Some(serving) => Landed::Stored(serving, None),
-                            None => Landed::Failed(fault),
+                            None => Landed::Failed(fault, forward),
                         },
                         &course,
                     );
                 }
             };
             course.origin_us = Some(self.clock.now_us().saturating_sub(course.origin_began_us));
+            course.status = Some(response.status);
             let now = self.cache_now();
             let times = FetchTimes { asked_ms, answered_ms: now.unix_ms };
             match visit.answered(*fetch, &response, &times, now) {
@@ -308,7 +325,7 @@ impl Edge {
                     let reader = filling.serving.object.reader(0);
                     land(Landed::Stored(Box::new(filling.serving), reader), &course);
                     drop(exchange);
-                    return self.pour(answered, &response, filling.fill, &deadlines).await;
+                    return self.pour(answered, &response, filling.fill, &deadlines, landing.is_some()).await;
                 }
                 Outcome::Pass(passing) => {
                     if let Some(site) = &course.site
@@ -343,7 +360,7 @@ impl Edge {
         let mut asking = pin!(asking);
         poll_fn(|cx| {
             if let Some(landing) = landing {
-                if landing.is_left.get() && !fetch.has_lease() {
+                if landing.is_left.get() && fetch.waiting() == 0 {
                     return Poll::Ready(Err(Ended::Left));
                 }
                 landing.task.replace(Some(cx.waker().clone()));

@@ -2,7 +2,8 @@
 //!
 //! It goes at the origin's pace, whoever reads. Only where the body has become too large to be kept does it
 //! wait for its readers, a window behind the slowest; one that stands still meanwhile and keeps others
-//! waiting is cut off. Called by `fetch.rs` and `slices.rs`.
+//! waiting is cut off. A fill that visitors caused and nobody reads any more goes on for [`UNREAD_BYTES_MAX`]:
+//! enough to finish what most ask for, too little to make the node fetch for those who only ask. Called by `fetch.rs` and `slices.rs`.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -19,6 +20,9 @@ use crate::relay::Answered;
 /// How long the slowest reader of a body that is not kept may stand still while others wait for it.
 const STILL_MS: u32 = 5_000;
 
+/// Bytes that a fill goes on for when its last visitor has left.
+const UNREAD_BYTES_MAX: u64 = 8 << 20;
+
 impl Edge {
     /// Pours an origin's body into a fill, to its end. What fails is told to the readers.
     pub(super) async fn pour(
@@ -27,6 +31,7 @@ impl Edge {
         response: &Response,
         mut fill: Fill,
         deadlines: &Rc<Deadlines>,
+        is_for_visitors: bool,
     ) {
         if response.body == BodySize::None {
             fill.finish();
@@ -37,8 +42,8 @@ impl Edge {
         let mut pace =
             Pace::begin(timeouts.idle_ms, timeouts.min_rate_bytes_per_s, self.clock.now_ms(), &deadline);
         let still = deadlines.slot();
-        let mut poured: u64 = 0;
-        let ended = poll_fn(|cx| -> Poll<Result<(), Fault>> {
+        let (mut poured, mut unread) = (0_u64, 0_u64);
+        let ended = poll_fn(|cx| -> Poll<Result<(), Option<Fault>>> {
             deadline.register(cx.waker());
             loop {
                 if fill.poll_room(cx.waker()).is_pending() {
@@ -67,6 +72,8 @@ impl Edge {
                         let mut pushed = Pushed::Kept;
                         if let Some(chunk) = chunk {
                             poured += chunk.len() as u64;
+                            let is_unread = is_for_visitors && fill.readers() == 0;
+                            unread = if is_unread { unread + chunk.len() as u64 } else { 0 };
                             pushed = fill.push(chunk.as_slice());
                         }
                         Poll::Ready(Ok((is_last, pushed)))
@@ -74,20 +81,21 @@ impl Edge {
                 });
                 match step {
                     Poll::Pending => break,
-                    Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+                    Poll::Ready(Err(fault)) => return Poll::Ready(Err(Some(fault))),
                     Poll::Ready(Ok((true, _))) => return Poll::Ready(Ok(())),
-                    // Nobody reads it and it is not kept.
-                    Poll::Ready(Ok((false, Pushed::Unread))) => {
-                        return Poll::Ready(Err(Fault::HttpResponseIncomplete));
+                    // Nobody reads it and it is not kept, or it would be kept for too much.
+                    Poll::Ready(Ok((false, pushed))) => {
+                        if pushed == Pushed::Unread || unread > UNREAD_BYTES_MAX {
+                            return Poll::Ready(Err(None));
+                        }
                     }
-                    Poll::Ready(Ok((false, _))) => {}
                 }
                 if !pace.moved(poured, self.clock.now_ms(), &deadline) {
-                    return Poll::Ready(Err(Fault::ConnectionReadTimeout));
+                    return Poll::Ready(Err(Some(Fault::ConnectionReadTimeout)));
                 }
             }
             if deadline.is_due() && !pace.may_go_on(poured, self.clock.now_ms(), &deadline) {
-                return Poll::Ready(Err(Fault::ConnectionReadTimeout));
+                return Poll::Ready(Err(Some(Fault::ConnectionReadTimeout)));
             }
             Poll::Pending
         })
@@ -98,7 +106,8 @@ impl Edge {
                 answered.finish();
             }
             // Dropped, the fill tells its readers, and the connection is closed.
-            Err(fault) => self.metrics.fault(fault as usize),
+            Err(Some(fault)) => self.metrics.fault(fault as usize),
+            Err(None) => {}
         }
     }
 }

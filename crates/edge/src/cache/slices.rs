@@ -152,7 +152,7 @@ impl Edge {
                     SliceOutcome::Fill(fill) => {
                         let object = Arc::clone(fill.object());
                         at.land(Slice::Stored(object, fill.reader()));
-                        edge.pour(answered, &response, *fill, &deadlines).await;
+                        edge.pour(answered, &response, *fill, &deadlines, true).await;
                     }
                     SliceOutcome::Pass => at.land(Slice::Passed(Box::new(answered))),
                     SliceOutcome::OtherVersion => at.land(Slice::OtherVersion),

@@ -37,3 +37,16 @@ fn a_hit_meets_the_phases_behind_it_too() -> Result<()> {
     assert_eq!(origin.counters().requests, 1);
     Ok(())
 }
+
+#[test]
+fn a_fetch_that_breaks_is_told_to_its_visitor_and_keeps_nobody_waiting() -> Result<()> {
+    let origin = fresh()?;
+    let node = before(&origin, "")?;
+    for (kind, status) in [("origin=panic", 500), ("origin=error", 500), ("origin=fuel", 403)] {
+        assert_eq!(fault(&node, "/a", kind)?.status, status, "{kind}");
+    }
+    assert_eq!(origin.counters().requests, 0);
+    assert_eq!(get(&node, "/a")?.text(), "answer 0");
+    assert!(is_hit(&get(&node, "/a")?));
+    Ok(())
+}

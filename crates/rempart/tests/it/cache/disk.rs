@@ -94,6 +94,30 @@ fn answers_survive_the_death_of_the_edge() -> Result<()> {
 }
 
 #[test]
+fn half_an_answer_is_nothing_after_a_death() -> Result<()> {
+    let gate = testkit::gate::Gate::new();
+    let held = gate.clone();
+    let origin = counting(move |request, answer| match request.place + request.connection {
+        0 => answer.field("Cache-Control", "max-age=60").wait(&held).part("!"),
+        _ => answer.field("Cache-Control", "max-age=60").part("!"),
+    })?;
+    let spec = cleartext().more("[cache]\ndisk_bytes = \"64MiB\"").zone("a", zone(&origin, ""));
+    let node = start(&spec)?;
+    let mut visitor = ask(&node, "/a")?;
+    visitor.read_head("GET")?.context("a head")?;
+    let status: Value = serde_json::from_slice(&node.command(&["status", "--json"])?.stdout)?;
+    let edge = status["edge_pid"].as_i64().context("an edge")?;
+    let pid = rustix::process::Pid::from_raw(i32::try_from(edge)?).context("a process")?;
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+    node.wait_for_events("ready", 2)?;
+    gate.open_for_good();
+    let whole = get(&node, "/a")?;
+    assert_eq!((whole.text().as_str(), is_hit(&whole)), ("answer 1!", false));
+    drop(node);
+    Ok(())
+}
+
+#[test]
 fn an_upgrade_takes_the_disk_over() -> Result<()> {
     let origin = fresh()?;
     let spec = cleartext().more("[cache]\ndisk_bytes = \"64MiB\"").zone("a", zone(&origin, ""));
@@ -105,8 +129,15 @@ fn an_upgrade_takes_the_disk_over() -> Result<()> {
     };
     let has_one = || disk().is_ok_and(|disk| disk["state"] == "ready" && disk["objects"] == 1);
     node.wait_until("the disk", || get(&node, "/a").is_ok() && has_one())?;
+    let before = node.command(&["status", "--json"])?.stdout;
+    let before: Value = serde_json::from_slice(&before)?;
     assert!(node.command(&["upgrade"])?.status.success());
-    node.wait_until("the disk of the next edge", has_one)?;
+    node.wait_for_events("resumed", 1)?;
+    node.wait_until("the disk of the next edge", || {
+        let status = node.command(&["status", "--json"]).ok().map(|output| output.stdout).unwrap_or_default();
+        let status: Value = serde_json::from_slice(&status).unwrap_or_default();
+        status["edge_pid"] != before["edge_pid"] && has_one()
+    })?;
     let kept = get(&node, "/a")?;
     assert_eq!((kept.text().as_str(), is_hit(&kept)), ("answer 0", true));
     assert_eq!(origin.counters().requests, 1);

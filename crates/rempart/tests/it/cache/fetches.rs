@@ -241,3 +241,72 @@ fn who_waits_longer_than_the_zone_says_goes_to_the_origin_one_a_second() -> Resu
     drop((first, second));
     node.finish_healthy()
 }
+
+#[test]
+fn visitors_of_one_expired_answer_are_one_question_to_the_origin() -> Result<()> {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = OriginSpec::new().answering(move |request| match request.fields.has("if-none-match") {
+        false => Answer::ok("old").field("Cache-Control", "max-age=1000").field("ETag", "\"a\""),
+        true => Answer::new(304)
+            .field("Cache-Control", "max-age=1000")
+            .field("ETag", "\"a\"")
+            .wait_before_head(&held),
+    })?;
+    let node = before(&origin, "")?;
+    get(&node, "/a")?;
+    // As if its time were over, without waiting for it.
+    assert!(node.command(&["purge", "--soft", "--zone", "a"])?.status.success());
+    let mut visitors: Vec<Visitor> = (0..40).map(|_| ask(&node, "/a")).collect::<Result<_>>()?;
+    node.wait_until("all their requests", || {
+        node.metric("rempart_held_bytes").is_ok_and(|held| held >= Some(40.0 * 2048.0))
+    })?;
+    gate.open_for_good();
+    for visitor in &mut visitors {
+        let answer = visitor.expect_response("GET")?;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "old"));
+    }
+    assert_eq!(origin.counters().requests, 2);
+    drop(visitors);
+    node.finish_healthy()
+}
+
+#[test]
+fn a_visitor_who_leaves_takes_along_a_fetch_that_nobody_else_waits_for() -> Result<()> {
+    let (asked, gone) = (Gate::new(), Gate::new());
+    let (asks, goes) = (asked.clone(), gone.clone());
+    let origin = OriginSpec::new().scripted(move |exchange| {
+        asks.open();
+        exchange.wait_until_gone()?;
+        goes.open();
+        Ok(())
+    })?;
+    let node = before(&origin, "")?;
+    for method in ["GET", "HEAD"] {
+        let mut visitor = visitor(&node)?;
+        visitor.send_head(method, "/a", HOST, &Fields::new())?;
+        asked.pass()?;
+        visitor.reset();
+        gone.pass()?;
+    }
+    node.finish_healthy()
+}
+
+#[test]
+fn a_large_answer_that_nobody_reads_any_more_is_given_up() -> Result<()> {
+    const BYTES: u64 = 30 << 20;
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = OriginSpec::new().answering(move |_| {
+        Answer::ok("begun").wait(&held).pattern(1, 0, BYTES).field("Cache-Control", "max-age=60")
+    })?;
+    let node = before(&origin, "")?;
+    let mut visitor = ask(&node, "/a")?;
+    visitor.read_head("GET")?.context("a head")?;
+    visitor.reset();
+    node.wait_for_log(|line| line["path"] == "/a")?;
+    gate.open_for_good();
+    let counters = origin.wait_until(|counters| counters.aborted == 1)?;
+    assert!(counters.bytes_out < BYTES, "{counters:?}");
+    node.finish_healthy()
+}

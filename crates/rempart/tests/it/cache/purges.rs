@@ -140,3 +140,43 @@ fn what_was_stored_under_a_withdrawn_change_is_not_used_again() -> Result<()> {
     node.wait()?;
     Ok(())
 }
+
+#[test]
+fn nothing_purged_is_seen_again_however_many_ask_and_purge() -> Result<()> {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    // What was true at the origin before a purge must not be answered after it.
+    let truth = std::sync::Arc::new(AtomicU64::new(0));
+    let now = std::sync::Arc::clone(&truth);
+    let origin = OriginSpec::new().answering(move |_| {
+        Answer::ok(now.load(Ordering::SeqCst).to_string()).field("Cache-Control", "max-age=60")
+    })?;
+    let node = before(&origin, "")?;
+    let ends = AtomicBool::new(false);
+    let known = AtomicU64::new(0);
+    std::thread::scope(|scope| -> Result<()> {
+        let visitors: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    let mut visitor = visitor(&node)?;
+                    while !ends.load(Ordering::SeqCst) {
+                        let least = known.load(Ordering::SeqCst);
+                        let said: u64 = visitor.fetch(HOST, "/a")?.text().parse()?;
+                        assert!(said >= least, "{said} was purged: at least {least} is true");
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        for number in 1..=20 {
+            truth.store(number, Ordering::SeqCst);
+            purge(&node, &["--url", &format!("{HOST}/a")])?;
+            known.store(number, Ordering::SeqCst);
+        }
+        ends.store(true, Ordering::SeqCst);
+        for visitor in visitors {
+            visitor.join().map_err(|_| anyhow::anyhow!("a visitor saw what was purged"))??;
+        }
+        Ok(())
+    })?;
+    node.finish_healthy()
+}
