@@ -50,24 +50,40 @@ pub(crate) struct Aim {
     pub(crate) is_cloudflare: bool,
 }
 
-/// What a course knows of the cache.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct CacheCourse {
-    /// What is said of it; none without a cache.
-    pub(crate) status: Option<CacheStatus<'static>>,
-    /// Age of the stored answer in seconds.
-    pub(crate) age_s: Option<u64>,
+/// What a course knows of the cache; nothing without one. Boxed, since most of what a thread serves has none.
+#[derive(Debug, Default)]
+pub(crate) struct CacheCourse(Option<Box<Said>>);
+
+#[derive(Debug)]
+struct Said {
+    status: CacheStatus<'static>,
+    age_s: Option<u64>,
 }
 
 impl CacheCourse {
+    /// Says this, of an answer of this age if it is a stored one.
+    pub(crate) fn say(&mut self, status: CacheStatus<'static>, age_s: Option<u64>) {
+        self.0 = Some(Box::new(Said { status, age_s }));
+    }
+
+    /// What `Cache-Status` says.
+    pub(crate) fn status(&self) -> Option<&CacheStatus<'static>> {
+        self.0.as_ref().map(|said| &said.status)
+    }
+
+    /// Age of the stored answer in seconds.
+    pub(crate) fn age_s(&self) -> Option<u64> {
+        self.0.as_ref().and_then(|said| said.age_s)
+    }
+
     /// The token of RFC 9211 that the access log has.
     pub(crate) fn token(&self) -> Option<&'static str> {
-        self.status.map(|status| status.forward.unwrap_or("hit"))
+        self.status().map(|status| status.forward.unwrap_or("hit"))
     }
 
     /// What it is counted as.
     pub(crate) fn outcome(&self) -> Option<CacheOutcome> {
-        let status = self.status?;
+        let status = self.status()?;
         let is_stale = status.ttl_s.is_some_and(|ttl_s| ttl_s < 0);
         Some(match status.forward {
             None if status.is_collapsed => CacheOutcome::Collapsed,
@@ -192,7 +208,7 @@ impl Edge {
 
     /// Notes that a request goes past the cache.
     pub(crate) fn goes_past(&self, course: &mut Course, why: Bypass) {
-        course.cache.status = Some(CacheStatus::bypass(why));
+        course.cache.say(CacheStatus::bypass(why), None);
         course.note(Phase::Cache, why.as_str(), 0, self.clock.now_us());
     }
 
@@ -309,7 +325,7 @@ impl Edge {
         let serving = &stored.serving;
         let age = serving.answer.fields.value(b"age").and_then(|age| std::str::from_utf8(age).ok());
         let age_s = age.and_then(|age| age.parse().ok());
-        course.cache = CacheCourse { status: Some(serving.status), age_s };
+        course.cache.say(serving.status, age_s);
         let word = course.cache.outcome().map_or("hit", |outcome| outcome.label());
         course.note(Phase::Cache, word, u32::from(serving.answer.status), self.clock.now_us());
         Came::Stored(Box::new(stored))
@@ -348,9 +364,10 @@ impl Edge {
         fault: exchange::Fault,
         forward: Option<Forward>,
     ) -> Came {
-        let forward = forward.map(Forward::as_str);
-        let said = CacheStatus { forward, ..CacheStatus::default() };
-        course.cache.status = course.cache.status.or(forward.map(|_| said));
+        if let Some(forward) = forward {
+            let forward = Some(forward.as_str());
+            course.cache.say(CacheStatus { forward, ..CacheStatus::default() }, None);
+        }
         fail(exchange, course, fault, self.node.name()).await;
         Came::Ended
     }

@@ -72,7 +72,7 @@ impl Edge {
                 origin_us: course.origin_us,
                 retries: course.retries,
                 cache: course.cache.token(),
-                cache_age: course.cache.age_s,
+                cache_age: course.cache.age_s(),
                 fault: course.fault.map(|fault| fault.as_str()),
                 verdict: course.refusal.map_or("pass", |refusal| refusal.as_str()),
                 rules: &rules,

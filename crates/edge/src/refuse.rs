@@ -30,6 +30,7 @@ pub(crate) async fn reply(exchange: &mut Exchange, course: &mut Course, mut resp
     .await;
 }
 
+/// Gives a page. Boxed by its callers: there are many, and a refused request may cost an allocation.
 async fn page(
     exchange: &mut Exchange,
     course: &mut Course,
@@ -78,7 +79,8 @@ pub(crate) async fn refuse(
     ) {
         exchange.close_after();
     }
-    page(exchange, course, response, refusal.as_str(), refusal.public_message(), refusal.cause()).await;
+    let (word, message, cause) = (refusal.as_str(), refusal.public_message(), refusal.cause());
+    Box::pin(page(exchange, course, response, word, message, cause)).await;
 }
 
 /// Answers with a fault, or breaks the answer off if it has begun.
@@ -91,13 +93,14 @@ pub(crate) async fn fail(exchange: &mut Exchange, course: &mut Course, fault: Fa
     let mut response = Response { status: fault.status(), ..Response::default() };
     let value = format!("{node}; error={}", fault.as_str());
     response.fields.push(b"Proxy-Status", value.as_bytes());
-    if let Some(status) = &course.cache.status {
+    if let Some(status) = course.cache.status() {
         status.push_to(node, &mut response.fields);
     }
     if fault.status() == 503 {
         response.fields.push(b"Retry-After", b"1");
     }
-    page(exchange, course, response, fault.as_str(), fault.public_message(), fault.cause()).await;
+    let (word, message, cause) = (fault.as_str(), fault.public_message(), fault.cause());
+    Box::pin(page(exchange, course, response, word, message, cause)).await;
 }
 
 /// A redirect.

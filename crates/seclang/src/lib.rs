@@ -25,6 +25,7 @@ mod reference;
 mod ruleset;
 mod settings;
 mod source;
+mod tally;
 mod template;
 mod transaction;
 pub mod transform;

@@ -220,7 +220,7 @@ impl Edge {
                 self.serves(exchange, course, Stored { serving, reader, first: None }, aim).await
             }
             Landed::Passed(status, passed) => {
-                course.cache.status = Some(status);
+                course.cache.say(status, None);
                 let word = status.detail.unwrap_or("passed");
                 course.note(Phase::Cache, word, u32::from(passed.1.status), self.clock.now_us());
                 Came::Passed(passed)
@@ -249,7 +249,7 @@ impl Edge {
                 snapshot: course.snapshot,
                 ..Work::default()
             };
-            let done = edge.named(&mut work, edge.run_errand(errand, landing.clone())).await;
+            let done = edge.named(&mut work, pin!(edge.run_errand(errand, landing.clone()))).await;
             if done.is_none() {
                 edge.broke(Phase::Cache, &course, Trouble::Panic);
                 if let Some(landing) = landing {

@@ -2,8 +2,9 @@
 //!
 //! It goes at the origin's pace, whoever reads. Only where the body has become too large to be kept does it
 //! wait for its readers, a window behind the slowest; one that stands still meanwhile and keeps others
-//! waiting is cut off. A fill that visitors caused and nobody reads any more goes on for [`UNREAD_BYTES_MAX`]:
-//! enough to finish what most ask for, too little to make the node fetch for those who only ask. Called by `fetch.rs` and `slices.rs`.
+//! waiting is cut off. A fill that visitors caused and nobody reads any more goes on for
+//! [`UNREAD_BYTES_MAX`]: enough to finish what most ask for, too little to make the node fetch for those who
+//! only ask. Called by `fetch.rs` and `slices.rs`.
 
 use std::future::poll_fn;
 use std::rc::Rc;

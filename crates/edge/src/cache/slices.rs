@@ -4,6 +4,7 @@
 //! of its own. Called by `give.rs` and the phase. Read next: [`Edge::slice`].
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -159,7 +160,7 @@ impl Edge {
                     SliceOutcome::Failed(_) => at.land(Slice::Failed(Fault::HttpResponseIncomplete)),
                 }
             };
-            if edge.named(&mut work, inner).await.is_none() {
+            if edge.named(&mut work, pin!(inner)).await.is_none() {
                 edge.broke(Phase::Cache, &course, Trouble::Panic);
                 landed.land(Slice::Failed(Fault::ProxyInternalError));
             }

@@ -91,7 +91,7 @@ families! { NODE:
     CONTAINED = Counter "rempart_contained_total" ["phase, kind"]
         "Phases that broke for one request and took nothing else along.";
     QUARANTINES = Counter "rempart_quarantines_total" ["phase"]
-        "Times a zone's phase broke for many visitors and was set to its fail mode for a while.";
+        "Times a zone's phase broke for many visitors; it is left out for a while where that serves them.";
     STUCK_THREADS = Counter "rempart_stuck_threads_total" [""]
         "Times a serving thread was stuck in one poll; each is a bug.";
     ACCESS_LOG_LINES = Counter "rempart_access_log_lines_total" [""]
