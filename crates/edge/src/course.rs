@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
 
+use crate::cache::CacheCourse;
 use crate::live::Site;
 use crate::shield::RuleState;
 
@@ -39,6 +40,8 @@ pub(crate) struct Course {
     pub(crate) trail: Trail,
     /// What rules have done so far.
     pub(crate) rules: RuleState,
+    /// What the cache has done.
+    pub(crate) cache: CacheCourse,
 }
 
 impl Course {
@@ -72,6 +75,21 @@ impl Course {
             is_visitor_gone: false,
             trail: Trail::default(),
             rules: RuleState::default(),
+            cache: CacheCourse::default(),
+        }
+    }
+
+    /// The course of a request of the node's own that this one causes.
+    pub(crate) fn for_errand(&self) -> Self {
+        let begun = Self::begin(self.id, self.began_us, self.visitor, self.scheme, self.fingerprint);
+        let mut rules = RuleState::default();
+        rules.towards_origin.clone_from(&self.rules.towards_origin);
+        Self {
+            snapshot: self.snapshot,
+            site: self.site.clone(),
+            is_peer_trusted: self.is_peer_trusted,
+            rules,
+            ..begun
         }
     }
 

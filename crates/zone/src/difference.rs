@@ -32,12 +32,22 @@ pub enum Kind {
     Rule,
     /// A zone's certificate, by the file it is in.
     Certificate,
+    /// A zone's cache, switched on.
+    Cache,
 }
 
 impl Kind {
     /// Every kind, in the order of reports.
-    pub const ALL: [Self; 7] =
-        [Self::Zone, Self::Hostname, Self::Pool, Self::Origin, Self::Route, Self::Rule, Self::Certificate];
+    pub const ALL: [Self; 8] = [
+        Self::Zone,
+        Self::Hostname,
+        Self::Pool,
+        Self::Origin,
+        Self::Route,
+        Self::Rule,
+        Self::Certificate,
+        Self::Cache,
+    ];
 
     /// As written in reports, in the singular.
     #[must_use]
@@ -50,6 +60,7 @@ impl Kind {
             Self::Route => "route",
             Self::Rule => "rule",
             Self::Certificate => "certificate",
+            Self::Cache => "cache",
         }
     }
 }
@@ -143,6 +154,9 @@ fn things(zone: Option<&Arc<Zone>>) -> BTreeSet<Thing> {
     for id in zone.rules.iter().flat_map(|rules| rules.ids()) {
         add(Kind::Rule, format!("{name}: {id}"));
     }
+    if zone.cache.is_some() {
+        add(Kind::Cache, name.clone());
+    }
     if let Some(path) = &zone.tls.certificate_path {
         add(Kind::Certificate, format!("{name}: {path}"));
     }
@@ -168,7 +182,7 @@ impl Difference {
     ///
     /// From [`FEW`] zones or hostnames on, gains do not make up for losses: a folder of other zones in the
     /// place of the right one is a removal of all. With fewer they do, since a site that is renamed or moves
-    /// to another server is everyday. Routes, rules and certificates are not judged
+    /// to another server is everyday. Routes, rules, caches and certificates are not judged
     /// alone, since a zone may well do without.
     #[must_use]
     pub fn removals_over(&self, percent_max: u8) -> Vec<String> {

@@ -30,7 +30,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("cache", &["fuel", "http1", "exchange"]),
     // The planes. `splice` shares nothing with anybody, so that no bug of theirs is one of its own.
     ("splice", &[]),
-    ("edge", &["blackbox", "fuel", "rules", "exchange", "http1", "zone", "wire", "origin", "telemetry"]),
+    (
+        "edge",
+        &["blackbox", "cache", "fuel", "rules", "exchange", "http1", "zone", "wire", "origin", "telemetry"],
+    ),
     // The only place that knows everybody.
     ("rempart", &["blackbox", "http1", "exchange", "zone", "wire", "origin", "telemetry", "splice", "edge"]),
     // Development.
