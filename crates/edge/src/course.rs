@@ -6,6 +6,7 @@ use std::sync::Arc;
 use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
 use zone::Whereabouts;
 
+use crate::cache::CacheCourse;
 use crate::limits::Limited;
 use crate::live::Site;
 use crate::shield::RuleState;
@@ -45,6 +46,8 @@ pub(crate) struct Course {
     pub(crate) limited: Option<Box<Limited>>,
     /// What rules have done so far.
     pub(crate) rules: RuleState,
+    /// What the cache has done.
+    pub(crate) cache: CacheCourse,
 }
 
 impl Course {
@@ -80,6 +83,22 @@ impl Course {
             trail: Trail::default(),
             limited: None,
             rules: RuleState::default(),
+            cache: CacheCourse::default(),
+        }
+    }
+
+    /// The course of a request of the node's own that this one causes.
+    pub(crate) fn for_errand(&self) -> Self {
+        let begun = Self::begin(self.id, self.began_us, self.visitor, self.scheme, self.fingerprint);
+        let mut rules = RuleState::default();
+        rules.towards_origin.clone_from(&self.rules.towards_origin);
+        Self {
+            snapshot: self.snapshot,
+            site: self.site.clone(),
+            whereabouts: self.whereabouts,
+            is_peer_trusted: self.is_peer_trusted,
+            rules,
+            ..begun
         }
     }
 

@@ -7,6 +7,7 @@ use exchange::Account;
 use telemetry::metrics::zones::ZoneCounters;
 use zone::{Snapshot, Zone};
 
+use crate::cache::SiteCache;
 use crate::contain::Ward;
 use crate::limits::Counts;
 
@@ -28,6 +29,8 @@ pub struct Site {
     pub(crate) memory: Arc<Account>,
     /// What its limits have counted.
     pub(crate) counts: Counts,
+    /// What the zone says of its cache; none if it is off.
+    pub(crate) cache: Option<SiteCache>,
     /// What broke for this zone of late.
     pub(crate) ward: Ward,
     #[cfg(feature = "fault-injection")]

@@ -116,6 +116,23 @@ impl Answered {
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         self.chosen.pool()
     }
+
+    /// The next piece of the answer's body.
+    ///
+    /// # Errors
+    /// The answer broke.
+    pub(crate) fn poll_body<'a>(
+        &'a mut self,
+        cx: &mut Context<'_>,
+        scratch: &'a mut [u8],
+    ) -> Poll<Result<Incoming<'a>, Fault>> {
+        self.link.poll_body(cx, scratch)
+    }
+
+    /// The body was read to its end, or there is none: the connection may serve again.
+    pub(crate) fn finish(self) {
+        self.link.finish();
+    }
 }
 
 fn too_slow() -> Failed {

@@ -107,6 +107,8 @@ outcomes! {
         /// A rule of the zone asks for a challenge, and there are none yet.
         ChallengeRequired = "challenge_required", 403, Visitor,
             "This site asks for a proof that you are a person, which cannot be given here yet.";
+        /// The request takes nothing but what is stored, and nothing that may be used is (RFC 9111 §5.2.1.7).
+        OnlyIfCached = "only_if_cached", 504, Visitor, "Nothing of this is stored here.";
         /// Requests like this one have ended a serving process twice; it comes in again after a while.
         DeadlyRequest = "deadly_request", 503, Edge, "This request cannot be served for now.";
         /// More requests in a time than a rate limit of the zone lets through.

@@ -12,6 +12,8 @@ pub enum Phase {
     Shield,
     /// Redirects, pool, path, headers.
     Route,
+    /// Is it stored, and who asks the origin if not.
+    Cache,
     /// Choose, connect, send, retry.
     Origin,
     /// Header rules on the response.
@@ -24,10 +26,11 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Admission,
         Self::Shield,
         Self::Route,
+        Self::Cache,
         Self::Origin,
         Self::Response,
         Self::Delivery,
@@ -39,6 +42,7 @@ impl Phase {
         Self::Admission.as_str(),
         Self::Shield.as_str(),
         Self::Route.as_str(),
+        Self::Cache.as_str(),
         Self::Origin.as_str(),
         Self::Response.as_str(),
         Self::Delivery.as_str(),
@@ -51,6 +55,7 @@ impl Phase {
             Self::Admission => "admission",
             Self::Shield => "shield",
             Self::Route => "route",
+            Self::Cache => "cache",
             Self::Origin => "origin",
             Self::Response => "response",
             Self::Delivery => "delivery",
@@ -72,8 +77,9 @@ pub struct TrailLine {
     pub at_us: u32,
 }
 
-// 7 phases, and room for two retries and four rules; later lines are counted, not kept.
-const LINES_MAX: usize = 14;
+// 8 phases, what came of the cache, and room for two retries and four rules; later lines are counted, not
+// kept.
+const LINES_MAX: usize = 16;
 
 /// The lines of one exchange.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +90,7 @@ pub struct Trail {
 }
 
 impl Trail {
-    /// Adds a line; beyond 14 it is only counted.
+    /// Adds a line; beyond 16 it is only counted.
     pub fn add(&mut self, phase: Phase, decision: &'static str, detail: u32, at_us: u32) {
         match self.lines.get_mut(usize::from(self.len)) {
             Some(slot) => {

@@ -318,8 +318,8 @@ pub(crate) fn waits_for_start(running: &Node, read: &Node) -> Vec<&'static str> 
         ("[admin]", running.admin != read.admin),
         (
             "[cache]",
-            (running.cache_memory_bytes, running.cache_disk_bytes)
-                != (read.cache_memory_bytes, read.cache_disk_bytes),
+            (running.cache_memory_bytes, running.cache_disk_bytes, &running.cache_disk_folder)
+                != (read.cache_memory_bytes, read.cache_disk_bytes, &read.cache_disk_folder),
         ),
         ("[log]", running.access_log != read.access_log),
         (

@@ -6,6 +6,7 @@
 //! `rempart check`, and whoever publishes. Parts: `tls`, `pool`, `route`,
 //! `rule`, `rate`.
 
+mod cache;
 #[cfg(feature = "fault-injection")]
 mod fault_points;
 pub(crate) mod geo;
@@ -426,11 +427,13 @@ impl Compiler<'_> {
             pools,
             rules,
             rate_limits,
+            cache: self.cache(&spec.cache),
             tls,
             http: self.http(&spec.http),
             fail_modes: FailModes {
                 shield: spec.fail_modes.shield.value,
                 route: spec.fail_modes.route.value,
+                cache: spec.fail_modes.cache.value,
                 response: spec.fail_modes.response.value,
             },
             error_pages: self.error_pages(spec),
@@ -465,14 +468,6 @@ impl Compiler<'_> {
 
     /// Says clearly which settings of the plan have no effect yet.
     fn not_there_yet(&mut self, spec: &ZoneSpec) {
-        if spec.cache.enabled.value {
-            // Serving without keeping is safe, so a file of the plan may be published as it is.
-            self.report.warning(
-                spec.cache.enabled.place,
-                "the cache is not there yet: answers are passed on and none is kept",
-                "nothing breaks; write enabled = false to silence this",
-            );
-        }
         if spec.waf.mode.value != WafWord::Off {
             // A shield that is believed in and is not there is worse than none.
             self.report.error_with(

@@ -39,11 +39,13 @@ pub enum Kind {
     Certificate,
     /// What is known of addresses: a file of `[geo]`, by its type and age.
     Geo,
+    /// A zone's cache, switched on.
+    Cache,
 }
 
 impl Kind {
     /// Every kind, in the order of reports.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Zone,
         Self::Hostname,
         Self::Pool,
@@ -53,6 +55,7 @@ impl Kind {
         Self::RateLimit,
         Self::ConcurrencyLimit,
         Self::Certificate,
+        Self::Cache,
         Self::Geo,
     ];
 
@@ -70,6 +73,7 @@ impl Kind {
             Self::ConcurrencyLimit => "concurrency limit",
             Self::Certificate => "certificate",
             Self::Geo => "address data",
+            Self::Cache => "cache",
         }
     }
 }
@@ -178,6 +182,9 @@ fn things(zone: Option<&Arc<Zone>>) -> BTreeSet<Thing> {
     for (is_rate, words) in zone.rate_limits.iter().flat_map(|limits| limits.words()) {
         add(if is_rate { Kind::RateLimit } else { Kind::ConcurrencyLimit }, format!("{name}: {words}"));
     }
+    if zone.cache.is_some() {
+        add(Kind::Cache, name.clone());
+    }
     if let Some(path) = &zone.tls.certificate_path {
         add(Kind::Certificate, format!("{name}: {path}"));
     }
@@ -203,7 +210,7 @@ impl Difference {
     ///
     /// From [`FEW`] zones or hostnames on, gains do not make up for losses: a folder of other zones in the
     /// place of the right one is a removal of all. With fewer they do, since a site that is renamed or moves
-    /// to another server is everyday. Routes, rules and certificates are not judged
+    /// to another server is everyday. Routes, rules, caches and certificates are not judged
     /// alone, since a zone may well do without.
     #[must_use]
     pub fn removals_over(&self, percent_max: u8) -> Vec<String> {

@@ -9,6 +9,7 @@
 compile_error!("fault points are for tests: build without `fault-injection`, or with the profile `drill`");
 
 pub mod bundle;
+pub mod cache;
 pub mod cidr;
 pub mod compile;
 pub mod difference;
@@ -30,6 +31,9 @@ pub mod tls;
 pub mod zone;
 
 pub use bundle::{Bundle, BundleFault, Source};
+pub use cache::{
+    Cache, CacheKey, CacheLifetime, CacheQuery, ControlField, ErrorsWord, LifetimeWord, SetCookieWord,
+};
 pub use cidr::Cidr;
 pub use compile::{FileKind, NamedFile, compile, compile_after, files_named};
 pub use difference::{Difference, Kind, Thing, difference};

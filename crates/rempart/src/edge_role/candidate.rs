@@ -26,6 +26,7 @@ use crate::command_log::CommandLog;
 use crate::control::{Channel, Setup, ToEdge, beside};
 use crate::publishing::trial::{self, Copied, FromCandidate, ToCandidate};
 use crate::publishing::{COMPILE_STACK_BYTES, Figures};
+use crate::purging;
 
 /// How often its own memory is looked at. A process that takes memory as fast as it can gets some 20 MB per
 /// look.
@@ -214,6 +215,7 @@ impl Candidate<'_> {
         let node = self.ground.node(self.setup, 1, &access_log, black_box, snapshot)?;
         let now_s = clock::unix_us() / 1_000_000;
         node.block(&CommandLog::open(&self.ground.data_dir, now_s).ranges(now_s));
+        purging::follow(&node, &self.ground.data_dir);
         self.stage = Stage::Compiled(Box::new(Compiled { node, access_log, drained: None, probed_at: None }));
         Ok(())
     }

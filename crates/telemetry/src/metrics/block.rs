@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::labels::{
-    Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection, OriginOutcome, Protocol,
-    StatusClass, TlsVersion,
+    CacheOutcome, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection, OriginOutcome,
+    Protocol, StatusClass, TlsVersion,
 };
 
 /// Upper bounds of the duration buckets, in microseconds: about three per decade from what a local hit takes
@@ -56,6 +56,7 @@ pub(crate) struct Block {
     pub(crate) origin_requests: [AtomicU64; OriginOutcome::COUNT],
     pub(crate) origin_connections: [AtomicU64; OriginConnection::COUNT],
     pub(crate) origin_retries: AtomicU64,
+    pub(crate) cache: [AtomicU64; CacheOutcome::COUNT],
     pub(crate) connections_dropped: AtomicU64,
     pub(crate) connections_shed: AtomicU64,
 }
@@ -76,6 +77,7 @@ impl Block {
             origin_requests: fresh(),
             origin_connections: fresh(),
             origin_retries: AtomicU64::new(0),
+            cache: fresh(),
             connections_dropped: AtomicU64::new(0),
             connections_shed: AtomicU64::new(0),
         }
@@ -161,6 +163,11 @@ impl ThreadMetrics {
     /// Counts a connection used for an attempt.
     pub fn origin_connection(&self, connection: OriginConnection) {
         add(&self.block.origin_connections[connection as usize], 1);
+    }
+
+    /// Counts what the cache did for a request.
+    pub fn cache(&self, outcome: CacheOutcome) {
+        add(&self.block.cache[outcome as usize], 1);
     }
 
     /// Counts connections closed unserved.

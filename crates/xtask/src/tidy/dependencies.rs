@@ -32,7 +32,19 @@ const CRATES: &[(&str, &[&str])] = &[
     ("splice", &[]),
     (
         "edge",
-        &["blackbox", "fuel", "rules", "exchange", "http1", "zone", "wire", "origin", "shield", "telemetry"],
+        &[
+            "blackbox",
+            "cache",
+            "fuel",
+            "rules",
+            "exchange",
+            "http1",
+            "zone",
+            "wire",
+            "origin",
+            "shield",
+            "telemetry",
+        ],
     ),
     // The only place that knows everybody.
     ("rempart", &["blackbox", "http1", "exchange", "zone", "wire", "origin", "telemetry", "splice", "edge"]),

@@ -25,7 +25,9 @@ fn as_many_as_allowed_pass_and_one_more_is_told_why() -> Result<()> {
     assert!((86_400 - 600..=2 * 86_400).contains(&seconds), "{seconds}");
     assert_eq!(refused.fields.first("retry-after"), Some(&*seconds.to_string()));
     assert_eq!(refused.fields.first("cache-control"), Some("no-store"));
-    assert_eq!(node.metric("rempart_refusals_total{refusal=\"rate_limited\"}")?, Some(3.0));
+    // A refusal is counted once its answer has left.
+    let refusals = || node.metric("rempart_refusals_total{refusal=\"rate_limited\"}");
+    node.wait_until("three refusals", || refusals().is_ok_and(|count| count == Some(3.0)))?;
     assert_eq!(node.metric("rempart_over_limit_total{limit=\"rate\",action=\"block\"}")?, Some(3.0));
     assert_eq!(node.metric("rempart_limits_forgotten_total")?, Some(0.0));
     node.finish_healthy()
