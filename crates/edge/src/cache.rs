@@ -384,6 +384,8 @@ impl Edge {
     ) {
         let Some(tier) = self.node.cache() else { return };
         exchange.request.rewrite_target(target);
+        // References in the answer are on the visitor's side of trusted proxies.
+        exchange.request.scheme = course.scheme;
         let place = place_of(cache, &site.zone, course, &exchange.request);
         tier.engine().invalidate(&exchange.request, response, &place);
     }
