@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
+use zone::Whereabouts;
 
 use crate::cache::CacheCourse;
+use crate::limits::Limited;
 use crate::live::Site;
 use crate::shield::RuleState;
 
@@ -20,6 +22,8 @@ pub(crate) struct Course {
     pub(crate) site: Option<Arc<Site>>,
     /// The visitor behind trusted proxies.
     pub(crate) visitor: SocketAddr,
+    /// Where the visitor is.
+    pub(crate) whereabouts: Whereabouts,
     /// How the visitor reached the first trusted proxy, or us.
     pub(crate) scheme: Scheme,
     /// Whether the peer is a proxy whose forwarding fields are believed.
@@ -38,6 +42,8 @@ pub(crate) struct Course {
     pub(crate) retries: u32,
     pub(crate) is_visitor_gone: bool,
     pub(crate) trail: Trail,
+    /// What limits have to do with it until its end.
+    pub(crate) limited: Option<Box<Limited>>,
     /// What rules have done so far.
     pub(crate) rules: RuleState,
     /// What the cache has done.
@@ -60,6 +66,7 @@ impl Course {
             fingerprint,
             site: None,
             visitor,
+            whereabouts: Whereabouts::default(),
             scheme,
             is_peer_trusted: false,
             status: None,
@@ -74,6 +81,7 @@ impl Course {
             retries: 0,
             is_visitor_gone: false,
             trail: Trail::default(),
+            limited: None,
             rules: RuleState::default(),
             cache: CacheCourse::default(),
         }
@@ -87,6 +95,7 @@ impl Course {
         Self {
             snapshot: self.snapshot,
             site: self.site.clone(),
+            whereabouts: self.whereabouts,
             is_peer_trusted: self.is_peer_trusted,
             rules,
             ..begun

@@ -177,10 +177,13 @@ impl Node {
             Err(refused) => return format!("refused: {}", refused.refusal.as_str()),
         };
         let zone = &site.zone;
-        if let Some(rules) = &zone.rules {
+        if zone.rules.is_some() || zone.rate_limits.is_some() {
             let id = RequestId::from_bytes([0; 16]);
-            let asked = Asked::new(&connection, (facts.visitor.ip(), facts.scheme), id, &zone.name, 0);
-            match ask(rules, &request, &asked, &mut rules::Scratch::new(), &|_| ()) {
+            let mut asked = Asked::new(&connection, (facts.visitor.ip(), facts.scheme), id, &zone.name, 0);
+            if let Some(geo) = &live.snapshot.geo {
+                asked.whereabouts = geo.find(facts.visitor.ip());
+            }
+            match ask(zone, &request, &asked, &mut rules::Scratch::new(), &|_| (), 0) {
                 Ok(ruled) => {
                     if let Some(word) = verdict_word(&ruled) {
                         return format!("{}: {word}", zone.name);

@@ -58,7 +58,8 @@ fn problems(place: &str, text: &str) -> Vec<String> {
     } else {
         let start = if text.contains("hostnames") { "" } else { ZONE_START };
         let is_about = |table| text.contains(table) && !text.contains("[[pool]]");
-        let end = if is_about("[[rule]]") || is_about("[cache]") { ZONE_END } else { "" };
+        let is_part = ["[[rule]]", "_limit]]", "[cache]"].into_iter().any(is_about);
+        let end = if is_part { ZONE_END } else { "" };
         let specs = vec![source(format!("{start}{text}{end}"))];
         let signed = rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();
         let (certificate, key) = (signed.cert.pem(), signed.signing_key.serialize_pem());

@@ -13,12 +13,14 @@ pub mod cache;
 pub mod cidr;
 pub mod compile;
 pub mod difference;
+pub mod geo;
 pub mod hosts;
 pub mod id;
 pub mod limits;
 pub mod node;
 pub mod pool;
 pub mod problem;
+pub mod rate;
 pub mod read;
 pub mod reference;
 pub mod route;
@@ -35,6 +37,7 @@ pub use cache::{
 pub use cidr::Cidr;
 pub use compile::{FileKind, NamedFile, compile, compile_after, files_named};
 pub use difference::{Difference, Kind, Thing, difference};
+pub use geo::{Geo, Whereabouts};
 pub use hosts::Hostname;
 pub use id::Id;
 pub use node::{AccessLog, Listener, ListenerProtocol, Node, Stages, compile_node, defaults_of};
@@ -43,6 +46,7 @@ pub use pool::{
     Probe, ProxyVersion, Retries, Sticky, Timeouts,
 };
 pub use problem::{Problem, Severity};
+pub use rate::{ConcurrencyLimit, Counting, Over, RateLimit, RateLimits};
 pub use read::values::Statuses;
 pub use reference::reference;
 pub use route::{Action, Destination, Location, Route, stripped};

@@ -9,6 +9,7 @@ use crate::cache::Cache;
 use crate::hosts::Hostname;
 use crate::id::Id;
 use crate::pool::Pool;
+use crate::rate::RateLimits;
 use crate::read::values::{Statuses, words};
 use crate::route::{Action, Destination, Route};
 use crate::rule::Rules;
@@ -33,6 +34,8 @@ pub struct Zone {
     pub pools: Vec<Arc<Pool>>,
     /// Its rules; none if no rule is switched on.
     pub rules: Option<Arc<Rules>>,
+    /// Its rate and concurrency limits; none if no limit is switched on.
+    pub rate_limits: Option<Arc<RateLimits>>,
     /// Its cache; none if it is off.
     pub cache: Option<Arc<Cache>>,
     /// TLS towards visitors.

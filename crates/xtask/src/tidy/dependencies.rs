@@ -32,7 +32,19 @@ const CRATES: &[(&str, &[&str])] = &[
     ("splice", &[]),
     (
         "edge",
-        &["blackbox", "cache", "fuel", "rules", "exchange", "http1", "zone", "wire", "origin", "telemetry"],
+        &[
+            "blackbox",
+            "cache",
+            "fuel",
+            "rules",
+            "exchange",
+            "http1",
+            "zone",
+            "wire",
+            "origin",
+            "shield",
+            "telemetry",
+        ],
     ),
     // The only place that knows everybody.
     ("rempart", &["blackbox", "http1", "exchange", "zone", "wire", "origin", "telemetry", "splice", "edge"]),
@@ -88,6 +100,8 @@ const PACKAGES: &[(&str, Users)] = &[
     ("rustls-native-certs", Only(&["origin", "rempart"])),
     ("aws-lc-rs", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
     ("sha2", Only(&["rules", "zone"])),
+    // Countries and networks of addresses, in the one format that such data come in.
+    ("maxminddb", Only(&["zone"])),
     // Files people write; `zone` reads them by its own tables, so that every problem has its place.
     ("serde", Only(&["rempart"])),
     ("toml", Only(&["zone", "rempart"])),
