@@ -148,7 +148,7 @@ fn place_of<'a>(cache: &'a SiteCache, zone: &Zone, course: &Course, request: &Re
         zone: u128::from_be_bytes(zone.id.0),
         snapshot: course.snapshot,
         settings: &cache.settings,
-        facts: VisitorFacts { device, country: None },
+        facts: VisitorFacts { device, country: course.whereabouts.country },
         is_peer_trusted: course.is_peer_trusted,
     }
 }
