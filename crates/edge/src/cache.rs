@@ -148,7 +148,7 @@ fn place_of<'a>(cache: &'a SiteCache, zone: &Zone, course: &Course, request: &Re
         zone: u128::from_be_bytes(zone.id.0),
         snapshot: course.snapshot,
         settings: &cache.settings,
-        facts: VisitorFacts { device, country: None },
+        facts: VisitorFacts { device, country: course.whereabouts.country },
         is_peer_trusted: course.is_peer_trusted,
     }
 }
@@ -384,6 +384,8 @@ impl Edge {
     ) {
         let Some(tier) = self.node.cache() else { return };
         exchange.request.rewrite_target(target);
+        // References in the answer are on the visitor's side of trusted proxies.
+        exchange.request.scheme = course.scheme;
         let place = place_of(cache, &site.zone, course, &exchange.request);
         tier.engine().invalidate(&exchange.request, response, &place);
     }

@@ -32,6 +32,7 @@ mod poison;
 mod report;
 mod scarce;
 mod starts;
+mod stored;
 
 use node::{NodeFolder, NodeText};
 use report::{Outcome, Title};
@@ -194,6 +195,14 @@ const DRILLS: &[Drill] = &[
         done: "idle visitors until no file descriptor is left; a full disk",
         needs_fault_points: false,
         run: scarce::scarce,
+    },
+    Drill {
+        id: "D20",
+        name: "origins-gone",
+        outage: "AWS us-east-1 2025-10-20, Cloudflare 2025-06-12: the store behind the sites was gone",
+        done: "purges in a row under load; then every origin of a zone with a cache goes",
+        needs_fault_points: false,
+        run: stored::origins_gone,
     },
     Drill {
         id: "D21",

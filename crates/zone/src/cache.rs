@@ -130,6 +130,9 @@ settings! {
         plain cookies: List<Text> = List(Vec::new()),
         /// Whether desktops, tablets and phones, told by `User-Agent`, have answers of their own.
         plain device: bool = false,
+        /// Whether visitors of each country have answers of their own; who comes from nowhere known, or from
+        /// anywhere without `[geo]`, shares one.
+        plain country: bool = false,
     }
 }
 
@@ -209,6 +212,8 @@ pub struct CacheKey {
     pub cookies: Vec<String>,
     /// Whether the class of device is in it.
     pub device: bool,
+    /// Whether the visitor's country is in it.
+    pub country: bool,
 }
 
 /// Which parameters of a query are in the key.

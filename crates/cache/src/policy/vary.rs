@@ -44,13 +44,14 @@ impl Vary {
 /// Fields that the edge writes towards the origin with something of the visitor or the exchange: what the
 /// visitor sent is not what the answer was made from, so no variant of it can be found again.
 fn is_per_visitor(name: &[u8]) -> bool {
-    let all: [&[u8]; 10] = [
+    let all: [&[u8]; 11] = [
         b"x-forwarded-for",
         b"forwarded",
         b"x-real-ip",
         b"x-client-ip",
         b"true-client-ip",
         b"cf-connecting-ip",
+        b"cf-ipcountry",
         b"cf-ray",
         b"x-request-id",
         b"via",

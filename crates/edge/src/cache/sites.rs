@@ -50,7 +50,7 @@ impl SiteCache {
             headers: boxed(&zone.key.headers),
             cookies: boxed(&zone.key.cookies),
             device: zone.key.device,
-            country: false,
+            country: zone.key.country,
         };
         let targeted = zone.control.iter().map(|field| match field {
             ControlField::CdnCacheControl => Targeted::CdnCacheControl,

@@ -94,7 +94,8 @@ impl Compiler<'_> {
         };
         let cookies = self.names(&spec.cookies);
         let headers = self.keyed_headers(&spec.headers);
-        CacheKey { query, sorts_query: spec.sort_query.value, headers, cookies, device: spec.device.value }
+        let (sorts_query, device, country) = (spec.sort_query.value, spec.device.value, spec.country.value);
+        CacheKey { query, sorts_query, headers, cookies, device, country }
     }
 
     fn keyed_headers(&mut self, headers: &Placed<List<FieldName>>) -> Vec<String> {

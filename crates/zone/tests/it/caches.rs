@@ -37,14 +37,14 @@ fn every_choice_of_the_zone_is_run() {
          bypass_cookies = [\"session*\"]\nmax_object_bytes = \"1MiB\"\nslice_bytes = 0\n\
          guard_extensions = false\nearly_hints = true\nmax_variants = 3\nwait_ms = 1000\n\
          key = { query_except = [\"utm_*\"], sort_query = true, headers = [\"X-Tenant\"], \
-         cookies = [\"plan\"], device = true }\n\
+         cookies = [\"plan\"], device = true, country = true }\n\
          [[cache.lifetime]]\nstatus = [404, \"5xx\"]\nseconds = 10\n\
          [[cache.lifetime]]\nstatus = 200\nseconds = 60\nmode = \"always\"\n\
          [[cache.lifetime]]\nstatus = 302\nmode = \"never\"\n",
     );
     assert_eq!(chosen.control, [ControlField::SurrogateControl]);
     assert_eq!(chosen.key.query, CacheQuery::AllBut(vec!["utm_*".to_owned()]));
-    assert!(chosen.key.sorts_query && chosen.key.device);
+    assert!(chosen.key.sorts_query && chosen.key.device && chosen.key.country);
     assert_eq!((chosen.key.headers[0].as_str(), chosen.key.cookies[0].as_str()), ("x-tenant", "plan"));
     assert_eq!((chosen.browser_s, chosen.heuristic), (Some(0), Some((20, 86_400))));
     assert_eq!((chosen.stale_while_revalidate_s, chosen.stale_if_error_s), (7, 8));

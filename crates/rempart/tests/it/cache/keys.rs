@@ -105,3 +105,23 @@ fn a_change_of_what_is_keyed_leaves_nothing_of_the_old_behind() -> Result<()> {
     assert_eq!(get(&node, "/a")?.text(), "answer 1", "what was stored under `/a` was for another query");
     node.finish_healthy()
 }
+
+#[test]
+fn the_zone_may_tell_countries_apart() -> Result<()> {
+    use testkit::mmdb::{Mmdb, Value};
+    let country = |code: &str| Value::map([("country", Value::map([("iso_code", Value::text(code))]))]);
+    let file = Mmdb::new().entry("192.0.2.0/25", country("FR")).entry("192.0.2.128/25", country("GB"));
+    let origin = fresh()?;
+    let spec = cleartext()
+        .node_section("threads = 2\ntrusted_proxies = [\"127.0.0.0/8\"]")
+        .more("[cache]\ndisk_bytes = 0\n[geo]\ncountry = \"country.mmdb\"")
+        .file("country.mmdb", file.to_bytes())
+        .zone("a", zone(&origin, "key = { country = true }"));
+    let node = start(&spec)?;
+    let from =
+        |address: &str| Ok::<_, anyhow::Error>(with(&node, "/a", &[("X-Forwarded-For", address)])?.text());
+    assert_eq!((from("192.0.2.1")?, from("192.0.2.129")?), ("answer 0".to_owned(), "answer 1".to_owned()));
+    assert_eq!((from("192.0.2.2")?, from("192.0.2.200")?), ("answer 0".to_owned(), "answer 1".to_owned()));
+    assert_eq!(from("198.51.100.1")?, "answer 2", "from nowhere known");
+    node.finish_healthy()
+}

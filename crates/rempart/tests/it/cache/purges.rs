@@ -180,3 +180,39 @@ fn nothing_purged_is_seen_again_however_many_ask_and_purge() -> Result<()> {
     })?;
     node.finish_healthy()
 }
+
+/// One GET from a network of its own.
+fn get_from(node: &Node, network: u8, target: &str) -> Result<Response> {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&std::net::SocketAddr::from(([127, 0, network, 1], 0)).into())?;
+    socket.connect(&node.address("http")?.into())?;
+    Visitor::on(testkit::stream::Stream::from_tcp(socket.into())?).fetch(HOST, target)
+}
+
+#[test]
+fn a_purge_reaches_the_process_that_tries_a_change() -> Result<()> {
+    let origin = fresh()?;
+    let publish = "[publish]\ncompare_ms = 0\ncanary_percent = 50\ncanary_ms = 600000\nsoak_ms = 0";
+    let spec = cleartext().more(&format!("[cache]\ndisk_bytes = 0\n{publish}")).zone("a", zone(&origin, ""));
+    let node = start(&spec)?;
+    node.write_zone("a", &format!("server_timing = true\n{}", zone(&origin, "")))?;
+    node.reload()?;
+    // The change is told by a field that it adds.
+    let of_candidate =
+        |network| get_from(&node, network, "/a").is_ok_and(|answer| answer.fields.has("server-timing"));
+    node.wait_until("visitors of the candidate", || (0..60).any(of_candidate))?;
+    let network = (0..60).find(|network| of_candidate(*network)).context("a network of the candidate's")?;
+    let stored = get_from(&node, network, "/a")?;
+    assert!(is_hit(&stored) && stored.fields.has("server-timing"), "{}", said(&stored));
+    purge(&node, &["--zone", "a"])?;
+    // It hears of it by the log, a moment later.
+    node.wait_until("the purge at the candidate", || {
+        get_from(&node, network, "/a")
+            .is_ok_and(|answer| answer.fields.has("server-timing") && answer.text() != stored.text())
+    })?;
+    let mut node = node;
+    node.terminate()?;
+    node.wait()?;
+    Ok(())
+}

@@ -65,6 +65,11 @@ fn what_a_dry_run_shows_is_what_happens() {
 }
 
 #[test]
+fn what_is_stored_is_served_when_every_origin_is_gone() {
+    passes("D20", &[]);
+}
+
+#[test]
 fn the_local_socket_works_when_nothing_else_does() {
     passes("D21", &[]);
 }
