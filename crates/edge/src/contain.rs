@@ -66,6 +66,7 @@ const fn declared(phase: Phase) -> Declared {
         // It knows the zone and checks certificates: nobody comes in unseen.
         Phase::Admission => Declared::Always(FailMode::Closed),
         Phase::Shield => Declared::ByZone(|zone| zone.fail_modes.shield),
+        Phase::Waf => Declared::ByZone(|zone| zone.fail_modes.waf),
         Phase::Route => Declared::ByZone(|zone| zone.fail_modes.route),
         // Without it there is no answer.
         Phase::Origin => Declared::Always(FailMode::Closed),
@@ -77,7 +78,7 @@ const fn declared(phase: Phase) -> Declared {
     }
 }
 
-fn mode(phase: Phase, zone: Option<&Zone>) -> FailMode {
+pub(crate) fn mode(phase: Phase, zone: Option<&Zone>) -> FailMode {
     match (declared(phase), zone) {
         (Declared::Always(mode), _) => mode,
         (Declared::ByZone(chosen), Some(zone)) => chosen(zone),
@@ -86,7 +87,7 @@ fn mode(phase: Phase, zone: Option<&Zone>) -> FailMode {
 }
 
 /// Whether the request brought it upon itself.
-fn is_requests_own(trouble: Trouble) -> bool {
+pub(crate) fn is_requests_own(trouble: Trouble) -> bool {
     matches!(trouble, Trouble::Fuel | Trouble::Memory)
 }
 
@@ -127,7 +128,7 @@ struct Ledger {
 impl Ward {
     /// Whether a phase is left out at the moment.
     #[inline]
-    fn is_quarantined(&self, phase: Phase, now_ms: impl FnOnce() -> u64) -> bool {
+    pub(crate) fn is_quarantined(&self, phase: Phase, now_ms: impl FnOnce() -> u64) -> bool {
         let until_ms = self.until_ms[phase as usize].load(Relaxed);
         until_ms != 0 && now_ms() < until_ms
     }

@@ -7,6 +7,7 @@ use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
 
 use crate::live::Site;
 use crate::shield::RuleState;
+use crate::waf::Standing;
 
 /// What is known of one exchange while it is served.
 pub(crate) struct Course {
@@ -39,6 +40,8 @@ pub(crate) struct Course {
     pub(crate) trail: Trail,
     /// What rules have done so far.
     pub(crate) rules: RuleState,
+    /// Where it stands with the zone's firewall.
+    pub(crate) waf: Standing,
 }
 
 impl Course {
@@ -72,6 +75,7 @@ impl Course {
             is_visitor_gone: false,
             trail: Trail::default(),
             rules: RuleState::default(),
+            waf: Standing::default(),
         }
     }
 

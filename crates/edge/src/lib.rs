@@ -33,6 +33,7 @@ mod shield;
 mod tls;
 mod trails;
 mod view;
+mod waf;
 mod watch;
 
 pub use blocks::BLOCKS_MAX;

@@ -4,8 +4,8 @@
 //! under the old one ends under it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use exchange::{Account, Cause, Fault, Phase, Refusal, RequestId};
@@ -26,6 +26,7 @@ use crate::fingerprint::Door;
 use crate::live::{Live, Site};
 use crate::tls::TlsShared;
 use crate::trails::Trails;
+use crate::waf::Inspectors;
 use crate::watch::StuckReport;
 
 /// What a node is made from.
@@ -79,6 +80,7 @@ pub struct Node {
     drain_ms: AtomicU64,
     has_candidate: AtomicBool,
     sampler: Sampler,
+    inspectors: OnceLock<Inspectors>,
     serving: AtomicUsize,
     cut: AtomicUsize,
     swapped_unix_us: AtomicU64,
@@ -192,6 +194,7 @@ impl Node {
             drain_ms: AtomicU64::new(drain_ms),
             has_candidate: AtomicBool::new(false),
             sampler: Sampler::default(),
+            inspectors: OnceLock::new(),
             serving: AtomicUsize::new(0),
             cut: AtomicUsize::new(0),
             swapped_unix_us: AtomicU64::new(unix_us),
@@ -405,6 +408,19 @@ impl Node {
     /// What visitors make the node hold.
     pub(crate) fn memory(&self) -> &Arc<Account> {
         &self.memory
+    }
+
+    /// Starts the threads that inspect bodies, once.
+    pub(crate) fn start_inspectors(&self) -> std::io::Result<()> {
+        if self.inspectors.get().is_none() {
+            let _first = self.inspectors.set(Inspectors::start(self.setup.threads.max(1))?);
+        }
+        Ok(())
+    }
+
+    /// The threads that inspect bodies, once the node serves.
+    pub(crate) fn inspectors(&self) -> Option<&Inspectors> {
+        self.inspectors.get()
     }
 
     pub(crate) fn door(&self) -> &Door {

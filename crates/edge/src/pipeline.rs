@@ -31,6 +31,7 @@ use crate::relay::Failed;
 use crate::route::{Routed, route, unrouted};
 use crate::shield::{self, ask};
 use crate::view::Asked;
+use crate::waf::Standing;
 
 /// One serving thread's data plane.
 pub(crate) struct Edge {
@@ -45,6 +46,8 @@ pub(crate) struct Edge {
     scratch: RefCell<Vec<u8>>,
     /// What rules know of the request they are asked about.
     pub(crate) rule_scratch: RefCell<rules::Scratch>,
+    /// What firewalls' rules work in.
+    pub(crate) waf_space: RefCell<seclang::Workspace>,
     pub(crate) unix_offset_us: Cell<u64>,
     /// Where this thread writes what it polls.
     pub(crate) slot: Slot,
@@ -97,6 +100,7 @@ impl Edge {
             ids: RefCell::new(IdSource::new(seed)),
             scratch: RefCell::default(),
             rule_scratch: RefCell::default(),
+            waf_space: RefCell::default(),
             unix_offset_us: Cell::new(clock.unix_us().saturating_sub(clock.now_us())),
             in_flight: Cell::new(0),
             slot,
@@ -242,7 +246,15 @@ impl Edge {
             }
         }
 
-        // 3 route; `zone` is from here on the one that decided
+        // 3 firewall
+        if site.zone.waf.is_some() {
+            self.slot.phase(Phase::Waf as u8);
+            if !self.inspect_request(exchange, course, &site).await {
+                return;
+            }
+        }
+
+        // 4 route; `zone` is from here on the one that decided
         self.slot.phase(Phase::Route as u8);
         let (request, scheme) = (&exchange.request, course.scheme);
         let decided = self.decide(Phase::Route, course, &site, |zone| {
@@ -311,6 +323,7 @@ impl Edge {
         course.fault = None;
         course.origin_us = Some(now_us.saturating_sub(course.origin_began_us));
         course.note(Phase::Origin, "answered", u32::from(response.status), now_us);
+        let Some(answered) = self.inspect_answer(exchange, course, answered, &response).await else { return };
 
         // 7 response
         self.slot.phase(Phase::Response as u8);
@@ -384,6 +397,10 @@ impl Service for Edge {
         if exchange.is_shed() {
             course.refusal = Some(Refusal::Overload);
             course.reason = "its visitor did not keep up while the node or the zone was full";
+        }
+        if matches!(course.waf, Standing::Under(_) | Standing::Over(_)) {
+            work.phase = Phase::Waf as u8;
+            let _contained = self.named(&mut work, self.conclude(exchange, &mut course)).await;
         }
         work.phase = Phase::Record as u8;
         self.slot.enter(&work);

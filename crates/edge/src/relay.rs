@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use exchange::{BodySize, Chunk, Fault, Incoming, Phase, Refusal, Response, Upgrade};
 use origin::{Chosen, Link, Wanted};
 use telemetry::metrics::{OriginConnection, OriginOutcome};
-use wire::{Exchange, Gone, ResponseState, with_scratch};
+use wire::{Exchange, Gone, Kept, ResponseState, with_scratch};
 use zone::Pool;
 
 use crate::course::Course;
@@ -37,19 +37,19 @@ impl From<Gone> for Failed {
 }
 
 /// The request's body on its way to the origin.
-struct Upload {
-    is_done: bool,
+pub(crate) struct Upload {
+    pub(crate) is_done: bool,
     /// The origin reads no more; its answer may still come.
     is_refused: bool,
     bytes: u64,
     bytes_max: u64,
-    moved: bool,
+    pub(crate) moved: bool,
     /// The origin takes nothing more for now: it is what the upload waits for.
     is_held: bool,
 }
 
 impl Upload {
-    fn poll(
+    pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         exchange: &mut Exchange,
@@ -101,9 +101,11 @@ impl Upload {
 
 /// An origin's answer, its head given to the visitor or about to be.
 pub(crate) struct Answered {
-    link: Link,
+    pub(crate) link: Link,
     chosen: Chosen,
-    upload: Upload,
+    pub(crate) upload: Upload,
+    /// The front of its body, read before it may leave.
+    pub(crate) kept: Option<Kept>,
 }
 
 impl Answered {
@@ -118,7 +120,7 @@ impl Answered {
     }
 }
 
-fn too_slow() -> Failed {
+pub(crate) fn too_slow() -> Failed {
     Failed::Refused(Refusal::BodyTimeout, "the body stood still or came too slowly")
 }
 
@@ -128,6 +130,10 @@ const INFORMATIONAL_MAX: u32 = 32;
 
 /// Attempts after the first, stale connections included: a bound on what a pool of closing servers can cost.
 const RETRIES_MAX: u32 = 8;
+
+fn ready(incoming: Incoming<'_>) -> Poll<Result<Incoming<'_>, Fault>> {
+    Poll::Ready(Ok(incoming))
+}
 
 fn ms(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
@@ -168,7 +174,7 @@ impl Edge {
                 Ok((link, upload)) => {
                     chosen.succeeded();
                     self.metrics.origin_request(OriginOutcome::Ok);
-                    return Ok(Answered { link, chosen, upload });
+                    return Ok(Answered { link, chosen, upload, kept: None });
                 }
                 Err(failure) => failure,
             };
@@ -189,7 +195,7 @@ impl Edge {
             let is_timeout = fault == Fault::HttpResponseTimeout || is_own;
             let is_safe = failure.is_unworked
                 || is_idempotent && !is_timeout && (failure.may_retry || failure.is_unanswered);
-            let is_body_whole = exchange.bytes_in() == 0;
+            let is_body_whole = exchange.is_body_whole();
             let is_in_budget = || {
                 (tried.len() as u64) < u64::from(pool.retries.max)
                     && self.origins.take_retry(pool, self.clock.now_ms())
@@ -362,7 +368,7 @@ impl Edge {
         answered: Answered,
         response: &Response,
     ) {
-        let Answered { mut link, chosen, mut upload, .. } = answered;
+        let Answered { mut link, chosen, mut upload, mut kept } = answered;
         let timeouts = chosen.pool().timeouts;
         let (idle_ms, rate) = (timeouts.idle_ms, timeouts.min_rate_bytes_per_s);
         let visitor_idle_ms = course.site.as_ref().map_or(60_000, |site| site.zone.http.body_idle_ms);
@@ -417,19 +423,25 @@ impl Edge {
                     }
                 }
                 is_visitor_slow = false;
-                let step = with_scratch(|scratch| match link.poll_body(cx, scratch) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(Err(fault)) => Poll::Ready(Err(Failed::Fault(fault))),
-                    Poll::Ready(Ok(incoming)) => {
-                        match incoming {
-                            Incoming::Data(chunk) => exchange.send(cx, chunk, false),
-                            Incoming::Last(chunk) => exchange.send(cx, chunk, true),
-                            Incoming::Trailers(trailers) => exchange.send_trailers(cx, &trailers),
-                            Incoming::End => exchange.send(cx, Chunk::Borrowed(b""), true),
+                let again = kept.as_mut().and_then(Kept::give);
+                exchange.hold_also(kept.as_ref().map_or(0, Kept::len));
+                if again.is_none() {
+                    kept = None;
+                }
+                let step =
+                    with_scratch(|scratch| match again.map_or_else(|| link.poll_body(cx, scratch), ready) {
+                        Poll::Pending => Poll::Pending,
+                        Poll::Ready(Err(fault)) => Poll::Ready(Err(Failed::Fault(fault))),
+                        Poll::Ready(Ok(incoming)) => {
+                            match incoming {
+                                Incoming::Data(chunk) => exchange.send(cx, chunk, false),
+                                Incoming::Last(chunk) => exchange.send(cx, chunk, true),
+                                Incoming::Trailers(trailers) => exchange.send_trailers(cx, &trailers),
+                                Incoming::End => exchange.send(cx, Chunk::Borrowed(b""), true),
+                            }
+                            Poll::Ready(Ok(()))
                         }
-                        Poll::Ready(Ok(()))
-                    }
-                });
+                    });
                 match step {
                     Poll::Pending => {
                         // Nothing more is at hand: what there is leaves now (events, a head before a pause).

@@ -50,6 +50,18 @@ impl Default for RuleState {
     }
 }
 
+impl RuleState {
+    /// Whether a rule leaves the firewall out, for the request and so for its answer.
+    pub(crate) fn skips_firewall(&self) -> bool {
+        self.skipped.has_phase(rules::Phase::FirewallManaged) || self.skipped.has_product(rules::Product::Waf)
+    }
+
+    /// Whether a rule leaves the firewall out for the answer.
+    pub(crate) fn skips_answers_firewall(&self) -> bool {
+        self.skipped.has_phase(rules::Phase::ResponseFirewallManaged)
+    }
+}
+
 /// What the rules of a request's phases came to.
 #[derive(Debug)]
 pub(crate) struct Ruled {

@@ -10,6 +10,8 @@ pub enum Phase {
     Admission,
     /// The zone's rules of requests: refuse, redirect, rewrite.
     Shield,
+    /// The web application firewall: the request before it goes on, the answer before it leaves.
+    Waf,
     /// Redirects, pool, path, headers.
     Route,
     /// Choose, connect, send, retry.
@@ -24,9 +26,10 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Admission,
         Self::Shield,
+        Self::Waf,
         Self::Route,
         Self::Origin,
         Self::Response,
@@ -38,6 +41,7 @@ impl Phase {
     pub const WORDS: &'static [&'static str] = &[
         Self::Admission.as_str(),
         Self::Shield.as_str(),
+        Self::Waf.as_str(),
         Self::Route.as_str(),
         Self::Origin.as_str(),
         Self::Response.as_str(),
@@ -50,6 +54,7 @@ impl Phase {
         match self {
             Self::Admission => "admission",
             Self::Shield => "shield",
+            Self::Waf => "waf",
             Self::Route => "route",
             Self::Origin => "origin",
             Self::Response => "response",
@@ -72,8 +77,9 @@ pub struct TrailLine {
     pub at_us: u32,
 }
 
-// 7 phases, and room for two retries and four rules; later lines are counted, not kept.
-const LINES_MAX: usize = 14;
+// 8 phases, of which the WAF may have three lines, and room for two retries and four rules; later lines are
+// counted, not kept.
+const LINES_MAX: usize = 18;
 
 /// The lines of one exchange.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +90,7 @@ pub struct Trail {
 }
 
 impl Trail {
-    /// Adds a line; beyond 14 it is only counted.
+    /// Adds a line; beyond 18 it is only counted.
     pub fn add(&mut self, phase: Phase, decision: &'static str, detail: u32, at_us: u32) {
         match self.lines.get_mut(usize::from(self.len)) {
             Some(slot) => {

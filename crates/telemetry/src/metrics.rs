@@ -21,7 +21,7 @@ use block::{Block, fresh};
 pub use families::reference;
 pub use labels::{
     Direction, HandshakeOutcome, OriginConnection, OriginOutcome, Outcome, Protocol, StatusClass, TlsVersion,
-    Trouble,
+    Trouble, WafOutcome,
 };
 use process::Process;
 

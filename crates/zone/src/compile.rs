@@ -13,7 +13,9 @@ mod pool;
 mod route;
 mod rule;
 mod tls;
+pub(crate) mod waf;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -30,7 +32,7 @@ use crate::read::values::{FilePath, Name, quoted};
 use crate::read::{Placed, Section, Table};
 use crate::route::Action;
 use crate::snapshot::Snapshot;
-use crate::spec::{HttpSpec, WafWord, ZoneSpec};
+use crate::spec::{HttpSpec, ZoneSpec};
 use crate::zone::{ErrorPage, FailModes, HttpSettings, Zone};
 
 /// Syntax errors told per file: behind the first few, most follow from those before.
@@ -49,6 +51,10 @@ pub enum FileKind {
     ErrorPage,
     /// Entries of a list.
     List,
+    /// Rules of the firewall: a file, or a folder, of which everything that [`belongs_to_rules`] is read.
+    ///
+    /// [`belongs_to_rules`]: crate::belongs_to_rules
+    Rules,
 }
 
 /// A file that a zone names.
@@ -89,7 +95,10 @@ pub fn files_named(specs: &[Source], defaults: Option<&Source>) -> Vec<NamedFile
             found.push(NamedFile {
                 kind,
                 written: path.0.clone(),
-                path: resolved(file, &path.0),
+                path: match kind {
+                    FileKind::Rules => seclang::normal(&resolved(file, &path.0)),
+                    _ => resolved(file, &path.0),
+                },
                 file: file.to_owned(),
                 line: 1,
                 column: 1,
@@ -126,6 +135,7 @@ fn named(spec: &ZoneSpec, each: &mut dyn FnMut(FileKind, &Placed<FilePath>)) {
     for list in &spec.list.0 {
         some(FileKind::List, &list.file);
     }
+    waf::named(&spec.waf, &mut |path| each(FileKind::Rules, path));
 }
 
 /// Resolves a path against the folder of the file that names it. Purely by text: nothing is looked up.
@@ -211,6 +221,8 @@ pub fn compile_after(
         names: sources.iter().map(|(name, _)| *name).collect(),
         provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
         report: Report::default(),
+        shelf: waf::Shelf::of(previous.iter().flat_map(|snapshot| snapshot.zones())),
+        contents: RefCell::default(),
     };
     let hash = bundle.hash();
     let mut seed = [0; 8];
@@ -282,6 +294,10 @@ struct Compiler<'a> {
     names: Vec<&'a str>,
     provider: Arc<CryptoProvider>,
     report: Report,
+    /// Rule sets of firewalls, loaded once.
+    shelf: waf::Shelf,
+    /// Hashes of what paths of rules stand for.
+    contents: RefCell<HashMap<String, [u8; 32]>>,
 }
 
 impl Compiler<'_> {
@@ -356,6 +372,7 @@ impl Compiler<'_> {
             part(path.as_bytes());
             match kind {
                 FileKind::PrivateKey => part(&(self.secrets)(&path).unwrap_or_default()),
+                FileKind::Rules => part(&self.waf_content(&seclang::normal(&path))),
                 _ => part(self.bundle.files().get(&path).map_or(b"", Vec::as_slice)),
             }
         });
@@ -383,6 +400,7 @@ impl Compiler<'_> {
         let pools = self.pools(spec, &key, same);
         let routes = self.routes(spec, &key);
         let rules = self.rules(spec, &key, same);
+        let waf = self.waf(spec, same);
         let has_tls_origin = pools.first().is_some_and(|pool| {
             pool.origins.iter().any(|origin| origin.scheme == crate::pool::OriginScheme::Https)
         });
@@ -405,10 +423,12 @@ impl Compiler<'_> {
             fallback,
             pools,
             rules,
+            waf,
             tls,
             http: self.http(&spec.http),
             fail_modes: FailModes {
                 shield: spec.fail_modes.shield.value,
+                waf: spec.fail_modes.waf.value,
                 route: spec.fail_modes.route.value,
                 response: spec.fail_modes.response.value,
             },
@@ -450,14 +470,6 @@ impl Compiler<'_> {
                 spec.cache.enabled.place,
                 "the cache is not there yet: answers are passed on and none is kept",
                 "nothing breaks; write enabled = false to silence this",
-            );
-        }
-        if spec.waf.mode.value != WafWord::Off {
-            // A shield that is believed in and is not there is worse than none.
-            self.report.error_with(
-                spec.waf.mode.place,
-                "the web application firewall is not there yet",
-                "write mode = \"off\" for now",
             );
         }
     }

@@ -30,14 +30,24 @@ pub enum Kind {
     Route,
     /// A rule that is switched on, by its id.
     Rule,
+    /// A zone's web application firewall, with its mode and number of rules; its exceptions.
+    Firewall,
     /// A zone's certificate, by the file it is in.
     Certificate,
 }
 
 impl Kind {
     /// Every kind, in the order of reports.
-    pub const ALL: [Self; 7] =
-        [Self::Zone, Self::Hostname, Self::Pool, Self::Origin, Self::Route, Self::Rule, Self::Certificate];
+    pub const ALL: [Self; 8] = [
+        Self::Zone,
+        Self::Hostname,
+        Self::Pool,
+        Self::Origin,
+        Self::Route,
+        Self::Rule,
+        Self::Firewall,
+        Self::Certificate,
+    ];
 
     /// As written in reports, in the singular.
     #[must_use]
@@ -49,6 +59,7 @@ impl Kind {
             Self::Origin => "origin",
             Self::Route => "route",
             Self::Rule => "rule",
+            Self::Firewall => "firewall",
             Self::Certificate => "certificate",
         }
     }
@@ -142,6 +153,12 @@ fn things(zone: Option<&Arc<Zone>>) -> BTreeSet<Thing> {
     }
     for id in zone.rules.iter().flat_map(|rules| rules.ids()) {
         add(Kind::Rule, format!("{name}: {id}"));
+    }
+    if let Some(waf) = &zone.waf {
+        add(Kind::Firewall, format!("{name}: {}", waf.shown()));
+        for exception in &waf.exceptions {
+            add(Kind::Firewall, format!("{name}: exception {}", exception.shown));
+        }
     }
     if let Some(path) = &zone.tls.certificate_path {
         add(Kind::Certificate, format!("{name}: {path}"));

@@ -12,6 +12,7 @@ use crate::read::values::{
     Body, Count, FieldName, FilePath, List, Milliseconds, Name, OneOrMany, Size, Statuses, Text, words,
 };
 use crate::tls::{ClientCertificate, TlsVersion};
+pub use crate::waf::{UninspectedWord, WafExceptionSpec, WafShadowSpec, WafSpec, WafWord};
 use crate::zone::FailMode;
 
 words! {
@@ -41,16 +42,6 @@ words! {
     pub enum CompatWord {
         /// `CF-Connecting-IP`, `CF-Ray`, `CF-IPCountry`, `CF-Visitor`.
         Cloudflare = "cloudflare",
-    }
-
-    /// What the web application firewall does.
-    pub enum WafWord {
-        /// Nothing.
-        Off = "off",
-        /// Inspects and writes what it would have done.
-        Log = "log",
-        /// Inspects and refuses.
-        Block = "block",
     }
 }
 
@@ -172,6 +163,8 @@ settings! {
     pub struct FailModesSpec in "[fail_modes]" {
         /// Rules of requests. Open: the request goes on as if there were none.
         plain shield: FailMode = FailMode::Closed,
+        /// The web application firewall. Open: the request, or the answer, goes on without it.
+        plain waf: FailMode = FailMode::Closed,
         /// Routes. Open: to the first pool, with the path as it came.
         plain route: FailMode = FailMode::Closed,
         /// What is done to answers, rules of responses among it. Open: the answer leaves as the origin gave
@@ -409,16 +402,6 @@ settings! {
     pub struct CacheSpec in "[cache]" {
         /// Whether answers are kept. Not there yet: a warning for now, and nothing is kept.
         plain enabled: bool = false,
-    }
-}
-
-settings! {
-    /// `[waf]` of a zone.
-    pub struct WafSpec in "[waf]" {
-        /// What it does. Not there yet: an error for now unless `"off"`.
-        plain mode: WafWord = WafWord::Off,
-        /// An OWASP CRS folder, or SecLang files.
-        plain rules: List<FilePath> = List(Vec::new()),
     }
 }
 

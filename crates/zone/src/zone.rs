@@ -12,6 +12,7 @@ use crate::read::values::{Statuses, words};
 use crate::route::{Action, Destination, Route};
 use crate::rule::Rules;
 use crate::tls::Tls;
+use crate::waf::Waf;
 
 /// A domain with all its settings, as run.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Zone {
     pub pools: Vec<Arc<Pool>>,
     /// Its rules; none if no rule is switched on.
     pub rules: Option<Arc<Rules>>,
+    /// Its web application firewall, if it has one.
+    pub waf: Option<Arc<Waf>>,
     /// TLS towards visitors.
     pub tls: Tls,
     /// HTTP towards visitors.
@@ -67,6 +70,8 @@ words! {
 pub struct FailModes {
     /// Open: as if there were no rules.
     pub shield: FailMode,
+    /// Open: as if there were no firewall.
+    pub waf: FailMode,
     /// Open: to the first pool, with the path as it came.
     pub route: FailMode,
     /// Open: the answer as the origin gave it.

@@ -40,6 +40,9 @@ fn typical() -> Record<'static> {
         score: None,
         user_agent: Some(b"Mozilla/5.0 (X11; Linux x86_64)"),
         referer: Some(b"https://example.org/?q=private#part"),
+        waf: None,
+        waf_uninspected: None,
+        waf_shadow: None,
     }
 }
 

@@ -21,7 +21,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("seclang", &["fuel"]),
     // The vocabulary; its two crates do not know each other.
     ("exchange", &["http1"]),
-    ("zone", &["rules"]),
+    ("zone", &["rules", "seclang"]),
     // The parts never know each other. `wire` does not know zones.
     ("wire", &["exchange", "http1", "http3"]),
     ("origin", &["exchange", "http1", "zone"]),
@@ -30,9 +30,26 @@ const CRATES: &[(&str, &[&str])] = &[
     ("cache", &["fuel", "http1", "exchange"]),
     // The planes. `splice` shares nothing with anybody, so that no bug of theirs is one of its own.
     ("splice", &[]),
-    ("edge", &["blackbox", "fuel", "rules", "exchange", "http1", "zone", "wire", "origin", "telemetry"]),
+    (
+        "edge",
+        &["blackbox", "fuel", "rules", "seclang", "exchange", "http1", "zone", "wire", "origin", "telemetry"],
+    ),
     // The only place that knows everybody.
-    ("rempart", &["blackbox", "http1", "exchange", "zone", "wire", "origin", "telemetry", "splice", "edge"]),
+    (
+        "rempart",
+        &[
+            "blackbox",
+            "http1",
+            "seclang",
+            "exchange",
+            "zone",
+            "wire",
+            "origin",
+            "telemetry",
+            "splice",
+            "edge",
+        ],
+    ),
     // Development.
     // Its load generator speaks HTTP/3 through the product's codec; what tests judge by does not.
     ("testkit", &["http3"]),
