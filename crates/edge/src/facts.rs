@@ -21,6 +21,7 @@ use crate::admission::admit;
 use crate::node::Node;
 use crate::shield::{ask, verdict_word};
 use crate::view::Asked;
+use crate::waf;
 
 /// Bytes of a head that is copied; larger ones are rare and left out.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -173,12 +174,14 @@ impl Node {
             Err(refused) => return format!("refused: {}", refused.refusal.as_str()),
         };
         let zone = &site.zone;
+        let mut skips_firewall = false;
         if let Some(rules) = &zone.rules {
             let scheme = if facts.is_secure { Scheme::Https } else { Scheme::Http };
             let id = RequestId::from_bytes([0; 16]);
             let asked = Asked::new(&connection, (facts.visitor.ip(), scheme), id, &zone.name, 0);
             match ask(rules, &request, &asked, &mut rules::Scratch::new(), &|_| ()) {
                 Ok(ruled) => {
+                    skips_firewall = ruled.skips_firewall();
                     if let Some(word) = verdict_word(&ruled) {
                         return format!("{}: {word}", zone.name);
                     }
@@ -187,6 +190,14 @@ impl Node {
                     }
                 }
                 Err(_) => return format!("{}: too costly for its rules", zone.name),
+            }
+        }
+        if let Some(waf) = zone.waf.as_ref().filter(|_| !skips_firewall) {
+            // By the head alone, at one moment, so that equal facts have equal verdicts.
+            let id = RequestId::from_bytes([0; 16]);
+            let known = waf::Facts { visitor: facts.visitor, local: facts.local, id, now_s: 0 };
+            if let Some(word) = waf::verdict_of(waf, &request, &known) {
+                return format!("{}: {word}", zone.name);
             }
         }
         if zone.tls.redirect_to_https && !facts.is_secure {

@@ -53,7 +53,7 @@ impl Default for RuleState {
 impl RuleState {
     /// Whether a rule leaves the firewall out, for the request and so for its answer.
     pub(crate) fn skips_firewall(&self) -> bool {
-        self.skipped.has_phase(rules::Phase::FirewallManaged) || self.skipped.has_product(rules::Product::Waf)
+        skips_firewall(&self.skipped)
     }
 
     /// Whether a rule leaves the firewall out for the answer.
@@ -131,7 +131,16 @@ pub(crate) fn ask(
     Ok(ruled)
 }
 
+fn skips_firewall(skipped: &Skipped) -> bool {
+    skipped.has_phase(rules::Phase::FirewallManaged) || skipped.has_product(rules::Product::Waf)
+}
+
 impl Ruled {
+    /// Whether a rule leaves the firewall out.
+    pub(crate) fn skips_firewall(&self) -> bool {
+        skips_firewall(&self.skipped)
+    }
+
     fn take(&mut self, request: &Request, effects: Vec<Effect>) {
         for effect in effects {
             match effect {

@@ -2,11 +2,11 @@
 //! about the answer before it leaves, and once more when all is over.
 //!
 //! The request's head is inspected on the serving thread, in slices of fuel between which others are served.
-//! Of a body, as much as the zone's window is read and held (charged to the exchange), inspected (on the thread
-//! up to 8 KiB, by [`inspectors`] beyond), and streams on with what follows: memory is constant whatever the
-//! upload, and nothing behind the window waits. What breaks is contained as `contain.rs` says; where the zone
-//! only logs, nothing is refused whatever breaks. Answers are [`answer`]'s. Called by `pipeline.rs`; read next:
-//! [`Edge::inspect_request`].
+//! Of a body, as much as the zone's window is read and held (charged to the exchange), inspected (on the
+//! thread up to 8 KiB, by [`inspectors`] beyond), and streams on with what follows: memory is constant
+//! whatever the upload, and nothing behind the window waits. What breaks is contained as `contain.rs` says;
+//! where the zone only logs, nothing is refused whatever breaks. Answers are [`answer`]'s. Called by
+//! `pipeline.rs`; read next: [`Edge::inspect_request`].
 
 mod answer;
 mod inspection;
@@ -177,7 +177,10 @@ impl Edge {
         if inspection.interruption().is_some() {
             return Ok(());
         }
-        let has_body = exchange.request.body != BodySize::None && exchange.request.upgrade == Upgrade::No;
+        let wants = |asking: &Asking| asking.transaction.wants_request_body();
+        let has_body = exchange.request.body != BodySize::None
+            && exchange.request.upgrade == Upgrade::No
+            && (wants(&inspection.main) || inspection.shadow.as_ref().is_some_and(wants));
         let (bytes, left) = match has_body {
             true => self.body(exchange, &inspection.waf, http).await?,
             false => (Bytes::new(), 0),
@@ -283,7 +286,9 @@ impl Edge {
             exchange.request.expects_continue = false;
             exchange.request.fields.remove_known(Known::Expect);
         }
-        self.read_ahead(exchange, window, http).await.map_err(Stop::Body)?;
+        // What fills the window exactly may be all there is: one more read tells.
+        let enough = if length.is_some_and(|length| length > window as u64) { window } else { window + 1 };
+        self.read_ahead(exchange, enough, http).await.map_err(Stop::Body)?;
         let (bytes, has_end) = exchange.read_ahead();
         if has_end && bytes.len() <= window {
             return Ok((bytes, 0));
@@ -303,7 +308,7 @@ impl Edge {
     async fn read_ahead(
         &self,
         exchange: &mut Exchange,
-        window: usize,
+        enough: usize,
         http: &HttpSettings,
     ) -> Result<(), Failed> {
         let bytes_max = http.max_body_bytes.unwrap_or(u64::MAX);
@@ -317,7 +322,7 @@ impl Edge {
                     let reason = "the body passes max_body_bytes";
                     return Poll::Ready(Err(Failed::Refused(Refusal::BodyTooLarge, reason)));
                 }
-                if read >= window as u64 {
+                if read >= enough as u64 {
                     return Poll::Ready(Ok(()));
                 }
                 match with_scratch(|scratch| exchange.poll_ahead(cx, scratch)) {

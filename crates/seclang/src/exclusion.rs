@@ -1,7 +1,8 @@
 //! Exclusions that a caller makes for single transactions: rules, or variables of rules, that are left out.
 //!
 //! Made once for a [`RuleSet`] by ids, tags and variables, so that many callers with exclusions of their own
-//! share one rule set; applied by [`crate::Transaction::exclude`]. What rules exclude themselves (`ctl`, updates) is
+//! share one rule set; applied by [`crate::Transaction::exclude`]. What rules exclude themselves (`ctl`,
+//! updates) is
 //! [`crate::engine`]'s and [`crate::load`]'s. Read next: [`RuleSet::exclusion`].
 
 use crate::model::{RuleBits, Target};

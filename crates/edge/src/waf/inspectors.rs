@@ -1,7 +1,7 @@
 //! The threads that inspect what would hold a serving thread for too long.
 //!
-//! A bounded number of bodies at once and waiting; whoever comes when all is full is told so. Started with the
-//! serving threads. Called by [`super`].
+//! A bounded number of bodies at once and waiting; whoever comes when all is full is told so. Started with
+//! the serving threads. Called by [`super`].
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,9 +16,9 @@ use super::inspection::{Inspected, Inspection};
 /// Bodies larger than this are inspected here: 8 KiB take some 1 to 3 ms in the worst case.
 pub(crate) const ON_THREAD_BYTES_MAX: usize = 8 * 1024;
 
-/// Bodies that wait for each thread: at some milliseconds a body, the last waits for a tenth of a second or
-/// two.
-const WAITING_PER_THREAD: usize = 32;
+/// Bodies that wait for each thread: at some 2 ms a body the last waits for half a second. What they hold is
+/// charged like all else.
+const WAITING_PER_THREAD: usize = 256;
 
 /// The threads, with what they lend to whom they inspect.
 pub(crate) struct Inspectors {

@@ -65,7 +65,9 @@ impl Told {
 
 fn text(inspection: &Inspection, outcome: WafOutcome, shadow: Option<WafOutcome>) -> Option<Box<str>> {
     let transaction = &inspection.main.transaction;
-    let matches: Vec<&Match> = logged(transaction).collect();
+    let mut matches: Vec<&Match> = logged(transaction).collect();
+    // Whoever refuses is shown, however many there are.
+    matches.sort_by_key(|found| !found.is_refusal);
     let shadow_matches: Vec<&Match> =
         inspection.shadow.iter().flat_map(|shadow| logged(&shadow.transaction)).collect();
     if matches.is_empty() && shadow_matches.is_empty() {
@@ -100,6 +102,9 @@ fn list(out: &mut String, matches: &[&Match], room: usize) {
         let file = found.file.rsplit('/').next().unwrap_or(&found.file);
         let _infallible =
             writeln!(out, "  {} phase {} {file}:{} {}", found.id, found.phase, found.line, cut(&found.msg));
+        if !found.data.is_empty() {
+            let _infallible = writeln!(out, "    {}", cut(&found.data));
+        }
         for variable in found.variables.iter().take(VALUES_MAX) {
             let _infallible = writeln!(out, "    {} = {}", cut(&variable.name), cut(&variable.value));
         }

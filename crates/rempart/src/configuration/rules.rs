@@ -16,7 +16,8 @@ use crate::files::read_bounded;
 /// Files read for one path: as many as one load of rules takes.
 const FILES_MAX: usize = seclang::limits::FILES_MAX;
 
-/// Reads the file or folder at `path` (one of [`zone::NamedFile`]), and what its rules name, into `files` by path.
+/// Reads the file or folder at `path` (one of [`zone::NamedFile`]), and what its rules name, into `files` by
+/// path.
 ///
 /// # Errors
 /// When the path itself, or a file of the folder, cannot be read.

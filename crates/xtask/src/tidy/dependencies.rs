@@ -127,7 +127,7 @@ const PACKAGES: &[(&str, Users)] = &[
     ("md-5", Only(&["seclang"])),
     ("sha1", Only(&["seclang"])),
     // Development.
-    ("saphyr", InTests(&[])),
+    ("saphyr", InTests(&["testkit"])),
     ("cargo_metadata", Only(&["xtask"])),
     ("proptest", InTests(&[])),
 ];

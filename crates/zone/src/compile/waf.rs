@@ -138,7 +138,8 @@ fn bring_own_readers(bundle: &Bundle, files: &BTreeSet<String>) -> bool {
 fn levels() -> String {
     let rule = |(number, (own, theirs)): (usize, &(&str, &str))| {
         format!(
-            "SecRule &TX:{own} \"@eq 1\" \\\n  \"id:{},phase:1,pass,nolog,t:none,setvar:tx.{theirs}=%{{tx.{own}}}\"\n",
+            "SecRule &TX:{own} \"@eq 1\" \\\n  \"id:{},phase:1,pass,nolog,t:none,\\\n  \
+             setvar:tx.{theirs}=%{{tx.{own}}}\"\n",
             199_990 + number
         )
     };
@@ -398,7 +399,7 @@ impl Compiler<'_> {
         };
         let (effect, shadow_effect) = match is_all {
             true => (None, None),
-            false => (Some(of(set)?), shadow.and_then(|set| of(set))),
+            false => (Some(of(set)?), shadow.and_then(of)),
         };
         if effect.as_ref().is_some_and(|effect| effect.rules_count() == 0) {
             let what = "no rule has one of these ids or tags: the exception does nothing";
