@@ -4,8 +4,8 @@
 #![no_main]
 
 use cache::policy::{
-    Asked, FetchTimes, Metadata, RequestControl, ResponseControl, Settings, StoredHead, Storing, Targeted,
-    format_date, judge, parse_age, parse_date, read_tags,
+    Asked, FetchTimes, Metadata, RequestControl, ResponseControl, Restriction, Settings, StoredHead, Storing,
+    Targeted, format_date, judge, parse_age, parse_date, read_tags,
 };
 use exchange::{Fields, Response};
 use libfuzzer_sys::fuzz_target;
@@ -39,6 +39,14 @@ fuzz_target!(|bytes: &[u8]| {
     for targeted in [Targeted::CdnCacheControl, Targeted::SurrogateControl] {
         let _ = targeted.read(&answer.fields);
     }
+    // One that says nothing of storing must not take the place of a `Cache-Control` that does.
+    let surrogate = Targeted::SurrogateControl.read(&answer.fields);
+    assert!(surrogate.is_none_or(|said| {
+        said.has_lifetime()
+            || said.no_store
+            || said.no_cache != Restriction::No
+            || said.private != Restriction::No
+    }));
     let mut restricted = Fields::new();
     let before: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != b'"').take(200).collect();
     restricted.push(b"Cache-Control", &[&before, &b", no-store"[..]].concat());

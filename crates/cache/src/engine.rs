@@ -22,7 +22,7 @@ use crate::policy::{
     Asked, AskedRange, Bypass, ByteRange, Eligibility, Forward, Found, Key, Metadata, Settings, StoredHead,
     Traits, VaryIndex, VisitorFacts, ask, first_request, invalidated, lookup, strip_unkeyed,
 };
-use crate::store::{self, KeyRef, Lease, Object, Purge, Store, Strength, Ticket, Waited};
+use crate::store::{self, KeyRef, Lease, Object, Store, Ticket, Waited};
 
 /// The engine over a store. Clones share it.
 #[derive(Clone, Debug)]
@@ -55,8 +55,6 @@ pub struct Visit {
     key: Key,
     /// What was found stale when it began to wait, for the validators and to bridge a failure.
     beyond: Option<Arc<Object>>,
-    /// Epoch of purges before anything was looked up.
-    epoch: u64,
     /// It waited for an answer and was given one; it waits for no other of the same key.
     has_waited: bool,
     looks: u8,
@@ -116,7 +114,6 @@ impl Engine {
             asked,
             key,
             beyond: None,
-            epoch: 0,
             has_waited: false,
             looks: 0,
         }))
@@ -129,9 +126,7 @@ impl Engine {
         let Some(key) = Key::of(request, place.zone, &place.settings.key, &place.facts) else { return 0 };
         for target in &targets {
             if let Some(gone) = key.with_target(target, &place.settings.key) {
-                let purge = Purge::Url { zone: place.zone, host: gone.host(), target: gone.target() };
-                // No entry of the numbered log: each node hears of its own visitors' requests only (§4.4).
-                self.store.purge(&purge, Strength::Hard, 0, |_recorded| {});
+                self.store.invalidate(place.zone, gone.host(), gone.target());
             }
         }
         targets.len()
@@ -156,7 +151,6 @@ impl Visit {
         if self.looks > LOOKS_MAX {
             return self.go_alone(request, None, Forward::UriMiss);
         }
-        self.epoch = self.store.purges().epoch();
         let located = match self.store.lookup(&key_ref(&self.key), now.mono_ms) {
             store::Lookup::Hit(object) => self.locate(request, object, now),
             store::Lookup::Lease(lease) => Located::Missing(lease, Forward::UriMiss),
@@ -203,11 +197,7 @@ impl Visit {
             return Step::OnlyIfCached;
         }
         match located {
-            // An answer to HEAD, or one that may not be stored, serves nobody else.
-            Located::Missing(_, forward) if self.asked.is_head || !self.asked.may_store => {
-                self.go_alone(request, None, forward)
-            }
-            Located::Missing(lease, forward) => self.fetch(request, Some(lease), None, forward),
+            Located::Missing(lease, forward) => self.lead(request, lease, None, forward),
             Located::Wait(ticket) => Step::Wait(ticket),
             Located::Pass(forward) => self.go_alone(request, None, forward),
             Located::Bypass(bypass) => Step::Bypass(bypass),
@@ -234,14 +224,13 @@ impl Visit {
                 crate::policy::Lookup::Revalidate(forward) | crate::policy::Lookup::Miss(forward) => forward,
             };
             self.looks += 1;
-            // A HEAD asks with a HEAD, whose answer is of use to itself alone.
-            let may_share = decided.may_collapse(Some(&meta)) && !self.has_waited && !self.asked.is_head;
+            let may_share = decided.may_collapse(Some(&meta)) && !self.has_waited && self.may_serve_others();
             if self.looks > LOOKS_MAX || !may_share {
                 return self.go_alone(request, Some(object), forward);
             }
             match self.store.lookup_beyond(&object, now.mono_ms) {
                 store::Lookup::Lease(lease) => {
-                    return self.fetch(request, Some(lease), Some(object), forward);
+                    return self.lead(request, lease, Some(object), forward);
                 }
                 store::Lookup::Wait(ticket) => {
                     self.beyond = Some(object);
@@ -260,7 +249,7 @@ impl Visit {
         let Some(serving) = self.hit(object, meta, now) else {
             return self.go_alone(request, None, Forward::UriMiss);
         };
-        if self.asked.is_head || !self.asked.may_store || now.unix_ms < meta.troubled_until_ms {
+        if !self.may_serve_others() || now.unix_ms < meta.troubled_until_ms {
             return Step::Serve(serving);
         }
         match self.store.lookup_beyond(object, now.mono_ms) {
@@ -295,9 +284,17 @@ impl Visit {
                     self.step(request, located, now)
                 }
             },
+            Waited::Lease(lease) if self.is_overtaken(request, &lease, beyond.as_ref()) => {
+                drop(lease);
+                self.look(request, now)
+            }
             Waited::Lease(lease) => {
-                let forward = if beyond.is_some() { Forward::Stale } else { Forward::UriMiss };
-                self.fetch(request, Some(lease), beyond, forward)
+                let forward = match &beyond {
+                    Some(_) => Forward::Stale,
+                    None if lease.key() == key_ref(&self.key) => Forward::UriMiss,
+                    None => Forward::VaryMiss,
+                };
+                self.lead(request, lease, beyond, forward)
             }
             Waited::Pass => self.go_alone(request, beyond, Forward::UriMiss),
             Waited::Again => self.look(request, now),
@@ -314,6 +311,37 @@ impl Visit {
         let beyond = self.beyond.take();
         let forward = if beyond.is_some() { Forward::Stale } else { Forward::UriMiss };
         Some(self.go_alone(request, beyond, forward))
+    }
+
+    /// Whether memory has something for this request that was not there, or not under the key it waited for,
+    /// when it began to wait: the answer turned out to have no variants, say.
+    fn is_overtaken(&self, request: &Request, lease: &Lease, beyond: Option<&Arc<Object>>) -> bool {
+        let is_new = |object: &Arc<Object>| beyond.is_none_or(|beyond| !Arc::ptr_eq(beyond, object));
+        let Some(object) = self.store.peek(&key_ref(&self.key)) else { return false };
+        if !meta_of(&object).traits.has(Traits::INDEX) {
+            return is_new(&object);
+        }
+        let index = VaryIndex::from_kept(&object.head().bytes);
+        let mut variants = index.rules().iter().filter_map(|rule| rule.variant(&request.fields));
+        lease.key() == key_ref(&self.key)
+            || variants.any(|variant| {
+                let key = self.key.with_variant(&variant);
+                self.store.peek(&key_ref(&key)).is_some_and(|object| is_new(&object))
+            })
+    }
+
+    /// Whether what this request brings may serve those who wait: an answer to HEAD, or one that may not be
+    /// stored, serves nobody else.
+    fn may_serve_others(&self) -> bool {
+        !self.asked.is_head && self.asked.may_store
+    }
+
+    /// To the origin for all who wait; alone, with the lease left to the next of them, if the answer would
+    /// not be theirs. Whether one to an authorised request is, nobody knows before it is there (RFC 9111
+    /// §3.5): the first tries, and after one that was not, those who are authorised go side by side.
+    fn lead(&self, request: &Request, lease: Lease, stored: Option<Arc<Object>>, forward: Forward) -> Step {
+        let is_alone = !self.may_serve_others() || self.asked.has_authorization && lease.was_personal();
+        self.fetch(request, Some(lease).filter(|_| !is_alone), stored, forward)
     }
 
     /// To the origin without a lease: nobody waits for it.
@@ -341,9 +369,10 @@ impl Visit {
         stored: Option<Arc<Object>>,
         forward: Forward,
     ) -> Box<Fetch> {
+        // First: a purge from here on is against what the fetch brings, one before it against what was found,
+        // which a 304 must not bring back.
         let epoch = self.store.purges().epoch();
-        // If a purge came since it was found, it may have been against it: a 304 must not bring it back.
-        let stored = stored.filter(|_| epoch == self.epoch);
+        let stored = stored.filter(|object| self.store.is_usable(object));
         let head = stored.as_deref().and_then(head_of);
         let (slice, has_own_range) = self.slice_of(lease.is_some(), stored.as_deref());
         Box::new(Fetch {

@@ -247,6 +247,16 @@ impl Store {
         self.lookup_alone(&wanted, key, now_ms, None)
     }
 
+    /// What memory has under a key and may be used; begins no fetch and no read.
+    pub(crate) fn peek(&self, key: &KeyRef<'_>) -> Option<Arc<Object>> {
+        let wanted = Wanted::new(&self.0.seed, key);
+        let shard = read(self.shard(wanted.hash));
+        match &shard.slot(shard.find(&wanted)?)?.stored {
+            Stored::Object(object) if self.is_usable(object) => Some(Arc::clone(object)),
+            Stored::Object(_) | Stored::Pass { .. } | Stored::Nothing => None,
+        }
+    }
+
     /// For an object that was found and will not do: the lease to fetch it anew, or the fetch that somebody
     /// has begun, or what has taken its place. What is stored stays until then.
     #[must_use]
@@ -630,6 +640,19 @@ impl Store {
         self.0.counters.purges.add(1);
         let record = |entry| self.record(entry, number, Box::new(done));
         self.0.purges.purge(&self.0.seed, purge, strength, record);
+    }
+
+    /// Makes what is stored under a URL unusable, with all its variants and slices, since an unsafe request
+    /// has changed it (RFC 9111 §4.4): host and target as in [`KeyRef`].
+    ///
+    /// Unlike a purge, which an operator makes, it is of strangers' making: it touches no other zone, and of
+    /// its own nothing but the URL until [`limits::CHANGED_URLS_MAX`] are on record; then what is older than
+    /// the later half of them. (Past [`limits::PURGED_ZONES_MAX`] zones it goes into the table that purges by
+    /// URL share.) No entry of the numbered log: each node hears of its own visitors' requests only.
+    pub fn invalidate(&self, zone: u128, host: &[u8], target: &[u8]) {
+        self.0.counters.urls_changed.add(1);
+        let record = |entry| self.record(entry, 0, Box::new(|_recorded| ()));
+        self.0.purges.change(&self.0.seed, (zone, host, target), record);
     }
 
     /// Makes all objects stored under a snapshot's number unusable at once, now and later.

@@ -5,20 +5,24 @@
 //!
 //! 1. It is contained: nothing but this exchange notices. It is counted by phase and kind, and written as an
 //!    event that names zone, phase and rule, at most once in [`TELL_MS`] a zone.
-//! 2. A budget that the request spent is the request's own doing: it is refused (`too_costly`), whatever the
-//!    mode, since otherwise spending it would be a way around the phase.
+//! 2. A budget that the request spent, on the zone in force or on the one before, is the request's own doing:
+//!    it is refused (`too_costly`), whatever the mode, since otherwise spending it would be a way around the
+//!    phase.
 //! 3. Anything else may be the doing of what was published last: a phase that decides by the zone is run
 //!    again on the zone as it was before, if that is kept.
 //! 4. Where that breaks too, the phase's mode decides: open, the request goes on without the phase; closed,
 //!    it gets a fault. Modes that make sense both ways are the zone's (`[fail_modes]`), the others are
 //!    declared in [`declared`].
 //!
-//! *Quarantine.* One visitor who finds a request that breaks a phase must not switch it off for all. So a
-//! phase is only left out after it broke for [`QUARANTINE_PREFIXES`] visitors of as many networks within
-//! [`QUARANTINE_WINDOW_MS`]; for [`QUARANTINE_MS`] it is then set to its mode without being run. What it
-//! approximates is "the phase is broken for everybody". It is wrong for an attacker with eight networks, who
-//! gets a phase set to its mode and thus no further than the mode says; and for a zone with fewer visitors
-//! than that, which pays for each break and loses nothing else.
+//! *Quarantine.* A phase that breaks for everybody costs each request a panic, and a second run where the
+//! zone before decides. So after it broke for [`QUARANTINE_PREFIXES`] visitors of as many networks within
+//! [`QUARANTINE_WINDOW_MS`] it is told, and for [`QUARANTINE_MS`] it is left out where visitors are served
+//! without it: the zone before is asked first, and an open mode goes on at once. A closed mode serves nobody
+//! that way, so there the phase is still run for each request, and only those that break it are refused.
+//! What the quarantine approximates is "the phase is broken for everybody". It is wrong for an attacker with
+//! eight networks and a request that breaks the phase, who gets others decided by the zone before or by the
+//! open mode, which the owner chose; and for a zone with fewer visitors than that, which pays for each break
+//! and loses nothing else.
 //!
 //! Callers: `pipeline.rs`. Read next: [`Edge::decide`].
 
@@ -86,6 +90,14 @@ pub(crate) fn mode(phase: Phase, zone: Option<&Zone>) -> FailMode {
     }
 }
 
+/// Whether a phase in quarantine is left out: where somebody is served without it. Elsewhere that would
+/// refuse everybody for what few sent.
+pub(crate) fn may_be_left_out(phase: Phase, site: &Site) -> bool {
+    // Answers are changed once, by one zone.
+    let can_stale_answer = phase != Phase::Response && site.stale.is_some();
+    can_stale_answer || mode(phase, Some(&site.zone)) == FailMode::Open
+}
+
 /// Whether the request brought it upon itself.
 pub(crate) fn is_requests_own(trouble: Trouble) -> bool {
     matches!(trouble, Trouble::Fuel | Trouble::Memory)
@@ -111,7 +123,7 @@ pub(crate) enum Decided<'a, T> {
 /// What is kept of a zone's breaks, beside its site: it begins anew with each change of the zone.
 #[derive(Debug, Default)]
 pub(crate) struct Ward {
-    /// Until when each phase is left out, by the thread's clock; 0 for not.
+    /// Until when each phase is in quarantine, by the thread's clock; 0 for not.
     until_ms: [AtomicU64; PHASES],
     ledgers: Mutex<[Ledger; PHASES]>,
     tell_at_ms: AtomicU64,
@@ -126,16 +138,19 @@ struct Ledger {
 }
 
 impl Ward {
-    /// Whether a phase is left out at the moment.
+    /// Whether a phase is in quarantine at the moment.
     #[inline]
     pub(crate) fn is_quarantined(&self, phase: Phase, now_ms: impl FnOnce() -> u64) -> bool {
         let until_ms = self.until_ms[phase as usize].load(Relaxed);
         until_ms != 0 && now_ms() < until_ms
     }
 
-    /// Notes a break for a visitor; whether it is the one that has the phase left out.
+    /// Notes a break for a visitor; whether it is the one that begins a quarantine.
     fn broke(&self, phase: Phase, visitor: IpAddr, now_ms: u64) -> bool {
         let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_quarantined(phase, || now_ms) {
+            return false; // told already
+        }
         let ledger = &mut ledgers[phase as usize];
         if now_ms.saturating_sub(ledger.began_ms) > QUARANTINE_WINDOW_MS {
             *ledger = Ledger { began_ms: now_ms, prefixes: Vec::new() };
@@ -188,31 +203,46 @@ impl Edge {
         decide: impl Fn(&'a Zone) -> Result<T, Trouble>,
     ) -> Decided<'a, T> {
         let zone: &Zone = &site.zone;
+        let is_open = || mode(phase, Some(zone)) == FailMode::Open;
         let mut trouble = None;
-        if !site.ward.is_quarantined(phase, || self.clock.now_ms()) {
+        let is_quarantined = site.ward.is_quarantined(phase, || self.clock.now_ms());
+        if !is_quarantined || !may_be_left_out(phase, site) {
             match guard(|| decide(zone)) {
                 Ok(decided) => return Decided::By(zone, decided),
                 Err(first) => {
                     self.broke(phase, course, first);
+                    if is_requests_own(first) {
+                        return Decided::Closed(first);
+                    }
                     trouble = Some(first);
                 }
             }
         }
-        if trouble.is_some_and(is_requests_own) {
-            return Decided::Closed(trouble.unwrap_or(Trouble::Fuel));
-        }
-        if let Some(stale) = &site.stale
-            && let Ok(decided) = guard(|| decide(stale))
-        {
-            course.note(phase, "decided_by_the_zone_before", 0, self.clock.now_us());
-            return Decided::By(stale, decided);
-        }
-        match mode(phase, Some(zone)) {
-            FailMode::Open => {
-                course.note(phase, "failed_open", 0, self.clock.now_us());
-                Decided::Open
+        if let Some(stale) = &site.stale {
+            match guard(|| decide(stale)) {
+                Ok(decided) => {
+                    course.note(phase, "decided_by_the_zone_before", 0, self.clock.now_us());
+                    return Decided::By(stale, decided);
+                }
+                // A budget spent there is spent: an open mode is for what was published.
+                Err(own) if is_requests_own(own) => return Decided::Closed(own),
+                Err(_) => {}
             }
-            FailMode::Closed => Decided::Closed(trouble.unwrap_or(Trouble::Data)),
+        }
+        if is_open() {
+            course.note(phase, "failed_open", 0, self.clock.now_us());
+            return Decided::Open;
+        }
+        if let Some(trouble) = trouble {
+            return Decided::Closed(trouble);
+        }
+        // Left out for the zone before, which cannot answer: the zone in force may.
+        match guard(|| decide(zone)) {
+            Ok(decided) => Decided::By(zone, decided),
+            Err(trouble) => {
+                self.broke(phase, course, trouble);
+                Decided::Closed(trouble)
+            }
         }
     }
 
@@ -227,8 +257,9 @@ impl Edge {
         change: impl FnOnce(&mut Course) -> Result<(), Trouble>,
     ) -> Result<(), Trouble> {
         let site = course.site.clone();
-        let is_left_out =
-            site.as_ref().is_some_and(|site| site.ward.is_quarantined(phase, || self.clock.now_ms()));
+        let is_left_out = site.as_ref().is_some_and(|site| {
+            site.ward.is_quarantined(phase, || self.clock.now_ms()) && may_be_left_out(phase, site)
+        });
         let trouble = match is_left_out {
             true => Trouble::Data,
             false => match guard(|| change(course)) {
@@ -282,6 +313,7 @@ impl Edge {
                 ("zone", zone.into()),
                 ("phase", phase.as_str().into()),
                 ("mode", mode(phase, Some(&site.zone)).word().into()),
+                ("left_out", may_be_left_out(phase, site).into()),
                 ("for_ms", QUARANTINE_MS.into()),
                 ("remedy", "see the events phase_broke; publish the zone as it was".into()),
             ];

@@ -1,13 +1,15 @@
 //! The course of one exchange: what was decided so far, for the trail, the log and the counters.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
 
 use crate::live::Site;
 use crate::shield::RuleState;
-use crate::waf::Standing;
+use crate::waf::{Behind, Standing};
 
 /// What is known of one exchange while it is served.
 pub(crate) struct Course {
@@ -42,6 +44,8 @@ pub(crate) struct Course {
     pub(crate) rules: RuleState,
     /// Where it stands with the zone's firewall.
     pub(crate) waf: Standing,
+    /// Inspects what of a form lies behind the window, while it streams.
+    pub(crate) waf_tail: Option<Rc<RefCell<Behind>>>,
 }
 
 impl Course {
@@ -76,6 +80,7 @@ impl Course {
             trail: Trail::default(),
             rules: RuleState::default(),
             waf: Standing::default(),
+            waf_tail: None,
         }
     }
 

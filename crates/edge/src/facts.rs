@@ -18,6 +18,7 @@ use exchange::{
 use zone::Action;
 
 use crate::admission::admit;
+use crate::course::Course;
 use crate::node::Node;
 use crate::shield::{ask, verdict_word};
 use crate::view::Asked;
@@ -31,9 +32,11 @@ const HEAD_BYTES_MAX: usize = 8 * 1024;
 pub struct Facts {
     /// The visitor's address, behind trusted proxies.
     pub visitor: SocketAddr,
+    /// How the visitor reached the first trusted proxy, or us.
+    pub scheme: Scheme,
     /// The address the visitor came to.
     pub local: SocketAddr,
-    /// Whether the visitor came over TLS or QUIC.
+    /// Whether the connection is TLS or QUIC; behind a proxy it is the proxy's.
     pub is_secure: bool,
     /// Over TLS: whether it was TLS 1.3.
     pub is_tls13: bool,
@@ -70,8 +73,8 @@ impl Sampler {
         self.is_on.store(is_on, Ordering::Release);
     }
 
-    /// Offers one request as it came in. Never waits.
-    pub(crate) fn offer(&self, request: &Request, connection: &Connection) {
+    /// Offers one request as it came in, of a visitor who is identified. Never waits.
+    pub(crate) fn offer(&self, request: &Request, connection: &Connection, course: &Course) {
         if !self.is_on.load(Ordering::Relaxed) {
             return;
         }
@@ -81,17 +84,18 @@ impl Sampler {
         // Contended only by other threads that copy at the same moment: whoever comes second leaves it.
         let Ok(to) = self.to.try_lock() else { return };
         let Some(sender) = to.as_ref() else { return };
-        if let Err(TrySendError::Disconnected(_)) = sender.try_send(Facts::of(request, connection)) {
+        if let Err(TrySendError::Disconnected(_)) = sender.try_send(Facts::of(request, connection, course)) {
             self.is_on.store(false, Ordering::Release);
         }
     }
 }
 
 impl Facts {
-    fn of(request: &Request, connection: &Connection) -> Self {
+    fn of(request: &Request, connection: &Connection, course: &Course) -> Self {
         let tls = connection.tls.as_ref();
         Self {
-            visitor: connection.visitor,
+            visitor: course.visitor,
+            scheme: course.scheme,
             local: connection.local,
             is_secure: tls.is_some(),
             is_tls13: tls.is_some_and(|tls| tls.version == TlsVersion::V1_3),
@@ -176,9 +180,8 @@ impl Node {
         let zone = &site.zone;
         let mut skips_firewall = false;
         if let Some(rules) = &zone.rules {
-            let scheme = if facts.is_secure { Scheme::Https } else { Scheme::Http };
             let id = RequestId::from_bytes([0; 16]);
-            let asked = Asked::new(&connection, (facts.visitor.ip(), scheme), id, &zone.name, 0);
+            let asked = Asked::new(&connection, (facts.visitor.ip(), facts.scheme), id, &zone.name, 0);
             match ask(rules, &request, &asked, &mut rules::Scratch::new(), &|_| ()) {
                 Ok(ruled) => {
                     skips_firewall = ruled.skips_firewall();
@@ -200,7 +203,7 @@ impl Node {
                 return format!("{}: {word}", zone.name);
             }
         }
-        if zone.tls.redirect_to_https && !facts.is_secure {
+        if zone.tls.redirect_to_https && facts.scheme == Scheme::Http {
             return format!("{}: redirect to https, {}", zone.name, zone.tls.redirect_status);
         }
         let found = zone.route(request.method_token(), request.path(), &|name| request.fields.value(name));

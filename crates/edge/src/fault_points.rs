@@ -103,12 +103,13 @@ mod armed {
         names.filter_map(|name| name.strip_suffix(".fault.invalid").map(str::to_owned))
     }
 
-    /// `PHASE-panic`, `PHASE-error`.
+    /// `PHASE-panic`, `PHASE-error`, `PHASE-fuel`.
     pub(crate) fn deciding(phase: Phase, zone: &Zone) -> Result<(), Trouble> {
         for fault in named(zone) {
             match fault.strip_prefix(phase.as_str()) {
                 Some("-panic") => panic!("the fault point of a zone's {}", phase.as_str()),
                 Some("-error") => return Err(Trouble::Data),
+                Some("-fuel") => return Err(Trouble::Fuel),
                 _ => {}
             }
         }

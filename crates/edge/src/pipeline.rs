@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -149,8 +149,10 @@ impl Edge {
 
     /// Polls a part of an exchange; none when it panicked. The thread's slot names its work for the length of
     /// each poll and no longer, since whatever else the thread does meanwhile is not its doing.
-    async fn named<T>(&self, work: &mut Work, part: impl Future<Output = T>) -> Option<T> {
-        let mut part = pin!(part);
+    ///
+    /// The part is pinned by the caller: taken by value it would stand in this future twice, as what was
+    /// given and as what is polled.
+    async fn named<T>(&self, work: &mut Work, mut part: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         poll_fn(|cx| {
             self.slot.beat();
             self.slot.enter(work);
@@ -187,7 +189,7 @@ impl Edge {
         let admitted = guard(|| {
             fault_points::at(Phase::Admission, &exchange.request)?;
             identify(course, &exchange.request, &exchange.connection, &self.node.settings().trusted_proxies);
-            self.node.sampler().offer(&exchange.request, &exchange.connection);
+            self.node.sampler().offer(&exchange.request, &exchange.connection, course);
             if self.node.blocks().refuses(course.visitor.ip(), || self.clock.unix_us() / 1_000_000) {
                 let site = live.site_for(exchange.request.host()).cloned();
                 let reason = "the visitor's address is on the emergency block list";
@@ -249,7 +251,8 @@ impl Edge {
         // 3 firewall
         if site.zone.waf.is_some() {
             self.slot.phase(Phase::Waf as u8);
-            if !self.inspect_request(exchange, course, &site).await {
+            // Boxed, as all of the firewall: its state is no part of exchanges without one.
+            if !Box::pin(self.inspect_request(exchange, course, &site)).await {
                 return;
             }
         }
@@ -323,7 +326,11 @@ impl Edge {
         course.fault = None;
         course.origin_us = Some(now_us.saturating_sub(course.origin_began_us));
         course.note(Phase::Origin, "answered", u32::from(response.status), now_us);
-        let Some(answered) = self.inspect_answer(exchange, course, answered, &response).await else { return };
+        let answered = match &course.waf {
+            Standing::Under(_) => Box::pin(self.inspect_answer(exchange, course, answered, &response)).await,
+            _ => Some(answered),
+        };
+        let Some(answered) = answered else { return };
 
         // 7 response
         self.slot.phase(Phase::Response as u8);
@@ -384,13 +391,19 @@ impl Service for Edge {
         let _in_flight = InFlight::begin(&self.in_flight);
         let mut course = self.begin(exchange);
         let mut work = Work { fingerprint: course.fingerprint, ..Work::default() };
-        if self.named(&mut work, self.answer(exchange, &mut course)).await.is_none() {
+        let is_answered = {
+            let answering = pin!(self.answer(exchange, &mut course));
+            self.named(&mut work, answering).await.is_some()
+        };
+        if !is_answered {
             let phase = Phase::ALL.get(usize::from(work.phase)).copied().unwrap_or(Phase::Admission);
-            let closing = async {
+            let mut closing = Box::pin(async {
                 self.broke(phase, &course, Trouble::Panic);
                 self.close(exchange, &mut course, Trouble::Panic).await;
-            };
-            if self.named(&mut work, closing).await.is_none() {
+            });
+            let is_closed = self.named(&mut work, closing.as_mut()).await.is_some();
+            drop(closing);
+            if !is_closed {
                 exchange.abort(); // the page for it panicked too
             }
         }
@@ -400,7 +413,8 @@ impl Service for Edge {
         }
         if matches!(course.waf, Standing::Under(_) | Standing::Over(_)) {
             work.phase = Phase::Waf as u8;
-            let _contained = self.named(&mut work, self.conclude(exchange, &mut course)).await;
+            let mut concluding = Box::pin(self.conclude(exchange, &mut course));
+            let _contained = self.named(&mut work, concluding.as_mut()).await;
         }
         work.phase = Phase::Record as u8;
         self.slot.enter(&work);
@@ -441,7 +455,32 @@ impl Service for Edge {
                 self.metrics.tls_handshake(TlsVersion::Unknown, HandshakeOutcome::Failed);
             }
             WireEvent::Panicked => self.node.registry().panicked(),
-            WireEvent::Dropped => {}
+            WireEvent::Dropped => self.metrics.connections_dropped(1),
+            WireEvent::Shed(count) => self.metrics.connections_shed(count),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Most bytes of a task that serves one stream of HTTP/2: it is made, cleared and moved for each request.
+    const TASK_BYTES_MAX: usize = 4_096;
+
+    /// What `wire` and tokio add to the future of [`Service::serve`] in that task, measured.
+    const AROUND_BYTES: usize = 1_544;
+
+    /// The size of what a function gives back that is called with these.
+    fn future_bytes<'a, F>(_serve: impl FnOnce(&'a Edge, &'a mut Exchange) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// A future is as large as all that it may hold at once. What is seldom is boxed: a page, an answer after
+    /// a panic, a new connection to an origin, a tunnel.
+    #[test]
+    fn an_exchange_is_served_in_a_small_future() {
+        let bytes = future_bytes(<Edge as Service>::serve);
+        assert!(bytes + AROUND_BYTES <= TASK_BYTES_MAX, "{bytes} bytes: box what is seldom");
     }
 }

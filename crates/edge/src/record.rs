@@ -41,7 +41,7 @@ impl Edge {
         let tls = exchange.connection.tls.as_ref();
         let origin = course.origin.as_ref().and_then(|pool| pool.origins.get(course.origin_index));
         let (none, waf) = (Told::default(), std::mem::take(&mut course.waf));
-        let waf = if let Standing::Over(told) = &waf { told } else { &none };
+        let waf = if let Standing::Over(told) = &waf { &**told } else { &none };
         let matched = course.rules.matched.iter().map(|id| &**id);
         let rules: Vec<&str> = matched.chain(waf.ids.iter().map(|id| &**id)).collect();
         self.batch.borrow_mut().record(

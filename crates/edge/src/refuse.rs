@@ -30,6 +30,7 @@ pub(crate) async fn reply(exchange: &mut Exchange, course: &mut Course, mut resp
     .await;
 }
 
+/// Gives a page. Boxed by its callers: there are many, and a refused request may cost an allocation.
 async fn page(
     exchange: &mut Exchange,
     course: &mut Course,
@@ -89,7 +90,8 @@ pub(crate) async fn refuse_as(
     ) {
         exchange.close_after();
     }
-    page(exchange, course, response, refusal.as_str(), refusal.public_message(), refusal.cause()).await;
+    let (word, message, cause) = (refusal.as_str(), refusal.public_message(), refusal.cause());
+    Box::pin(page(exchange, course, response, word, message, cause)).await;
 }
 
 /// Answers with a fault, or breaks the answer off if it has begun.
@@ -105,7 +107,8 @@ pub(crate) async fn fail(exchange: &mut Exchange, course: &mut Course, fault: Fa
     if fault.status() == 503 {
         response.fields.push(b"Retry-After", b"1");
     }
-    page(exchange, course, response, fault.as_str(), fault.public_message(), fault.cause()).await;
+    let (word, message, cause) = (fault.as_str(), fault.public_message(), fault.cause());
+    Box::pin(page(exchange, course, response, word, message, cause)).await;
 }
 
 /// A redirect.

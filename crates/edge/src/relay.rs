@@ -16,6 +16,7 @@ use zone::Pool;
 use crate::course::Course;
 use crate::pace::Pace;
 use crate::pipeline::Edge;
+use crate::waf::Tail;
 
 /// How an exchange with an origin ended before its answer's body.
 pub(crate) enum Failed {
@@ -46,6 +47,8 @@ pub(crate) struct Upload {
     pub(crate) moved: bool,
     /// The origin takes nothing more for now: it is what the upload waits for.
     is_held: bool,
+    /// Inspects it on its way.
+    tail: Option<Box<Tail>>,
 }
 
 impl Upload {
@@ -63,7 +66,11 @@ impl Upload {
             }
             self.is_held = false;
             let step = with_scratch(|scratch| -> Poll<Result<(), Failed>> {
-                let sent = match ready!(exchange.poll_body(cx, scratch))? {
+                let incoming = match &mut self.tail {
+                    Some(tail) => ready!(tail.poll_next(cx, exchange, scratch))?,
+                    None => ready!(exchange.poll_body(cx, scratch))?,
+                };
+                let sent = match incoming {
                     Incoming::Data(chunk) => {
                         self.bytes += chunk.len() as u64;
                         link.send(cx, chunk, false)
@@ -105,7 +112,7 @@ pub(crate) struct Answered {
     chosen: Chosen,
     pub(crate) upload: Upload,
     /// The front of its body, read before it may leave.
-    pub(crate) kept: Option<Kept>,
+    pub(crate) kept: Option<Box<Kept>>,
 }
 
 impl Answered {
@@ -261,6 +268,7 @@ impl Edge {
             bytes_max: http.and_then(|http| http.max_body_bytes).unwrap_or(u64::MAX),
             moved: false,
             is_held: false,
+            tail: course.waf_tail.as_ref().map(Tail::new),
         };
         // An extended CONNECT's stream carries the tunnel, not a body.
         if exchange.request.upgrade == Upgrade::Extended {
@@ -423,8 +431,8 @@ impl Edge {
                     }
                 }
                 is_visitor_slow = false;
-                let again = kept.as_mut().and_then(Kept::give);
-                exchange.hold_also(kept.as_ref().map_or(0, Kept::len));
+                let again = kept.as_mut().and_then(|kept| kept.give());
+                exchange.hold_also(kept.as_ref().map_or(0, |kept| kept.len()));
                 if again.is_none() {
                     kept = None;
                 }

@@ -32,7 +32,8 @@ pub(crate) fn route<'a>(zone: &'a Zone, request: &Request, scheme: Scheme) -> Re
             location.push(b':');
             location.extend_from_slice(itoa::Buffer::new().format(zone.tls.redirect_port).as_bytes());
         }
-        location.extend_from_slice(request.target());
+        // Not what rules made of it: that is for the origin's eyes, and would be rewritten again.
+        location.extend_from_slice(request.sent_target());
         let status = zone.tls.redirect_status;
         return Ok(Routed::Redirect { word: "redirect_to_https", status, location });
     }

@@ -11,9 +11,12 @@
 mod answer;
 mod inspection;
 mod inspectors;
+mod tail;
 mod told;
 
+use std::cell::RefCell;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -24,7 +27,7 @@ use telemetry::metrics::{Trouble, WafOutcome};
 use wire::{Exchange, with_scratch};
 use zone::{FailMode, HttpSettings, Waf, Zone};
 
-use crate::contain::{guard, is_requests_own, mode};
+use crate::contain::{guard, is_requests_own, may_be_left_out, mode};
 use crate::course::Course;
 use crate::fault_points;
 use crate::live::Site;
@@ -36,6 +39,8 @@ use inspection::{Asking, Inspected};
 pub(crate) use inspection::{Facts, Inspection};
 pub(crate) use inspectors::Inspectors;
 use inspectors::{Job, ON_THREAD_BYTES_MAX};
+use tail::is_multipart;
+pub(crate) use tail::{Behind, Tail};
 pub(crate) use told::Told;
 
 const BLOCKED: &str = "a rule of the zone's firewall";
@@ -52,7 +57,7 @@ pub(crate) enum Standing {
     /// It is under inspection.
     Under(Box<Inspection>),
     /// It is no more.
-    Over(Told),
+    Over(Box<Told>),
 }
 
 /// Why an inspection has no verdict.
@@ -84,11 +89,12 @@ impl Edge {
         let Some(waf) = &site.zone.waf else { return true };
         if course.rules.skips_firewall() {
             course.note(Phase::Waf, "skipped_by_a_rule", 0, self.clock.now_us());
-            course.waf = Standing::Over(Told::without(WafOutcome::Skipped));
+            course.waf = Standing::Over(Told::boxed(WafOutcome::Skipped));
             return true;
         }
         let mut trouble = None;
-        if !site.ward.is_quarantined(Phase::Waf, || self.clock.now_ms()) {
+        let is_quarantined = site.ward.is_quarantined(Phase::Waf, || self.clock.now_ms());
+        if !is_quarantined || !may_be_left_out(Phase::Waf, site) {
             match self.run(exchange, course, &site.zone).await {
                 Ok(()) => return self.obey_firewall(exchange, course).await,
                 Err(Stop::Broke(broke)) => {
@@ -113,6 +119,12 @@ impl Edge {
                     course.note(Phase::Waf, "decided_by_the_zone_before", 0, self.clock.now_us());
                     return self.obey_firewall(exchange, course).await;
                 }
+                // A budget spent there is spent: an open mode is for what was published.
+                Err(Stop::Broke(own)) if is_requests_own(own) => {
+                    self.end_inspection(exchange, course);
+                    self.close(exchange, course, own).await;
+                    return false;
+                }
                 Err(Stop::Broke(_)) => {}
                 Err(stop) => return self.stop(exchange, course, waf, stop).await,
             }
@@ -123,7 +135,7 @@ impl Edge {
                 self.pass_broken(course)
             }
             FailMode::Closed => {
-                course.waf = Standing::Over(Told::without(WafOutcome::Broken));
+                course.waf = Standing::Over(Told::boxed(WafOutcome::Broken));
                 self.close(exchange, course, trouble.unwrap_or(Trouble::Data)).await;
                 false
             }
@@ -132,21 +144,22 @@ impl Edge {
 
     fn pass_broken(&self, course: &mut Course) -> bool {
         course.note(Phase::Waf, "not_inspected", 0, self.clock.now_us());
-        course.waf = Standing::Over(Told::without(WafOutcome::Broken));
+        course.waf = Standing::Over(Told::boxed(WafOutcome::Broken));
         true
     }
 
     /// Phases 1 and 2 of one zone's rules; what they came to stands in the course.
     async fn run(&self, exchange: &mut Exchange, course: &mut Course, zone: &Zone) -> Result<(), Stop> {
         course.waf = Standing::Unasked;
+        course.waf_tail = None;
         let request = &exchange.request;
+        let now_s = (self.unix_offset_us.get() + course.began_us) / 1_000_000;
+        let local = exchange.connection.local;
+        let facts = Facts { visitor: course.visitor, local, id: course.id, now_s };
         let begun = guard(|| {
             fault_points::at(Phase::Waf, request)?;
             fault_points::deciding(Phase::Waf, zone)?;
             let Some(waf) = &zone.waf else { return Ok(None) };
-            let now_s = (self.unix_offset_us.get() + course.began_us) / 1_000_000;
-            let local = exchange.connection.local;
-            let facts = Facts { visitor: course.visitor, local, id: course.id, now_s };
             Ok(Some(Inspection::begin(waf, request, &facts).map(Box::new)))
         })?;
         let inspection = match begun {
@@ -154,28 +167,43 @@ impl Edge {
             skipped => {
                 if skipped.is_some() {
                     course.note(Phase::Waf, "skipped_by_an_exception", 0, self.clock.now_us());
-                    course.waf = Standing::Over(Told::without(WafOutcome::Skipped));
+                    course.waf = Standing::Over(Told::boxed(WafOutcome::Skipped));
                 }
                 return Ok(());
             }
         };
         let mut under = Some(inspection);
         let result = self.phases(exchange, &mut under, &zone.http).await;
+        if let (Ok(true), Some(inspection)) = (&result, &under)
+            && inspection.interruption().is_none()
+        {
+            let again = Inspection::begin(&inspection.waf, &exchange.request, &facts);
+            course.waf_tail = self.behind(again, zone).await;
+        }
         course.waf = under.map_or(Standing::Unasked, Standing::Under);
-        result
+        result.map(|_| ())
     }
 
-    /// An inspection that a panic took with it is none any more.
+    /// The second inspection of a form whose end lies behind the window, its head inspected.
+    async fn behind(&self, again: Option<Inspection>, zone: &Zone) -> Option<Rc<RefCell<Behind>>> {
+        let mut again = Box::new(again?);
+        again.shadow = None; // it has seen the window
+        self.phase(&mut again, RulePhase::RequestHead).await.ok()?;
+        let is_open = zone.fail_modes.waf == FailMode::Open;
+        Some(Rc::new(RefCell::new(Behind { inspection: Some(again), is_open, ..Behind::default() })))
+    }
+
+    /// Whether a form goes on behind the window. An inspection that a panic took with it is none any more.
     async fn phases(
         &self,
         exchange: &mut Exchange,
         under: &mut Option<Box<Inspection>>,
         http: &HttpSettings,
-    ) -> Result<(), Stop> {
-        let Some(inspection) = under else { return Ok(()) };
+    ) -> Result<bool, Stop> {
+        let Some(inspection) = under else { return Ok(false) };
         self.phase(inspection, RulePhase::RequestHead).await?;
         if inspection.interruption().is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let wants = |asking: &Asking| asking.transaction.wants_request_body();
         let has_body = exchange.request.body != BodySize::None
@@ -187,10 +215,11 @@ impl Edge {
         };
         if bytes.is_empty() {
             self.phase(inspection, RulePhase::RequestBody).await?;
-            return Ok(());
+            return Ok(false);
         }
         inspection.fed_bytes = bytes.len() as u64;
-        self.body_phase(under, RulePhase::RequestBody, &bytes, left).await
+        self.body_phase(under, RulePhase::RequestBody, &bytes, left).await?;
+        Ok(left > 0 && is_multipart(&exchange.request))
     }
 
     /// Evaluates a phase on this thread, in slices.
@@ -267,7 +296,8 @@ impl Edge {
         http: &HttpSettings,
     ) -> Result<(Bytes, u64), Stop> {
         let window = waf.body_window_bytes;
-        let refuses = waf.refuses_uninspected && waf.is_blocking;
+        // Of a form the rest is inspected while it streams.
+        let refuses = waf.refuses_uninspected && waf.is_blocking && !is_multipart(&exchange.request);
         let length = match exchange.request.body {
             BodySize::Length(length) => Some(length),
             _ => None,
@@ -284,7 +314,6 @@ impl Edge {
             })
             .await;
             exchange.request.expects_continue = false;
-            exchange.request.fields.remove_known(Known::Expect);
         }
         // What fills the window exactly may be all there is: one more read tells.
         let enough = if length.is_some_and(|length| length > window as u64) { window } else { window + 1 };
@@ -351,6 +380,9 @@ impl Edge {
     async fn obey_firewall(&self, exchange: &mut Exchange, course: &mut Course) -> bool {
         let Standing::Under(inspection) = &course.waf else { return true };
         let Some(interruption) = inspection.interruption().cloned() else {
+            if !exchange.request.expects_continue {
+                exchange.request.fields.remove_known(Known::Expect); // said already
+            }
             if inspection.waf.response_window_bytes.is_some() {
                 // What is compressed cannot be inspected.
                 exchange.request.fields.remove(b"accept-encoding");
@@ -386,7 +418,7 @@ impl Edge {
                 refuse(exchange, course, Refusal::Uninspected, TOO_LARGE).await;
             }
             Stop::Busy => {
-                course.waf = Standing::Over(Told::without(WafOutcome::Broken));
+                course.waf = Standing::Over(Told::boxed(WafOutcome::Broken));
                 refuse(exchange, course, Refusal::Overload, BUSY).await;
             }
             Stop::Broke(trouble) => self.close(exchange, course, trouble).await,
@@ -399,11 +431,34 @@ impl Edge {
             Standing::Under(inspection) => Told::of(inspection, exchange.bytes_in()),
             _ => return,
         };
-        course.waf = Standing::Over(told);
+        course.waf = Standing::Over(Box::new(told));
+    }
+
+    /// Lets what was found behind the window stand for what was found within it, once all is judged.
+    fn adopt_tail(&self, course: &mut Course) {
+        let Some(behind) = course.waf_tail.as_ref().and_then(|behind| behind.try_borrow_mut().ok()) else {
+            return;
+        };
+        let mut behind = behind;
+        if let (true, Standing::Under(inspection)) = (behind.is_judged, &mut course.waf)
+            && let Some(again) = behind.inspection.take()
+        {
+            inspection.main = again.main;
+            inspection.fed_bytes = again.fed_bytes;
+        }
     }
 
     /// When all is over: the rules' last phase, and what is told of the inspection.
     pub(crate) async fn conclude(&self, exchange: &Exchange, course: &mut Course) {
+        if let Some(behind) = &course.waf_tail {
+            let trouble = behind.try_borrow_mut().ok().and_then(|mut behind| behind.trouble.take());
+            if course.refusal.is_some() {
+                self.adopt_tail(course);
+            }
+            if let Some(trouble) = trouble {
+                self.broke(Phase::Waf, course, trouble);
+            }
+        }
         match std::mem::take(&mut course.waf) {
             Standing::Under(mut inspection) => {
                 if !inspection.is_over {
@@ -413,7 +468,7 @@ impl Edge {
                         self.broke(Phase::Waf, course, trouble);
                     }
                 }
-                course.waf = Standing::Over(Told::of(&inspection, exchange.bytes_in()));
+                course.waf = Standing::Over(Box::new(Told::of(&inspection, exchange.bytes_in())));
             }
             other => course.waf = other,
         }

@@ -19,6 +19,7 @@
 //! Read next: [`Charge`].
 
 use std::cell::Cell;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -107,11 +108,20 @@ impl Account {
 #[derive(Debug, Default)]
 pub struct Tally(Cell<u32>);
 
-/// Tasks of one connection that read no more until something has left; at most one a stream. A copy begins
-/// with none.
+/// Tasks of one connection that read no more until something has left: one place for each exchange that has
+/// waited and still lives, so at most one a stream. A copy begins with none.
 #[derive(Default)]
-#[expect(clippy::box_collection, reason = "a word in every connection, for a list that hardly any has")]
-pub struct Waiting(Cell<Option<Box<Vec<Waker>>>>);
+pub struct Waiting(Cell<Option<Box<Places>>>);
+
+/// One place for each exchange that has waited, empty while it does not wait.
+#[derive(Default)]
+struct Places {
+    tasks: Vec<Option<Waker>>,
+    /// Places that nobody has.
+    free: Vec<u32>,
+    /// Places that are not empty.
+    waiting: usize,
+}
 
 impl Clone for Tally {
     fn clone(&self) -> Self {
@@ -147,22 +157,79 @@ impl Tally {
 }
 
 impl Waiting {
-    /// Adds a task; whether it did not wait yet.
-    fn add(&self, waker: &Waker) -> bool {
-        let mut wakers = self.0.take().unwrap_or_default();
-        let is_new = !wakers.iter().any(|known| known.will_wake(waker));
-        if is_new {
-            wakers.push(waker.clone());
+    /// Does something with the places; afterwards none are kept if nobody has one.
+    fn with<T>(&self, work: impl FnOnce(&mut Places) -> T) -> T {
+        let mut places = self.0.take().unwrap_or_default();
+        let result = work(&mut places);
+        if places.tasks.len() > places.free.len() {
+            self.0.set(Some(places));
         }
-        self.0.set(Some(wakers));
-        is_new
+        result
+    }
+
+    /// Puts a task in the exchange's place, which it gets with the first; whether it did not wait yet.
+    fn add(&self, place: &mut Option<NonZeroU32>, waker: &Waker) -> bool {
+        // A task it waited in before may end with this last reference: outside, when the places are whole.
+        let before = self.with(|places| {
+            let number = *place.get_or_insert_with(|| places.take());
+            let before = places.tasks.get_mut(index(number)).and_then(|task| task.replace(waker.clone()));
+            places.waiting += usize::from(before.is_none());
+            before
+        });
+        before.is_none()
+    }
+
+    /// Takes the place of an exchange that ends, and the task in it.
+    fn leave(&self, place: NonZeroU32) {
+        let _dropped_outside = self.with(|places| {
+            let task = places.tasks.get_mut(index(place)).and_then(Option::take);
+            places.waiting -= usize::from(task.is_some());
+            places.free.push(place.get() - 1);
+            task
+        });
     }
 
     fn wake(&self) {
-        for waker in self.0.take().into_iter().flat_map(|wakers| *wakers) {
-            waker.wake();
+        let Some(places) = self.0.take() else { return };
+        let (waiting, end) = (places.waiting, places.tasks.len());
+        self.0.set(Some(places));
+        if waiting == 0 {
+            return;
+        }
+        for place in 0..end {
+            // One at a time, since whoever is woken may do anything, waiting again included.
+            let task = self.with(|places| {
+                let task = places.tasks.get_mut(place).and_then(Option::take);
+                places.waiting -= usize::from(task.is_some());
+                task
+            });
+            if let Some(task) = task {
+                task.wake();
+            }
         }
     }
+
+    /// Places there are.
+    #[cfg(test)]
+    fn places(&self) -> usize {
+        self.with(|places| places.tasks.len())
+    }
+}
+
+impl Places {
+    /// A place for an exchange, counted from 1.
+    fn take(&mut self) -> NonZeroU32 {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.tasks.push(None);
+            // As many as streams are open.
+            (self.tasks.len() - 1) as u32
+        });
+        NonZeroU32::MIN.saturating_add(place)
+    }
+}
+
+fn index(place: NonZeroU32) -> usize {
+    place.get() as usize - 1
 }
 
 /// What one exchange holds. It is given back when dropped; the default holds nothing and has no bounds.
@@ -173,6 +240,8 @@ pub struct Charge {
     connection: Option<Rc<Connection>>,
     head: u64,
     pieces: u64,
+    /// Its place among those of the connection that wait, from its first wait on.
+    place: Option<NonZeroU32>,
 }
 
 impl Charge {
@@ -186,7 +255,7 @@ impl Charge {
         }
         connection.held.take(head);
         let (node, connection) = (Some(Arc::clone(node)), Some(Rc::clone(connection)));
-        Ok(Self { node, zone: None, connection, head, pieces: 0 })
+        Ok(Self { node, zone: None, connection, head, pieces: 0, place: None })
     }
 
     /// Charges it to its zone too, once that is known.
@@ -254,10 +323,10 @@ impl Charge {
 
     /// Whether nothing more may be read from its connection for now; the task is woken when it may.
     #[inline]
-    pub fn must_wait(&self, cx: &Context<'_>) -> bool {
+    pub fn must_wait(&mut self, cx: &Context<'_>) -> bool {
         match &self.connection {
             Some(connection) if connection.held.held() >= CONNECTION_BYTES_MAX => {
-                if connection.waiting.add(cx.waker()) {
+                if connection.waiting.add(&mut self.place, cx.waker()) {
                     self.count(Over::Connection);
                 }
                 true
@@ -269,6 +338,9 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
+        if let (Some(connection), Some(place)) = (&self.connection, self.place) {
+            connection.waiting.leave(place);
+        }
         if self.node.is_some() {
             self.give(self.head + self.pieces);
         }

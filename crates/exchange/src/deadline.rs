@@ -3,7 +3,8 @@
 //! Arming is a store; there is no list, lock or timer per connection. A deadline fires at the first sweep
 //! after it is due, so it is late by up to one tick and never early. The thread's wiring calls
 //! [`Deadlines::sweep`] every [`TICK_MS`]; nothing here reads a clock. With a million slots a sweep compares
-//! 4 MB of numbers, some 0.3 ms.
+//! 4 MB of numbers, some 0.3 ms. Slots also say since when their connection is idle, so that those that have
+//! been so for longest can be let go when room is short ([`Deadlines::shed`]).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,12 +15,19 @@ pub const TICK_MS: u32 = 100;
 
 const OFF: u32 = u32::MAX;
 const DUE: u32 = u32::MAX - 1;
+const BUSY: u32 = u32::MAX;
+
+/// How long a connection has been idle at the least before it is let go, in ticks: a visitor that has just
+/// come, or comes back at once, is not idle.
+const IDLE_TICKS_LEAST: u32 = 10;
 
 /// The deadlines of one thread.
 #[derive(Default)]
 pub struct Deadlines {
     tick: Cell<u32>,
     due_at: RefCell<Vec<u32>>,
+    /// The tick since which each is idle.
+    idle_since: RefCell<Vec<u32>>,
     wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<u32>>,
 }
@@ -37,6 +45,7 @@ impl Deadlines {
             None => {
                 let mut due_at = self.due_at.borrow_mut();
                 due_at.push(OFF);
+                self.idle_since.borrow_mut().push(BUSY);
                 self.wakers.borrow_mut().push(None);
                 (due_at.len() - 1) as u32
             }
@@ -61,6 +70,37 @@ impl Deadlines {
                 waker.wake();
             }
         }
+    }
+
+    /// Makes deadlines of connections due that are idle, those first that have been so for longest and for a
+    /// second at the least; gives how many. They are woken as by a sweep.
+    ///
+    /// It looks at every slot, some 1 ms for a million.
+    pub fn shed(&self, count: usize) -> usize {
+        let now = self.tick.get();
+        let is_old = |since: u32| since != BUSY && now.saturating_sub(since) >= IDLE_TICKS_LEAST;
+        let mut idle: Vec<(u32, usize)> = {
+            let since = self.idle_since.borrow();
+            let slots = since.iter().enumerate().filter(|(_, since)| is_old(**since));
+            slots.map(|(index, since)| (*since, index)).collect()
+        };
+        if count < idle.len() {
+            idle.select_nth_unstable(count);
+            idle.truncate(count);
+        }
+        for (_, index) in &idle {
+            if let Some(at) = self.due_at.borrow_mut().get_mut(*index) {
+                *at = DUE;
+            }
+            if let Some(since) = self.idle_since.borrow_mut().get_mut(*index) {
+                *since = BUSY;
+            }
+            let waker = self.wakers.borrow().get(*index).cloned().flatten();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+        idle.len()
     }
 
     /// Wakes every registered task, due or not: something that concerns them all has changed.
@@ -94,9 +134,21 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    fn set(&self, value: u32) {
-        if let Some(at) = self.owner.due_at.borrow_mut().get_mut(self.index as usize) {
+    fn set(&self, value: u32, idle_since: u32) {
+        let index = self.index as usize;
+        if let Some(at) = self.owner.due_at.borrow_mut().get_mut(index) {
             *at = value;
+        }
+        if let Some(since) = self.owner.idle_since.borrow_mut().get_mut(index) {
+            *since = idle_since;
+        }
+    }
+
+    fn after(&self, ms: u32) -> u32 {
+        match ms {
+            0 => OFF,
+            // One tick more, because the current tick is already partly over.
+            _ => self.owner.tick.get().saturating_add(ms.div_ceil(TICK_MS) + 1).min(DUE - 1),
         }
     }
 
@@ -113,16 +165,18 @@ impl Deadline {
     /// Due once `ms` milliseconds have passed, rounded up to whole ticks; forgets an earlier firing.
     /// Zero means never.
     pub fn arm(&self, ms: u32) {
-        match ms {
-            0 => self.disarm(),
-            // One tick more, because the current tick is already partly over.
-            _ => self.set(self.owner.tick.get().saturating_add(ms.div_ceil(TICK_MS) + 1).min(DUE - 1)),
-        }
+        self.set(self.after(ms), BUSY);
+    }
+
+    /// As [`Deadline::arm`], of a connection that does nothing until then: it may be let go earlier
+    /// ([`Deadlines::shed`]), until it is armed or disarmed again.
+    pub fn arm_idle(&self, ms: u32) {
+        self.set(self.after(ms), self.owner.tick.get());
     }
 
     /// Never due.
     pub fn disarm(&self) {
-        self.set(OFF);
+        self.set(OFF, BUSY);
     }
 
     /// Whether it fired since it was last armed.
@@ -138,7 +192,7 @@ impl Deadline {
 
 impl Drop for Deadline {
     fn drop(&mut self) {
-        self.set(OFF);
+        self.set(OFF, BUSY);
         if let Some(slot) = self.owner.wakers.borrow_mut().get_mut(self.index as usize) {
             *slot = None;
         }
@@ -169,6 +223,29 @@ mod tests {
         assert!(slot.is_due());
         slot.arm(TICK_MS);
         assert!(!slot.is_due(), "arming forgets an earlier firing");
+    }
+
+    #[test]
+    fn those_that_are_idle_for_longest_are_let_go_and_no_others() {
+        let deadlines = Deadlines::new();
+        let slots: Vec<Deadline> = (0..5).map(|_| deadlines.slot()).collect();
+        for slot in &slots {
+            slot.arm_idle(100 * TICK_MS);
+            deadlines.sweep();
+        }
+        slots[0].arm(100 * TICK_MS);
+        slots[2].disarm();
+        assert_eq!(deadlines.shed(9), 0, "none has been idle for a second");
+        (0..IDLE_TICKS_LEAST).for_each(|_| deadlines.sweep());
+        assert_eq!(deadlines.shed(1), 1);
+        let due = || slots.iter().map(Deadline::is_due).collect::<Vec<_>>();
+        assert_eq!(due(), [false, true, false, false, false], "it is idle for longest");
+        assert_eq!(deadlines.shed(9), 2);
+        assert_eq!(due(), [false, true, false, true, true]);
+        assert_eq!(deadlines.shed(9), 0, "nobody is let go twice");
+        slots[1].arm_idle(0);
+        (0..IDLE_TICKS_LEAST).for_each(|_| deadlines.sweep());
+        assert_eq!((slots[1].is_due(), deadlines.shed(9)), (false, 1), "without a deadline of its own too");
     }
 
     #[test]

@@ -3,17 +3,20 @@
 //!
 //! `<data_dir>/commands`, one JSON object a line, appended and synced before an order is carried out, so that
 //! a process which takes over knows them too. When it grows it is written anew with what is still in force. A
-//! line that is damaged is passed over: an order is lost rather than the node. Called by
-//! [`crate::edge_role`].
+//! line that is damaged is passed over: an order is lost rather than the node. One without its end is no
+//! order, since nobody was told that it was taken; it is cut off before the next order, not when it is seen:
+//! another process may be writing it. Called by [`crate::edge_role`].
 
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use edge::BLOCKS_MAX;
 use serde::{Deserialize, Serialize};
+use telemetry::events::Events;
 use zone::Cidr;
 
 use crate::files::{read_bounded, write_whole};
@@ -21,14 +24,24 @@ use crate::files::{read_bounded, write_whole};
 /// Lines after which the log is written anew: a few times what can be in force.
 const LINES_MAX: usize = 4 * BLOCKS_MAX;
 
-/// Bytes of the whole log: that many lines of some 200 bytes.
+/// Bytes of the whole log: twice what it has at most after it was written anew, so that there is room for
+/// orders while it cannot be.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes after which the log is written anew.
+const BYTES_ANEW: usize = BYTES_MAX / 2;
+
+/// Bytes of a line without its reason.
+const LINE_BYTES_MAX: usize = 256;
 
 /// Longest time of a block: whoever means longer writes a rule.
 pub(crate) const BLOCK_S_MAX: u64 = 30 * 86_400;
 
 /// Bytes of a block's reason.
 const REASON_BYTES_MAX: usize = 256;
+
+// A quote or a backslash of a reason takes two bytes in JSON; what would take more is left out of it.
+const _: () = assert!(BLOCKS_MAX * (LINE_BYTES_MAX + 2 * REASON_BYTES_MAX) <= BYTES_ANEW);
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,22 +77,74 @@ pub(crate) struct CommandLog {
     number: u64,
     lines: usize,
     blocks: Vec<Block>,
+    found: Found,
+    events: Option<Events>,
+}
+
+/// What was wrong with the file when it was opened.
+#[derive(Debug, Default)]
+struct Found {
+    damaged_lines: usize,
+    torn_bytes: usize,
+    unreadable: Option<io::Error>,
 }
 
 impl CommandLog {
-    /// Reads it. One that cannot be read is as if it were empty: that must not keep sites down.
+    /// Reads it, and changes nothing. One that cannot be read is as if it were empty: that must not keep
+    /// sites down.
     pub(crate) fn open(data_dir: &Path, now_s: u64) -> Self {
         let path = data_dir.join("commands");
-        let bytes = read_bounded(&path, BYTES_MAX).unwrap_or_default();
-        let mut log = Self { path, number: 0, lines: 0, blocks: Vec::new() };
-        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let mut found = Found::default();
+        let bytes = match read_bounded(&path, BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                found.unreadable = Some(error).filter(|error| error.kind() != ErrorKind::NotFound);
+                Vec::new()
+            }
+        };
+        let (whole, torn) = bytes.split_at(end_of_whole(&bytes));
+        found.torn_bytes = torn.len();
+        let mut log = Self { path, number: 0, lines: 0, blocks: Vec::new(), found, events: None };
+        // By range, with the place of the order: a long log is read before anybody is served.
+        let mut blocks: HashMap<String, (usize, Block)> = HashMap::new();
+        for line in whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             log.lines += 1;
-            let Ok(line) = serde_json::from_slice::<Line>(line) else { continue };
+            let Ok(line) = serde_json::from_slice::<Line>(line) else {
+                log.found.damaged_lines += 1;
+                continue;
+            };
             log.number = log.number.max(line.number);
-            log.apply(line.order);
+            match line.order {
+                Order::Block { range, until_unix_s, reason } => {
+                    blocks.insert(range.clone(), (log.lines, Block { range, until_unix_s, reason }));
+                }
+                Order::Unblock { range } => drop(blocks.remove(&range)),
+            }
         }
+        let mut blocks: Vec<(usize, Block)> = blocks.into_values().collect();
+        blocks.sort_unstable_by_key(|(place, _)| *place);
+        log.blocks = blocks.into_iter().map(|(_, block)| block).collect();
         log.expire(now_s);
         log
+    }
+
+    /// Tells what was wrong with the file, and later what goes wrong beside an order that is taken.
+    pub(crate) fn telling(mut self, events: &Events) -> Self {
+        if let Some(error) = &self.found.unreadable {
+            let cause = error.to_string();
+            let remedy = "no block of before is in force: order them again; the file is put aside as \
+                          `commands.unreadable` with the next order";
+            events.error("command_log_unreadable", &[("cause", (&cause).into()), ("remedy", remedy.into())]);
+        }
+        let (lines, torn_bytes) = (self.found.damaged_lines, self.found.torn_bytes);
+        if lines + torn_bytes > 0 {
+            let remedy = "`rempart blocks` shows what is in force; order again what is missing";
+            let fields =
+                [("lines", lines.into()), ("torn_bytes", torn_bytes.into()), ("remedy", remedy.into())];
+            events.warn("command_log_damaged", &fields);
+        }
+        self.events = Some(events.clone());
+        self
     }
 
     fn apply(&mut self, order: Order) {
@@ -132,7 +197,7 @@ impl CommandLog {
         while !reason.is_char_boundary(end) {
             end -= 1;
         }
-        let reason = reason.get(..end).unwrap_or_default().to_owned();
+        let reason = reason.get(..end).unwrap_or_default().replace(char::is_control, " ");
         self.append(Order::Block { range, until_unix_s: now_s + for_s, reason }, now_s)
     }
 
@@ -148,21 +213,95 @@ impl CommandLog {
         self.append(Order::Unblock { range }, now_s)
     }
 
+    /// Writes an order down, and then carries it out. What is refused leaves the log as it was.
     fn append(&mut self, order: Order, now_s: u64) -> Result<u64> {
+        self.make_room(now_s)?;
         let line = Line { number: self.number + 1, unix_s: now_s, order };
         let mut bytes = serde_json::to_vec(&line)?;
         bytes.push(b'\n');
-        let what = || format!("{} cannot be written", self.path.display());
-        let open = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path);
-        let mut file: File = open.with_context(what)?;
-        file.write_all(&bytes).and_then(|()| file.sync_data()).with_context(what)?;
+        self.write(&bytes).with_context(|| {
+            let path = self.path.display();
+            format!("the order is not taken: {path} cannot be written; is there room on its disk?")
+        })?;
         self.number = line.number;
         self.lines += 1;
         self.apply(line.order);
-        if self.lines > LINES_MAX {
-            self.compact(now_s)?;
-        }
         Ok(self.number)
+    }
+
+    /// Puts a file aside that nobody could read after a restart, and writes one anew that is long. That an
+    /// order needs none of it to be taken makes a failure here something to tell, and no refusal.
+    fn make_room(&mut self, now_s: u64) -> Result<()> {
+        if self.found.unreadable.is_some() {
+            self.read_again_or_put_aside(now_s)?;
+        }
+        let length = fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        if self.lines < LINES_MAX && length < BYTES_ANEW as u64 {
+            return Ok(());
+        }
+        let Err(error) = self.compact(now_s) else { return Ok(()) };
+        ensure!(
+            length + ((LINE_BYTES_MAX + 2 * REASON_BYTES_MAX) as u64) < BYTES_MAX as u64,
+            "the order is not taken: the command log is full, and cannot be written anew: {error:#}"
+        );
+        if let Some(events) = &self.events {
+            let cause = format!("{error:#}");
+            let remedy = "make room in the data folder; orders are taken meanwhile, until the log is full";
+            events
+                .error("command_log_not_shortened", &[("cause", (&cause).into()), ("remedy", remedy.into())]);
+        }
+        Ok(())
+    }
+
+    fn read_again_or_put_aside(&mut self, now_s: u64) -> Result<()> {
+        let again = Self::open(self.path.parent().unwrap_or(Path::new(".")), now_s);
+        if again.found.unreadable.is_none() {
+            // The cause is gone: descriptors that were used up, or somebody mended it.
+            let events = self.events.take();
+            *self = Self { events, ..again };
+            return Ok(());
+        }
+        fs::rename(&self.path, self.path.with_extension("unreadable")).with_context(|| {
+            let path = self.path.display();
+            format!("the order is not taken: {path} can neither be read nor put aside")
+        })?;
+        self.found.unreadable = None;
+        Ok(())
+    }
+
+    fn write(&self, line: &[u8]) -> io::Result<()> {
+        let open = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&self.path);
+        let file = open?;
+        let end = self.cut_torn(&file)?;
+        let synced = |()| match self.path.parent() {
+            // The file may be new, and its name has to outlive a loss of power too.
+            Some(folder) if end == 0 => file.sync_all().and_then(|()| File::open(folder)?.sync_all()),
+            _ => file.sync_data(),
+        };
+        let written = (&file).write_all(line).and_then(synced);
+        if written.is_err() {
+            // What is left by a failure here too is cut off before the next order.
+            let _ = file.set_len(end).and_then(|()| file.sync_data());
+        }
+        written
+    }
+
+    /// Cuts off what a writer that was killed, or had no room, left behind the last whole line. Gives the
+    /// length.
+    fn cut_torn(&self, file: &File) -> io::Result<u64> {
+        let length = file.metadata()?.len();
+        let Some(last) = length.checked_sub(1) else { return Ok(0) };
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, last)?;
+        if byte == *b"\n" {
+            return Ok(length);
+        }
+        let end = end_of_whole(&read_bounded(&self.path, BYTES_MAX)?) as u64;
+        file.set_len(end)?;
+        if let Some(events) = &self.events {
+            events.warn("command_log_cut", &[("bytes", (length - end).into())]);
+        }
+        Ok(end)
     }
 
     /// Writes the log anew with what is in force.
@@ -180,66 +319,10 @@ impl CommandLog {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use testkit::folder::Folder;
-
-    use super::*;
-
-    #[test]
-    fn orders_are_in_force_again_after_a_restart_until_their_time() {
-        let folder = Folder::new().unwrap();
-        let mut log = CommandLog::open(folder.path(), 100);
-        assert_eq!(log.block("192.0.2.1", 50, "scraper", 100).unwrap(), 1);
-        assert_eq!(log.block("198.51.100.0/24", 500, "", 100).unwrap(), 2);
-        assert_eq!(log.block("2001:db8::/48", 500, "", 100).unwrap(), 3);
-        assert_eq!(log.unblock("2001:db8::/48", 100).unwrap(), 4);
-        let mut again = CommandLog::open(folder.path(), 120);
-        let ranges: Vec<String> = again.blocks(120).iter().map(|block| block.range.clone()).collect();
-        assert_eq!(ranges, ["192.0.2.1/32", "198.51.100.0/24"]);
-        assert_eq!(again.ranges(200).len(), 1, "the other one's time is over");
-        assert_eq!(again.block("192.0.2.7", 1, "", 200).unwrap(), 5, "numbers go on");
-    }
-
-    #[test]
-    fn what_would_block_everybody_or_for_ever_is_refused() {
-        let folder = Folder::new().unwrap();
-        let mut log = CommandLog::open(folder.path(), 0);
-        for (range, for_s) in [
-            ("0.0.0.0/0", 60),
-            ("::/0", 60),
-            ("10.0.0.0/7", 60),
-            ("192.0.2.1", 0),
-            ("192.0.2.1", BLOCK_S_MAX + 1),
-            ("x", 1),
-        ] {
-            assert!(log.block(range, for_s, "", 0).is_err(), "{range} for {for_s}");
-        }
-        assert!(log.unblock("192.0.2.1", 0).is_err());
-        assert_eq!(log.blocks(0), []);
-    }
-
-    #[test]
-    fn damaged_lines_are_passed_over() {
-        let folder = Folder::new().unwrap();
-        CommandLog::open(folder.path(), 0).block("192.0.2.1", 60, "", 0).unwrap();
-        let path = folder.path().join("commands");
-        let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, format!("nonsense\n{{\"order\":\"block\"}}\n{text}{{\"numb")).unwrap();
-        assert_eq!(CommandLog::open(folder.path(), 0).blocks(0).len(), 1);
-    }
-
-    #[test]
-    fn a_long_log_is_written_anew_with_what_is_in_force() {
-        let folder = Folder::new().unwrap();
-        let mut log = CommandLog::open(folder.path(), 0);
-        log.block("192.0.2.1", 60, "kept", 0).unwrap();
-        log.lines = LINES_MAX;
-        log.block("192.0.2.2", 60, "", 0).unwrap();
-        assert_eq!(fs::read_to_string(folder.path().join("commands")).unwrap().lines().count(), 2);
-        let mut again = CommandLog::open(folder.path(), 0);
-        assert_eq!((again.blocks(0).len(), again.number), (2, 2));
-    }
+/// Where the last whole line ends.
+fn end_of_whole(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1)
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,6 +201,8 @@ pub(crate) enum ToEdge {
         #[serde(default)]
         culprit: Option<String>,
     },
+    /// To a serving edge: a successor serves beside it, and takes orders in its place.
+    UpgradeProves,
     /// To a serving edge: the upgrade it asked for did not come about; it serves on.
     UpgradeFailed {
         /// Why.

@@ -209,7 +209,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     let kept = started.kept.is_some();
     let node = ground.node(&setup, setup.threads, &access_log, &sockets.black_box, started.snapshot)?;
     let now_s = clock::unix_us() / 1_000_000;
-    let mut log = CommandLog::open(&ground.data_dir, now_s);
+    let mut log = CommandLog::open(&ground.data_dir, now_s).telling(events);
     node.block(&log.ranges(now_s));
     let handed = sockets.duplicates()?;
     let listeners = sockets.take_serving(setup.threads, setup.udp_generation);
@@ -230,7 +230,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         supervisor: Arc::clone(channel),
     })?;
     let serves_on = setup.serves_on;
-    let commands = Commands {
+    let commands = Arc::new(Commands {
         node: Arc::clone(&node),
         publishing: publishing.clone(),
         log: Mutex::new(log),
@@ -239,12 +239,14 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         setup: setup.clone(),
         handed,
         kept,
+        data_dir: ground.data_dir.clone(),
+        yields: AtomicBool::new(false),
+    });
+    let carry = {
+        let commands = Arc::clone(&commands);
+        Arc::new(move |request, progress: &dyn Fn(&Answer)| commands.carry(request, progress))
     };
-    let accepting = command_socket::serve(
-        sockets.command,
-        Arc::new(move |request, progress| commands.carry(request, progress)),
-    )
-    .context("no thread for commands")?;
+    let accepting = command_socket::serve(sockets.command, carry).context("no thread for commands")?;
     let has_failed = Arc::new(AtomicBool::new(false));
     let drained = when_drained(running, Arc::clone(&has_failed))?;
     wait_until_served(&node, setup.threads)?;
@@ -259,6 +261,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         drain_began: None,
         serves_on,
         accepting: Some(accepting),
+        commands,
     };
     let whole = control.run(ground.signals, channel, &drained);
     access_log.close(LOG_CLOSE);
@@ -350,6 +353,7 @@ struct Control<'a> {
     serves_on: bool,
     /// While this edge takes commands.
     accepting: Option<command_socket::Accepting>,
+    commands: Arc<Commands>,
 }
 
 impl Control<'_> {
@@ -414,7 +418,11 @@ impl Control<'_> {
             Ok(Some((ToEdge::CandidateEnded { how, culprit }, _))) => {
                 self.publishing.candidate_ended(how, culprit);
             }
-            Ok(Some((ToEdge::UpgradeFailed { .. }, _))) => self.publishing.upgrade_failed(),
+            Ok(Some((ToEdge::UpgradeProves, _))) => self.commands.yields.store(true, Ordering::Release),
+            Ok(Some((ToEdge::UpgradeFailed { .. }, _))) => {
+                self.publishing.upgrade_failed();
+                self.commands.take_orders_again();
+            }
             Ok(Some((ToEdge::Refuse { deadly }, _))) => {
                 let deadly = deadly.iter().map(|it| (it.fingerprint, it.until_unix_s)).collect();
                 self.node.refuse_fingerprints(deadly);
@@ -456,6 +464,8 @@ impl Control<'_> {
         let from_begin = cut_at.saturating_duration_since(*began);
         self.cut_at = Some(cut_at);
         self.accepting = None;
+        // Another edge publishes from now on, and watches what is published.
+        self.publishing.end();
         self.node.drain_within(u64::try_from(from_begin.as_millis()).unwrap_or(u64::MAX));
     }
 }
@@ -471,10 +481,30 @@ struct Commands {
     /// Every socket, for a supervisor that takes over after this one's death.
     handed: Vec<OwnedFd>,
     kept: bool,
+    data_dir: PathBuf,
+    /// Whether a successor takes the orders.
+    yields: AtomicBool,
 }
 
 impl Commands {
+    /// The successor is no more. What it was ordered to block is in the log.
+    fn take_orders_again(&self) {
+        if self.yields.swap(false, Ordering::AcqRel) {
+            let now_s = clock::unix_us() / 1_000_000;
+            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            *log = CommandLog::open(&self.data_dir, now_s).telling(&self.events);
+            self.node.block(&log.ranges(now_s));
+        }
+    }
+
     fn carry(&self, request: Request, progress: &dyn Fn(&Answer)) -> Answer {
+        let is_order = !matches!(
+            request,
+            Request::Blocks {} | Request::Status {} | Request::Trace { .. } | Request::HandOver {}
+        );
+        if is_order && self.yields.load(Ordering::Acquire) {
+            return Answer::refused("an upgrade is under way: try again in a second");
+        }
         match request {
             Request::Publish { wait, dry_run, again, allow_removals, confirm_within_s } => {
                 let options = Options { wait, dry_run, again, allow_removals, confirm_within_s };

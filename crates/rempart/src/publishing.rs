@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -242,6 +242,8 @@ pub(crate) enum Event {
     CandidateEnded(String),
     /// What the edge before this one died of.
     Killed(Vec<Killed>),
+    /// Another edge publishes from now on: look at [`Publisher`]'s flag.
+    End,
 }
 
 /// How a publish is wanted.
@@ -284,6 +286,7 @@ pub(crate) struct Publishing {
     inbox: SyncSender<Event>,
     progress: Arc<Mutex<Progress>>,
     upgrades_failed: Arc<AtomicU64>,
+    is_over: Arc<AtomicBool>,
 }
 
 impl Publishing {
@@ -294,13 +297,22 @@ impl Publishing {
     pub(crate) fn start(setup: PublisherSetup) -> Result<Self> {
         let (inbox, events) = sync_channel(WAITING_MAX);
         let progress = Arc::new(Mutex::new(Progress { stage: "idle", ..Progress::default() }));
-        let mut publisher = Publisher::new(setup, events, Arc::clone(&progress));
+        let is_over = Arc::new(AtomicBool::new(false));
+        let mut publisher = Publisher::new(setup, events, Arc::clone(&progress), Arc::clone(&is_over));
         thread::Builder::new()
             .name("publishing".into())
             .stack_size(COMPILE_STACK_BYTES)
             .spawn(move || publisher.run())
             .context("no thread for publishing")?;
-        Ok(Self { inbox, progress, upgrades_failed: Arc::default() })
+        Ok(Self { inbox, progress, upgrades_failed: Arc::default(), is_over })
+    }
+
+    /// Ends the thread: this edge drains, and what is published, watched, confirmed and withdrawn is another
+    /// edge's matter from now on. What is under way does not go live any more.
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        // If much waits, it sees the flag soon.
+        let _ = self.inbox.try_send(Event::End);
     }
 
     /// Publishes and waits for the answer. `progress` is told how far it is.

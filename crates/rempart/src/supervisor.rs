@@ -9,7 +9,7 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
@@ -21,12 +21,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
 use telemetry::events::{Events, Value};
 use telemetry::sink::Target;
-use zone::ListenerProtocol;
 
-use crate::addresses::{Addresses, ListenerAddress, protocol_name};
+use crate::addresses::Addresses;
 use crate::clock;
 use crate::configuration::{NodeFile, data_dir, read_node_file};
-use crate::control::{Begin, FromEdge, Killed, ListenerPlan, Role, Setup, ToEdge, memory_file};
+use crate::control::{Begin, FromEdge, Killed, Role, ToEdge};
 use crate::keys;
 use crate::lock::Lock;
 use crate::notify;
@@ -35,7 +34,6 @@ use crate::publishing::tell_warnings;
 use crate::signals::Signals;
 use crate::sockets::steering::Steering;
 use crate::sockets::{self, ListenerSockets};
-use crate::splice_role::table_path;
 
 mod candidates;
 mod child;
@@ -45,6 +43,7 @@ mod orphan;
 mod pass_through;
 mod patience;
 mod resume;
+mod start;
 mod upgrade;
 mod walk;
 
@@ -68,11 +67,28 @@ const EVENTS_CLOSE: Duration = Duration::from_secs(1);
 /// so the person who starts it should see it fail.
 const FIRST_STARTS_MAX: u32 = 5;
 
-/// How long a spare is left out after one died by itself: it serves nobody, so nobody waits for it.
+/// Messages taken from a child before the others, signals and deaths are looked at: a child says a few for
+/// each change, and one that never stops must not keep the rest waiting.
+const MESSAGES_MAX: usize = 64;
+
+/// How long a spare is left out after one died by itself: it serves nobody, so nobody waits for it. Doubled
+/// with each that never stood, up to [`SPARE_PAUSE_MAX`].
 const SPARE_PAUSE: Duration = Duration::from_secs(2);
+const SPARE_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// How long an edge or a spare may take from its start until it serves or stands; then it hangs, is killed,
+/// and an older generation is tried. Ten thousand zones compile in seconds.
+const START_WAIT: Duration = Duration::from_secs(300);
+
+/// How long to wait when the system gives no process: another program may have taken its last one.
+const START_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the splice is left out after it died: nobody else serves.
 const SPLICE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The command socket in the data folder, and where it is made while an orphan still answers at that.
+const COMMAND_SOCKET: &str = "rempart.sock";
+const COMMAND_SOCKET_BESIDE: &str = "rempart.sock.new";
 
 /// Runs a node until it is told to stop, and gives the exit code.
 ///
@@ -120,6 +136,8 @@ struct Supervisor {
     start_at: Option<(Instant, Begin)>,
     /// When to start a spare.
     spare_at: Option<Instant>,
+    /// How long the next spare is left out if this one dies.
+    spare_pause: Duration,
     /// When to start the splice.
     splice_at: Option<Instant>,
     upgrade: Option<Upgrade>,
@@ -151,7 +169,7 @@ impl Supervisor {
             Some(held) => held,
             None => Lock::take(&data_dir, target.as_ref())?,
         };
-        let command_path = data_dir.join("rempart.sock");
+        let command_path = data_dir.join(COMMAND_SOCKET);
         let mut orphan = Orphan::find(&command_path)?;
         // The slots of its sockets are counted by its threads.
         let wanted_threads = threads;
@@ -182,8 +200,13 @@ impl Supervisor {
         if let Some(target) = &target {
             target.become_user()?;
         }
-        Addresses::remove(&data_dir)?;
-        let command_socket = sockets::bind_command(&command_path)?;
+        // An orphan is found by these for as long as it serves.
+        let command_socket = if orphan.is_some() {
+            sockets::bind_command(&data_dir.join(COMMAND_SOCKET_BESIDE))?
+        } else {
+            Addresses::remove(&data_dir)?;
+            sockets::bind_command(&command_path)?
+        };
         let events =
             Events::start(Target::Stderr, clock::unix_us).context("standard error cannot be used")?;
         tell_warnings(&node.warnings, &events);
@@ -227,6 +250,7 @@ impl Supervisor {
             orphan,
             start_at: Some((clock::now(), Begin::Files)),
             spare_at: None,
+            spare_pause: SPARE_PAUSE,
             splice_at: None,
             upgrade: None,
             culprits: Culprits::default(),
@@ -256,7 +280,8 @@ impl Supervisor {
                 self.take_signal(signal);
             }
             for pid in self.pids() {
-                while let Some(message) = self.next_message(pid) {
+                for _ in 0..MESSAGES_MAX {
+                    let Some(message) = self.next_message(pid) else { break };
                     if let Some(end) = self.take_message(pid, message, &mut announce)? {
                         return Ok(end);
                     }
@@ -305,7 +330,15 @@ impl Supervisor {
         {
             self.start_at = None;
             let generation = self.steering.udp_generation;
-            self.start_child(Role::Serving, begin, generation, None, now)?;
+            match self.start_child(Role::Serving, begin, generation, None, now) {
+                Ok(_) => {}
+                // The person who starts a node sees it fail.
+                Err(error) if !self.was_ready && self.orphan.is_none() => return Err(error),
+                Err(error) => {
+                    self.events.error("edge_not_started", &[("cause", (&format!("{error:#}")).into())]);
+                    self.start_at = Some((now + START_PAUSE, begin));
+                }
+            }
         }
         if self.splice_at.is_some_and(|at| at <= now) {
             self.splice_at = None;
@@ -364,82 +397,6 @@ impl Supervisor {
         }
     }
 
-    /// Starts a child and hands it everything it needs. `tried_by` is for a candidate: its end of the channel
-    /// to the edge that tries it.
-    fn start_child(
-        &mut self,
-        role: Role,
-        begin: Begin,
-        udp_generation: usize,
-        tried_by: Option<OwnedFd>,
-        now: Instant,
-    ) -> Result<Pid> {
-        // An upgrade starts what is on disk by now; everything else starts what runs, even if its file is
-        // gone.
-        let binary =
-            if role == Role::Successor { self.binary.as_path() } else { Path::new("/proc/self/exe") };
-        let child = Child::start(binary, role, udp_generation, self.threads, now)?;
-        let setup = Setup {
-            config: self.file.path.clone(),
-            role,
-            begin,
-            threads: self.threads,
-            listeners: self.plans(),
-            admin: self.admin.as_ref().map(|(address, _)| *address),
-            supervisor: std::process::id(),
-            restarts: self.restarts,
-            udp_generation,
-            deadly: self.deadly(),
-            serves_on: self.can_upgrade,
-            splice_table: Some(table_path(&self.data_dir)),
-        };
-        let node_file = memory_file(&self.file.source.bytes)?;
-        let mut descriptors = vec![node_file.as_fd(), self.command_socket.as_fd()];
-        descriptors.extend(child.black_box.as_ref().map(OwnedFd::as_fd));
-        descriptors.extend(tried_by.as_ref().map(OwnedFd::as_fd));
-        descriptors.extend(self.admin.as_ref().map(|(_, socket)| socket.as_fd()));
-        for listener in &self.listeners {
-            descriptors.extend(listener.tcp.iter().chain(&listener.udp).map(OwnedFd::as_fd));
-        }
-        if let Err(error) = child.channel.send_setup(setup, &descriptors) {
-            // It died before it listened; its exit status, read below, tells more.
-            self.events.error("edge_not_set_up", &[("cause", (&format!("{error:#}")).into())]);
-        }
-        let pid = child.pid;
-        self.children.push(child);
-        Ok(pid)
-    }
-
-    fn plans(&self) -> Vec<ListenerPlan> {
-        let plan = |(index, listener): (usize, &ListenerSockets)| ListenerPlan {
-            index,
-            address: listener.address,
-            is_https: self.listener(index).is_some_and(|it| it.protocol == ListenerProtocol::Https),
-            is_proxied: self.listener(index).is_some_and(|it| it.proxy_protocol),
-            tcp: listener.tcp.len(),
-            udp: listener.udp.len(),
-        };
-        self.listeners.iter().enumerate().map(plan).collect()
-    }
-
-    fn listener(&self, index: usize) -> Option<&zone::Listener> {
-        self.file.node.listeners.get(index)
-    }
-
-    fn addresses(&self) -> Addresses {
-        let both = self.file.node.listeners.iter().zip(&self.listeners);
-        let listeners = both.map(|(wanted, bound)| ListenerAddress {
-            protocol: protocol_name(wanted.protocol),
-            address: bound.address,
-        });
-        Addresses {
-            pid: std::process::id(),
-            listeners: listeners.collect(),
-            admin: self.admin.as_ref().map(|(address, _)| *address),
-            socket: self.data_dir.join("rempart.sock"),
-        }
-    }
-
     /// Swaps the programs that steer visitors.
     fn steer(&self, steering: Steering) -> Result<()> {
         for listener in &self.listeners {
@@ -486,6 +443,11 @@ impl Supervisor {
         notify::stopping();
         (self.start_at, self.spare_at, self.splice_at, self.upgrade) = (None, None, None, None);
         let kill_at = clock::now() + drain + DRAIN_GRACE;
+        if let Some(orphan) = self.orphan.take() {
+            // Whoever stops the node means it too.
+            orphan.dismiss();
+            let _ = std::fs::remove_file(self.data_dir.join(COMMAND_SOCKET_BESIDE));
+        }
         for child in &mut self.children {
             child.state = State::Leaving;
             child.kill_at = Some(kill_at);
@@ -523,25 +485,32 @@ impl Supervisor {
         let now = clock::now();
         let is_first = !self.was_ready && self.walk.quick_deaths() == 0;
         let Some(child) = self.child(pid) else { return Ok(None) };
+        if child.state == State::Leaving {
+            // It was replaced: what it says of changes, visitors and itself is another edge's matter now.
+            return Ok(None);
+        }
         let role = child.role;
         match message {
             FromEdge::Ready { number, zones } => {
                 child.number = number;
-                match (role, child.state) {
-                    (Role::Candidate, _) | (_, State::Leaving) => {}
-                    (Role::Successor, _) => self.upgrade = Some(Upgrade::Proves { until: now + PROVING }),
+                child.kill_at = None;
+                match role {
+                    Role::Candidate => {}
+                    Role::Successor => self.upgrade = Some(Upgrade::Proves { until: now + PROVING }),
                     _ => {
                         child.state = State::Serving;
-                        self.edge_is_ready(number, zones, announce)?;
+                        self.edge_is_ready(number, zones, announce);
                     }
                 }
             }
             FromEdge::Standing { number } => {
                 child.number = number;
+                child.kill_at = None;
                 if child.state == State::Starting {
                     child.state = State::Standing;
                 }
                 if role == Role::Spare {
+                    self.spare_pause = SPARE_PAUSE;
                     self.events.info("spare_ready", &[("snapshot", number.into())]);
                 }
                 match role {
@@ -587,15 +556,25 @@ impl Supervisor {
         Ok(None)
     }
 
-    fn edge_is_ready(
-        &mut self,
-        number: u64,
-        zones: usize,
-        announce: &mut Option<impl FnOnce(&Addresses)>,
-    ) -> Result<()> {
+    fn edge_is_ready(&mut self, number: u64, zones: usize, announce: &mut Option<impl FnOnce(&Addresses)>) {
         self.was_ready = true;
+        let orphan = self.orphan.take();
+        if orphan.is_some() {
+            let (beside, path) =
+                (self.data_dir.join(COMMAND_SOCKET_BESIDE), self.data_dir.join(COMMAND_SOCKET));
+            if let Err(error) = std::fs::rename(beside, path) {
+                let cause = error.to_string();
+                let remedy = "no command reaches the node until it is started again";
+                let fields: [(&'static str, Value<'_>); 2] =
+                    [("cause", (&cause).into()), ("remedy", remedy.into())];
+                self.events.error("command_socket_lost", &fields);
+            }
+        }
         let addresses = self.addresses();
-        addresses.write(&self.data_dir)?;
+        // Visitors are served without it; a full disk must not end what serves.
+        if let Err(error) = addresses.write(&self.data_dir) {
+            self.events.error("addresses_not_written", &[("cause", (&format!("{error:#}")).into())]);
+        }
         let fields: [(&'static str, Value<'_>); 4] = [
             ("snapshot", number.into()),
             ("zones", zones.into()),
@@ -606,7 +585,7 @@ impl Supervisor {
         notify::ready();
         self.end_pass_through();
         self.pass_killed_on();
-        if let Some(orphan) = self.orphan.take() {
+        if let Some(orphan) = orphan {
             orphan.dismiss();
         }
         if let Some(announce) = announce.take() {
@@ -614,24 +593,6 @@ impl Supervisor {
         }
         if self.file.node.spare && self.with_role(Role::Spare).is_none() && !self.is_stopping {
             self.spare_at.get_or_insert_with(clock::now);
-        }
-        Ok(())
-    }
-
-    /// Lets a spare that stands serve.
-    fn promote(&mut self, pid: Pid, begin: Begin, now: Instant) {
-        let (restarts, deadly) = (self.restarts, self.deadly());
-        let udp_generation = self.steering.udp_generation;
-        let Some(child) = self.child(pid) else { return };
-        (child.role, child.state, child.since) = (Role::Serving, State::Serving, now);
-        child.udp_generation = udp_generation;
-        let told = child.tell(&ToEdge::Serve { begin, restarts, udp_generation, deadly }, &[]);
-        if let Err(error) = told {
-            self.events.error("spare_not_told", &[("cause", (&error.to_string()).into())]);
-            // It is of no use; its death starts another edge.
-            if let Some(child) = self.child(pid) {
-                child.kill();
-            }
         }
     }
 
@@ -648,6 +609,7 @@ impl Supervisor {
         let was_killed = child.is_killed;
         let status = ended.flatten();
         let black_box = child.black_box.take();
+        let is_cause_open = ended.is_some() && std::mem::take(&mut child.is_cause_open);
         if ended.is_some() {
             self.children.retain(|child| child.pid != pid);
         } else if role != Role::Serving || state == State::Leaving || self.is_stopping {
@@ -664,6 +626,9 @@ impl Supervisor {
                 if !was_mourned {
                     self.lose_serving(pid, status, black_box.as_ref(), lived, now);
                 }
+                if is_cause_open {
+                    self.judge_late(status);
+                }
                 if ended.is_some() {
                     self.note_death("edge_died", status, lived);
                     let is_passed_through =
@@ -679,7 +644,8 @@ impl Supervisor {
             }
             Role::Spare => {
                 self.note_death("spare_died", status, lived);
-                self.spare_at = Some(now + SPARE_PAUSE);
+                self.spare_at = Some(now + self.spare_pause);
+                self.spare_pause = self.spare_pause.saturating_mul(2).min(SPARE_PAUSE_MAX);
             }
             Role::Candidate => self.lose_candidate(status, black_box.as_ref()),
             Role::Splice => {
@@ -734,8 +700,13 @@ impl Supervisor {
             let _ = child.ended();
         }
         // What cannot be removed is removed at the next start.
-        let _ = Addresses::remove(&self.data_dir);
-        let _ = std::fs::remove_file(self.data_dir.join("rempart.sock"));
+        if self.orphan.is_some() {
+            // It serves on, and the next supervisor finds it.
+            let _ = std::fs::remove_file(self.data_dir.join(COMMAND_SOCKET_BESIDE));
+        } else {
+            let _ = Addresses::remove(&self.data_dir);
+            let _ = std::fs::remove_file(self.data_dir.join(COMMAND_SOCKET));
+        }
         self.events.close(EVENTS_CLOSE);
     }
 }

@@ -1,7 +1,8 @@
 //! What evaluating a phase came to, as values that a caller applies.
 //!
 //! Nothing here is done by this crate. Values that a request had a part in are made safe for where they go:
-//! no control bytes in headers, no second line, no question mark smuggled into a path. Made by `ruleset.rs`.
+//! no control bytes in headers, no second line, no question mark smuggled into a path, no byte that an
+//! address cannot hold. Made by `ruleset.rs`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -159,20 +160,28 @@ const fn is_control(byte: u8) -> bool {
     byte < 0x20 || byte == 0x7f
 }
 
-/// A value as a path: beginning with `/`, and with what would end a path or a line percent-encoded.
+/// Whether a byte cannot stand in an address: RFC 3986 §2 has no controls, no space, nothing beyond ASCII
+/// and no backslash, which browsers and some servers take for a slash. What else it lacks (`"<>^{|}` and the
+/// backtick) browsers send as it is in places, ends nothing, and stays.
+const fn is_foreign(byte: u8) -> bool {
+    byte <= b' ' || byte >= 0x7f || byte == b'\\'
+}
+
+/// A value as a path: beginning with `/`, and with what would end a path or a line, or cannot stand in an
+/// address, percent-encoded.
 pub(crate) fn as_path(value: &[u8]) -> Vec<u8> {
     let mut path = Vec::with_capacity(value.len() + 1);
     if value.first() != Some(&b'/') {
         path.push(b'/');
     }
-    encode(value, |byte| is_control(byte) || matches!(byte, b' ' | b'?' | b'#'), &mut path);
+    encode(value, |byte| is_foreign(byte) || matches!(byte, b'?' | b'#'), &mut path);
     path
 }
 
-/// A value as a query string, with what would end it percent-encoded.
+/// A value as a query string, with what would end it, or cannot stand in an address, percent-encoded.
 pub(crate) fn as_query(value: &[u8]) -> Vec<u8> {
     let mut query = Vec::with_capacity(value.len());
-    encode(value, |byte| is_control(byte) || matches!(byte, b' ' | b'#'), &mut query);
+    encode(value, |byte| is_foreign(byte) || byte == b'#', &mut query);
     query
 }
 
@@ -182,18 +191,18 @@ pub(crate) fn as_header(value: &[u8]) -> Vec<u8> {
     kept.collect::<Vec<u8>>().trim_ascii().to_vec()
 }
 
-/// A value as a Location, with the query of the request before its fragment if that is kept.
+/// A value as a Location, with the query of the request before its fragment if that is kept; what cannot
+/// stand in an address is percent-encoded.
 pub(crate) fn as_location(target: &[u8], query: &[u8]) -> Vec<u8> {
     let mut location = Vec::with_capacity(target.len() + query.len() + 1);
     let fragment = memchr::memchr(b'#', target).unwrap_or(target.len());
     let (address, fragment) = target.split_at(fragment);
-    let is_encoded = |byte: u8| is_control(byte) || byte == b' ';
-    encode(address, is_encoded, &mut location);
+    encode(address, is_foreign, &mut location);
     if !query.is_empty() {
         location.push(if memchr::memchr(b'?', address).is_some() { b'&' } else { b'?' });
-        encode(query, is_encoded, &mut location);
+        encode(query, is_foreign, &mut location);
     }
-    encode(fragment, is_encoded, &mut location);
+    encode(fragment, is_foreign, &mut location);
     location
 }
 
@@ -208,6 +217,16 @@ mod tests {
         assert_eq!(as_query(b"a=1&b=c d#e\n?"), b"a=1&b=c%20d%23e%0A?");
         assert_eq!(as_header(b" a\r\nSet-Cookie: x\tb\x7f "), b"aSet-Cookie: x\tb");
         assert_eq!(as_location(b"https://x/\r\n y", b""), b"https://x/%0D%0A%20y");
+    }
+
+    /// RFC 3986 §2: what an address may not hold is percent-encoded; browsers take a backslash for a slash.
+    #[test]
+    fn addresses_hold_no_byte_beyond_ascii_and_no_backslash() {
+        assert_eq!(as_path("/caf\u{e9}\\..\\x".as_bytes()), b"/caf%C3%A9%5C..%5Cx");
+        assert_eq!(as_path(b"/\x80\xff"), b"/%80%FF");
+        assert_eq!(as_query("q=\u{e9}\\".as_bytes()), b"q=%C3%A9%5C");
+        assert_eq!(as_location(b"/\\evil.example/", b"a=\xff\\"), b"/%5Cevil.example/?a=%FF%5C");
+        assert_eq!(as_location("/#\u{e9}\\".as_bytes(), b""), b"/#%C3%A9%5C");
     }
 
     #[test]

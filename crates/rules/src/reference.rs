@@ -165,8 +165,9 @@ fn write_tables(page: &mut String) -> std::fmt::Result {
         "2 for each item, 2 for each byte of a value that many rules look into, 2 to 64 for each byte a ",
     );
     page.push_str(
-        "regular expression is tried on, by its size. A request that spends its budget is refused, and ",
+        "regular expression is tried on, by its size, 40 for each rule that matches and for each thing it ",
     );
+    page.push_str("does, 1 for each byte it writes. A request that spends its budget is refused, and ");
     page.push_str("the rule is named.\n");
     Ok(())
 }

@@ -27,6 +27,13 @@ use crate::view::View;
 
 mod compile;
 
+/// Steps of a rule that matches: its entry in the outcome, its ids counted.
+const MATCH_STEPS: u64 = 40;
+
+/// Steps of one thing that a rule does, made and kept in the outcome, beside one for each byte of its value.
+/// Rulesets that execute others multiply, so that what an evaluation finds is no less than what it asks.
+const EFFECT_STEPS: u64 = 40;
+
 /// A ruleset as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RulesetSpec {
@@ -227,7 +234,7 @@ impl Rulesets {
     fn walk(&self, run: &mut Run<'_>, skipped: &mut Skipped, outcome: &mut Outcome) -> Result<(), Spent> {
         let mut frames = [Frame::default(); EXECUTE_DEPTH];
         let mut depth = 0;
-        let mut left_out: Vec<u32> = Vec::new();
+        let mut left_out: Vec<bool> = Vec::new();
         self.enter(run, 0, &mut frames, &mut depth)?;
         while let Some(frame) = depth.checked_sub(1).and_then(|top| frames.get_mut(top)) {
             let Some(condition) = run.next(frame.next..frame.end)? else {
@@ -270,14 +277,15 @@ impl Rulesets {
         run: &mut Run<'_>,
         rule: &Rule,
         skipped: &mut Skipped,
-        left_out: &mut Vec<u32>,
+        left_out: &mut Vec<bool>,
         outcome: &mut Outcome,
     ) -> Result<After, Spent> {
         if let Act::Execute(ruleset) = &rule.act
-            && left_out.contains(ruleset)
+            && left_out.get(*ruleset as usize) == Some(&true)
         {
             return Ok(After::Next);
         }
+        run.fuel.spend(MATCH_STEPS)?;
         let ruleset = self.rulesets.get(rule.ruleset as usize).map(|ruleset| Arc::clone(&ruleset.id));
         outcome.matched.push(Matched {
             ruleset: ruleset.unwrap_or_else(|| "".into()),
@@ -298,7 +306,15 @@ impl Rulesets {
             Act::Skip { current, phases, products, rulesets } => {
                 phases.iter().for_each(|phase| skipped.skip_phase(*phase));
                 products.iter().for_each(|product| skipped.skip_product(*product));
-                left_out.extend_from_slice(rulesets);
+                run.fuel.spend(rulesets.len() as u64)?;
+                if !rulesets.is_empty() {
+                    left_out.resize(self.rulesets.len(), false);
+                }
+                for ruleset in rulesets {
+                    if let Some(place) = left_out.get_mut(*ruleset as usize) {
+                        *place = true;
+                    }
+                }
                 if phases.contains(&self.phase) {
                     return Ok(After::LeavePhase);
                 }
@@ -317,7 +333,10 @@ impl Rulesets {
                 for (name, change) in headers {
                     let name = Arc::clone(name);
                     match change {
-                        HeaderAct::Remove => effects.push(Effect::RemoveHeader(name)),
+                        HeaderAct::Remove => {
+                            run.fuel.spend(EFFECT_STEPS)?;
+                            effects.push(Effect::RemoveHeader(name));
+                        }
                         HeaderAct::Set(value) => {
                             let value = as_header(&filled(run, value)?);
                             effects.push(if value.is_empty() {
@@ -347,33 +366,58 @@ impl Rulesets {
                 return Ok(After::LeavePhase);
             }
             Act::Route { to, host_header } => {
+                run.fuel.spend(EFFECT_STEPS)?;
                 let mut to = to.clone();
                 to.host_header = host_header.as_ref().map(|value| filled(run, value)).transpose()?;
                 to.host_header = to.host_header.map(|host| as_header(&host)).filter(|host| !host.is_empty());
                 effects.push(Effect::Route(to));
             }
-            Act::Config(settings) => effects.push(Effect::Config(Arc::clone(settings))),
-            Act::Compress(algorithms) => effects.push(Effect::Compress(Arc::clone(algorithms))),
-            Act::Cache(settings) => effects.push(Effect::Cache(Arc::clone(settings))),
+            Act::Config(settings) => {
+                run.fuel.spend(EFFECT_STEPS)?;
+                effects.push(Effect::Config(Arc::clone(settings)));
+            }
+            Act::Compress(algorithms) => {
+                run.fuel.spend(EFFECT_STEPS)?;
+                effects.push(Effect::Compress(Arc::clone(algorithms)));
+            }
+            Act::Cache(settings) => {
+                run.fuel.spend(EFFECT_STEPS)?;
+                effects.push(Effect::Cache(Arc::clone(settings)));
+            }
             Act::ServeError(page) => {
                 outcome.verdict = Verdict::ServeError(Arc::clone(page));
                 return Ok(After::LeavePhase);
             }
             Act::Log { names, values } => {
-                effects.extend(names.clone().map(Effect::LogNames));
+                if let Some(names) = names {
+                    run.fuel.spend(EFFECT_STEPS)?;
+                    effects.push(Effect::LogNames(Arc::clone(names)));
+                }
                 for (name, value) in values {
+                    run.fuel.spend(EFFECT_STEPS)?;
                     effects.push(Effect::LogValue(Arc::clone(name), run.value(*value)?));
                 }
             }
-            Act::Close => effects.push(Effect::CloseConnection),
+            Act::Close => {
+                run.fuel.spend(EFFECT_STEPS)?;
+                effects.push(Effect::CloseConnection);
+            }
         }
         Ok(After::Next)
     }
 }
 
+/// The value of one effect, paid for: made, made safe and kept.
 fn filled(run: &mut Run<'_>, fill: &Fill) -> Result<Vec<u8>, Spent> {
     match fill {
-        Fill::Static(value) => Ok(value.clone()),
-        Fill::Computed(value) => run.bytes_of(*value),
+        Fill::Static(value) => {
+            run.fuel.spend(EFFECT_STEPS + value.len() as u64)?;
+            Ok(value.clone())
+        }
+        Fill::Computed(value) => {
+            let value = run.bytes_of(*value)?;
+            run.fuel.spend(EFFECT_STEPS + value.len() as u64)?;
+            Ok(value)
+        }
     }
 }

@@ -26,6 +26,7 @@ mod reference;
 mod ruleset;
 mod settings;
 mod source;
+mod tally;
 mod template;
 mod transaction;
 pub mod transform;

@@ -13,7 +13,8 @@ pub const DATA_FILE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Files read in one load, included ones counted: CRS with its data files has about 60.
 pub const FILES_MAX: usize = 2_000;
 
-/// Files that include each other in depth; deeper is a circle.
+/// Files open around an included one; deeper is a circle. Files that are included beside each other, as all
+/// of a folder are, do not count.
 pub const INCLUDE_DEPTH_MAX: usize = 16;
 
 /// Rules of one rule set, chained ones counted: a rule's number fits 16 bits in the prefilter's tables.
@@ -44,9 +45,24 @@ pub const AUTOMATON_STATES_MAX: usize = 65_535;
 /// Values one transaction may hold, over all collections: about 100 bytes each.
 pub const ITEMS_MAX: usize = 20_000;
 
-/// Bytes of all names and values one transaction may hold. The default ceiling of 128 KiB for a body, copied
-/// into names, values and the raw body, fits eight times.
+/// Bytes of all names and values one transaction may hold: room for what the default ceilings let in several
+/// times over. A caller who inspects more of bodies gets more ([`arena_bytes_max`]).
 pub const ARENA_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How many times the bytes inspected of a body all names and values out of it may take: those in JSON repeat
+/// the names of all levels above. More is left out, and the body marked.
+pub const BODY_VALUES_TIMES_MAX: usize = 8;
+
+/// Bytes of all names and values where so many of the request's and the response's body are inspected: those
+/// of the request's, its raw bytes, as many for the heads; the response's twice. At least
+/// [`ARENA_BYTES_MAX`]; at most what 32 bits count, since places in it are such.
+#[must_use]
+pub const fn arena_bytes_max(request_body_bytes: usize, response_body_bytes: usize) -> usize {
+    let request = request_body_bytes.saturating_mul(BODY_VALUES_TIMES_MAX + 2);
+    let bytes = request.saturating_add(response_body_bytes.saturating_mul(2));
+    let bytes = if bytes < ARENA_BYTES_MAX { ARENA_BYTES_MAX } else { bytes };
+    if bytes > u32::MAX as usize { u32::MAX as usize } else { bytes }
+}
 
 /// Bytes of one buffer that transformations make: `utf8toUnicode` and `hexEncode` inflate up to sixfold.
 pub const BUFFER_BYTES_MAX: usize = 2 * 1024 * 1024;

@@ -116,10 +116,13 @@ impl<'a> Loader<'a> {
         self
     }
 
-    /// Runs statements; included files are pushed on a stack, so depth costs no recursion.
-    fn run(&mut self, mut stack: Vec<std::vec::IntoIter<Statement>>) {
-        stack.reverse();
-        while let Some(top) = stack.last_mut() {
+    /// Runs the statements of files beside each other; included files are put on a stack with their depth, so
+    /// that depth costs no recursion.
+    fn run(&mut self, files: Vec<std::vec::IntoIter<Statement>>) {
+        // How many files are open around each; those that only wait for their turn do not count.
+        let mut stack: Vec<(usize, std::vec::IntoIter<Statement>)> =
+            files.into_iter().rev().map(|file| (0, file)).collect();
+        while let Some((depth, top)) = stack.last_mut() {
             let Some(statement) = top.next() else {
                 stack.pop();
                 continue;
@@ -128,9 +131,9 @@ impl<'a> Loader<'a> {
             if optional || statement.name.eq_ignore_ascii_case("Include") {
                 if let [path] = statement.words.as_slice() {
                     let path = resolve(&statement.place.file, path);
-                    let mut found = self.include(&statement.place, &path, optional, stack.len());
-                    found.reverse();
-                    stack.extend(found);
+                    let depth = *depth + 1;
+                    let found = self.include(&statement.place, &path, optional, depth);
+                    stack.extend(found.into_iter().rev().map(|file| (depth, file)));
                 } else {
                     self.report.add(&statement.place, Wrong::new("`Include` takes one path"));
                 }

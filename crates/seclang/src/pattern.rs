@@ -10,6 +10,7 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use crate::limits::{PATTERN_BYTES_MAX, PATTERN_DEPTH_MAX};
 use crate::problem::Wrong;
+use crate::tally;
 
 /// Compiles a pattern.
 ///
@@ -62,6 +63,8 @@ fn rewrite(pattern: &str) -> Result<String, Wrong> {
     let mut in_class = false;
     let mut range = Range::No;
     let mut after_repetition = false;
+    // Where the repetition that was begun last ends.
+    let mut closing = None;
     while let Some(byte) = bytes.get(i).copied() {
         let next = bytes.get(i + 1).copied();
         if in_class {
@@ -102,14 +105,14 @@ fn rewrite(pattern: &str) -> Result<String, Wrong> {
                 after_repetition = !(byte == b'?' && i > 0 && bytes.get(i - 1) == Some(&b'('));
                 out.push(char::from(byte));
             }
-            b'{' if !is_repetition(bytes, i) => out.push_str("\\{"),
+            b'{' => {
+                let end = repetition_end(bytes, i);
+                out.push_str(if end.is_some() { "{" } else { "\\{" });
+                closing = end.or(closing);
+            }
             b'}' => {
                 // A brace that closes no repetition is a literal to both dialects.
-                after_repetition = out.rfind('{').is_some_and(|at| {
-                    out.get(at + 1..).is_some_and(|inner| {
-                        !inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_digit() || byte == b',')
-                    })
-                });
+                after_repetition = closing == Some(i);
                 out.push('}');
             }
             0x80.. => out.push_str(&format!("\\x{byte:02x}")),
@@ -175,14 +178,19 @@ fn posix_class(bytes: &[u8], start: usize) -> Option<usize> {
     (rest.get(length..length + 2)? == b":]").then_some(start + 2 + length + 2)
 }
 
-/// Says whether `{` at `start` begins `{n}`, `{n,}` or `{n,m}`.
-fn is_repetition(bytes: &[u8], start: usize) -> bool {
-    let Some(rest) = bytes.get(start + 1..) else { return false };
-    let Some(end) = rest.iter().position(|byte| *byte == b'}') else { return false };
-    let inner = rest.get(..end).unwrap_or_default();
-    inner.first().is_some_and(u8::is_ascii_digit)
-        && inner.iter().all(|byte| byte.is_ascii_digit() || *byte == b',')
-        && inner.iter().filter(|byte| **byte == b',').count() <= 1
+/// Where the `}` of `{n}`, `{n,}` or `{n,m}` stands whose `{` is at `start`; nothing when it is none of them.
+/// It looks no further than digits and one comma reach, since a pattern may be all braces.
+fn repetition_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut commas = 0_usize;
+    let mut is_inside = |byte: &u8| {
+        tally::count(1);
+        commas += usize::from(*byte == b',');
+        byte.is_ascii_digit() || *byte == b',' && commas == 1
+    };
+    let inner = bytes.iter().skip(start + 1).take_while(|byte| is_inside(byte)).count();
+    let end = start + 1 + inner;
+    let begins = bytes.get(start + 1).is_some_and(u8::is_ascii_digit);
+    (begins && bytes.get(end) == Some(&b'}')).then_some(end)
 }
 
 /// Writes the escape at `start` and tells how many bytes of the pattern it took.
@@ -317,6 +325,24 @@ mod tests {
         for pattern in ["a(?=b)", "(?<!a)b", "(a)\\1", "(?>a)b", "a++b\\"] {
             assert!(compile(pattern).is_err(), "{pattern}");
         }
+    }
+
+    #[test]
+    fn braces_are_looked_at_once() {
+        for part in ["{", "}", "{1", "{1,", "{}", "a{1,2}", "{12345678", "\\{", "{1}}"] {
+            let pattern = part.repeat(20_000);
+            let work = tally::of(|| rewrite(&pattern).is_ok());
+            assert!(work <= 2 * pattern.len(), "{part}: {work} for {} bytes", pattern.len());
+        }
+        assert!(tally::of(|| rewrite("a{1,2}").is_ok()) > 0);
+    }
+
+    #[test]
+    fn a_repetition_of_a_literal_brace_is_not_possessive() {
+        assert!(matches("^\\{5}+$", b"{5}}"));
+        assert!(matches("^a{,5}+$", b"a{,5}}"));
+        assert!(compile("a{5}+").is_err_and(|wrong| wrong.what.contains("possessive")));
+        assert!(matches("^a{2}?$", b"aa"));
     }
 
     proptest::proptest! {

@@ -5,8 +5,8 @@
 use std::fmt::Write as _;
 
 use crate::limits::{
-    ARENA_BYTES_MAX, INCLUDE_DEPTH_MAX, ITEMS_MAX, PATTERN_BYTES_MAX, REQUEST_BODY_INSPECTED_BYTES,
-    RESPONSE_BODY_INSPECTED_BYTES, RULES_MAX,
+    ARENA_BYTES_MAX, BODY_VALUES_TIMES_MAX, INCLUDE_DEPTH_MAX, ITEMS_MAX, PATTERN_BYTES_MAX,
+    REQUEST_BODY_INSPECTED_BYTES, RESPONSE_BODY_INSPECTED_BYTES, RULES_MAX,
 };
 use crate::parse::{actions, operator};
 use crate::settings;
@@ -91,11 +91,14 @@ pub fn reference() -> String {
          | what | limit | beyond |\n| --- | --- | --- |\n\
          | rules of one set, chained ones counted | {RULES_MAX} | load error |\n\
          | bytes of one compiled pattern | {PATTERN_BYTES_MAX} | load error |\n\
-         | files including each other | {INCLUDE_DEPTH_MAX} | load error |\n\
+         | files open around an included one | {INCLUDE_DEPTH_MAX} | load error |\n\
          | bytes of a request body inspected | {REQUEST_BODY_INSPECTED_BYTES} | passed by, marked |\n\
          | bytes of a response body inspected | {RESPONSE_BODY_INSPECTED_BYTES} | passed by, marked |\n\
          | values of one transaction | {ITEMS_MAX} | left out, marked |\n\
-         | bytes of names and values of one transaction | {ARENA_BYTES_MAX} | left out, marked |\n"
+         | bytes of names and values of one body, by what is inspected of it | \
+         {BODY_VALUES_TIMES_MAX} times as many | left out, marked |\n\
+         | bytes of names and values of one transaction, of larger bodies more | \
+         {ARENA_BYTES_MAX} | left out, marked |\n"
     );
     page.push_str(DIFFERENCES);
     page

@@ -19,6 +19,7 @@ use crate::body::{Body, Kind};
 use crate::engine::state::{State, Text, TextChange};
 use crate::engine::{Progress, Run, Subject};
 use crate::exclusion::Exclusion;
+use crate::limits::arena_bytes_max;
 use crate::model::EngineMode;
 use crate::outcome::{Interruption, Match, Scores, Uninspected};
 use crate::prefilter::{Filter, Scratch};
@@ -127,19 +128,20 @@ impl Transaction {
     #[must_use]
     pub fn new(set: Arc<RuleSet>, connection: &Connection<'_>, options: &Options) -> Self {
         let state = State::new(&set, options.mode, connection.now_s);
-        let ceiling = |own: Option<usize>, rules: usize| own.unwrap_or(rules);
+        let request_body_max = options.request_body_bytes.unwrap_or(set.settings.request_body_bytes);
+        let response_body_max = options.response_body_bytes.unwrap_or(set.settings.response_body_bytes);
         let mut transaction = Self {
-            values: Values::default(),
+            values: Values::new(arena_bytes_max(request_body_max, response_body_max)),
             state,
             filter: Filter::new(options.is_plain),
             phase: 0,
             cursor: 0,
             body: BodyState::Awaited,
             raw: Vec::new(),
-            request_body_max: ceiling(options.request_body_bytes, set.settings.request_body_bytes),
+            request_body_max,
             request_body_seen: 0,
             response: Vec::new(),
-            response_body_max: ceiling(options.response_body_bytes, set.settings.response_body_bytes),
+            response_body_max,
             response_body_seen: 0,
             wants_response_body: false,
             args_bytes: 0,

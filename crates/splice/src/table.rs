@@ -68,6 +68,19 @@ pub struct Entry {
     pub answers_http: bool,
 }
 
+impl Entry {
+    /// Checks whether a table can hold it, so that one that does not fit can be left out.
+    ///
+    /// # Errors
+    /// [`BadEntry`] when the name or the origins do not fit. What depends on the other entries, a name that
+    /// is there twice and too many, is found by [`Table::to_bytes`] alone.
+    pub fn check(&self) -> Result<(), BadEntry> {
+        let key = parse_hostname(&self.hostname);
+        let key = key.ok_or_else(|| BadEntry::Hostname(self.hostname.clone()))?;
+        put_entry(&mut Vec::new(), key, self).ok_or_else(|| BadEntry::Origins(self.hostname.clone()))
+    }
+}
+
 /// Why a table cannot be made of some entries. It names the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadEntry {

@@ -4,12 +4,14 @@
 //! chosen by the client hello, then HTTP/1 or HTTP/2 by ALPN, or on cleartext by HTTP/2's preface.
 
 use std::future::poll_fn;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use exchange::{Connection, Deadline, Protocol, Tally, TlsFacts, TlsVersion, Waiting};
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::conn::{Conn, poll_read_tcp};
@@ -54,9 +56,13 @@ pub async fn accept_tcp<S: Service>(
         match accepted {
             None => return,
             Some(Ok((tcp, visitor))) => begin_tcp(&thread, &settings, tcp, visitor),
+            Some(Err(error)) if is_short(&error) && thread.shed_some() > 0 => {
+                // Their tasks run now, and close them.
+                tokio::task::yield_now().await;
+            }
             Some(Err(_)) => {
-                // Descriptors or memory are short: waiting keeps the queue in the kernel, failing would
-                // spin. Connections that ended meanwhile report here too, and cost one wait.
+                // Descriptors or memory are short and nobody is idle: waiting keeps the queue in the kernel,
+                // failing would spin. Connections that ended meanwhile report here too, and cost one wait.
                 thread.service.count(WireEvent::Dropped);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -64,16 +70,22 @@ pub async fn accept_tcp<S: Service>(
     }
 }
 
+/// Whether the system has no descriptor or no memory for another connection.
+fn is_short(error: &io::Error) -> bool {
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
+}
+
 /// Serves a connection that was accepted, in a task of its own. For connections accepted elsewhere than by
-/// [`accept_tcp`]; to be called inside the thread's runtime. Over the thread's limit it is closed and
-/// counted.
+/// [`accept_tcp`]; to be called inside the thread's runtime. Near the thread's limit connections that have
+/// been idle for longest are let go for it; over it, it is closed and counted.
 pub fn begin_tcp<S: Service>(
     thread: &Rc<Thread<S>>,
     settings: &Rc<TcpListenerSettings>,
     tcp: TcpStream,
     visitor: SocketAddr,
 ) {
-    if thread.open() >= thread.connections_max {
+    if !thread.make_room() {
         thread.service.count(WireEvent::Dropped);
         return;
     }
@@ -202,11 +214,7 @@ async fn read_until<T>(
     .await
 }
 
-fn poll_append(
-    tcp: &mut TcpStream,
-    cx: &mut Context<'_>,
-    bytes: &mut Vec<u8>,
-) -> Poll<std::io::Result<usize>> {
+fn poll_append(tcp: &mut TcpStream, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> Poll<io::Result<usize>> {
     with_scratch(|scratch| {
         let read = ready!(poll_read_tcp(tcp, cx, scratch))?;
         bytes.extend_from_slice(scratch.get(..read).unwrap_or_default());
@@ -246,7 +254,7 @@ async fn secure<S: Service>(
     let shaken = poll_fn(|cx| {
         deadline.register(cx.waker());
         match tls.poll_handshake(&mut tcp, cx) {
-            Poll::Pending if deadline.is_due() => Poll::Ready(Err(std::io::ErrorKind::TimedOut.into())),
+            Poll::Pending if deadline.is_due() => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             polled => polled,
         }
     })

@@ -492,7 +492,7 @@ pub(crate) struct Visitor<S: Service> {
 impl<S: Service> Visitor<S> {
     /// A connection that has sent nothing yet.
     pub(crate) fn idle(thread: &Rc<Thread<S>>, idle: Idle) -> Self {
-        idle.deadline.arm(idle.times.head_ms);
+        idle.deadline.arm_idle(idle.times.head_ms);
         let mut count = OpenCount::new(thread);
         count.speaks(Protocol::Http1);
         Self { count, idle: Some(idle), busy: None }
@@ -517,7 +517,7 @@ impl<S: Service> Future for Visitor<S> {
                 match &this.idle {
                     Some(idle) => {
                         this.count.speaks(Protocol::Http1);
-                        idle.deadline.arm(idle.times.keepalive_ms);
+                        idle.deadline.arm_idle(idle.times.keepalive_ms);
                     }
                     None => return Poll::Ready(()),
                 }

@@ -198,7 +198,7 @@ pub(crate) async fn serve<S: Service>(
         let _closed = poll_fn(|cx| gather.borrow_mut().poll_out(cx)).await;
         return;
     };
-    deadline.arm(times.get().keepalive_ms);
+    deadline.arm_idle(times.get().keepalive_ms);
     let mut is_draining = false;
     let mut had_streams = false;
     // A visitor that reads nothing more is given up, whatever streams still wait behind what it does not
@@ -221,7 +221,11 @@ pub(crate) async fn serve<S: Service>(
                 // GOAWAY first; what is in flight is answered (RFC 9113 §6.8).
                 is_draining = true;
                 connection.graceful_shutdown();
-                deadline.arm(times.get().keepalive_ms);
+                // Who does not close it then is let go for good, sooner if room stays short.
+                match connection.has_streams() {
+                    true => deadline.arm(times.get().keepalive_ms),
+                    false => deadline.arm_idle(times.get().keepalive_ms),
+                }
             }
         } else if deadline.is_due() && !connection.has_streams() {
             return Poll::Ready(());
@@ -241,7 +245,7 @@ pub(crate) async fn serve<S: Service>(
         if has_streams {
             deadline.disarm();
         } else if had_streams {
-            deadline.arm(times.get().keepalive_ms);
+            deadline.arm_idle(times.get().keepalive_ms);
         }
         had_streams = has_streams;
         let mut gather = gather.borrow_mut();

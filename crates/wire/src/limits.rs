@@ -66,6 +66,10 @@ pub const RESET_STREAMS_PENDING: usize = 20;
 /// Streams we may reset because of a visitor's errors in one connection (CVE-2025-8671, MadeYouReset).
 pub const RESET_STREAMS_LOCAL: usize = 128;
 
+/// The share of a thread's connections that is let go at once when room is short, those that have been idle
+/// for longest: a thirty-second, so that looking for them is rare and most visitors keep theirs.
+pub const SHED_SHARE: usize = 32;
+
 /// Idle work areas a thread keeps: one for each request it may reasonably have in flight.
 pub const WORK_AREAS: usize = 256;
 

@@ -11,7 +11,7 @@ use std::task::Poll;
 use exchange::{Deadlines, Protocol, Request, TlsVersion};
 
 use crate::h1::Work;
-use crate::limits::WORK_AREAS;
+use crate::limits::{SHED_SHARE, WORK_AREAS};
 use crate::{Exchange, Hello};
 
 /// Under which TLS settings a handshake is made.
@@ -36,6 +36,8 @@ pub enum WireEvent {
     HandshakeFailed,
     /// A connection was closed unserved: no descriptor, no room, or a bad PROXY header.
     Dropped,
+    /// So many idle connections were let go, to make room for others.
+    Shed(usize),
     /// Something in `wire` or in the service panicked; the connection is gone, nothing else is.
     Panicked,
 }
@@ -97,6 +99,10 @@ pub struct Thread<S> {
     requests: RefCell<Vec<Request>>,
     date: RefCell<[u8; 29]>,
     open: Cell<usize>,
+    /// Connections that may still come before idle ones are looked for again.
+    room: Cell<usize>,
+    /// The tick at which none was idle.
+    none_idle_at: Cell<Option<u32>>,
     next_id: Cell<u64>,
     is_draining: Rc<Cell<bool>>,
     times: Cell<VisitorTimes>,
@@ -114,6 +120,8 @@ impl<S: Service> Thread<S> {
             requests: RefCell::default(),
             date: RefCell::new(*b"Thu, 01 Jan 1970 00:00:00 GMT"),
             open: Cell::new(0),
+            room: Cell::new(0),
+            none_idle_at: Cell::new(None),
             next_id: Cell::new(1),
             is_draining: Rc::default(),
             times: Cell::default(),
@@ -153,6 +161,40 @@ impl<S: Service> Thread<S> {
     /// Connections open on this thread.
     pub fn open(&self) -> usize {
         self.open.get()
+    }
+
+    /// Makes room for a newcomer once the thread holds nearly as many connections as it may; whether there is
+    /// some. Those that are let go are still counted for a moment, so that it may be a few more.
+    pub(crate) fn make_room(&self) -> bool {
+        let batch = (self.connections_max / SHED_SHARE).max(1);
+        if self.open() + batch < self.connections_max {
+            return true;
+        }
+        let room = match self.room.get() {
+            0 => self.shed(batch),
+            left => left,
+        };
+        self.room.set(room.saturating_sub(1));
+        let more = if room > 0 { batch } else { 0 };
+        self.open() < self.connections_max + more
+    }
+
+    /// Lets a share of the connections go, those that have been idle for longest; gives how many.
+    pub(crate) fn shed_some(&self) -> usize {
+        self.shed((self.connections_max / SHED_SHARE).max(1))
+    }
+
+    fn shed(&self, count: usize) -> usize {
+        // Each look costs time for every connection there is.
+        if self.none_idle_at.get() == Some(self.deadlines.now()) {
+            return 0;
+        }
+        let shed = self.deadlines.shed(count);
+        self.none_idle_at.set((shed == 0).then(|| self.deadlines.now()));
+        if shed > 0 {
+            self.service.count(WireEvent::Shed(shed));
+        }
+        shed
     }
 
     /// Begins to drain: listeners stop accepting, HTTP/1 answers carry `Connection: close`, HTTP/2 and /3

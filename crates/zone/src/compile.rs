@@ -222,7 +222,7 @@ pub fn compile_after(
         provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
         report: Report::default(),
         shelf: waf::Shelf::of(previous.iter().flat_map(|snapshot| snapshot.zones())),
-        contents: RefCell::default(),
+        made: RefCell::default(),
     };
     let hash = bundle.hash();
     let mut seed = [0; 8];
@@ -296,8 +296,8 @@ struct Compiler<'a> {
     report: Report,
     /// Rule sets of firewalls, loaded once.
     shelf: waf::Shelf,
-    /// Hashes of what paths of rules stand for.
-    contents: RefCell<HashMap<String, [u8; 32]>>,
+    /// What paths of rules stand for.
+    made: RefCell<HashMap<Vec<String>, Arc<waf::Made>>>,
 }
 
 impl Compiler<'_> {

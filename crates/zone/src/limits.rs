@@ -102,6 +102,6 @@ pub const WAF_RULES_MAX: usize = 64;
 /// Exceptions of one zone's firewall: their paths are compared with each request's in order.
 pub const WAF_EXCEPTIONS_MAX: usize = 1_000;
 
-/// Bytes of a body that a firewall inspects: less shows nothing, and each request under inspection holds as
-/// much as the most.
-pub const WAF_WINDOW_BYTES: std::ops::RangeInclusive<u64> = 1024..=1024 * 1024;
+/// Bytes of a body that a firewall inspects: in less a form's reader finds no room beside the 4 KiB of a line
+/// that it holds back, and each request under inspection holds as much as the most.
+pub const WAF_WINDOW_BYTES: std::ops::RangeInclusive<u64> = 8 * 1024..=1024 * 1024;

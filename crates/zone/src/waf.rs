@@ -51,14 +51,14 @@ settings! {
         /// The score from which CRS keeps an answer back, before what its setup file says; 4 there.
         optional outbound_threshold: Count<1, 10_000>,
         /// Bytes of a request's body that are read and inspected before the request goes on; what follows
-        /// streams by. From 1 KiB to 1 MiB.
+        /// streams by. From 8 KiB to 1 MiB.
         plain body_window_bytes: Size = Size(128 * 1024),
         /// What becomes of a request whose body is larger than that.
         plain uninspected: UninspectedWord = UninspectedWord::Pass,
         /// Inspects the bodies of answers too, of text alone. Origins are then asked for answers without
         /// compression, and the first bytes of each wait for the verdict.
         plain inspect_responses: bool = false,
-        /// Bytes of an answer's body that wait and are inspected. From 1 KiB to 1 MiB.
+        /// Bytes of an answer's body that wait and are inspected. From 8 KiB to 1 MiB.
         plain response_window_bytes: Size = Size(128 * 1024),
         /// What is not to be found fault with.
         plain exception: List<WafExceptionSpec> = List(Vec::new()),

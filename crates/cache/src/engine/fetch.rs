@@ -44,10 +44,12 @@ impl Visit {
             self.head_answered(&fetch, meta.as_ref(), answer, times, now);
             return pass(said, NotStored::Method);
         }
-        let revalidated = fetch.stored.as_ref().zip(meta.as_ref()).map(|((_, head), meta)| Revalidated {
+        let stored = fetch.stored.as_ref().zip(meta.as_ref());
+        let revalidated = stored.map(|((object, head), meta)| Revalidated {
             meta,
             head,
             was_asked: fetch.was_asked,
+            is_purged_softly: object.is_purged_softly(),
         });
         match answered(&self.asked, &fetch.path, revalidated, answer, &self.settings, times) {
             Answered::Store(stored) => self.store_answer(fetch, *stored, said, now),
@@ -89,7 +91,8 @@ impl Visit {
     /// gets a fault, and the lease goes to the next who waits.
     pub fn failed(&self, mut fetch: Fetch, trouble: OriginTrouble, now: Now) -> Option<Box<Serving>> {
         let (object, _) = fetch.stored.as_ref()?;
-        if !may_serve_on_error(&self.asked, &meta_of(object), trouble, &self.settings, now.unix_ms) {
+        let (meta, is_soft) = (meta_of(object), object.is_purged_softly());
+        if !may_serve_on_error(&self.asked, &meta, is_soft, trouble, &self.settings, now.unix_ms) {
             return None;
         }
         let forward = fetch.forward.as_str();
@@ -99,14 +102,16 @@ impl Visit {
     }
 
     /// Serves what is stored, and notes on it that the origin failed, so that those who wait and those who
-    /// come within a second are served the same and leave the origin alone.
+    /// come within a second are served the same and leave the origin alone. It is no word of the origin's: a
+    /// purge, soft ones included, stays against it.
     fn bridge(&self, fetch: &mut Fetch, now: Now) -> Option<Box<Serving>> {
         let (object, head) = fetch.stored.as_ref()?;
         let mut meta = meta_of(object);
         meta.troubled_until_ms = now.unix_ms.saturating_add(TROUBLE_MS);
-        if let Some(lease) = fetch.lease.take() {
-            // Tags are not known here by name; a refreshed object keeps those of the one it is made of.
-            let _renewed = self.refresh(lease, object, head, &meta, &tags_of(head));
+        if let Some(lease) = fetch.lease.take().filter(|lease| lease.key() == object.key())
+            && let Err((lease, _why)) = lease.keep(object, meta.to_numbers())
+        {
+            lease.pass(0);
         }
         Some(self.serving(object, head, &meta, now))
     }
@@ -120,6 +125,12 @@ impl Visit {
         now: Now,
     ) {
         let Some(lease) = lease else { return };
+        // What came of this request alone says nothing of what those who wait get.
+        match reason {
+            NotStored::Authorization => return lease.leave_to_others(),
+            NotStored::Method | NotStored::RequestNoStore => return drop(lease),
+            _ => {}
+        }
         let pass_ms = match reason {
             // What is stored stays, and who waits goes by itself.
             _ if kept.is_some() || !reason.is_lasting() => 0,
@@ -212,8 +223,8 @@ impl Visit {
         Ok(lease)
     }
 
-    /// A lease for a fetch that was made without one. None if any purge came since `epoch`, when the fetch
-    /// began: a lease taken now would pass for younger than the purge.
+    /// A lease for a fetch that was made without one and began at `epoch`: purges since then are against what
+    /// is stored with it.
     fn lease_alone(&self, key: &Key, stored: Option<&Arc<Object>>, epoch: u64, now: Now) -> Option<Lease> {
         let found = match stored.filter(|object| object.key() == key_ref(key)) {
             Some(object) => self.store.lookup_beyond(object, now.mono_ms),
@@ -223,8 +234,7 @@ impl Visit {
             },
         };
         match found {
-            // Asked once the lease is there: what comes later is against the lease.
-            store::Lookup::Lease(lease) if self.store.purges().epoch() == epoch => Some(lease),
+            store::Lookup::Lease(lease) => Some(lease.since(epoch)),
             _ => None,
         }
     }
@@ -261,7 +271,8 @@ impl Visit {
     /// Those who wait under the key itself learn that there are variants, and which they are.
     pub(super) fn show_index(&self, lease: Lease, vary: &Vary, now: Now) {
         let Vary::Rule(rule) = vary else {
-            // They waited for a variant that turned out to be none: they look again when it is their turn.
+            // They waited for a variant that turned out to be none: they look again when it is their turn
+            // (`Visit::waited`).
             return drop(lease);
         };
         if lease.key() != key_ref(&self.key) {
@@ -340,7 +351,8 @@ impl Visit {
         now: Now,
     ) {
         let (Some((object, head)), Some(meta)) = (&fetch.stored, meta) else { return };
-        let stored = Revalidated { meta, head, was_asked: false };
+        let is_purged_softly = object.is_purged_softly();
+        let stored = Revalidated { meta, head, was_asked: false, is_purged_softly };
         match head_answered(&self.asked, &fetch.path, &stored, answer, &self.settings, times) {
             HeadUpdate::Renewed(renewed) => {
                 if let Some(lease) = self.lease_alone(&self.key_of(object), Some(object), fetch.epoch, now) {

@@ -102,7 +102,7 @@ pub struct ResponseControl {
     pub no_transform: bool,
     /// RFC 8246.
     pub immutable: bool,
-    /// The field is there, whatever it says.
+    /// The field is there, whatever it says (of `Surrogate-Control`: and says something of storing).
     pub is_present: bool,
     /// A quote does not end: no lifetime of this field is believed.
     pub is_broken: bool,
@@ -172,9 +172,10 @@ impl ResponseControl {
     }
 
     /// Reads `Surrogate-Control` (Edge Architecture 1.0): the same grammar, `max-age=FRESH+STALE`, and no
-    /// directives beyond `no-store`, `no-store-remote` and `max-age` that bear on a cache.
+    /// directives beyond `no-store`, `no-store-remote` and `max-age` that bear on a cache. The field counts
+    /// as there only with one of these, or with a restriction: `content="ESI/1.0"` alone says nothing of
+    /// storing, and must not hide a `private`.
     pub(crate) fn read_surrogate_line(&mut self, line: &[u8]) {
-        self.is_present = true;
         let mut members = Members::of(line);
         for _ in 0..CONTROL_MEMBERS_MAX {
             let Some(member) = members.next() else { break };
@@ -182,6 +183,8 @@ impl ResponseControl {
             // Parameters after `;` name the surrogate meant; an unnamed one is for all.
             let argument = argument.map(|argument| until(argument, b';'));
             let name = until(name, b';');
+            let bearing: [&[u8]; 5] = [b"max-age", b"no-store", b"no-store-remote", b"private", b"no-cache"];
+            self.is_present |= bearing.iter().any(|word| name.eq_ignore_ascii_case(word));
             if name.eq_ignore_ascii_case(b"max-age") {
                 let argument = argument.unwrap_or_default();
                 let fresh = until(argument, b'+');
@@ -197,7 +200,7 @@ impl ResponseControl {
             }
         }
         if members.next().is_some() {
-            self.no_store = true;
+            (self.no_store, self.is_present) = (true, true);
         }
         self.is_broken |= members.is_broken();
     }

@@ -145,7 +145,8 @@ fn consider(
     }
     // More than that ahead, the clock has stepped back, and nobody knows how long ago it was.
     let is_left_alone = (1..=TROUBLE_MS).contains(&meta.troubled_until_ms.saturating_sub(now_ms));
-    if is_left_alone && may_serve_on_error(asked, meta, OriginTrouble::Unreachable, settings, now_ms) {
+    let trouble = OriginTrouble::Unreachable;
+    if is_left_alone && may_serve_on_error(asked, meta, is_purged_softly, trouble, settings, now_ms) {
         return Lookup::StaleOnError;
     }
     Lookup::Revalidate(Forward::Stale)
@@ -197,10 +198,11 @@ impl OriginTrouble {
 /// §4.2.4).
 ///
 /// With `always_online` it may for as long as it is kept, unless the answer says `must-revalidate` or
-/// `no-cache`.
+/// `no-cache`. What a soft purge made stale is, whatever its age.
 pub fn may_serve_on_error(
     asked: &Asked,
     meta: &Metadata,
+    is_purged_softly: bool,
     trouble: OriginTrouble,
     settings: &Settings,
     now_ms: u64,
@@ -213,7 +215,7 @@ pub fn may_serve_on_error(
     }
     // What is fresh, and only asked about because the request wished it, bridges anything.
     let stale_s = staleness_s(meta, now_ms);
-    if settings.always_online || stale_s == 0 && meta.is_fresh(now_ms) {
+    if settings.always_online || meta.is_fresh(now_ms) && !is_purged_softly {
         return true;
     }
     let said_s = meta.stale_if_error_s.max(asked_stale_s(asked, meta));
@@ -331,7 +333,7 @@ mod tests {
     #[test]
     fn errors_are_bridged_within_the_allowance() {
         let may = |meta: &Metadata, trouble, settings: &Settings, seconds: u64| {
-            may_serve_on_error(&Asked::default(), meta, trouble, settings, FRESH_MS + seconds * 1000)
+            may_serve_on_error(&Asked::default(), meta, false, trouble, settings, FRESH_MS + seconds * 1000)
         };
         let strict = Settings { stale_if_error_s: 0, ..Settings::default() };
         let said = Metadata { stale_if_error_s: Some(5), ..meta(Traits::default()) };
@@ -349,11 +351,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_fresh_bridges_errors_unless_a_soft_purge_made_it_stale() {
+        let may = |traits, is_purged_softly| {
+            let strict = Settings { stale_if_error_s: 0, ..Settings::default() };
+            let (asked, trouble) = (Asked::default(), OriginTrouble::Status(503));
+            may_serve_on_error(&asked, &meta(traits), is_purged_softly, trouble, &strict, FRESH_MS)
+        };
+        assert!(may(Traits::default(), false) && may(Traits::SHARED_REVALIDATE, false));
+        assert!(!may(Traits::default(), true) && !may(Traits::SHARED_REVALIDATE, true));
+    }
+
+    #[test]
     fn always_online_serves_what_is_kept_but_not_against_must_revalidate() {
         let online = Settings { always_online: true, ..Settings::default() };
         let may = |traits| {
             let now_ms = FRESH_MS + 1_000_000_000;
-            may_serve_on_error(&Asked::default(), &meta(traits), OriginTrouble::Unreachable, &online, now_ms)
+            let trouble = OriginTrouble::Unreachable;
+            may_serve_on_error(&Asked::default(), &meta(traits), false, trouble, &online, now_ms)
         };
         assert!(may(Traits::default()) && may(Traits::SHARED_REVALIDATE));
         assert!(!may(Traits::MUST_REVALIDATE) && !may(Traits::NO_CACHE));

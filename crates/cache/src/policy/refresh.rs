@@ -70,6 +70,8 @@ pub struct Revalidated<'a> {
     pub head: &'a StoredHead,
     /// Whether its validators were sent.
     pub was_asked: bool,
+    /// A soft purge made it stale.
+    pub is_purged_softly: bool,
 }
 
 /// Decides what becomes of the answer to a fetch for `path`.
@@ -86,7 +88,8 @@ pub fn answered(
             return renewed(asked, path, &stored, answer, settings, times);
         }
         let trouble = OriginTrouble::Status(answer.status);
-        if may_serve_on_error(asked, stored.meta, trouble, settings, times.answered_ms) {
+        let is_soft = stored.is_purged_softly;
+        if may_serve_on_error(asked, stored.meta, is_soft, trouble, settings, times.answered_ms) {
             return Answered::ServeStale;
         }
     }

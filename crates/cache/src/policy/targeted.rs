@@ -27,7 +27,8 @@ impl Targeted {
         }
     }
 
-    /// Reads the field; none if it is absent, empty, or no valid dictionary (RFC 9213 §2.1).
+    /// Reads the field; none if it is absent, empty, or no valid dictionary (RFC 9213 §2.1), and for
+    /// `Surrogate-Control` if it says nothing of storing.
     pub fn read(self, fields: &Fields) -> Option<ResponseControl> {
         let mut control = ResponseControl::default();
         match self {

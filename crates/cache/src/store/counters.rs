@@ -58,6 +58,8 @@ counters! {
     purged_found,
     /// Purges made effective.
     purges,
+    /// URLs made unusable since an unsafe request changed them.
+    urls_changed,
     /// Reads that gave an object.
     disk_hits,
     /// Reads that gave nothing: gone, damaged or failed.
@@ -88,6 +90,8 @@ counters! {
     disk_writes_again,
     /// Purges put into the log on disk.
     disk_purges_written,
+    /// Panics of the disk's threads: of one that reads, a miss; of the one that writes, the end of the tier.
+    disk_panics,
     /// Times all objects on disk were given up because the log of purges is damaged or could not be written.
     disk_emptied,
 }

@@ -8,7 +8,7 @@
 //!
 //! Attached by the wiring ([`attach`]). Read next: `writer.rs`, `opening.rs`, `reader.rs`, `format.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::{io, thread};
@@ -23,6 +23,8 @@ mod queue;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod under_way;
+mod waiting;
 mod writer;
 
 pub use files::{Files, Folder, StoredFile};
@@ -32,13 +34,14 @@ pub use writer::{Turn, Writer};
 
 use index::{Index, Place};
 use queue::Queue;
+use under_way::{UnderWay, Way};
+use waiting::WaitingPurges;
 
 use super::Store;
 use super::counters::Counters;
 use super::fill::Lease;
-use super::limits::PURGES_WAITING_MAX;
 use super::object::Object;
-use super::purge::{Entry, Strength, What};
+use super::purge::Entry;
 
 /// Sizes and bounds of the disk tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +151,7 @@ pub(crate) struct PurgeJob {
 
 #[derive(Debug)]
 enum WriteJob {
-    Object(Arc<Object>),
+    Object(Arc<Object>, Way),
     /// What is stored under the hash is superseded.
     Forget(u128),
 }
@@ -192,7 +195,8 @@ pub struct Disk {
     reads: Queue<ReadJob>,
     writes: Queue<WriteJob>,
     write_bytes: AtomicU64,
-    purges: Mutex<VecDeque<PurgeJob>>,
+    under_way: UnderWay,
+    purges: Mutex<WaitingPurges>,
     applied_to: AtomicU64,
     /// Bytes of all files.
     bytes: AtomicU64,
@@ -270,6 +274,7 @@ pub fn attach(store: &Store, files: Arc<dyn Files>, settings: DiskSettings) -> O
         reads: Queue::new(settings.reads_max),
         writes: Queue::new(settings.writes_max),
         write_bytes: AtomicU64::new(0),
+        under_way: UnderWay::default(),
         purges: Mutex::default(),
         applied_to: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
@@ -289,13 +294,25 @@ impl Workers {
     pub fn start(self) -> io::Result<Running> {
         let Self { mut writer, readers } = self;
         let disk = Arc::clone(writer.disk());
-        let mut threads = Vec::new();
-        for (number, mut reader) in readers.into_iter().enumerate() {
-            let name = format!("cache-read-{number}");
-            threads.push(thread::Builder::new().name(name).spawn(move || reader.run())?);
+        let spawn = || {
+            let mut threads = Vec::new();
+            for (number, mut reader) in readers.into_iter().enumerate() {
+                let name = format!("cache-read-{number}");
+                threads.push(thread::Builder::new().name(name).spawn(move || reader.run())?);
+            }
+            threads.push(thread::Builder::new().name("cache-write".to_owned()).spawn(move || writer.run())?);
+            Ok(threads)
+        };
+        match spawn() {
+            Ok(threads) => Ok(Running { disk, threads }),
+            Err(cause) => {
+                // Those that run end, and nobody waits for the one that writes.
+                let reason = format!("the cache's disk got no thread: {cause}; the cache is in memory alone");
+                disk.end(FAILED, reason, Recorded::NotRecorded);
+                disk.release();
+                Err(cause)
+            }
         }
-        threads.push(thread::Builder::new().name("cache-write".to_owned()).spawn(move || writer.run())?);
-        Ok(Running { disk, threads })
     }
 }
 
@@ -369,6 +386,9 @@ impl Disk {
     pub fn release(&self) {
         for job in self.writes.close() {
             self.note_dropped(&job);
+            if let WriteJob::Object(object, way) = job {
+                self.under_way.end(object.key.hash, way);
+            }
         }
         // Leases go back to those who wait.
         for _job in self.reads.close() {
@@ -377,7 +397,7 @@ impl Disk {
     }
 
     fn note_dropped(&self, job: &WriteJob) {
-        if let WriteJob::Object(object) = job {
+        if let WriteJob::Object(object, _) = job {
             self.write_bytes.fetch_sub(object.body.bytes(), Relaxed);
         }
     }
@@ -424,17 +444,21 @@ impl Disk {
         }
         let bytes = object.body.bytes();
         self.write_bytes.fetch_add(bytes, Relaxed);
-        let is_queued = self.writes.offer(WriteJob::Object(Arc::clone(object))).is_ok();
+        let way = self.under_way.begin(object.key.hash);
+        let is_queued = self.writes.offer(WriteJob::Object(Arc::clone(object), way)).is_ok();
         if !is_queued {
+            self.under_way.end(object.key.hash, way);
             self.write_bytes.fetch_sub(bytes, Relaxed);
         }
         is_queued
     }
 
-    /// Gives up what is stored under a hash. At once here; on disk when the writer comes to it. If that is
-    /// dropped and the process dies, the old object is back: it is an answer the origin gave, judged by its
-    /// own age and by every purge.
+    /// Gives up what is stored under a hash, and what is on its way there. At once here; on disk when the
+    /// writer comes to it. If that is dropped and the process dies, the old object is back: it is an answer
+    /// the origin gave, judged by its own age and by every purge.
     pub(crate) fn forget(&self, hash: u128) {
+        // First: what gets into the index after this look is seen by the writer's own.
+        self.under_way.forget(hash);
         if self.index.remove(hash) {
             self.writes.offer(WriteJob::Forget(hash)).unwrap_or_default();
         }
@@ -444,7 +468,7 @@ impl Disk {
         !self.lock_purges().is_empty()
     }
 
-    fn lock_purges(&self) -> MutexGuard<'_, VecDeque<PurgeJob>> {
+    fn lock_purges(&self) -> MutexGuard<'_, WaitingPurges> {
         self.purges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -461,28 +485,18 @@ impl Disk {
         self.set_state(state);
         let waiting = std::mem::take(&mut *purges);
         drop(purges);
-        waiting.into_iter().for_each(|job| (job.done)(recorded));
+        waiting.into_jobs().into_iter().for_each(|job| (job.done)(recorded));
     }
 
-    /// Queues a purge for the log. Never refused: past the bound, one purge of everything takes the place of
-    /// all that wait.
+    /// Queues a purge for the log. Never refused: past their bounds, wider purges take the place of those
+    /// that wait ([`WaitingPurges::push`]).
     pub(crate) fn record(&self, job: PurgeJob) {
         let mut purges = self.lock_purges();
         if matches!(self.state.load(SeqCst), REFUSED | FAILED | RELEASED) {
             drop(purges);
             return (job.done)(Recorded::InMemory);
         }
-        if purges.len() >= PURGES_WAITING_MAX {
-            let waiting: Vec<PurgeJob> = purges.drain(..).chain([job]).collect();
-            let last = waiting.iter().map(|job| job.entry.epoch).max().unwrap_or(0);
-            let number = waiting.iter().map(|job| job.number).max().unwrap_or(0);
-            // It takes the place of withdrawals too: nothing stored before it is left to be withdrawn.
-            let entry = Entry { epoch: last, strength: Strength::Hard, what: What::Everything };
-            let done = Box::new(move |recorded| waiting.into_iter().for_each(|job| (job.done)(recorded)));
-            purges.push_back(PurgeJob { entry, number, done });
-        } else {
-            purges.push_back(job);
-        }
+        purges.push(job);
         drop(purges);
         self.writes.nudge();
     }

@@ -4,7 +4,7 @@
 //! its deadline; a lease that fails is taken by the next who waits. Who may use what comes of it is decided
 //! where it is stored (`fill.rs`). Called by `store.rs`. Read next: [`Ticket::poll`].
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
@@ -43,6 +43,8 @@ pub(crate) struct Pending {
     born: AtomicU64,
     /// Whether the key was asked for lately, so that what comes is worth keeping on disk.
     pub(crate) is_known: bool,
+    /// A fetch for it brought an answer that was for its asker alone.
+    is_personal: AtomicBool,
     state: Mutex<State>,
     /// When one last left to fetch alone, plus one; zero: never.
     alone_ms: AtomicU64,
@@ -88,6 +90,7 @@ impl Pending {
             host,
             born: AtomicU64::new(born),
             is_known,
+            is_personal: AtomicBool::new(false),
             state: Mutex::new(state),
             alone_ms: AtomicU64::new(0),
         }
@@ -95,6 +98,14 @@ impl Pending {
 
     pub(crate) fn born(&self) -> u64 {
         self.born.load(Relaxed)
+    }
+
+    pub(crate) fn note_personal(&self) {
+        self.is_personal.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_personal(&self) -> bool {
+        self.is_personal.load(Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

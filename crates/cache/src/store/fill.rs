@@ -15,7 +15,7 @@ use super::Store;
 use super::body::{Body, Reader};
 use super::fetch::{Outcome, Pending};
 use super::key::KeyRef;
-use super::limits::{HEAD_BYTES_MAX, OVERHEAD_BYTES, TAGS_MAX};
+use super::limits::{HEAD_BYTES_MAX, NUMBERS, OVERHEAD_BYTES, TAGS_MAX};
 use super::object::{DISK_NONE, DISK_THERE, Head, Object};
 
 /// An answer's head as the policy wants it kept.
@@ -115,6 +115,27 @@ impl Lease {
         Some(lease)
     }
 
+    /// The same for a fetch that began at an earlier epoch of purges.
+    #[must_use]
+    pub(crate) fn since(mut self, epoch: u64) -> Self {
+        self.born = self.born.min(epoch);
+        self
+    }
+
+    /// The answer was for its asker alone, and says nothing of what others get: the lease goes to the next
+    /// who waits, and says so ([`Lease::was_personal`]).
+    pub fn leave_to_others(self) {
+        // Dropped, it is handed on.
+        self.pending.note_personal();
+    }
+
+    /// Whether an earlier fetch that the same visitors wait for brought an answer for its asker alone: who
+    /// asks as that one did had better not make others wait.
+    #[must_use]
+    pub fn was_personal(&self) -> bool {
+        self.pending.is_personal()
+    }
+
     /// The answer cannot be kept: all who wait go to the origin, and so does everybody until `until_ms`, so
     /// that such answers do not wait for one another.
     pub fn pass(mut self, until_ms: u64) {
@@ -150,15 +171,39 @@ impl Lease {
     /// # Errors
     ///
     /// The lease, unspent, and why the answer cannot be kept.
-    pub fn refresh(mut self, old: &Arc<Object>, answer: Answer<'_>) -> Result<Arc<Object>, (Self, NotKept)> {
-        let answer = Answer { body_bytes: None, ..answer };
+    pub fn refresh(self, old: &Arc<Object>, answer: Answer<'_>) -> Result<Arc<Object>, (Self, NotKept)> {
+        self.put_again(old, Answer { body_bytes: None, ..answer }, |_object| ())
+    }
+
+    /// Stores an object again with other numbers of the policy's. The origin has said nothing new of it: what
+    /// was purged softly stays so, and it stays one of the snapshot it was fetched under.
+    ///
+    /// # Errors
+    ///
+    /// The lease, unspent, and why the answer cannot be kept.
+    pub fn keep(self, old: &Arc<Object>, numbers: [u64; NUMBERS]) -> Result<Arc<Object>, (Self, NotKept)> {
+        let head = Head { numbers, ..old.head.clone() };
+        self.put_again(old, Answer { head, tags: &[], body_bytes: None }, |object| {
+            object.born = old.born;
+            object.tags.clone_from(&old.tags);
+        })
+    }
+
+    fn put_again(
+        mut self,
+        old: &Arc<Object>,
+        answer: Answer<'_>,
+        change: impl FnOnce(&mut Object),
+    ) -> Result<Arc<Object>, (Self, NotKept)> {
         if let Some(why) = self.refusal(&answer) {
             return Err((self, why));
         }
         let Some(body) = old.body.shared(OVERHEAD_BYTES + self.overhead(&answer.head)) else {
             return Err((self, NotKept::NotWhole));
         };
-        let object = Arc::new(self.object(answer, body, DISK_NONE));
+        let mut object = self.object(answer, body, DISK_NONE);
+        change(&mut object);
+        let object = Arc::new(object);
         object.frequency.store(old.frequency.load(Relaxed), Relaxed);
         if self.publish(&object).0 {
             self.store.forget_on_disk(object.key.hash);

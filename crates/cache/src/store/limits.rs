@@ -56,6 +56,18 @@ pub const PREFIX_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of all prefixes of all zones. Past it, a purge by prefix purges its zone.
 pub const PREFIXES_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// URLs of one zone that unsafe requests have changed, on record. Past it, the older half is folded into one
+/// purge of the zone as of then: what was stored since stays. Strangers make these entries, so each is exact
+/// and only its own zone pays for many. Each costs 17 to 35 bytes.
+pub const CHANGED_URLS_MAX: usize = 65_536;
+
+/// The same of all zones together: 9 to 18 MiB. Past it, the zone with the most folds its older half.
+pub const CHANGED_URLS_ALL_MAX: usize = 524_288;
+
+/// URLs changed that wait to be written to disk. Past it, those of each zone become one purge of the zone
+/// there, in the log alone: after a restart the zone is fetched anew, and no other.
+pub const CHANGED_URLS_WAITING_MAX: usize = 4_096;
+
 /// Withdrawn snapshot numbers on record. Past it, all numbers up to the lowest are taken as withdrawn.
 pub const WITHDRAWN_MAX: usize = 256;
 

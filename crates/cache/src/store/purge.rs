@@ -1,18 +1,25 @@
 //! Purges and withdrawn snapshots: made effective in constant time, by numbers compared at the next lookup.
 //!
 //! A purge raises the *epoch*; an object remembers the epoch at which its fetch began and is unusable once a
-//! purge with a later one is against it. URLs, hosts and tags go into two [`Sketch`]es, zones and prefixes
-//! into a table. Nothing of a purge depends on how many objects there are. Asked by `store.rs` at a lookup;
-//! the disk keeps it all in its log (`disk/purge_log.rs`). Read next: [`Purges::judge`].
+//! purge with a later one is against it. URLs, hosts and tags go into two [`Sketch`]es, zones, prefixes and
+//! the URLs that unsafe requests change into a table: those are made by strangers, so they must be exact and
+//! stay within their zone (`changed.rs`). Nothing of a purge depends on how many objects there are. Asked by
+//! `store.rs` at a lookup; the disk keeps it all in its log (`disk/purge_log.rs`). Read next:
+//! [`Purges::judge`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use super::key::{KeyRef, Seed};
-use super::limits::{PREFIX_BYTES_MAX, PREFIXES_BYTES_MAX, PREFIXES_MAX, PURGED_ZONES_MAX, WITHDRAWN_MAX};
+use super::limits::{
+    CHANGED_URLS_ALL_MAX, CHANGED_URLS_MAX, PREFIX_BYTES_MAX, PREFIXES_BYTES_MAX, PREFIXES_MAX,
+    PURGED_ZONES_MAX, WITHDRAWN_MAX,
+};
 use super::sketch::Sketch;
+use changed::ChangedUrls;
 
+mod changed;
 #[cfg(test)]
 mod tests;
 
@@ -112,6 +119,11 @@ pub(crate) enum What {
     Zone(u128),
     Everything,
     Withdrawn(u64),
+    /// A URL that an unsafe request changed, by its hash.
+    Changed {
+        zone: u128,
+        url: u64,
+    },
     /// Nothing: keeps the epoch of a log that was rewritten.
     Mark,
     /// Slots of a sketch, out of a log that was rewritten.
@@ -165,6 +177,7 @@ struct ZonePurges {
     whole: Latest,
     /// In the order of their purges, so that the oldest are folded first.
     prefixes: Vec<Prefix>,
+    changed: ChangedUrls,
 }
 
 #[derive(Debug, Default)]
@@ -172,6 +185,8 @@ struct Table {
     everything: Latest,
     zones: BTreeMap<u128, ZonePurges>,
     prefixes_bytes: usize,
+    /// URLs changed, of all zones.
+    changed_urls: usize,
     /// Withdrawn snapshot numbers, in order.
     withdrawn: Vec<u64>,
     /// All numbers up to this one are withdrawn; zero is no snapshot's number.
@@ -247,6 +262,16 @@ impl Purges {
         self.add(what, strength, record);
     }
 
+    /// Makes what is stored under a URL that an unsafe request changed unusable.
+    pub(crate) fn change(
+        &self,
+        seed: &Seed,
+        (zone, host, target): (u128, &[u8], &[u8]),
+        record: impl FnOnce(Entry),
+    ) {
+        self.add(What::Changed { zone, url: seed.url(zone, host, target) }, Strength::Hard, record);
+    }
+
     /// Makes all objects of a snapshot number unusable, those under way included.
     pub(crate) fn withdraw(&self, number: u64, record: impl FnOnce(Entry)) {
         self.add(What::Withdrawn(number), Strength::Hard, record);
@@ -274,7 +299,11 @@ impl Purges {
             What::Hash(hash) => return sketch.raise(*hash, *epoch),
             What::Slot { place, of } => return sketch.raise_slot(*place, *of, *epoch),
             What::Mark => return,
-            What::Prefix { .. } | What::Zone(_) | What::Everything | What::Withdrawn(_) => {}
+            What::Prefix { .. }
+            | What::Zone(_)
+            | What::Everything
+            | What::Withdrawn(_)
+            | What::Changed { .. } => {}
         }
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         match what {
@@ -282,6 +311,13 @@ impl Purges {
             What::Prefix { zone, start } => table.purge_prefix(*zone, start, *strength, *epoch),
             What::Everything => table.everything.raise(*strength, *epoch),
             What::Withdrawn(number) => table.withdraw(*number),
+            What::Changed { zone, url } => {
+                if !table.change(*zone, *url, *epoch) {
+                    // As many zones as may be have purges of their own: the table that all share has room.
+                    drop(table);
+                    self.hard.raise(*url, *epoch);
+                }
+            }
             What::Hash(_) | What::Slot { .. } | What::Mark => {}
         }
     }
@@ -307,6 +343,7 @@ impl Purges {
         let mut latest = table.everything;
         if let Some(zone) = table.zones.get(&facets.key.zone) {
             latest.merge(zone.whole);
+            latest.raise(Strength::Hard, zone.changed.epoch(facets.url));
             for prefix in zone.prefixes.iter().filter(|prefix| covers(&prefix.start, &facets.key)) {
                 latest.merge(prefix.latest);
             }
@@ -342,6 +379,9 @@ impl Purges {
             for prefix in &zone.prefixes {
                 push(prefix.latest, What::Prefix { zone: *id, start: prefix.start.clone() });
             }
+            for (url, epoch) in zone.changed.iter() {
+                push(Latest { soft: 0, hard: epoch }, What::Changed { zone: *id, url });
+            }
         }
         for number in table.withdrawn.iter().chain(Some(&table.withdrawn_to)).filter(|number| **number > 0) {
             push(Latest { soft: 0, hard: RUN_START }, What::Withdrawn(*number));
@@ -364,7 +404,38 @@ impl Table {
         let before: usize = purges.prefixes.iter().map(|prefix| prefix.start.len()).sum();
         purges.prefixes.retain(is_needed);
         let after: usize = purges.prefixes.iter().map(|prefix| prefix.start.len()).sum();
+        let changed_gone = purges.changed.forget_to(whole.hard);
         self.prefixes_bytes -= before - after;
+        self.changed_urls -= changed_gone;
+    }
+
+    /// False when the zone has no place here and may have none.
+    fn change(&mut self, zone: u128, url: u64, epoch: u64) -> bool {
+        let Some(purges) = self.zone(zone) else { return false };
+        if epoch <= purges.whole.hard {
+            return true; // said already: a log is read in any order
+        }
+        let is_new = purges.changed.raise(url, epoch);
+        let is_full = purges.changed.len() > CHANGED_URLS_MAX;
+        self.changed_urls += usize::from(is_new);
+        if is_full {
+            self.fold_changed(zone);
+        } else if self.changed_urls > CHANGED_URLS_ALL_MAX {
+            // Who has the most pays. The search is long only with many zones, and then frees as much seldom.
+            let most = self.zones.iter().max_by_key(|(_, purges)| purges.changed.len());
+            if let Some(zone) = most.map(|(zone, _)| *zone) {
+                self.fold_changed(zone);
+            }
+        }
+        true
+    }
+
+    /// Folds the older half of a zone's changed URLs into a purge of the zone as of the last of them.
+    fn fold_changed(&mut self, zone: u128) {
+        let Some(purges) = self.zones.get_mut(&zone) else { return };
+        let epoch = purges.changed.median();
+        purges.whole.raise(Strength::Hard, epoch);
+        self.changed_urls -= purges.changed.forget_to(epoch);
     }
 
     /// A zone's purges, made if there is room for one more.

@@ -181,7 +181,8 @@ impl Desk {
         };
         let Origin::Answers(answer) = origin else {
             let may = stored.is_some_and(|kept| {
-                may_serve_on_error(asked, &kept.meta, OriginTrouble::Unreachable, &self.settings, self.now_ms)
+                let trouble = OriginTrouble::Unreachable;
+                may_serve_on_error(asked, &kept.meta, kept.is_soft, trouble, &self.settings, self.now_ms)
             });
             let mut seen = match at {
                 Some(at) if may => self.serve(
@@ -195,7 +196,12 @@ impl Desk {
             return seen;
         };
         let times = FetchTimes { asked_ms: self.now_ms, answered_ms: self.now_ms };
-        let revalidated = stored.map(|kept| Revalidated { meta: &kept.meta, head: &kept.head, was_asked });
+        let revalidated = stored.map(|Kept { meta, head, is_soft }| Revalidated {
+            meta,
+            head,
+            was_asked,
+            is_purged_softly: *is_soft,
+        });
         if asked.is_head
             && let (Some(at), Some(stored)) = (&at, &revalidated)
             && answer.status == 200

@@ -28,6 +28,7 @@ impl Edge {
         mut answered: Answered,
         response: &Response,
     ) -> Option<Answered> {
+        self.adopt_tail(course);
         let inspection = match std::mem::take(&mut course.waf) {
             Standing::Under(inspection) => inspection,
             other => {
@@ -102,7 +103,7 @@ impl Edge {
         };
         let mut kept = self.hold_answer(exchange, answered, window).await.map_err(Stop::Body)?;
         let bytes = kept.share();
-        answered.kept = Some(kept);
+        answered.kept = Some(Box::new(kept));
         self.body_phase(under, RulePhase::ResponseBody, &bytes, 0).await
     }
 

@@ -36,8 +36,8 @@ pub(crate) struct Told {
 
 impl Told {
     /// Of an exchange that was not inspected.
-    pub(crate) fn without(outcome: WafOutcome) -> Self {
-        Self { outcome: Some(outcome), ..Self::default() }
+    pub(crate) fn boxed(outcome: WafOutcome) -> Box<Self> {
+        Box::new(Self { outcome: Some(outcome), ..Self::default() })
     }
 
     /// Of an inspection that is over; `body_bytes` are the request's body's.

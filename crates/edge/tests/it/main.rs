@@ -4,5 +4,6 @@
 //! user would describe is tested with the real binary, in the crate `rempart`. Read next: `rig.rs`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod decisions;
 mod rig;
 mod stuck;

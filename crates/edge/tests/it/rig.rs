@@ -11,10 +11,11 @@ use edge::{ListenerSetup, Node, NodeSetup, Running, StuckReport, run};
 use socket2::{Domain, Socket, Type};
 use telemetry::events::Events;
 use telemetry::sink::{AccessLog, Target};
+use testkit::authority::Authority;
 use testkit::fields::Fields;
 use testkit::gate::PATIENCE;
 use testkit::visitor::{Response, Visitor};
-use zone::{Bundle, Source};
+use zone::{Bundle, Snapshot, Source};
 
 pub(crate) const HOST: &str = "a.example";
 pub(crate) const THREADS: usize = 2;
@@ -34,12 +35,29 @@ pub(crate) struct Rig {
     running: Running,
 }
 
+fn source(name: &str, text: &str) -> Source {
+    Source { name: name.to_owned(), bytes: text.into() }
+}
+
+/// The `[tls]` of a zone with a certificate.
+pub(crate) const CERTIFIED: &str = "[tls]\ncertificate = \"/a.pem\"\nprivate_key = \"/a.key\"\n";
+
+/// A snapshot of this one zone.
+pub(crate) fn snapshot(number: u64, zone: &str) -> Snapshot {
+    let leaf = Authority::new().unwrap().leaf(&[HOST]).unwrap();
+    let files = BTreeMap::from([("/a.pem".to_owned(), leaf.certificate_pem.into_bytes())]);
+    let bundle = Bundle::new(vec![source("a.toml", zone)], None, files);
+    zone::compile(&bundle, number, &|_| Some(leaf.key_pem.clone().into_bytes())).unwrap()
+}
+
 impl Rig {
     pub(crate) fn start() -> Rig {
-        let source = |name: &str, text: &str| Source { name: name.to_owned(), bytes: text.into() };
-        let settings = zone::compile_node(&source("rempart.toml", NODE)).unwrap();
-        let bundle = Bundle::new(vec![source("a.toml", ZONE)], None, BTreeMap::new());
-        let snapshot = zone::compile(&bundle, 1, &|_| None).unwrap();
+        Rig::of("", ZONE)
+    }
+
+    /// With these lines in the node file, before this zone.
+    pub(crate) fn of(node: &str, zone: &str) -> Rig {
+        let settings = zone::compile_node(&source("rempart.toml", &format!("{node}{NODE}"))).unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
         let events = Events::start(Target::Descriptor(writer.into()), || 0).unwrap();
         let (tell, told) = sync_channel(1_000);
@@ -63,7 +81,7 @@ impl Rig {
                 on_stuck: Some(Box::new(move |stuck| report.send(stuck).unwrap())),
                 connections_max: 1_000,
             },
-            snapshot,
+            snapshot(1, zone),
         );
         let first = bound("127.0.0.1:0".parse().unwrap());
         let address = first.local_addr().unwrap();

@@ -77,13 +77,67 @@ fn a_full_connection_waits_until_something_has_left() {
     let waker = Waker::from(Arc::clone(&woken));
     let cx = Context::from_waker(&waker);
     let mut large = Charge::begin(&node, &connection, 0).expect("room");
-    let other = Charge::begin(&node, &connection, 10).expect("room");
+    let mut other = Charge::begin(&node, &connection, 10).expect("room");
     large.hold(CONNECTION_BYTES_MAX).expect("room");
     assert!(other.must_wait(&cx) && other.must_wait(&cx));
     assert_eq!(node.times_over(), [1, 0, 0], "one task waits once");
     large.hold(0).expect("room");
     assert_eq!(woken.0.load(Relaxed), 1);
     assert!(!other.must_wait(&cx));
+}
+
+/// A task that waits: what it was woken with, and its charge.
+fn waiting(node: &Arc<Account>, connection: &Rc<Connection>) -> (Arc<Woken>, Charge) {
+    let woken = Arc::new(Woken::default());
+    let mut charge = Charge::begin(node, connection, 1).expect("room");
+    assert!(charge.must_wait(&Context::from_waker(&Waker::from(Arc::clone(&woken)))));
+    (woken, charge)
+}
+
+#[test]
+fn exchanges_that_end_while_they_wait_leave_no_task_behind() {
+    let (node, connection) = (Account::new(1 << 30), connection());
+    let mut large = Charge::begin(&node, &connection, 0).expect("room");
+    large.hold(CONNECTION_BYTES_MAX).expect("room");
+    let (stays, still) = waiting(&node, &connection);
+    for _ in 0..1_000 {
+        let (woken, charge) = waiting(&node, &connection);
+        drop(charge);
+        assert_eq!(Arc::strong_count(&woken), 1, "a task that has ended is not kept");
+    }
+    assert_eq!(connection.waiting.places(), 2, "as many as ever waited at once");
+    large.hold(0).expect("less is always room");
+    assert_eq!(stays.0.load(Relaxed), 1);
+    drop(still);
+    assert_eq!(connection.waiting.places(), 0, "nobody waits and nothing is kept");
+}
+
+#[test]
+fn an_exchange_that_ends_takes_nobody_elses_turn() {
+    let (node, connection) = (Account::new(1 << 30), connection());
+    let mut large = Charge::begin(&node, &connection, 0).expect("room");
+    large.hold(CONNECTION_BYTES_MAX).expect("room");
+    let (first, first_charge) = waiting(&node, &connection);
+    large.hold(0).expect("less is always room");
+    assert_eq!(first.0.load(Relaxed), 1);
+    large.hold(CONNECTION_BYTES_MAX).expect("room");
+    let (second, _second_charge) = waiting(&node, &connection);
+    drop(first_charge);
+    large.hold(0).expect("less is always room");
+    assert_eq!((first.0.load(Relaxed), second.0.load(Relaxed)), (1, 1));
+}
+
+#[test]
+fn an_exchange_that_waits_in_another_task_is_woken_there() {
+    let (node, connection) = (Account::new(1 << 30), connection());
+    let mut large = Charge::begin(&node, &connection, 0).expect("room");
+    large.hold(CONNECTION_BYTES_MAX).expect("room");
+    let (before, mut charge) = waiting(&node, &connection);
+    let after = Arc::new(Woken::default());
+    assert!(charge.must_wait(&Context::from_waker(&Waker::from(Arc::clone(&after)))));
+    assert_eq!(node.times_over(), [1, 0, 0], "it is one wait");
+    large.hold(0).expect("less is always room");
+    assert_eq!((before.0.load(Relaxed), after.0.load(Relaxed)), (0, 1));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -87,6 +88,8 @@ pub(super) struct Publisher {
     /// Who waits for the end of the soak.
     pub(super) watchers: Vec<SyncSender<Answer>>,
     table: SpliceTable,
+    /// Whether another edge publishes from now on.
+    is_over: Arc<AtomicBool>,
 }
 
 /// Why a change does not go on.
@@ -165,7 +168,12 @@ impl Candidate {
 }
 
 impl Publisher {
-    pub(super) fn new(setup: PublisherSetup, inbox: Receiver<Event>, progress: Arc<Mutex<Progress>>) -> Self {
+    pub(super) fn new(
+        setup: PublisherSetup,
+        inbox: Receiver<Event>,
+        progress: Arc<Mutex<Progress>>,
+        is_over: Arc<AtomicBool>,
+    ) -> Self {
         let rejected = Rejected::open(&setup.data_dir);
         let table = SpliceTable::new(table_path(&setup.data_dir), setup.events.clone());
         let mut publisher = Self {
@@ -178,6 +186,7 @@ impl Publisher {
             soak: None,
             watchers: Vec::new(),
             table,
+            is_over,
         };
         publisher.begin();
         publisher
@@ -222,6 +231,9 @@ impl Publisher {
         let mut certificates_at = clock::now() + WATCH_EVERY;
         let mut table_at = clock::now() + splice_table::EVERY;
         loop {
+            if self.is_over.load(Ordering::Acquire) {
+                return self.hand_watchers_on();
+            }
             let now = clock::now();
             if certificates_at <= now {
                 self.look_at_certificates();
@@ -251,9 +263,18 @@ impl Publisher {
                 Ok(Event::Killed(killed)) => self.take_killed(&killed),
                 // A candidate that nobody waits for any more.
                 Ok(Event::Candidate(_)) => self.end_candidate(),
-                Ok(Event::CandidateEnded(_)) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Event::CandidateEnded(_) | Event::End) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    /// Tells those who wait for the end of a soak that another edge watches it.
+    fn hand_watchers_on(&mut self) {
+        let answer =
+            Answer::refused("another edge took over and watches on: `rempart status` says how it goes");
+        for watcher in self.watchers.drain(..) {
+            let _ = watcher.try_send(answer.copy());
         }
     }
 
@@ -587,6 +608,9 @@ impl Publisher {
         let hash = hex(&bundle.hash());
         if hash != trial.hash {
             return Err(anyhow::anyhow!("the candidate's bundle is not the one that it tried").into());
+        }
+        if self.is_over.load(Ordering::Acquire) {
+            return Err(anyhow::anyhow!("this edge was replaced meanwhile: publish again").into());
         }
         let live = self.setup.node.live();
         let number = if trial.is_changed { number } else { live.snapshot.number };

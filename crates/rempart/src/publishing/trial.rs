@@ -106,6 +106,7 @@ pub(crate) type Tried = (Snapshot, Vec<u8>);
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Copied {
     visitor: std::net::SocketAddr,
+    is_https: bool,
     local: std::net::SocketAddr,
     is_secure: bool,
     is_tls13: bool,
@@ -131,6 +132,7 @@ impl From<&edge::Facts> for Copied {
     fn from(facts: &edge::Facts) -> Self {
         Self {
             visitor: facts.visitor,
+            is_https: facts.scheme == exchange::Scheme::Https,
             local: facts.local,
             is_secure: facts.is_secure,
             is_tls13: facts.is_tls13,
@@ -150,6 +152,7 @@ impl From<&Copied> for edge::Facts {
     fn from(copied: &Copied) -> Self {
         Self {
             visitor: copied.visitor,
+            scheme: if copied.is_https { exchange::Scheme::Https } else { exchange::Scheme::Http },
             local: copied.local,
             is_secure: copied.is_secure,
             is_tls13: copied.is_tls13,

@@ -167,6 +167,12 @@ impl Publisher {
         match self.restore(soak.mark.previous) {
             Ok(number) => {
                 self.tell_withdrawn(soak.mark.number, number, why);
+                let last_good = self.setup.generations.last_good().map_or(0, |generation| generation.number);
+                if number > last_good {
+                    // It was watched itself when the withdrawn change came.
+                    let hash = hex(&self.setup.node.live().snapshot.hash);
+                    self.watch_change(number, hash, last_good, None, Figures::default());
+                }
                 if let Some(generation) = self.setup.generations.numbered(soak.mark.number)
                     && let Err(error) = self.setup.generations.discard(&generation)
                 {

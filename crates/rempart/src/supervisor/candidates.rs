@@ -83,7 +83,9 @@ impl Supervisor {
     }
 
     pub(super) fn lose_candidate(&mut self, status: Option<ExitStatus>, black_box: Option<&OwnedFd>) {
-        let slots = black_box.map(culprits::slots).unwrap_or_default();
+        let mut slots = black_box.map(culprits::slots).unwrap_or_default();
+        // What it served is withdrawn whole: its deaths do not set back the zone as it serves.
+        slots.iter_mut().for_each(|slot| slot.zone = [0; 8]);
         let killed = self.culprits.after(&slots, clock::unix_us() / 1_000_000);
         let culprit = killed
             .first()

@@ -57,6 +57,8 @@ pub(super) struct Child {
     pub(super) udp_generation: usize,
     /// Whether its end was acted on already, before the process could be waited for.
     pub(super) is_mourned: bool,
+    /// Whether its end was acted on before anybody knew what of.
+    pub(super) is_cause_open: bool,
     /// Its exit status, if that was asked for before its end was acted on.
     pub(super) ended_with: Option<ExitStatus>,
     /// The number of the snapshot it serves or stands ready with; 0 as long as it has told none.
@@ -128,6 +130,7 @@ impl Child {
             is_killed: false,
             udp_generation,
             is_mourned: false,
+            is_cause_open: false,
             ended_with: None,
             number: 0,
             black_box: None,

@@ -87,9 +87,15 @@ impl Culprits {
         1
     }
 
-    /// Notes a request that hung a thread for good: it is refused at once, since there is no doubt.
-    pub(super) fn hung(&mut self, fingerprint: u64, zone: [u8; 8], now_s: u64) {
-        while self.count(fingerprint, zone, now_s) < KILLS_MAX {}
+    /// Notes a request that hung a thread for good, and gives what to tell: it is refused at once, since
+    /// there is no doubt.
+    pub(super) fn hung(&mut self, slot: &SlotView, now_s: u64) -> Killed {
+        self.forget(now_s);
+        let mut killed = self.name(slot, true, now_s);
+        while killed.kills < KILLS_MAX {
+            killed.kills = self.count(slot.fingerprint, slot.zone, now_s);
+        }
+        Killed { is_refused: true, ..killed }
     }
 
     /// Everybody to refuse at the door.
@@ -174,11 +180,20 @@ mod tests {
     #[test]
     fn what_hung_a_thread_is_refused_at_once() {
         let mut culprits = Culprits::default();
-        culprits.hung(7, [0; 8], 5);
+        let killed = culprits.hung(&slot(SlotState::Busy, 7, 1, None), 5);
+        assert_eq!((killed.is_refused, killed.kills, killed.sets_back), (true, 2, false));
         assert_eq!(culprits.deadly(5).len(), 1);
         let mut next = Culprits::default();
         next.remember(&culprits.deadly(5));
         assert_eq!(next.deadly(5), culprits.deadly(5));
+    }
+
+    #[test]
+    fn a_zone_whose_third_request_hangs_is_set_back() {
+        let mut culprits = Culprits::default();
+        let hung = [1, 2, 3, 4]
+            .map(|fingerprint| culprits.hung(&slot(SlotState::Busy, fingerprint, 1, None), 5).sets_back);
+        assert_eq!(hung, [false, false, true, false]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use blackbox::SlotView;
 use nix::sys::signal::Signal;
 use rustix::process::Pid;
 use telemetry::events::Value;
@@ -39,18 +40,20 @@ impl Supervisor {
         let killed = self.culprits.after(&slots, clock::unix_us() / 1_000_000);
         self.tell_killed(&killed);
         if self.upgrade.is_some() && self.serving().is_some() {
-            // The successor serves already.
-            return;
+            // The successor serves already, or is about to: if it cannot, giving the upgrade up starts
+            // another.
+            let deadly = self.deadly();
+            self.tell_serving(&ToEdge::Refuse { deadly }, &[]);
+            self.killed = killed;
+            return self.pass_killed_on();
         }
         self.restarts += 1;
         // Whoever tried something out is gone: nobody would end its candidate.
         self.end_candidate(now);
         let cause = if killed.iter().any(|killed| killed.is_certain) {
             Cause::Request
-        } else if self.is_kill(pid, status, &slots) {
-            Cause::Kill
         } else {
-            Cause::Other
+            self.cause_of(pid, status, &slots)
         };
         let step = self.walk.after(lived, cause);
         let begin = match step.begin {
@@ -62,35 +65,51 @@ impl Supervisor {
                 Begin::Kept { skip: 0 }
             }
         };
-        let spare = self.with_role(Role::Spare).filter(|spare| spare.state == State::Standing);
-        match spare.map(|spare| spare.pid) {
-            Some(pid) => {
-                self.promote(pid, begin, now);
-                self.spare_at = Some(now + step.pause.max(SPARE_PAUSE_LEAST));
-            }
-            None => self.start_at = Some((now + step.pause, begin)),
-        }
+        self.serve_again(begin, step.pause, now);
         if !killed.is_empty() {
             self.killed = killed;
             self.pass_killed_on();
         }
     }
 
-    /// Whether the death came from outside: a kill, which says nothing against what was served.
-    fn is_kill(&mut self, pid: Pid, status: Option<ExitStatus>, slots: &[blackbox::SlotView]) -> bool {
-        if blackbox::culprit(slots).is_some() {
-            return false;
-        }
-        let is_kill = |status: ExitStatus| status.signal() == Some(Signal::SIGKILL as i32);
-        match (status, self.child(pid)) {
-            (Some(status), _) => is_kill(status),
-            (None, Some(child)) => {
-                child.wait(STATUS_WAIT);
-                // Whoever waits for it afterwards finds it gone, so the status is kept.
-                child.ended_with = child.ended().flatten();
-                child.ended_with.is_none_or(is_kill)
+    /// Nobody serves: the spare that stands does from now on, or another edge is started after `pause`.
+    pub(super) fn serve_again(&mut self, begin: Begin, pause: Duration, now: Instant) {
+        let spare = self.with_role(Role::Spare).filter(|spare| spare.state == State::Standing);
+        match spare.map(|spare| spare.pid) {
+            Some(spare) => {
+                self.promote(spare, begin, now);
+                self.spare_at = Some(now + pause.max(SPARE_PAUSE_LEAST));
             }
-            (None, None) => true,
+            None => self.start_at = Some((now + pause, begin)),
+        }
+    }
+
+    /// What an edge died of that none of its slots names.
+    fn cause_of(&mut self, pid: Pid, status: Option<ExitStatus>, slots: &[SlotView]) -> Cause {
+        if blackbox::culprit(slots).is_some() {
+            return Cause::Other;
+        }
+        let Some(child) = self.child(pid) else {
+            return status.map_or(Cause::Kill, cause_in);
+        };
+        if child.is_killed {
+            // By us: it did not come to serve in time, or did not listen.
+            return Cause::Other;
+        }
+        if let Some(status) = status {
+            return cause_in(status);
+        }
+        child.wait(STATUS_WAIT);
+        // Whoever waits for it afterwards finds it gone, so the status is kept.
+        child.ended_with = child.ended().flatten();
+        child.is_cause_open = child.ended_with.is_none();
+        child.ended_with.map_or(Cause::Kill, cause_in)
+    }
+
+    /// A death that was acted on before its status was known can be judged now.
+    pub(super) fn judge_late(&mut self, status: Option<ExitStatus>) {
+        if status.is_some_and(|status| cause_in(status) != Cause::Kill) {
+            self.walk.doubt();
         }
     }
 
@@ -136,28 +155,38 @@ impl Supervisor {
         let kill_at = now + Duration::from_millis(self.file.node.drain_ms) + DRAIN_GRACE;
         let Some(child) = self.child(pid).filter(|child| child.state != State::Leaving) else { return };
         (child.state, child.kill_at) = (State::Leaving, Some(kill_at));
+        let lived = now.saturating_duration_since(child.since);
+        let slots = child.black_box.as_ref().map(culprits::slots).unwrap_or_default();
         let (request, zone_id) = (fingerprint.map_or_else(String::new, |it| format!("{it:016x}")), hex(zone));
         let fields: [(&'static str, Value<'_>); 2] =
             [("fingerprint", (&request).into()), ("zone_id", (&zone_id).into())];
         self.events.error("edge_stuck", &fields);
-        if let Some(fingerprint) = fingerprint {
-            self.culprits.hung(fingerprint, zone, clock::unix_us() / 1_000_000);
+        // The thread hangs on, so its slot still says what with.
+        let hangs = |slot: &&SlotView| Some(slot.fingerprint) == fingerprint && slot.zone == zone;
+        if let Some(slot) = slots.iter().find(hangs) {
+            let killed = self.culprits.hung(slot, clock::unix_us() / 1_000_000);
+            self.killed.push(killed);
         }
         self.restarts += 1;
         self.end_candidate(now);
-        let spare = self.with_role(Role::Spare).filter(|spare| spare.state == State::Standing);
-        match spare.map(|spare| spare.pid) {
-            Some(spare) => {
-                self.promote(spare, Begin::Newest, now);
-                self.spare_at = Some(now + SPARE_PAUSE_LEAST);
-            }
-            None => self.start_at = Some((now, Begin::Newest)),
-        }
+        let cause = if fingerprint.is_some() { Cause::Request } else { Cause::Other };
+        let step = self.walk.after(lived, cause);
+        let begin = step.begin.unwrap_or_else(|| {
+            self.begin_pass_through(now);
+            Begin::Kept { skip: 0 }
+        });
+        self.serve_again(begin, step.pause, now);
+        self.pass_killed_on();
         if let Some(child) = self.child(pid) {
             // Its other threads finish what they have; the stuck one is killed with the process.
             let _ = child.tell(&ToEdge::Drain { within_ms: None }, &[]);
         }
     }
+}
+
+/// What a status says of a death without a culprit.
+fn cause_in(status: ExitStatus) -> Cause {
+    if status.signal() == Some(Signal::SIGKILL as i32) { Cause::Kill } else { Cause::Other }
 }
 
 fn hex(zone: [u8; 8]) -> String {

@@ -221,6 +221,7 @@ fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
         orphan: None,
         start_at: (!has_serving).then_some((now, Begin::Newest)),
         spare_at: carried.wants_spare.then_some(now),
+        spare_pause: super::SPARE_PAUSE,
         splice_at: None,
         upgrade: None,
         culprits,

@@ -59,6 +59,8 @@ impl Supervisor {
         let (begin, restarts, deadly) = (Begin::Newest, self.restarts, self.deadly());
         let Some(child) = self.child(pid) else { return };
         let udp_generation = child.udp_generation;
+        self.tell_serving(&ToEdge::UpgradeProves, &[]);
+        let Some(child) = self.child(pid) else { return };
         child.state = State::Serving;
         if let Err(error) = child.tell(&ToEdge::Serve { begin, restarts, udp_generation, deadly }, &[]) {
             return self.give_up_upgrade(&error.to_string());
@@ -112,5 +114,10 @@ impl Supervisor {
             self.steer_on(Steering { udp_generation, ..self.steering });
         }
         self.tell_serving(&ToEdge::UpgradeFailed { why: why.to_owned() }, &[]);
+        if self.serving().is_none() && self.start_at.is_none() {
+            // The older edge died meanwhile, when the successor was to go on in its place.
+            self.restarts += 1;
+            self.serve_again(Begin::Newest, Duration::ZERO, now);
+        }
     }
 }

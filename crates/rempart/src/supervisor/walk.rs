@@ -3,13 +3,10 @@
 //! What is approximated: that an edge which dies soon dies of its snapshot. So each death within
 //! [`Walk::SOON`] of beginning to serve goes one generation further back, and a long life forgives all. A
 //! kill from outside (SIGKILL) says nothing about the snapshot: it lets the edge start anew where it was. A
-//! death of
-//! a request that is named says little at first: that request is refused when it comes again, and a zone
-//! whose
-//! requests keep killing is set back. Only beyond [`Walk::NAMED_MAX`] of these does the snapshot stand in
-//! doubt.
-//! When it is wrong, a node serves an older state of its sites until the next publish, which the event says,
-//! rather than nothing.
+//! death of a request that is named says little at first: that request is refused when it comes again, and a
+//! zone whose requests keep killing is set back. Only beyond [`Walk::NAMED_MAX`] of these does the snapshot
+//! stand in doubt. When it is wrong, a node serves an older state of its sites until the next publish, which
+//! the event says, rather than nothing.
 
 use std::time::Duration;
 
@@ -37,11 +34,11 @@ pub(super) struct Walk {
 /// What an edge died of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// A kill from outside.
+    /// A kill from outside, or nobody knows yet: [`Walk::doubt`] follows then.
     Kill,
     /// A request that is named.
     Request,
-    /// Something else, or nobody knows.
+    /// Something else.
     Other,
 }
 
@@ -59,8 +56,7 @@ impl Walk {
     pub(super) const SOON: Duration = Duration::from_secs(120);
 
     /// Deaths by named requests before the snapshot stands in doubt: two of each of the two requests before
-    /// the
-    /// third that sets a zone back, and that one.
+    /// the third that sets a zone back, and that one.
     const NAMED_MAX: u32 = 5;
 
     /// Notes the death of a serving edge after a life of `lived`.
@@ -75,13 +71,18 @@ impl Walk {
         match cause {
             Cause::Kill => {}
             Cause::Request if self.named < Self::NAMED_MAX => self.named += 1,
-            Cause::Request | Cause::Other => self.doubts = self.doubts.saturating_add(1),
+            Cause::Request | Cause::Other => self.doubt(),
         }
         let pause = match self.quick_deaths {
             0 | 1 => Duration::ZERO,
             many => FIRST_PAUSE.saturating_mul(1 << (many - 2).min(16)).min(LONGEST_PAUSE),
         };
         Step { begin: self.begin(), pause }
+    }
+
+    /// A death that was taken for a kill was none: the next step goes further back.
+    pub(super) fn doubt(&mut self) {
+        self.doubts = self.doubts.saturating_add(1);
     }
 
     /// What an edge that starts now begins with.

@@ -1,9 +1,10 @@
 //! What only the binary does: supervision, publishing, commands, the demo.
 //!
-//! What a request meets is tested elsewhere. Read next: [`supervision`], [`hand_over`],
+//! What a request meets is tested elsewhere. Read next: [`supervision`], [`hand_over`], [`double_faults`],
 //! [`publishing`], [`stages`], [`service`], [`drills`], [`demo`].
 
 mod demo;
+mod double_faults;
 mod drills;
 mod hand_over;
 mod publishing;

@@ -13,9 +13,13 @@ mod rulesets;
 use std::sync::Arc;
 
 use fuel::Fuel;
-use rules::{Builder, Expression, Limits, List, ListKind, Lists, Problem, Scope, Scratch, Value};
+use rules::{
+    Action, Builder, Expression, Limits, List, ListKind, Lists, Phase, Problem, Rulesets, Scope, Scratch,
+    Skipped, Value,
+};
 
 use crate::request::Request;
+use crate::rulesets::{rule, ruleset};
 
 /// Fuel that no honest test spends.
 const PLENTY: u64 = 100_000_000;
@@ -39,16 +43,27 @@ fn condition(text: &str) -> Result<Expression, Vec<Problem>> {
     Expression::condition(text, &Scope { lists: &lists, limits: &Limits::default(), has_response: true })
 }
 
-/// Whether a condition holds for a request, asked twice: alone, and when it must be woken.
+/// Whether a condition holds for a request, asked alone, and as a rule that must be woken beside its
+/// contrary; both must say the same.
 #[track_caller]
 fn holds(text: &str, request: &Request) -> bool {
     let expression = condition(text).unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
     let mut builder = Builder::new();
     let id = builder.condition(&expression);
     let program = builder.build();
-    let mut scratch = Scratch::new();
     let mut fuel = Fuel::new(PLENTY);
-    program.run(request, &mut scratch, &mut fuel).is_true(id).expect("fuel enough")
+    let alone = program.run(request, &mut Scratch::new(), &mut fuel).is_true(id).expect("fuel enough");
+    let contrary = format!("not ({text})");
+    let entry = ruleset("entry", vec![rule("it", text, Action::Log), rule("not", &contrary, Action::Log)]);
+    let (rulesets, problems) =
+        Rulesets::compile(Phase::ResponseHeadersTransform, &entry, &[], &lists(), &Limits::default());
+    assert_eq!(problems, [], "{text}");
+    let outcome = rulesets
+        .evaluate(request, &mut Scratch::new(), &mut fuel, &mut Skipped::default())
+        .expect("fuel enough");
+    let woken: Vec<&str> = outcome.matched.iter().map(|matched| &*matched.rule).collect();
+    assert_eq!(woken, [if alone { "it" } else { "not" }], "{text}");
+    alone
 }
 
 /// What a value expression gives.

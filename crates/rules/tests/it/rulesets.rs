@@ -450,3 +450,80 @@ fn values_that_nobody_sent_still_redirect_nobody_into_a_fault() {
     );
     assert_eq!(outcome, Outcome::default());
 }
+
+/// Forty rules that execute one ruleset.
+fn forty_times(id: &str) -> Vec<RuleSpec> {
+    (0..40).map(|number| rule(&format!("r{number}"), "true", Action::Execute(Some(id.to_owned())))).collect()
+}
+
+#[test]
+fn rulesets_that_multiply_are_charged_for_what_they_find() {
+    let header = |number: usize| HeaderSpec {
+        name: format!("x-{number}"),
+        change: HeaderChange::Set(fixed(&"v".repeat(100))),
+    };
+    let headers: Vec<HeaderSpec> = (0..8).map(header).collect();
+    let leaf = Action::Rewrite(Some(RewriteSpec { headers, ..RewriteSpec::default() }));
+    let others = [
+        ruleset("b", forty_times("c")),
+        ruleset("c", forty_times("d")),
+        ruleset("d", vec![rule("leaf", "true", leaf)]),
+    ];
+    let (rulesets, problems) = compile(Phase::LateTransform, forty_times("b"), &others);
+    assert_eq!(problems, []);
+    // 40 times 40 times 40 times eight headers: what one request may cost ends it long before.
+    let mut fuel = Fuel::new(2_000_000);
+    let ended = rulesets
+        .evaluate(&request(), &mut Scratch::new(), &mut fuel, &mut Skipped::default())
+        .map(|outcome| outcome.effects.len());
+    let spent = ended.expect_err("the tank is empty");
+    assert_eq!(fuel.left(), 0);
+    assert!(["entry", "b", "c", "d"].contains(&&*spent.ruleset));
+    // With all the fuel there is, every match, effect and byte of a value has cost its step at least.
+    let mut fuel = Fuel::new(u64::MAX);
+    let outcome = rulesets
+        .evaluate(&request(), &mut Scratch::new(), &mut fuel, &mut Skipped::default())
+        .expect("fuel enough");
+    let (matches, effects) = (outcome.matched.len() as u64, outcome.effects.len() as u64);
+    assert_eq!((matches, effects), (40 + 1_600 + 64_000 + 64_000, 512_000));
+    assert!(fuel.used() >= 40 * (matches + effects) + 100 * effects, "{}", fuel.used());
+}
+
+#[test]
+fn every_kind_of_effect_has_its_price() {
+    let log = LogSpec { expressions: vec![("host".into(), "http.host".into())], ..LogSpec::default() };
+    let names = LogSpec { cookies: vec!["c".into()], ..LogSpec::default() };
+    let config = ConfigSpec { settings: vec![("a".into(), Setting::Bool(true))] };
+    let route = RouteSpec { pool: Some("p".into()), ..RouteSpec::default() };
+    let removed = HeaderSpec { name: "x".into(), change: HeaderChange::Remove };
+    let headers = RewriteSpec { headers: vec![removed], ..RewriteSpec::default() };
+    let path = RewriteSpec { path: Some(expression("http.request.uri.path")), ..RewriteSpec::default() };
+    let compress = CompressSpec { algorithms: vec![Compression::Gzip] };
+    let skipped = SkipSpec { rulesets: vec!["other".into(); 30], ..SkipSpec::default() };
+    for (phase, action, effects) in [
+        (Phase::LateTransform, Action::Log, 0),
+        (Phase::FirewallCustom, skip(skipped), 0),
+        (Phase::LateTransform, Action::Rewrite(Some(headers)), 1),
+        (Phase::RequestTransform, Action::Rewrite(Some(path)), 1),
+        (Phase::RequestOrigin, Action::Route(Some(route)), 1),
+        (Phase::ConfigSettings, Action::SetConfig(Some(config)), 1),
+        (Phase::ResponseCompression, Action::CompressResponse(Some(compress)), 1),
+        (Phase::LogCustomFields, Action::LogCustomField(Some(log)), 1),
+        (Phase::LogCustomFields, Action::LogCustomField(Some(names)), 1),
+        (Phase::Ddos, Action::ForceConnectionClose, 1),
+    ] {
+        let kind = action.kind();
+        let used = |rules: Vec<RuleSpec>| {
+            let (rulesets, problems) = compile(phase, rules, &[ruleset("other", Vec::new())]);
+            assert_eq!(problems, [], "{kind:?}");
+            let mut fuel = Fuel::new(PLENTY);
+            let outcome =
+                rulesets.evaluate(&request(), &mut Scratch::new(), &mut fuel, &mut Skipped::default());
+            (outcome.expect("fuel enough").effects.len() as u64, fuel.used())
+        };
+        let (none, asked) = used(vec![rule("a", "not true", action.clone())]);
+        let (found, matched) = used(vec![rule("a", "true", action)]);
+        assert_eq!((none, found), (0, effects), "{kind:?}");
+        assert!(matched >= asked + 40 * (1 + effects) - 4, "{kind:?}: {asked}, then {matched}");
+    }
+}

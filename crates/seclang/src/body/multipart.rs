@@ -7,8 +7,8 @@
 //! Differences from libmodsecurity 3, all towards seeing more: line ends inside a field's value are kept (it
 //! loses them); parts that precede an error or a missing last boundary are handed over (it drops them); a
 //! head with the same field twice and a quote without end are errors (it reads on in silence, or behind its
-//! buffer); an empty boundary is an error; lines of a part's head that are no fields are handed over with the
-//! others.
+//! buffer); an empty boundary is an error; lines of a part's head that are no fields, or a field again, are
+//! handed over with the others.
 //!
 //! Read next: `Multipart`, `disposition`, `boundary`.
 
@@ -17,11 +17,16 @@ mod disposition;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
 use memchr::{memchr, memmem};
 
 use super::{BodyError, Collection, Limit, Limits, Outlet, Sink};
+use crate::tally;
 use crate::transform::is_space;
 use boundary::Boundary;
 use disposition::Disposition;
@@ -158,18 +163,44 @@ impl fmt::Display for MultipartError {
     }
 }
 
+/// The name of a field in a part's head, in lower case.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct FieldName(Vec<u8>);
+
+impl Ord for FieldName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        tally::count(1);
+        self.0.cmp(&other.0)
+    }
+}
+
+impl PartialOrd for FieldName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Borrow<[u8]> for FieldName {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// The part under way.
 #[derive(Debug, Default)]
 struct Part {
     disposition: Disposition,
-    /// Fields of its head; names in lower case.
-    fields: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Fields of its head. Sorted, since a head has room for some thousand of them, of names that a stranger
+    /// chose.
+    fields: BTreeMap<FieldName, Vec<u8>>,
     /// Lines of its head, whole.
     lines: Vec<Vec<u8>>,
     /// The line being folded, not yet among them.
     line: Vec<u8>,
+    /// It has been folded: it is the field's name, a colon, a blank and the field's value.
+    is_folded: bool,
     /// The last field, to which folded lines belong.
-    has_field: bool,
+    last_field: Option<FieldName>,
     head_bytes: usize,
     /// The head has ended.
     is_open: bool,
@@ -447,19 +478,22 @@ impl Multipart {
         part.flush_line();
         let (name, value) = content.split_at(memchr(b':', content).unwrap_or(content.len()));
         if value.is_empty() || name.is_empty() || name.iter().any(|byte| !matches!(byte, 33..=126)) {
-            // Rules look for what is wrong with it.
-            part.lines.push(content.to_vec());
-            part.has_field = false;
+            part.show(content);
             return Err(Stop::Error(MultipartError::NoField));
         }
         let value = value.get(1..).unwrap_or_default();
         let start = value.iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(value.len());
-        let name = name.to_ascii_lowercase();
-        if part.fields.iter().any(|(known, _)| *known == name) {
-            return Err(Stop::Error(MultipartError::TwoFields));
+        let name = FieldName(name.to_ascii_lowercase());
+        match part.fields.entry(name.clone()) {
+            Entry::Occupied(_) => {
+                part.show(content);
+                return Err(Stop::Error(MultipartError::TwoFields));
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(trim_line_ends(value.get(start..).unwrap_or_default()).to_vec());
+            }
         }
-        part.fields.push((name, trim_line_ends(value.get(start..).unwrap_or_default()).to_vec()));
-        part.has_field = true;
+        part.last_field = Some(name);
         part.line.extend_from_slice(content);
         Ok(())
     }
@@ -468,8 +502,8 @@ impl Multipart {
     fn end_head(&mut self, outlet: &mut Outlet, sink: &mut dyn Sink) -> Result<(), Stop> {
         let Some(part) = &mut self.part else { return Ok(()) };
         part.flush_line();
-        let value = part.fields.iter().find(|(name, _)| name == b"content-disposition");
-        let (_, value) = value.ok_or(Stop::Error(MultipartError::NoDisposition))?;
+        let value = part.fields.get(b"content-disposition".as_slice());
+        let value = value.ok_or(Stop::Error(MultipartError::NoDisposition))?;
         let result = part.disposition.read(value);
         self.flags.invalid_quoting |= part.disposition.has_odd_quotes;
         for (collection, text) in [
@@ -486,7 +520,7 @@ impl Multipart {
         }
         part.is_file = !part.disposition.file_name.is_empty();
         part.is_open = true;
-        part.has_field = false;
+        part.last_field = None;
         if part.is_file {
             self.files += 1;
             if self.files > self.limits.files_max {
@@ -553,21 +587,40 @@ impl Multipart {
 impl Part {
     /// The line that may have been folded is complete.
     fn flush_line(&mut self) {
+        self.is_folded = false;
         if !self.line.is_empty() {
             self.lines.push(std::mem::take(&mut self.line));
         }
     }
 
+    /// Keeps a line that is no field, or none that counts: rules look for what is wrong with it. What is
+    /// folded below it belongs to no field.
+    fn show(&mut self, line: &[u8]) {
+        self.lines.push(line.to_vec());
+        self.last_field = None;
+    }
+
     /// Adds a folded line to the last field.
     fn fold(&mut self, more: &[u8]) -> Result<(), Stop> {
-        let Some((name, value)) = self.fields.last_mut().filter(|_| self.has_field) else {
+        let name = self.last_field.as_ref();
+        let Some((name, value)) = name.and_then(|name| Some((name, self.fields.get_mut(name)?))) else {
+            self.show(more);
             return Err(Stop::Error(MultipartError::FoldedFirst));
         };
         value.push(b' ');
         value.extend_from_slice(more);
-        self.line.truncate(name.len());
-        self.line.extend_from_slice(b": ");
-        self.line.extend_from_slice(value);
+        // The first fold brings the line into its form; a further one moves its own bytes only, since a head
+        // may have thousands of them behind a long value.
+        let grown = if self.is_folded {
+            value.get(value.len() - more.len() - 1..).unwrap_or_default()
+        } else {
+            self.line.truncate(name.0.len());
+            self.line.extend_from_slice(b": ");
+            value.as_slice()
+        };
+        tally::count(grown.len());
+        self.line.extend_from_slice(grown);
+        self.is_folded = true;
         if value.len() > LINE_BYTES_MAX {
             return Err(Stop::Error(MultipartError::LongHeader));
         }

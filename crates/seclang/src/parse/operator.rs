@@ -7,6 +7,7 @@ use crate::check::{self, AddressSet};
 use crate::model::{Comparison, Operator, TextTest, Words};
 use crate::pattern;
 use crate::problem::Wrong;
+use crate::tally;
 use crate::template::{Template, TxNames};
 
 /// Every operator that is read.
@@ -169,10 +170,13 @@ fn words(words: Vec<Vec<u8>>) -> Result<Operator, Wrong> {
 /// Snort's notation of bytes within words: `|41 42|`.
 fn unescape(word: &str) -> Result<Vec<u8>, Wrong> {
     let mut out = Vec::new();
-    for (number, part) in word.split('|').enumerate() {
-        let is_last = word.split('|').count() == number + 1;
-        if number % 2 == 0 || is_last {
-            if number % 2 == 1 {
+    let mut parts = word.split('|').peekable();
+    let mut is_between = true;
+    while let Some(part) = parts.next() {
+        tally::count(part.len() + 1);
+        is_between = !is_between;
+        if !is_between || parts.peek().is_none() {
+            if is_between {
                 out.push(b'|');
             }
             out.extend_from_slice(part.as_bytes());
@@ -213,4 +217,40 @@ fn addresses(list: &str) -> Result<Operator, Wrong> {
         let shown: Vec<String> = errors.iter().take(10).map(ToString::to_string).collect();
         Wrong::new(shown.join("; "))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unescaped(word: &str) -> String {
+        unescape(word).map_or_else(|wrong| wrong.what, |bytes| bytes.escape_ascii().to_string())
+    }
+
+    #[test]
+    fn bytes_within_words_are_read_between_bars() {
+        for (word, expected) in [
+            ("plain", "plain"),
+            ("a|41 42|b", "aABb"),
+            ("|4142|", "AB"),
+            ("|41", "|41"),
+            ("a|4|b", "a|4|b"),
+            ("a||b", "a||b"),
+            ("a|xy|b", "a|xy|b"),
+            ("|41||42|", "AB"),
+            ("|", "|"),
+            ("||", "||"),
+            ("|||", "|||"),
+        ] {
+            assert_eq!(unescaped(word), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_word_of_bars_is_read_once() {
+        for word in ["|".repeat(20_000), "a|".repeat(20_000), "|41|".repeat(10_000)] {
+            let work = tally::of(|| unescape(&word).is_ok());
+            assert!((1..=2 * word.len() + 2).contains(&work), "{work} for {} bytes", word.len());
+        }
+    }
 }

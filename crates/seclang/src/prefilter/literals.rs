@@ -7,7 +7,11 @@
 //! lower case, which only ever adds candidates. Sound by construction, proven by a test that compares with
 //! plain evaluation. The walk is the parser crate's own, on the heap. Called by [`super::build`].
 
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 use regex_syntax::hir::{Class, Hir, HirKind, Visitor, visit};
+
+use crate::tally;
 
 /// A set of literals in lower case; a value that matches holds one of them.
 pub(crate) type Set = Vec<Vec<u8>>;
@@ -80,15 +84,31 @@ pub(crate) fn trimmed(literal: &[u8]) -> &[u8] {
 }
 
 /// Leaves out literals that hold another one of the set.
+///
+/// Each literal's pieces are looked up among the shorter ones kept so far, of such lengths as occur: a list
+/// of words may have millions, and literals have [`EXACT_BYTES_MAX`] bytes at most, so that is at most some
+/// hundred lookups for each, however many there are.
 pub(crate) fn minimised(mut set: Set) -> Set {
     set.sort_by_key(Vec::len);
-    let mut kept: Set = Vec::new();
-    for literal in set {
-        if !kept.iter().any(|shorter| memchr::memmem::find(&literal, shorter).is_some()) {
-            kept.push(literal);
+    let mut kept: HashSet<Vec<u8>, FixedState> = HashSet::default();
+    let mut lengths: Vec<usize> = Vec::new();
+    set.retain(|literal| {
+        let holds_another = lengths.iter().any(|length| match length {
+            0 => true,
+            length => literal.windows(*length).any(|piece| {
+                tally::count(1);
+                kept.contains(piece)
+            }),
+        });
+        if !holds_another {
+            if lengths.last() != Some(&literal.len()) {
+                lengths.push(literal.len());
+            }
+            kept.insert(literal.clone());
         }
-    }
-    kept
+        !holds_another
+    });
+    set
 }
 
 fn normalised(mut set: Set) -> Set {
@@ -308,6 +328,8 @@ fn alternation_known(parts: Vec<Known>) -> Known {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::pattern;
 
@@ -331,6 +353,35 @@ mod tests {
         assert!(sets("(?:evil)?").is_empty());
         assert!(sets("evil|.*").is_empty());
         assert!(sets("(?:evil){0,3}").is_empty());
+    }
+
+    #[test]
+    fn a_long_list_of_words_is_minimised_word_by_word() {
+        for count in [100, 10_000] {
+            let words = (0..count).map(|word| format!("{word:06}").into_bytes());
+            let short = ["z", "yy", "xxx", "wwww", "vvvvv"].map(|literal| literal.as_bytes().to_vec());
+            let set: Set = words.chain(short).collect();
+            let work = tally::of(|| assert_eq!(minimised(set).len(), count + 5));
+            // Every piece of every word, of each of the six lengths.
+            assert!((20 * count..=21 * count + 35).contains(&work), "{work} for {count} words");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_minimised_set_holds_each_literal_that_holds_no_other(
+            set in prop::collection::vec("[ab]{0,5}|[a-c]{6,24}", 0..20),
+        ) {
+            let set: Set = set.into_iter().map(String::into_bytes).collect();
+            let holds = |whole: &[u8], part: &[u8]| memchr::memmem::find(whole, part).is_some();
+            let mut expected: Set = set.clone();
+            expected.retain(|one| !set.iter().any(|other| other.len() < one.len() && holds(one, other)));
+            expected.sort();
+            expected.dedup();
+            let mut found = minimised(set);
+            found.sort();
+            prop_assert_eq!(found, expected);
+        }
     }
 
     #[test]

@@ -193,12 +193,14 @@ impl Scan<'_> {
                 continue;
             }
             let mut group = std::mem::take(&mut scratch.group);
-            group.clear();
-            for buffer in scratch.buffers.iter().take(scratch.used).skip(base) {
-                if usize::from(buffer.scan_of) == base {
-                    group.add(&buffer.slots);
-                }
+            let own = |buffer: &&Buffer| usize::from(buffer.scan_of) == base;
+            let mut buffers = scratch.buffers.iter().take(scratch.used).skip(base).filter(own);
+            // The first one is the base itself. It is taken over whole, size and all, so that nothing depends
+            // on how an earlier scan ended.
+            if let Some(buffer) = buffers.next() {
+                group.copy(&buffer.slots);
             }
+            buffers.for_each(|buffer| group.add(&buffer.slots));
             let result = if group.is_empty() { Ok(()) } else { self.group(base, &group) };
             self.scratch.group = group;
             result?;
@@ -272,18 +274,19 @@ impl Scan<'_> {
     fn group(&mut self, base: usize, group: &Bits) -> Result<(), Spent> {
         let set = self.set;
         let tables = &set.prefilter;
-        let (scratch, fuel) = (&mut *self.scratch, &mut *self.fuel);
-        let mut candidates = std::mem::take(&mut scratch.candidates);
-        candidates.clear();
-        let Some(buffer) = scratch.buffers.get(base) else { return Ok(()) };
+        let fuel = &mut *self.fuel;
+        // Borrowed in parts, never taken out: whatever ends this early leaves all of it in its place, or the
+        // thread's later scans would find no candidates.
+        let Scratch { buffers, used, candidates, seen, touched, marks, scan, found, .. } = &mut *self.scratch;
+        let Some(buffer) = buffers.get(base) else { return Ok(()) };
         fuel.spend(buffer.bytes.len() as u64 * SCAN_STEPS + 20)?;
-        scratch.scan = scratch.scan.wrapping_add(1);
-        if scratch.scan == 0 {
-            scratch.marks.fill(0);
-            scratch.scan = 1;
+        candidates.clear();
+        *scan = scan.wrapping_add(1);
+        if *scan == 0 {
+            marks.fill(0);
+            *scan = 1;
         }
-        let (scan, marks, seen, touched) =
-            (scratch.scan, &mut scratch.marks, &mut scratch.seen, &mut scratch.touched);
+        let scan = *scan;
         tables.automaton.run(&buffer.bytes, |number| {
             if let Some(mark) = marks.get_mut(number as usize).filter(|mark| **mark != scan) {
                 *mark = scan;
@@ -324,13 +327,8 @@ impl Scan<'_> {
             }
         }
         let mut result = Ok(());
-        for place in base..scratch.used {
-            let Some(buffer) =
-                scratch.buffers.get(place).filter(|buffer| usize::from(buffer.scan_of) == base)
-            else {
-                continue;
-            };
-            let found = &mut scratch.found;
+        let alike = |buffer: &&Buffer| usize::from(buffer.scan_of) == base;
+        for buffer in buffers.iter().take(*used).skip(base).filter(alike) {
             candidates.each_shared(&buffer.slots, |number| {
                 let slot = tables.slots.get(usize::from(number));
                 let Some(rule) = slot.and_then(|slot| set.rules.get(slot.rule as usize)) else { return true };
@@ -348,7 +346,6 @@ impl Scan<'_> {
                 break;
             }
         }
-        scratch.candidates = candidates;
         result
     }
 }

@@ -7,7 +7,7 @@ use fuel::{Fuel, Spent};
 
 use super::{BodyState, Connection, Transaction};
 use crate::body::{self, Body, Collection, Kind, Limits, Outcome};
-use crate::limits::TEXT_BYTES_MAX;
+use crate::limits::{BODY_VALUES_TIMES_MAX, TEXT_BYTES_MAX};
 use crate::transaction::values::Values;
 use crate::transform::Transformation;
 use crate::variable::Variable as V;
@@ -36,17 +36,22 @@ impl Transaction {
 
     fn body_limits(&self) -> Limits {
         let settings = &self.set.settings;
+        let defaults = Limits::default();
         Limits {
             arguments_max: settings.arguments,
             depth_max: settings.json_depth,
             value_bytes_max: self.request_body_max.max(TEXT_BYTES_MAX),
+            // With the window, or a caller who inspects more would see less of it.
+            total_bytes_max: defaults
+                .total_bytes_max
+                .max(self.request_body_max.saturating_mul(BODY_VALUES_TIMES_MAX)),
             argument_separator: settings.argument_separator,
             file_content_bytes_max: if self.set.prefilter.wants_file_content() {
                 FILE_CONTENT_BYTES
             } else {
                 0
             },
-            ..Limits::default()
+            ..defaults
         }
     }
 

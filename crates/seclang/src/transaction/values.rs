@@ -4,7 +4,7 @@
 //! came. Nothing is removed but all at once. What does not fit the limits is left out, and the store says so.
 //! Filled by [`crate::transaction`], read by [`crate::engine`] and [`crate::prefilter`].
 
-use crate::limits::{ARENA_BYTES_MAX, ITEMS_MAX};
+use crate::limits::ITEMS_MAX;
 use crate::variable::{COUNT, Variable};
 
 /// A piece of a buffer.
@@ -47,6 +47,7 @@ pub(crate) struct Item {
 #[derive(Debug)]
 pub(crate) struct Values {
     buffer: Vec<u8>,
+    bytes_max: usize,
     items: Vec<Item>,
     /// First and last value of each variable, plus one; 0 for none.
     ends: [(u32, u32); COUNT],
@@ -55,22 +56,22 @@ pub(crate) struct Values {
     changed: Vec<u32>,
 }
 
-impl Default for Values {
-    fn default() -> Self {
+impl Values {
+    /// An empty store for so many bytes of names and values.
+    pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             buffer: Vec::with_capacity(4096),
+            bytes_max,
             items: Vec::with_capacity(96),
             ends: [(0, 0); COUNT],
             overflowed: false,
             changed: Vec::new(),
         }
     }
-}
 
-impl Values {
     /// Adds a value.
     pub(crate) fn add(&mut self, source: Variable, name: &[u8], value: &[u8]) {
-        if self.buffer.len() + name.len() + value.len() > ARENA_BYTES_MAX {
+        if self.buffer.len() + name.len() + value.len() > self.bytes_max {
             self.overflowed = true;
             return;
         }
@@ -81,7 +82,7 @@ impl Values {
 
     /// Adds a value whose name stands in a second variable too, as a value (`ARGS_NAMES`).
     pub(crate) fn add_named(&mut self, source: Variable, names: Variable, name: &[u8], value: &[u8]) {
-        if self.buffer.len() + name.len() + value.len() > ARENA_BYTES_MAX {
+        if self.buffer.len() + name.len() + value.len() > self.bytes_max {
             self.overflowed = true;
             return;
         }
@@ -96,7 +97,7 @@ impl Values {
         let first = self.ends.get(source as usize).map_or(0, |(first, _)| *first);
         if first == 0 {
             self.add(source, b"", value);
-        } else if self.buffer.len() + value.len() <= ARENA_BYTES_MAX {
+        } else if self.buffer.len() + value.len() <= self.bytes_max {
             let at = first as usize - 1;
             if self.items.get(at).is_some_and(|item| item.value.of(&self.buffer) == value) {
                 return;

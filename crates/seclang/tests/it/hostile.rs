@@ -113,6 +113,31 @@ fn rules_that_append_to_a_variable_meet_its_end() {
     assert_eq!(transaction.variable("a").map(|text| text.len()), Some(seclang::limits::TEXT_BYTES_MAX));
 }
 
+#[test]
+fn a_spent_tank_takes_nothing_from_the_transactions_after_it() {
+    let set = crate::language::rules("SecRule ARGS \"@rx evil\" \"id:1,phase:1,deny,log\"");
+    let ask = |work: &mut Workspace, steps: u64| {
+        let mut transaction = begin(&set, &crate::language::ON);
+        let mut fuel = Fuel::new(steps);
+        transaction.request_line(b"GET", b"/?q=evil&r=Evil%20too", b"HTTP/1.1");
+        let ended = transaction.inspect_whole(Phase::RequestHead, work, &mut fuel);
+        (ended.is_ok(), transaction.interruption().is_some(), fuel.used())
+    };
+    let (is_done, is_refused, whole) = ask(&mut Workspace::default(), u64::MAX);
+    assert!(is_done && is_refused);
+    let mut lost = Vec::new();
+    for steps in 0..whole {
+        let mut work = Workspace::default();
+        let (is_done, ..) = ask(&mut work, steps);
+        assert!(!is_done, "{steps}");
+        let (is_done, is_refused, used) = ask(&mut work, whole);
+        if !(is_done && is_refused && used <= whole) {
+            lost.push(steps);
+        }
+    }
+    assert_eq!(lost, [0; 0], "of {whole} tanks that end too early");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

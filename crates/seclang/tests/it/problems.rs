@@ -78,6 +78,57 @@ fn files_that_include_each_other_end() {
 }
 
 #[test]
+fn files_beside_each_other_are_not_inside_each_other() {
+    let mut memory = MemoryFiles::default();
+    for number in 0..40 {
+        let inner = if number % 10 == 0 { format!("Include inner/{number}.conf\n") } else { String::new() };
+        memory.insert(
+            format!("rules/{number:02}.conf"),
+            format!("{inner}SecAction \"id:{},phase:1,pass,nolog\"\n", number + 1),
+        );
+        memory.insert(
+            format!("rules/inner/{number}.conf"),
+            format!("SecAction \"id:{},phase:1,pass,nolog\"\n", number + 101),
+        );
+    }
+    let mut loader = Loader::new(&memory);
+    loader.text("main.conf", "Include rules/*.conf\n");
+    let set = loader.finish().unwrap_or_else(|error| panic!("{error}"));
+    // In the order of the names, each included file at the place of its Include.
+    let expected: Vec<u64> = (0..40)
+        .flat_map(|number| (number % 10 == 0).then_some(number + 101).into_iter().chain([number + 1]))
+        .collect();
+    assert_eq!(set.ids().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn files_are_read_sixteen_deep_and_no_deeper() {
+    let chain = |depth: usize| {
+        let mut memory = MemoryFiles::default();
+        for number in 0..=depth {
+            let next = if number < depth { format!("Include {}.conf\n", number + 1) } else { String::new() };
+            memory.insert(
+                format!("{number}.conf"),
+                format!("{next}SecAction \"id:{},phase:1,pass\"\n", number + 1),
+            );
+        }
+        let mut loader = Loader::new(&memory);
+        loader.file("0.conf");
+        loader.finish().map(|set| set.ids().count())
+    };
+    assert_eq!(chain(16).ok(), Some(17));
+    let error = chain(17).expect_err("a problem");
+    assert_eq!(lines(&error), ["16.conf:1: files include each other in a circle (leave one Include out)"]);
+}
+
+#[test]
+fn a_file_that_includes_itself_many_times_over_ends() {
+    let error = problems(&[("a.conf", &"Include a.conf\n".repeat(20))]);
+    assert_eq!(error.problems.len(), 500);
+    assert!((1_000..100_000).contains(&error.left_out), "{}", error.left_out);
+}
+
+#[test]
 fn many_problems_are_cut_and_counted() {
     let text = "SecUnknown\n".repeat(700);
     let error = problems(&[("a.conf", &text)]);

@@ -131,6 +131,27 @@ fn a_body_beyond_the_ceiling_is_not_inspected_and_not_held_against_it() {
 }
 
 #[test]
+fn a_larger_window_is_inspected_to_its_end() {
+    const MIB: usize = 1024 * 1024;
+    for (window, values) in [(MIB + MIB / 2, 1), (3 * MIB, 2), (6 * MIB, 4)] {
+        let long = "x".repeat((window - 100) / values);
+        let pairs: Vec<String> = (0..values).map(|number| format!("{number}={long}")).collect();
+        let body = format!("{}&last=evil", pairs.join("&"));
+        assert!(body.len() <= window && body.len() > window - 100);
+        let options = Options { request_body_bytes: Some(window), ..ON };
+        let chunks: Vec<&[u8]> = body.as_bytes().chunks(65_536).collect();
+        let transaction = upload(&options, &chunks, "application/x-www-form-urlencoded");
+        assert_eq!(transaction.values("ARGS").count(), values + 1, "{window}");
+        assert_eq!(transaction.values("REQUEST_BODY").map(|(_, body)| body.len()).sum::<usize>(), body.len());
+        assert_eq!(transaction.values("REQBODY_ERROR").next().map(|(_, flag)| flag), Some(&b"0"[..]));
+        assert!(transaction.uninspected().is_nothing(), "{window}");
+        let names: Vec<&str> =
+            transaction.matches().iter().map(|found| found.variables[0].name.as_str()).collect();
+        assert_eq!(names, ["ARGS:last"], "{window}");
+    }
+}
+
+#[test]
 fn the_content_of_files_passes_by_and_does_not_count() {
     let options = Options { request_body_bytes: Some(1_000), ..ON };
     let head = b"--xx\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.bin\"\r\n\r\n";

@@ -186,6 +186,7 @@ fn entries_that_do_not_fit_are_named() {
     let label = "a".repeat(LABEL_BYTES_MAX + 1);
     for name in ["", "Example.org", "a..b", ".a", "a.", "a b", "ä.org", "*a", "*.", "a.*", &long, &label] {
         assert_eq!(refused(&[entry(name, 1)]), BadEntry::Hostname(name.to_owned()));
+        assert_eq!(entry(name, 1).check(), Err(BadEntry::Hostname(name.to_owned())));
     }
     assert_eq!(refused(&[entry("a", 1), entry("b", 1), entry("a", 2)]), BadEntry::Twice("a".to_owned()));
     let with = |origins: &[&str]| Entry {
@@ -194,6 +195,7 @@ fn entries_that_do_not_fit_are_named() {
     };
     for origins in [&[][..], &["1.2.3.4:5"; ORIGINS_MAX + 1], &["1.2.3.4:0"], &["[fe80::1%3]:443"]] {
         assert_eq!(refused(&[with(origins)]), BadEntry::Origins("a".to_owned()));
+        assert_eq!(with(origins).check(), Err(BadEntry::Origins("a".to_owned())));
     }
 }
 

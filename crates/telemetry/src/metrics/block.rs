@@ -59,6 +59,8 @@ pub(crate) struct Block {
     pub(crate) waf_off_thread: AtomicU64,
     pub(crate) waf_uninspected: AtomicU64,
     pub(crate) waf_shadow: AtomicU64,
+    pub(crate) connections_dropped: AtomicU64,
+    pub(crate) connections_shed: AtomicU64,
 }
 
 impl Block {
@@ -80,6 +82,8 @@ impl Block {
             waf_off_thread: AtomicU64::new(0),
             waf_uninspected: AtomicU64::new(0),
             waf_shadow: AtomicU64::new(0),
+            connections_dropped: AtomicU64::new(0),
+            connections_shed: AtomicU64::new(0),
         }
     }
 }
@@ -158,6 +162,16 @@ impl ThreadMetrics {
     /// Counts a connection used for an attempt.
     pub fn origin_connection(&self, connection: OriginConnection) {
         add(&self.block.origin_connections[connection as usize], 1);
+    }
+
+    /// Counts connections closed unserved.
+    pub fn connections_dropped(&self, count: usize) {
+        add(&self.block.connections_dropped, count as u64);
+    }
+
+    /// Counts idle connections closed to make room.
+    pub fn connections_shed(&self, count: usize) {
+        add(&self.block.connections_shed, count as u64);
     }
 
     /// Counts an attempt after the first.

@@ -58,6 +58,10 @@ families! { NODE:
         "Attempts at origins.";
     ORIGIN_CONNECTIONS = Counter "rempart_origin_connections_total" ["result"]
         "Connections used for attempts at origins: opened anew or reused.";
+    CONNECTIONS_DROPPED = Counter "rempart_connections_dropped_total" [""]
+        "Visitors' connections closed unserved: no descriptor or no room for them, or a bad PROXY header.";
+    CONNECTIONS_SHED = Counter "rempart_connections_shed_total" [""]
+        "Idle visitors' connections closed before their time, to make room for others.";
     ORIGIN_RETRIES = Counter "rempart_origin_retries_total" [""]
         "Attempts at origins after the first of a request.";
     HEALTH_CHECKS = Counter "rempart_health_checks_total" ["result"]
@@ -87,7 +91,7 @@ families! { NODE:
     CONTAINED = Counter "rempart_contained_total" ["phase, kind"]
         "Phases that broke for one request and took nothing else along.";
     QUARANTINES = Counter "rempart_quarantines_total" ["phase"]
-        "Times a zone's phase broke for many visitors and was set to its fail mode for a while.";
+        "Times a zone's phase broke for many visitors; it is left out for a while where that serves them.";
     STUCK_THREADS = Counter "rempart_stuck_threads_total" [""]
         "Times a serving thread was stuck in one poll; each is a bug.";
     ACCESS_LOG_LINES = Counter "rempart_access_log_lines_total" [""]

@@ -133,6 +133,8 @@ fn origins(page: &mut Page, registry: &Registry, threads: &[Arc<Block>]) {
     page.by_label(&families::ORIGIN_CONNECTIONS, "result", &OriginConnection::LABELS, |place| {
         sum(threads, |block| &block.origin_connections[place])
     });
+    page.single(&families::CONNECTIONS_DROPPED, sum(threads, |block| &block.connections_dropped));
+    page.single(&families::CONNECTIONS_SHED, sum(threads, |block| &block.connections_shed));
     page.single(&families::ORIGIN_RETRIES, sum(threads, |block| &block.origin_retries));
     page.by_label(&families::HEALTH_CHECKS, "result", &Outcome::LABELS, |place| {
         registry.health_checks[place].load(Relaxed)

@@ -72,6 +72,8 @@ fn each_call_moves_its_own_series() {
     metrics.origin_request(OriginOutcome::Fault);
     metrics.origin_connection(OriginConnection::Reused);
     metrics.origin_retry();
+    metrics.connections_dropped(2);
+    metrics.connections_shed(3);
     registry.set_snapshot_number(42);
     registry.panicked();
     registry.reloaded(Outcome::Failed);
@@ -96,6 +98,8 @@ fn each_call_moves_its_own_series() {
             "rempart_origin_requests_total{result=\"fault\"} 1",
             "rempart_origin_connections_total{result=\"reused\"} 1",
             "rempart_origin_retries_total 1",
+            "rempart_connections_dropped_total 2",
+            "rempart_connections_shed_total 3",
             "rempart_snapshot_number 42",
             "rempart_panics_total 1",
             "rempart_reloads_total{result=\"failed\"} 1",

@@ -110,7 +110,7 @@ impl Drop for OpenRequest {
         let open = self.0.open.get() - 1;
         self.0.open.set(open);
         if open == 0 {
-            self.0.deadline.arm(self.0.times.get().keepalive_ms);
+            self.0.deadline.arm_idle(self.0.times.get().keepalive_ms);
             if let Some(waker) = self.0.waker.take() {
                 waker.wake();
             }
@@ -162,7 +162,7 @@ pub(super) async fn serve<S: Service>(
     };
     let facts = facts(&quic, thread.next_connection_id(), local);
     let times = thread.times_for(facts.tls.as_ref().and_then(|tls| tls.sni.as_deref()));
-    deadline.arm(times.keepalive_ms);
+    deadline.arm_idle(times.keepalive_ms);
     let shared = Rc::new(Shared {
         quic,
         facts: RefCell::new(Rc::new(facts)),

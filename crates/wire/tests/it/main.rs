@@ -3,3 +3,4 @@
 
 mod h2;
 mod h3;
+mod shed;

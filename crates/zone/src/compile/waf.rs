@@ -43,6 +43,16 @@ impl Shelf {
     }
 }
 
+/// The files that some paths of rules stand for.
+pub(super) struct Made {
+    /// Files of rules, in the order they are loaded.
+    ordered: Vec<String>,
+    /// These, and all that they name.
+    files: BTreeSet<String>,
+    /// SHA-256 over all of it.
+    key: [u8; 32],
+}
+
 /// Calls `each` for every folder and file of rules that a zone names and wants.
 pub(super) fn named(spec: &WafSpec, each: &mut dyn FnMut(&Placed<FilePath>)) {
     if spec.mode.value != WafWord::Off {
@@ -233,7 +243,7 @@ impl Compiler<'_> {
 
     fn window(&mut self, size: &Placed<Size>) -> usize {
         if !WAF_WINDOW_BYTES.contains(&size.0) {
-            self.report.error(size.place, "this must be from 1KiB to 1MiB");
+            self.report.error(size.place, "this must be from 8KiB to 1MiB");
         }
         usize::try_from(size.0).unwrap_or(usize::MAX)
     }
@@ -266,25 +276,24 @@ impl Compiler<'_> {
             self.report.error(paths.place, format!("more than {WAF_RULES_MAX} paths of rules in one zone"));
             return None;
         }
-        let mut ordered = Vec::new();
+        let mut whole = Vec::new();
         for path in &paths.0 {
             let shown = seclang::normal(&self.path(path));
-            let found = in_order(self.bundle, &shown);
-            if found.is_empty() {
+            if in_order(self.bundle, &shown).is_empty() {
                 let what = format!("the rules {} could not be read", quoted(&shown));
                 let remedy = "name a file of rules, or a folder with rules/*.conf or *.conf";
                 self.report.error_with(path.place, what, remedy);
                 return None;
             }
-            ordered.extend(found);
+            whole.push(shown);
         }
-        let files = closure(self.bundle, &ordered);
-        let key = self.waf_key(&ordered, &files);
+        let made = self.made_of(whole);
+        let (ordered, files, key) = (&made.ordered, &made.files, made.key);
         let known = self.shelf.0.get(&key).cloned();
         let set = match known {
             Some(known) => known?,
             None => {
-                let loaded = load(self.bundle, &ordered, &files);
+                let loaded = load(self.bundle, ordered, files);
                 let set = match loaded {
                     Ok(set) => Some(Arc::new(set)),
                     Err(error) => {
@@ -327,15 +336,22 @@ impl Compiler<'_> {
         hash.finalize().into()
     }
 
-    /// A hash of all that a path of rules may stand for, for the zone's fingerprint; kept, since many zones
-    /// name the same folder.
-    pub(super) fn waf_content(&self, path: &str) -> [u8; 32] {
-        if let Some(known) = self.contents.borrow().get(path) {
-            return *known;
+    /// What these paths of rules are made of; looked into once, since many zones name the same.
+    fn made_of(&self, paths: Vec<String>) -> Arc<Made> {
+        if let Some(known) = self.made.borrow().get(&paths) {
+            return Arc::clone(known);
         }
-        let found = self.waf_key(&[path.to_owned()], &closure(self.bundle, &in_order(self.bundle, path)));
-        self.contents.borrow_mut().insert(path.to_owned(), found);
-        found
+        let ordered: Vec<String> = paths.iter().flat_map(|path| in_order(self.bundle, path)).collect();
+        let files = closure(self.bundle, &ordered);
+        let key = self.waf_key(&ordered, &files);
+        let made = Arc::new(Made { ordered, files, key });
+        self.made.borrow_mut().insert(paths, Arc::clone(&made));
+        made
+    }
+
+    /// A hash of all that a path of rules may stand for, for the zone's fingerprint.
+    pub(super) fn waf_content(&self, path: &str) -> [u8; 32] {
+        self.made_of(vec![path.to_owned()]).key
     }
 
     fn exceptions(

@@ -90,7 +90,7 @@ fn a_firewall_has_rules_and_sizes_within_their_bounds() {
     let told =
         problems_of(&zone_of("a", "rules = [\"/none\"]\nbody_window_bytes = \"2MiB\"\nparanoia = 5\n"));
     assert!(told.contains("the rules `/none` could not be read"), "{told}");
-    assert!(told.contains("this must be from 1KiB to 1MiB"), "{told}");
+    assert!(told.contains("this must be from 8KiB to 1MiB"), "{told}");
     assert_eq!(told.lines().count(), 3, "{told}");
     // Off, it asks for nothing.
     let off = zone_of("a", "rules = [\"/none\"]\n").replace("block", "off");

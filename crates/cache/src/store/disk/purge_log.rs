@@ -53,6 +53,7 @@ pub(crate) fn encode(into: &mut Vec<u8>, offset: u64, entry: &Entry, number: u64
         What::Withdrawn(_) => 5,
         What::Slot { .. } => 6,
         What::Mark => 7,
+        What::Changed { .. } => 8,
     };
     let strength = match entry.strength {
         Strength::Soft => 1,
@@ -68,6 +69,10 @@ pub(crate) fn encode(into: &mut Vec<u8>, offset: u64, entry: &Entry, number: u64
             payload.extend_from_slice(start);
         }
         What::Zone(zone) => payload.extend_from_slice(&zone.to_le_bytes()),
+        What::Changed { zone, url } => {
+            payload.extend_from_slice(&zone.to_le_bytes());
+            payload.extend_from_slice(&url.to_le_bytes());
+        }
         What::Slot { place, of } => {
             payload.extend_from_slice(&place.to_le_bytes());
             payload.extend_from_slice(&of.to_le_bytes());
@@ -134,6 +139,7 @@ fn entry_of(payload: &[u8]) -> Option<(Entry, u64)> {
         5 => What::Withdrawn(parser.u64()?),
         6 => What::Slot { place: parser.u32()?, of: parser.u32()? },
         7 => What::Mark,
+        8 => What::Changed { zone: parser.u128()?, url: parser.u64()? },
         _ => return None,
     };
     parser.0.is_empty().then_some((Entry { epoch, strength, what }, number))
@@ -154,6 +160,7 @@ mod tests {
             Just(What::Everything),
             Just(What::Mark),
             any::<u64>().prop_map(What::Withdrawn),
+            (any::<u128>(), any::<u64>()).prop_map(|(zone, url)| What::Changed { zone, url }),
             (any::<u32>(), any::<u32>()).prop_map(|(place, of)| What::Slot { place, of }),
         ]
     }

@@ -3,6 +3,7 @@
 //! So a damaged object is a miss and not a broken answer. What it gives goes to those who wait for the lease
 //! that came with the job; dropped, the lease is the next one's who waits. Runs on threads of its own.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,9 +41,19 @@ impl ReadWorker {
         let Some(job) = self.disk.reads.take(wait) else {
             return if self.disk.reads.is_closed() { Turn::Ended } else { Turn::Idle };
         };
-        // Nobody waits any more, or somebody went to the origin: a backlog after a stall goes at once.
-        if job.lease.is_held() && job.lease.waiting() > 0 {
-            self.read(job);
+        let (place, hash) = (job.located.place, job.lease.pending().key.hash);
+        // A panic is the miss of this one object, whose lease goes to the next who waits, and not the end of
+        // one thread after the other. What broke once is not read again.
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            // Nobody waits any more, or somebody went to the origin: a backlog after a stall goes at once.
+            if job.lease.is_held() && job.lease.waiting() > 0 {
+                self.read(job);
+            }
+        }));
+        if read.is_err() {
+            self.store.counters().disk_panics.add(1);
+            self.store.counters().disk_misses.add(1);
+            self.disk.index.remove_at(hash, place.segment, place.offset);
         }
         self.disk.watch.finish();
         Turn::Worked

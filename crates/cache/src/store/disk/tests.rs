@@ -4,12 +4,13 @@ mod behaviour;
 mod crashes;
 mod failures;
 mod faulty;
+mod overtaken;
 
 use std::time::Duration;
 
 use super::*;
 use crate::store::tests::{SEED, answer, body_of, hit, key, polled, put, put_answer, small_settings};
-use crate::store::{Finished, KeyRef, Lookup, MemorySettings, Purge, Store, Ticket, Waited};
+use crate::store::{Finished, KeyRef, Lookup, MemorySettings, Purge, Store, Strength, Ticket, Waited};
 use faulty::FaultyFiles;
 
 /// A store with a disk, as one process has them.

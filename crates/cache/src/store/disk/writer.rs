@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::files::{StoredFile, read_up_to, write_all_at};
 use super::format::{self, ENTRY_BYTES, Entry, Parts, Record};
 use super::index::Place;
 use super::opening::{Trouble, read_entries};
+use super::under_way::Way;
 use super::{
     Disk, FAILED, LOADING, READY, REFUSED, RELEASED, Recorded, Segment, WriteJob, data_name, index_name,
     purge_log,
@@ -47,6 +49,10 @@ const LOG_BYTES_MIN: u64 = 4 << 20;
 /// Bytes of a segment's index after which the next segment is begun: a million entries. Only many objects
 /// given up in a row, which write entries and no records, come near it.
 const INDEX_BYTES_MAX: u64 = 64 << 20;
+
+/// Hashes given up that wait for a disk that takes no writes. Past it the oldest are dropped: after a restart
+/// their objects are back, judged by their own age and by every purge.
+const FORGOTTEN_MAX: usize = 65_536;
 
 /// Segments at most, whatever their size: each is a descriptor.
 const SEGMENTS_MAX: usize = 4096;
@@ -94,6 +100,13 @@ pub(super) struct Log {
     pub(super) bytes_at_rewrite: u64,
 }
 
+/// A record of a segment that goes, to be written again.
+struct Kept {
+    hash: u128,
+    way: Way,
+    record: Vec<u8>,
+}
+
 /// See the module.
 pub struct Writer {
     pub(super) store: Store,
@@ -112,7 +125,16 @@ pub struct Writer {
     failures: u32,
     skipped: u32,
     buffer: Vec<u8>,
-    entries: Vec<(Entry, Option<Arc<Object>>)>,
+    batch: Vec<Gathered>,
+}
+
+/// An entry of the batch.
+struct Gathered {
+    entry: Entry,
+    /// What it is of, if that is in memory.
+    object: Option<Arc<Object>>,
+    /// None for a hash that is given up.
+    way: Option<Way>,
 }
 
 impl Writer {
@@ -132,7 +154,7 @@ impl Writer {
             failures: 0,
             skipped: 0,
             buffer: Vec::new(),
-            entries: Vec::new(),
+            batch: Vec::new(),
         }
     }
 
@@ -142,9 +164,15 @@ impl Writer {
         &self.disk
     }
 
-    /// Works until the disk is released or fails.
+    /// Works until the disk is released or fails. A panic ends the tier: nobody knows what is half done.
     pub(super) fn run(&mut self) {
-        while self.turn(IDLE) != Turn::Ended {}
+        let ran = catch_unwind(AssertUnwindSafe(|| while self.turn(IDLE) != Turn::Ended {}));
+        if ran.is_err() {
+            self.store.counters().disk_panics.add(1);
+            let reason = "the thread that writes the cache's folder broke, see the panic in the log; the \
+                          cache is in memory alone until the next start";
+            self.fail(Trouble::Failed(reason.to_owned()));
+        }
     }
 
     /// Does one step, waiting for a job at most so long.
@@ -236,6 +264,8 @@ impl Writer {
     fn give_up(&mut self) -> Turn {
         if matches!(self.stage, Stage::Run) {
             self.record_purges();
+            self.skipped = 0;
+            self.flush();
         }
         self.disk.end(RELEASED, String::new(), Recorded::NotRecorded);
         self.current = None;
@@ -296,7 +326,7 @@ impl Writer {
 
     /// Puts what waits into the log; gives how many. A log that cannot be written empties the folder.
     fn record_purges(&mut self) -> usize {
-        let jobs = std::mem::take(&mut *self.disk.lock_purges());
+        let jobs = std::mem::take(&mut *self.disk.lock_purges()).into_jobs();
         if jobs.is_empty() {
             return 0;
         }
@@ -366,24 +396,15 @@ impl Writer {
     fn gather(&mut self, job: WriteJob) {
         self.disk.note_dropped(&job);
         match job {
-            WriteJob::Forget(hash) => {
-                let entry = Entry {
-                    is_stored: false,
-                    offset: 0,
-                    length: 0,
-                    hash,
-                    born: 0,
-                    snapshot: 0,
-                    sequence: self.take_sequence(),
-                };
-                self.entries.push((entry, None));
-            }
-            WriteJob::Object(object) => {
+            WriteJob::Forget(hash) => self.gather_forgotten(hash),
+            WriteJob::Object(object, way) => {
                 let is_wanted = self.skipped == 0
+                    && self.disk.under_way.is_on(object.key.hash, way)
                     && self.store.is_latest(&object)
                     && self.store.purges().judge(&object.facets()) != Judgement::Gone;
                 self.skipped = self.skipped.saturating_sub(1);
-                if !is_wanted || !self.gather_object(&object) {
+                if !is_wanted || !self.gather_object(&object, way) {
+                    self.disk.under_way.end(object.key.hash, way);
                     object.disk.store(DISK_NONE, Relaxed);
                     self.store.counters().disk_writes_bypassed.add(1);
                 }
@@ -391,12 +412,18 @@ impl Writer {
         }
     }
 
+    fn gather_forgotten(&mut self, hash: u128) {
+        let sequence = self.take_sequence();
+        let entry = Entry { is_stored: false, offset: 0, length: 0, hash, born: 0, snapshot: 0, sequence };
+        self.batch.push(Gathered { entry, object: None, way: None });
+    }
+
     fn take_sequence(&mut self) -> u64 {
         self.next_sequence += 1;
         self.next_sequence - 1
     }
 
-    fn gather_object(&mut self, object: &Arc<Object>) -> bool {
+    fn gather_object(&mut self, object: &Arc<Object>, way: Way) -> bool {
         let Some(chunks) = object.chunks() else { return false };
         let born = self.epoch_there(object.born);
         let parts = Parts {
@@ -410,7 +437,7 @@ impl Writer {
             tags: &object.tags,
         };
         let body = chunks.iter().map(|chunk| &chunk[..]);
-        self.gather_record(&parts, body, Some(object))
+        self.gather_record(&parts, body, Some(object), way)
     }
 
     /// Adds a record to the batch, in the next segment if this one has no room.
@@ -419,6 +446,7 @@ impl Writer {
         parts: &Parts<'_>,
         body: impl Iterator<Item = &'b [u8]> + Clone,
         object: Option<&Arc<Object>>,
+        way: Way,
     ) -> bool {
         let body_bytes: usize = body.clone().map(<[u8]>::len).sum();
         let length = format::record_bytes(parts.key.len(), parts.head.len(), parts.tags.len(), body_bytes);
@@ -443,7 +471,7 @@ impl Writer {
             snapshot: parts.snapshot,
             sequence: parts.sequence,
         };
-        self.entries.push((entry, object.cloned()));
+        self.batch.push(Gathered { entry, object: object.cloned(), way: Some(way) });
         true
     }
 
@@ -454,26 +482,42 @@ impl Writer {
         })
     }
 
-    /// Writes the batch: the records, then their entries; then they are found.
+    /// Writes the batch, and what of it was given up meanwhile.
     fn flush(&mut self) {
-        if self.entries.is_empty() {
+        self.flush_batch();
+        // Nothing on its way is in it now, so that this leaves nothing.
+        self.flush_batch();
+    }
+
+    /// Writes the batch: the records, then their entries; then they are found. What was given up before is
+    /// left out; what is given up meanwhile is in the next batch as such.
+    fn flush_batch(&mut self) {
+        self.drop_given_up();
+        let is_on_its_way = self.batch.iter().any(|gathered| gathered.way.is_some());
+        if self.batch.is_empty() || self.skipped > 0 && !is_on_its_way {
             return;
         }
         if self.current.is_none() && !self.roll() {
-            return self.give_batch_back();
+            return self.give_batch_back(false);
         }
         if let Err(cause) = self.write_batch() {
-            self.give_batch_back();
-            return self.note_failure(&cause);
+            self.note_failure(&cause);
+            return self.give_batch_back(true);
         }
         self.failures = 0;
         let Some(current) = &self.current else { return };
-        let mut written = 0;
-        for (entry, _) in self.entries.drain(..).filter(|(entry, _)| entry.is_stored) {
+        let (mut written, mut given_up) = (0, Vec::new());
+        for Gathered { entry, way, .. } in self.batch.drain(..) {
+            let Some(way) = way else { continue };
             let born = crate::store::purge::RUN_START.saturating_add(entry.born).saturating_sub(self.base);
             let place = Place { segment: current.id, offset: entry.offset, length: entry.length, born };
             self.disk.index.insert(entry.hash, place);
             written += 1;
+            // Only now: who gives it up from here on finds it in the index.
+            if !self.disk.under_way.end(entry.hash, way) {
+                self.disk.index.remove_at(entry.hash, current.id, entry.offset);
+                given_up.push(entry.hash);
+            }
         }
         self.buffer.clear();
         self.store.counters().disk_writes.add(written);
@@ -483,24 +527,52 @@ impl Writer {
             self.current = None;
         }
         self.count_bytes();
+        given_up.into_iter().for_each(|hash| self.gather_forgotten(hash));
+    }
+
+    fn drop_given_up(&mut self) {
+        let (under_way, counters) = (&self.disk.under_way, self.store.counters());
+        self.batch.retain(|Gathered { entry, object, way }| {
+            let is_wanted = way.is_none_or(|way| under_way.is_on(entry.hash, way));
+            if !is_wanted {
+                counters.disk_writes_bypassed.add(1);
+                object.iter().for_each(|object| object.disk.store(DISK_NONE, Relaxed));
+            }
+            is_wanted
+        });
+        // Records stand where their entries say; those of nothing at all need no place.
+        if self.batch.iter().all(|gathered| gathered.way.is_none()) {
+            self.buffer.clear();
+        }
     }
 
     fn write_batch(&mut self) -> io::Result<()> {
         let Some(current) = &mut self.current else { return Err(io::ErrorKind::NotFound.into()) };
         write_all_at(&*current.data, &self.buffer, current.data_bytes)?;
-        let entries: Vec<u8> = self.entries.iter().flat_map(|(entry, _)| entry.encode(current.id)).collect();
+        let entries: Vec<u8> =
+            self.batch.iter().flat_map(|gathered| gathered.entry.encode(current.id)).collect();
         write_all_at(&*current.index, &entries, current.index_bytes)?;
         current.data_bytes += self.buffer.len() as u64;
         current.index_bytes += entries.len() as u64;
         Ok(())
     }
 
-    fn give_batch_back(&mut self) {
+    /// Gives up a batch that could not be written. What was to be forgotten stays for the next one; if it was
+    /// tried, so does all else, since any part of it may be there and found after a restart.
+    fn give_batch_back(&mut self, was_tried: bool) {
         self.buffer.clear();
-        for object in self.entries.drain(..).filter_map(|(_, object)| object) {
-            object.disk.store(DISK_NONE, Relaxed);
-            self.store.counters().disk_writes_bypassed.add(1);
+        for Gathered { entry, object, way } in std::mem::take(&mut self.batch) {
+            if let Some(way) = way {
+                self.disk.under_way.end(entry.hash, way);
+                self.store.counters().disk_writes_bypassed.add(1);
+                object.iter().for_each(|object| object.disk.store(DISK_NONE, Relaxed));
+            }
+            if way.is_none() || was_tried {
+                self.gather_forgotten(entry.hash);
+            }
         }
+        let too_many = self.batch.len().saturating_sub(FORGOTTEN_MAX);
+        self.batch.drain(..too_many);
     }
 
     fn note_failure(&mut self, cause: &io::Error) {
@@ -508,8 +580,14 @@ impl Writer {
         self.failures = (self.failures + 1).min(10);
         self.skipped = (1 << self.failures).min(SKIPPED_MAX);
         // Part of the batch may be indexed on disk though it was given up here: another segment, so that
-        // nothing is written over what an entry speaks of.
-        self.current = None;
+        // nothing is written over what an entry speaks of. Its bytes are there, however many.
+        if let Some(current) = self.current.take() {
+            let tried = (self.batch.len() * ENTRY_BYTES) as u64;
+            let data_bytes = current.data.bytes().unwrap_or(current.data_bytes + self.buffer.len() as u64);
+            let index_bytes = current.index.bytes().unwrap_or(current.index_bytes + tried);
+            self.sizes.insert(current.id, Sizes { data_bytes, index_bytes });
+            self.count_bytes();
+        }
         let is_full = matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         if is_full && self.sizes.len() > 1 {
             self.reclaim_oldest(0);
@@ -520,13 +598,16 @@ impl Writer {
     fn roll(&mut self) -> bool {
         let segment_bytes = u64::from(self.disk.settings.segment_bytes);
         self.current = None;
-        let mut kept = VecDeque::new();
+        let mut kept = Vec::new();
         while !self.sizes.is_empty()
             && (self.disk.bytes() + segment_bytes > self.disk.settings.bytes_max
                 || self.sizes.len() >= SEGMENTS_MAX)
         {
             let budget = if kept.is_empty() { segment_bytes as usize / 4 } else { 0 };
-            let Some(read) = self.reclaim_oldest(budget) else { return false };
+            let Some(read) = self.reclaim_oldest(budget) else {
+                self.drop_kept(&kept);
+                return false;
+            };
             kept.extend(read);
         }
         let id = self.next_segment;
@@ -539,6 +620,7 @@ impl Writer {
             Ok(opened) => opened,
             Err(cause) => {
                 self.note_failure(&cause);
+                self.drop_kept(&kept);
                 return false;
             }
         };
@@ -548,16 +630,24 @@ impl Writer {
         let mut segments = self.disk.segments.write().unwrap_or_else(PoisonError::into_inner);
         segments.insert(id, Segment::new(id));
         drop(segments);
-        for record in kept {
-            self.write_again(&record);
+        for record in &kept {
+            self.write_again(record);
         }
         true
     }
 
     /// Puts a record of a segment that went into the new one; it has room for a quarter of its size.
-    fn write_again(&mut self, bytes: &[u8]) {
-        let Some(record) = Record::decode_meta(bytes) else { return };
-        let Some(body) = bytes.get(record.meta_bytes..) else { return };
+    fn write_again(&mut self, Kept { hash, way, record: bytes }: &Kept) {
+        if self.try_to_write_again(bytes, *way) {
+            self.store.counters().disk_writes_again.add(1);
+        } else {
+            self.disk.under_way.end(*hash, *way);
+        }
+    }
+
+    fn try_to_write_again(&mut self, bytes: &[u8], way: Way) -> bool {
+        let Some(record) = Record::decode_meta(bytes) else { return false };
+        let Some(body) = bytes.get(record.meta_bytes..) else { return false };
         let tags: Vec<u64> = record.tag_hashes().collect();
         let parts = Parts {
             sequence: 0,
@@ -569,18 +659,16 @@ impl Writer {
             head: record.head,
             tags: &tags,
         };
-        if self.has_room(bytes.len()) && self.gather_record(&parts, std::iter::once(body), None) {
-            self.store.counters().disk_writes_again.add(1);
-        }
+        self.has_room(bytes.len()) && self.gather_record(&parts, std::iter::once(body), None, way)
     }
 
     /// Removes the oldest segment; gives the records in it that were read since they were written, up to
-    /// `budget` bytes. `None` when it cannot be removed.
-    fn reclaim_oldest(&mut self, budget: usize) -> Option<Vec<Vec<u8>>> {
+    /// `budget` bytes. `None` when it cannot be removed: then its space counts on, and it is tried again.
+    fn reclaim_oldest(&mut self, budget: usize) -> Option<Vec<Kept>> {
         let segment = *self.sizes.first_key_value()?.0;
         let files = Arc::clone(&self.disk.files);
         let entries = files.open(&index_name(segment), false).and_then(|file| read_entries(&*file));
-        let (mut kept, mut kept_bytes) = (Vec::new(), 0);
+        let (mut kept, mut kept_bytes) = (Vec::<Kept>::new(), 0);
         let data = files.open(&data_name(segment), false);
         for entry in entries.iter().flat_map(|(entries, _)| entries.chunks_exact(ENTRY_BYTES)) {
             let Some(entry) = Entry::decode(segment, entry).filter(|entry| entry.is_stored) else { continue };
@@ -594,26 +682,57 @@ impl Writer {
                 && let Ok(data) = &data
                 && let Ok(record) = read_up_to(&**data, u64::from(entry.offset), entry.length as usize)
                 && Record::decode(&record, entry.hash, Some(entry.sequence)).is_some()
+                && let Some(way) = self.disk.under_way.begin_if_none(entry.hash)
             {
-                kept_bytes += record.len();
-                kept.push(record);
+                // Who gives it up meanwhile finds it in the index or on its way.
+                if self.disk.index.remove_at(entry.hash, segment, entry.offset) {
+                    kept_bytes += record.len();
+                    kept.push(Kept { hash: entry.hash, way, record });
+                } else {
+                    self.disk.under_way.end(entry.hash, way);
+                }
             }
             self.disk.index.remove_at(entry.hash, segment, entry.offset);
         }
         self.disk.segments.write().unwrap_or_else(PoisonError::into_inner).remove(&segment);
         // The index first: half a segment is removed at the next start.
-        let removed = files.remove(&index_name(segment)).and_then(|()| files.remove(&data_name(segment)));
-        self.sizes.remove(&segment);
-        if let Err(_cause) = removed {
-            // Its space is not free; it is not counted any more either, and is back at the next start.
+        let remove = |name: String| match files.remove(&name) {
+            // By an attempt before.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        if let Err(_cause) = remove(index_name(segment)).and_then(|()| remove(data_name(segment))) {
+            self.drop_kept(&kept);
+            self.measure(segment);
             self.store.counters().disk_write_errors.add(1);
             self.failures = (self.failures + 1).min(10);
             self.skipped = (1 << self.failures).min(SKIPPED_MAX);
             return None;
         }
+        self.sizes.remove(&segment);
         self.store.counters().disk_segments_reclaimed.add(1);
         self.count_bytes();
         Some(kept)
+    }
+
+    fn drop_kept(&self, kept: &[Kept]) {
+        for Kept { hash, way, .. } in kept {
+            self.disk.under_way.end(*hash, *way);
+        }
+    }
+
+    /// Counts what is left of a segment's files.
+    fn measure(&mut self, segment: u32) {
+        let bytes_of = |name: String, last: u64| match self.disk.files.open(&name, false) {
+            Ok(file) => file.bytes().unwrap_or(last),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => 0,
+            Err(_cause) => last,
+        };
+        let Some(Sizes { data_bytes, index_bytes }) = self.sizes.get(&segment).copied() else { return };
+        let (data_bytes, index_bytes) =
+            (bytes_of(data_name(segment), data_bytes), bytes_of(index_name(segment), index_bytes));
+        self.sizes.insert(segment, Sizes { data_bytes, index_bytes });
+        self.count_bytes();
     }
 
     pub(super) fn count_bytes(&self) {

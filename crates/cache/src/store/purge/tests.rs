@@ -178,3 +178,79 @@ fn what_is_on_record_can_be_given_to_another() {
     let facets = Facets { key, url: 1, host: 2, tags: &[], born: u64::MAX, snapshot: Some(9) };
     assert_eq!(other.judge(&facets), Judgement::Gone);
 }
+
+fn change(purges: &Purges, zone: u128, target: &str) {
+    purges.change(&SEED, (zone, HOST, target.as_bytes()), |_| ());
+}
+
+fn changed_of(purges: &Purges, zone: u128) -> usize {
+    let table = purges.table.read().expect("no test panics with it");
+    let lengths: usize = table.zones.values().map(|zone| zone.changed.len()).sum();
+    assert_eq!(lengths, table.changed_urls);
+    table.zones.get(&zone).map_or(0, |zone| zone.changed.len())
+}
+
+#[test]
+fn a_changed_url_is_gone_and_nothing_else_however_many_were_changed() {
+    let purges = purges();
+    let before = purges.epoch();
+    for number in 0..CHANGED_URLS_MAX {
+        change(&purges, 1, &format!("/{number}"));
+    }
+    assert_eq!(changed_of(&purges, 1), CHANGED_URLS_MAX);
+    for number in (0..CHANGED_URLS_MAX).step_by(7) {
+        assert_eq!(judge(&purges, 1, &format!("/{number}"), &[], before), Judgement::Gone);
+        assert_eq!(judge(&purges, 1, &format!("/other/{number}"), &[], before), Judgement::Usable);
+        assert_eq!(judge(&purges, 2, &format!("/{number}"), &[], before), Judgement::Usable);
+    }
+    assert_eq!(judge(&purges, 1, "/7", &[], purges.epoch()), Judgement::Usable, "fetched since");
+}
+
+#[test]
+fn too_many_changed_urls_fold_the_older_half_into_their_own_zone() {
+    let purges = purges();
+    let mut half = 0;
+    for number in 0..=CHANGED_URLS_MAX {
+        change(&purges, 1, &format!("/{number}"));
+        if number == CHANGED_URLS_MAX / 2 {
+            half = purges.epoch();
+        }
+    }
+    assert_eq!(changed_of(&purges, 1), CHANGED_URLS_MAX / 2);
+    assert_eq!(judge(&purges, 1, "/unchanged", &[], half - 1), Judgement::Gone, "older than the half folded");
+    assert_eq!(judge(&purges, 1, "/unchanged", &[], half), Judgement::Usable);
+    assert_eq!(judge(&purges, 1, &format!("/{CHANGED_URLS_MAX}"), &[], half), Judgement::Gone);
+    assert_eq!(judge(&purges, 2, "/unchanged", &[], RUN_START), Judgement::Usable, "another zone");
+}
+
+#[test]
+fn the_zone_with_the_most_changed_urls_pays_for_all() {
+    let purges = purges();
+    for zone in 1..=8 {
+        for number in 0..CHANGED_URLS_MAX - usize::from(zone > 1) {
+            change(&purges, zone, &format!("/{number}"));
+        }
+    }
+    let full = CHANGED_URLS_ALL_MAX - 7;
+    let born = purges.epoch();
+    for number in 0..8 {
+        change(&purges, 9, &format!("/{number}"));
+    }
+    assert_eq!(full + 8 - CHANGED_URLS_MAX / 2, (1..=9).map(|zone| changed_of(&purges, zone)).sum::<usize>());
+    assert_eq!((changed_of(&purges, 1), changed_of(&purges, 9)), (CHANGED_URLS_MAX / 2, 8));
+    assert_eq!(judge(&purges, 9, "/unchanged", &[], RUN_START), Judgement::Usable);
+    assert_eq!(judge(&purges, 9, "/7", &[], born), Judgement::Gone);
+}
+
+#[test]
+fn a_purge_of_the_zone_forgets_what_was_changed_before() {
+    let purges = purges();
+    let before = purges.epoch();
+    change(&purges, 1, "/a");
+    purges.purge(&SEED, &Purge::Zone { zone: 1 }, Strength::Hard, |_| ());
+    assert_eq!(changed_of(&purges, 1), 0);
+    change(&purges, 1, "/b");
+    purges.purge(&SEED, &Purge::Zone { zone: 1 }, Strength::Soft, |_| ());
+    assert_eq!(changed_of(&purges, 1), 1, "a soft one says less");
+    assert_eq!(judge(&purges, 1, "/a", &[], before), Judgement::Gone);
+}

@@ -18,7 +18,7 @@ fn with_304(stored: &[(&str, &str)], renewed: &[(&str, &str)]) -> Answered {
         ..Metadata::default()
     };
     let asked = Asked { may_store: true, ..Asked::default() };
-    let stored = Revalidated { meta: &meta, head: &head, was_asked: true };
+    let stored = Revalidated { meta: &meta, head: &head, was_asked: true, is_purged_softly: false };
     answered(&asked, b"/", Some(stored), &answer(304, renewed), &Settings::default(), &FetchTimes::default())
 }
 

@@ -1,6 +1,6 @@
 //! §2: targeted fields: parsing, and what they take the place of.
 
-use cache::policy::{Settings, Targeted};
+use cache::policy::{EdgeLifetime, Lifetime, Settings, Targeted};
 
 use crate::desk::{Desk, answer};
 
@@ -37,4 +37,23 @@ fn the_zone_chooses_the_list_and_its_order() {
     assert!(desk(&[CdnCacheControl, SurrogateControl]).is_reused(answer(200, &fields)));
     assert!(!desk(&[SurrogateControl, CdnCacheControl]).is_reused(answer(200, &fields)));
     assert!(!desk(&[]).is_reused(answer(200, &fields)));
+}
+
+#[test]
+fn surrogate_control_that_says_nothing_of_storing_hides_nothing() {
+    let edge = vec![EdgeLifetime { statuses: 200..=299, lifetime: Lifetime::Default(600) }];
+    let is_reused = |surrogate: &str, control: &str| {
+        let fields = [("Cache-Control", control), ("Surrogate-Control", surrogate)];
+        Desk::with(Settings { edge: edge.clone(), ..Settings::default() }).is_reused(answer(200, &fields))
+    };
+    for surrogate in ["content=\"ESI/1.0\"", "foo", "no-transform", "content=\"ESI/1.0", "public"] {
+        for control in ["private", "no-store", "private, no-store", "no-cache"] {
+            assert!(!is_reused(surrogate, control), "{surrogate}: {control}");
+        }
+        assert!(is_reused(surrogate, "max-age=60"), "{surrogate}");
+    }
+    assert!(is_reused("max-age=60, content=\"ESI/1.0\"", "private"), "it says what holds here");
+    for surrogate in ["no-store", "content=\"ESI/1.0\", no-store", "no-store-remote", "private", "no-cache"] {
+        assert!(!is_reused(surrogate, "max-age=60"), "{surrogate}");
+    }
 }

@@ -16,7 +16,7 @@ use testkit::visitor::Visitor;
 use super::{answers, body, kill_edge, start, status};
 
 /// A node that keeps a spare.
-fn with_spare() -> Result<Node> {
+pub(super) fn with_spare() -> Result<Node> {
     let spec = NodeSpec::new().node_section("threads = 2\nspare = true").listener("http");
     let node = start(&spec.zone("a", answers("a", "one")))?;
     node.wait_for_event(|event| event["event"] == "spare_ready")?;
@@ -79,11 +79,11 @@ impl Crowd {
     }
 }
 
-fn pid_of(node: &Node, member: &str) -> i64 {
+pub(super) fn pid_of(node: &Node, member: &str) -> i64 {
     status(node).expect("it can be told")[member].as_i64().expect("it can be told")
 }
 
-fn signal(pid: i64, signal: Signal) {
+pub(super) fn signal(pid: i64, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(pid).expect("it can be told")).expect("it can be told"), signal)
         .expect("it can be told");
 }
@@ -128,7 +128,7 @@ fn a_spare_that_dies_is_replaced_and_nobody_notices() {
 }
 
 /// Processes whose parent this is.
-fn children_of(parent: u32) -> Vec<u32> {
+pub(super) fn children_of(parent: u32) -> Vec<u32> {
     let children =
         fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).expect("it can be told");
     children.split_whitespace().map(|pid| pid.parse().expect("it can be told")).collect()
@@ -177,7 +177,7 @@ fn with_own_binary(folder: &testkit::folder::Folder) -> Result<Node> {
 }
 
 /// Replaces a binary as a package manager does: another file under the same name.
-fn replace(path: &std::path::Path, bytes: &[u8]) {
+pub(super) fn replace(path: &std::path::Path, bytes: &[u8]) {
     let beside = path.with_extension("new");
     fs::write(&beside, bytes).expect("it can be told");
     fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).expect("it can be told");
@@ -240,7 +240,7 @@ fn command_of_the_real_binary(node: &Node, command: &str) -> std::process::Outpu
         .expect("it can be told")
 }
 
-fn pid_of_by_real_binary(node: &Node) -> i64 {
+pub(super) fn pid_of_by_real_binary(node: &Node) -> i64 {
     let output = Command::new(env!("CARGO_BIN_EXE_rempart"))
         .args(["status", "--json", "--config"])
         .arg(node.folder().path().join("rempart.toml"))

@@ -74,6 +74,9 @@ fn zone_of(crs: &Path, origin: &ScriptedOrigin, hostname: &str, waf: &str, more:
     )
 }
 
+/// Which case and stage, the status, the id in the log, the trace.
+type Sent = (usize, usize, Option<u16>, Option<String>, String);
+
 /// What one stage came to.
 struct Seen {
     status: Option<u16>,
@@ -156,7 +159,7 @@ fn the_regression_cases_come_to_the_same_over_the_socket() -> Result<()> {
     let toml = zone_of(&folder, &origin, "*", waf, times);
     let node = start(&cleartext().file("waf/before.conf", SUITE).zone("a", toml))?;
     let next = AtomicUsize::new(0);
-    let sent: Mutex<Vec<(usize, usize, Option<u16>, Option<String>, String)>> = Mutex::default();
+    let sent: Mutex<Vec<Sent>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {

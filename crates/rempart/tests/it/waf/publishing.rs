@@ -101,3 +101,43 @@ fn the_report_of_a_change_names_the_firewall() -> Result<()> {
     }
     node.finish_healthy()
 }
+
+#[test]
+fn poisoned_rules_are_refused_or_harmless_and_nobody_gets_an_error() -> Result<()> {
+    let origin = saying("answer")?;
+    let node = firewalled(&origin, "block", "")?;
+    let mut flipped = RULES.as_bytes().to_vec();
+    if let Some(byte) = flipped.iter_mut().rev().find(|byte| **byte == b'S') {
+        *byte ^= 1;
+    }
+    let deep = format!("SecRule ARGS \"@rx {}a{}\" \"id:1,phase:2\"\n", "(".repeat(5_000), ")".repeat(5_000));
+    let wide = "SecRule ARGS \"@rx (?:(?:(?:a{200}){200}){200})\" \"id:1,phase:2\"\n";
+    let circle = "Include own.conf\n";
+    let many: String = (1..25_000).map(|id| format!("SecAction \"id:{id},phase:1,pass,nolog\"\n")).collect();
+    for (name, rules, is_refused) in [
+        ("twice", format!("{RULES}{RULES}").into_bytes(), true),
+        ("one bit", flipped, true),
+        ("truncated", RULES.as_bytes()[..RULES.len() / 2].to_vec(), true),
+        ("no text", vec![0xff; 10_000], true),
+        ("deep", deep.into_bytes(), true),
+        ("wide", wide.as_bytes().to_vec(), true),
+        ("circle", circle.as_bytes().to_vec(), true),
+        ("too many", many.into_bytes(), true),
+        ("unknown", b"SecTomorrow On\n".to_vec(), true),
+        ("empty", Vec::new(), false),
+    ] {
+        node.folder().write("waf/own.conf", rules)?;
+        let published = node.publish()?;
+        let told = String::from_utf8_lossy(&published.stderr).into_owned();
+        assert_eq!(published.status.success(), !is_refused, "{name}: {told}");
+        assert!(!is_refused || told.contains("waf/own.conf"), "{name}: {told}");
+        assert_eq!(visitor(&node)?.fetch(HOST, "/")?.text(), "answer", "{name}");
+        assert_eq!(
+            visitor(&node)?.fetch(HOST, "/?q=evil")?.status,
+            if is_refused { 403 } else { 200 },
+            "{name}"
+        );
+    }
+    assert_eq!(node.metric("rempart_panics_total")?, Some(0.0));
+    Ok(())
+}

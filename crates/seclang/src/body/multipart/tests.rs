@@ -3,6 +3,7 @@
 use super::super::tests::{Taken, read, read_in, values};
 use super::super::{Collection, Kind, Outcome};
 use super::*;
+use crate::tally;
 
 const TYPE: &str = "multipart/form-data; boundary=xx";
 
@@ -257,4 +258,43 @@ fn multipart_has_ceilings() {
     let outcome = error(parts(&[file, file]));
     assert_eq!(outcome.error, Some(BodyError::Multipart(MultipartError::FileLimit)));
     assert!(outcome.multipart.file_limit_exceeded && outcome.files_bytes == 14);
+}
+
+#[test]
+fn a_head_of_many_fields_or_folds_costs_what_its_bytes_do() {
+    let fields = |count: usize| (0..count).map(|field| format!("{field:x}:\n")).collect::<String>();
+    let folds = |count: usize| format!("a:{}\n{}", "x".repeat(3_900), " \n".repeat(count));
+    // Comparisons of names: those of a search through the levels of a tree, eleven names a node.
+    for (count, names_max) in [(100, 22), (2_000, 33)] {
+        let head = fields(count);
+        let body = parts(&[&format!("{head}{}", field("a", "v"))]);
+        let mut taken = (Taken::new(), Outcome::default());
+        let work = tally::of(|| taken = multipart(&body));
+        assert_eq!(values(&taken.0, Collection::MultipartPartHeaders).len(), count + 1);
+        assert!((1..=count * names_max).contains(&work), "{work} for {count} fields");
+    }
+    let twice = |count: usize| format!("a:{}\n{}", "x".repeat(3_900), "a:\n \n".repeat(count));
+    for head in [folds(10), folds(4_000), twice(10), twice(2_000)] {
+        let body = parts(&[&format!("{head}{}", field("a", "v"))]);
+        let work = tally::of(|| multipart(&body));
+        assert!((1..=4 * body.len()).contains(&work), "{work} for {} bytes", body.len());
+    }
+}
+
+#[test]
+fn a_field_is_joined_with_all_its_folds() {
+    let head = "X-A:  one \r\n two\r\n\tthree\r\nX-B:four\r\n five\r\nX-b: six\r\n seven\r\n";
+    let (taken, outcome) = multipart(&parts(&[&format!("{head}{}", field("a", "v"))]));
+    assert_eq!(
+        values(&taken, Collection::MultipartPartHeaders),
+        [
+            "a=X-A: one  two three",
+            "a=X-B: four five",
+            // A field that is there twice is an error, and is shown with what is folded below it.
+            "a=X-b: six",
+            "a=seven",
+            "a=Content-Disposition: form-data; name=\\\"a\\\"",
+        ]
+    );
+    assert_eq!(outcome.error, Some(BodyError::Multipart(MultipartError::TwoFields)));
 }

@@ -62,7 +62,7 @@ fn nothing_is_purged_only_until_a_restart() {
     let mut rig = Rig::open(&files);
     let host = b"a.example";
     let tags: &[&[u8]] = &[b"news"];
-    for target in ["/url", "/prefix/1", "/kept", "/soft"] {
+    for target in ["/url", "/prefix/1", "/kept", "/soft", "/changed"] {
         rig.write(target, b"x");
     }
     put_answer(&rig.store, &key("/tag"), crate::store::Answer { tags, ..answer(1) }, b"x");
@@ -73,13 +73,14 @@ fn nothing_is_purged_only_until_a_restart() {
     put(&rig.store, &other_zone, b"x");
     hit(&rig.store, &other_zone);
     rig.turn();
-    assert_eq!(rig.disk().objects(), 7);
+    assert_eq!(rig.disk().objects(), 8);
     let purges = [
         Purge::Url { zone: 1, host, target: b"/url" },
         Purge::Prefix { zone: 1, host, target: b"/prefix/" },
         Purge::Tag { zone: 1, tag: b"news" },
         Purge::Zone { zone: 2 },
     ];
+    rig.store.invalidate(1, host, b"/changed");
     for (number, purge) in purges.iter().enumerate() {
         rig.store.purge(purge, Strength::Hard, 10 + number as u64, |recorded| {
             assert_eq!(recorded, Recorded::OnDisk);
@@ -98,8 +99,9 @@ fn nothing_is_purged_only_until_a_restart() {
         files = files.after_kill();
         let mut rig = Rig::open(&files);
         assert_eq!(rig.disk().purges_applied_to(), 15);
-        let gone = ["/url", "/prefix/1", "/tag", "/withdrawn"].map(|target| rig.read(&key(target)));
-        assert_eq!(gone, [const { None }; 4]);
+        let gone =
+            ["/url", "/prefix/1", "/tag", "/withdrawn", "/changed"].map(|target| rig.read(&key(target)));
+        assert_eq!(gone, [const { None }; 5]);
         assert_eq!(rig.read(&other_zone), None);
         assert_eq!(rig.read(&key("/kept")), Some(b"x".to_vec()));
         assert_eq!(rig.read(&key("/soft")), Some(b"x".to_vec()));
@@ -297,4 +299,25 @@ fn a_long_log_of_purges_is_written_anew_and_says_the_same() {
     assert_eq!(rig.disk().purges_applied_to(), 2_001);
     assert_eq!(rig.read(&key("/gone")), None);
     assert_eq!(rig.read(&key("/kept")), Some(b"x".to_vec()));
+}
+
+#[test]
+fn changed_urls_that_wait_for_the_disk_become_purges_of_their_own_zones() {
+    let files = FaultyFiles::default();
+    let mut rig = Rig::open(&files);
+    let other = KeyRef { zone: 2, ..key("/kept") };
+    put(&rig.store, &other, b"x");
+    hit(&rig.store, &other);
+    rig.write("/kept", b"x");
+    let most = crate::store::limits::PURGES_WAITING_MAX + 10;
+    for number in 0..most {
+        rig.store.invalidate(1, b"a.example", format!("/{number}").as_bytes());
+    }
+    assert!(rig.disk().lock_purges().len() <= 1 + crate::store::limits::CHANGED_URLS_WAITING_MAX);
+    rig.turn();
+    let counts = rig.store.counts();
+    assert_eq!((counts.urls_changed, counts.purges), (most as u64, 0));
+    let mut rig = Rig::open(&files.after_kill());
+    assert_eq!(rig.read(&key("/kept")), None, "widened to its zone");
+    assert_eq!(rig.read(&other), Some(b"x".to_vec()), "and no further");
 }

@@ -19,6 +19,21 @@ struct State {
     faults: Vec<Fault>,
     /// Bytes a single write takes at most.
     write_max: Option<usize>,
+    moments: Vec<Moment>,
+}
+
+/// Something that happens in the middle of the next operation of its kind.
+struct Moment {
+    is_read: bool,
+    /// The end of the file's name.
+    name: &'static str,
+    act: Box<dyn FnOnce() + Send>,
+}
+
+impl std::fmt::Debug for Moment {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Moment({}, {})", self.is_read, self.name)
+    }
 }
 
 /// `life` of a process that is dead.
@@ -80,6 +95,33 @@ impl FaultyFiles {
 
     pub(super) fn write_at_most(&self, bytes: usize) {
         self.lock().write_max = Some(bytes);
+    }
+
+    /// Does something while the next read of such a file is under way: what another thread might.
+    pub(super) fn while_reading(&self, name: &'static str, act: impl FnOnce() + Send + 'static) {
+        self.lock().moments.push(Moment { is_read: true, name, act: Box::new(act) });
+    }
+
+    /// The same with the next write.
+    pub(super) fn while_writing(&self, name: &'static str, act: impl FnOnce() + Send + 'static) {
+        self.lock().moments.push(Moment { is_read: false, name, act: Box::new(act) });
+    }
+
+    fn meet(&self, is_read: bool, name: &str) {
+        let mut state = self.lock();
+        let is_due = |moment: &Moment| moment.is_read == is_read && name.ends_with(moment.name);
+        let due = state.moments.iter().position(is_due).map(|place| state.moments.remove(place));
+        drop(state);
+        if let Some(moment) = due {
+            (moment.act)();
+        }
+    }
+
+    /// Bytes of all segments' files.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        let names = self.names_now();
+        let segments = names.iter().filter(|name| name.ends_with(".data") || name.ends_with(".index"));
+        segments.map(|name| self.content(name).len() as u64).sum()
     }
 
     pub(super) fn changes(&self) -> u64 {
@@ -178,6 +220,7 @@ impl State {
 
 impl StoredFile for FaultyFile {
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.folder.meet(true, &self.name);
         self.folder
             .lock()
             .judge(|fault| matches!(fault, Fault::Reading(name) if self.name.ends_with(name)))?;
@@ -190,6 +233,7 @@ impl StoredFile for FaultyFile {
     }
 
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize> {
+        self.folder.meet(false, &self.name);
         let mut state = self.folder.lock();
         state.judge(|fault| matches!(fault, Fault::Writing(name) if self.name.ends_with(name)))?;
         let dies = state.change()?;
