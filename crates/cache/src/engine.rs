@@ -99,14 +99,20 @@ impl Engine {
 
     /// Begins a request's way. Takes out of it what strangers may not say on a request that may be stored.
     pub fn visit(&self, request: &mut Request, place: &Place<'_>) -> Visited {
+        self.visit_within(request, place, &[])
+    }
+
+    /// As [`Engine::visit`], for an answer that depends on `scope` too: on which server is asked, say, or on
+    /// the settings it is stored under. Purges by URL, host, tag and zone reach every scope.
+    pub fn visit_within(&self, request: &mut Request, place: &Place<'_>, scope: &[u8]) -> Visited {
         let asked = match ask(request, place.settings) {
             Eligibility::Eligible(asked) => asked,
             Eligibility::Bypass(bypass) => return Visited::Bypass(bypass),
         };
         strip_unkeyed(&mut request.fields, place.settings, place.is_peer_trusted);
-        let Some(key) = Key::of(request, place.zone, &place.settings.key, &place.facts) else {
-            return Visited::Bypass(Bypass::KeyTooLong);
-        };
+        let key = Key::of(request, place.zone, &place.settings.key, &place.facts);
+        let key = if scope.is_empty() { key } else { key.and_then(|key| key.scoped(scope)) };
+        let Some(key) = key else { return Visited::Bypass(Bypass::KeyTooLong) };
         Visited::Visit(Box::new(Visit {
             store: self.store.clone(),
             settings: Arc::clone(place.settings),

@@ -77,6 +77,7 @@ fn serve(requests: &str) {
         fingerprint_key: [3, 4],
         on_stuck: None,
         connections_max: 1_000,
+        cache: None,
     };
     let node = Node::new(setup, snapshot);
     let socket = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -72,6 +72,7 @@ const fn declared(phase: Phase) -> Declared {
         Phase::Shield => Declared::ByZone(|zone| zone.fail_modes.shield),
         Phase::Waf => Declared::ByZone(|zone| zone.fail_modes.waf),
         Phase::Route => Declared::ByZone(|zone| zone.fail_modes.route),
+        Phase::Cache => Declared::ByZone(|zone| zone.fail_modes.cache),
         // Without it there is no answer.
         Phase::Origin => Declared::Always(FailMode::Closed),
         Phase::Response => Declared::ByZone(|zone| zone.fail_modes.response),

@@ -1,15 +1,14 @@
 //! The course of one exchange: what was decided so far, for the trail, the log and the counters.
 
-use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
 
+use crate::cache::CacheCourse;
 use crate::live::Site;
 use crate::shield::RuleState;
-use crate::waf::{Behind, Standing};
+use crate::waf::{Beside, Standing};
 
 /// What is known of one exchange while it is served.
 pub(crate) struct Course {
@@ -44,8 +43,10 @@ pub(crate) struct Course {
     pub(crate) rules: RuleState,
     /// Where it stands with the zone's firewall.
     pub(crate) waf: Standing,
-    /// Inspects what of a form lies behind the window, while it streams.
-    pub(crate) waf_tail: Option<Rc<RefCell<Behind>>>,
+    /// What goes beside the streams of an exchange that is inspected.
+    pub(crate) beside: Option<Box<Beside>>,
+    /// What the cache has done.
+    pub(crate) cache: CacheCourse,
 }
 
 impl Course {
@@ -80,7 +81,22 @@ impl Course {
             trail: Trail::default(),
             rules: RuleState::default(),
             waf: Standing::default(),
-            waf_tail: None,
+            beside: None,
+            cache: CacheCourse::default(),
+        }
+    }
+
+    /// The course of a request of the node's own that this one causes.
+    pub(crate) fn for_errand(&self) -> Self {
+        let begun = Self::begin(self.id, self.began_us, self.visitor, self.scheme, self.fingerprint);
+        let mut rules = RuleState::default();
+        rules.towards_origin.clone_from(&self.rules.towards_origin);
+        Self {
+            snapshot: self.snapshot,
+            site: self.site.clone(),
+            is_peer_trusted: self.is_peer_trusted,
+            rules,
+            ..begun
         }
     }
 

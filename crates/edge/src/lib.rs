@@ -12,6 +12,7 @@ compile_error!("fault points are for tests: build without `fault-injection`, or 
 mod admin;
 mod admission;
 mod blocks;
+mod cache;
 mod clock;
 mod contain;
 mod course;
@@ -37,6 +38,7 @@ mod waf;
 mod watch;
 
 pub use blocks::BLOCKS_MAX;
+pub use cache::{CacheSetup, CacheStanding, DiskPurges, DiskSetup, DiskStanding, Purge, Purged};
 pub use facts::Facts;
 pub use fingerprint::{Door, FINGERPRINTS_MAX, Fingerprints};
 pub use live::Live;

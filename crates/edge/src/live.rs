@@ -7,6 +7,7 @@ use exchange::Account;
 use telemetry::metrics::zones::ZoneCounters;
 use zone::{Snapshot, Zone};
 
+use crate::cache::SiteCache;
 use crate::contain::Ward;
 
 /// One zone and what goes with it in this process.
@@ -25,6 +26,8 @@ pub struct Site {
     pub(crate) stale: Option<Arc<Zone>>,
     /// What its visitors make the node hold.
     pub(crate) memory: Arc<Account>,
+    /// What the zone says of its cache; none if it is off.
+    pub(crate) cache: Option<SiteCache>,
     /// What broke for this zone of late.
     pub(crate) ward: Ward,
     #[cfg(feature = "fault-injection")]

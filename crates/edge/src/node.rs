@@ -19,6 +19,7 @@ use telemetry::sink::AccessLog;
 use zone::{Id, Snapshot, Zone};
 
 use crate::blocks::Blocks;
+use crate::cache::{CacheSetup, CacheStanding, DiskPurges, Purge, Purged, SiteCache, Tier, keyed};
 use crate::clock::Clock;
 use crate::contain::Ward;
 use crate::facts::Sampler;
@@ -55,6 +56,8 @@ pub struct NodeSetup {
     pub on_stuck: Option<Box<dyn Fn(StuckReport) + Send + Sync>>,
     /// Most visitors' connections at once over all threads; a connection to an origin may come with each.
     pub connections_max: usize,
+    /// What zones' caches may hold; none for a node that keeps no answers.
+    pub cache: Option<CacheSetup>,
 }
 
 /// One zone may hold this part of what the node may: no zone leaves the others nothing.
@@ -85,6 +88,8 @@ pub struct Node {
     cut: AtomicUsize,
     swapped_unix_us: AtomicU64,
     started_unix_us: u64,
+    /// Made when the first zone with a cache comes into force.
+    cache: OnceLock<Tier>,
 }
 
 /// What runs, since when.
@@ -104,6 +109,8 @@ pub struct Status {
     pub threads: usize,
     /// Whether the node drains.
     pub is_draining: bool,
+    /// What is stored; none while no zone has a cache.
+    pub cache: Option<CacheStanding>,
     /// The zones in force, at most 10,000.
     pub zones: Vec<ZoneStatus>,
 }
@@ -176,7 +183,10 @@ impl Node {
         let drain_ms = setup.settings.drain_ms;
         let threads = setup.threads.max(1);
         let black_box = setup.black_box.filter(|black_box| black_box.len() >= threads);
+        let cache = OnceLock::new();
+        begin_cache(&cache, &setup, &live.snapshot);
         Arc::new(Self {
+            cache,
             black_box: black_box.unwrap_or_else(|| blackbox::Writer::private(threads)),
             door: Door::default(),
             blocks: Blocks::default(),
@@ -209,6 +219,7 @@ impl Node {
         let (tls, zones, memory) = (&self.tls, &self.zone_table, &self.memory);
         let beside = Beside { tls, zones, memory, events: &self.setup.events };
         let live = Arc::new(build(snapshot, Some(&before), &beside));
+        begin_cache(&self.cache, &self.setup, &live.snapshot);
         #[cfg(feature = "fault-injection")]
         crate::fault_points::applying(live.sites.iter().map(|site| &*site.zone));
         self.fleet.apply(&live.snapshot, self.clock.now_ms());
@@ -277,6 +288,58 @@ impl Node {
     pub fn drain_within(&self, ms: u64) {
         self.drain_ms.store(ms, Ordering::Release);
         self.is_draining.store(true, Ordering::Release);
+        // First of all: the next process waits for the folder.
+        if let Some(tier) = self.cache() {
+            tier.release();
+        }
+    }
+
+    /// The store, once a zone with a cache is in force.
+    pub(crate) fn cache(&self) -> Option<&Tier> {
+        self.cache.get()
+    }
+
+    /// Makes stored answers unusable, for the next request on and for every fetch under way. `number` is the
+    /// entry of the numbered log. `done` is told once it would hold after a crash too; at once where nothing
+    /// is stored.
+    pub fn purge(
+        &self,
+        purge: &Purge,
+        is_soft: bool,
+        number: u64,
+        done: impl FnOnce(Purged) + Send + 'static,
+    ) {
+        match self.cache() {
+            Some(tier) => tier.purge(purge, is_soft, number, done),
+            None => done(Purged::Kept),
+        }
+    }
+
+    /// How far the disk is with the purges of the numbered log.
+    pub fn disk_purges(&self) -> DiskPurges {
+        let has_disk = self.setup.cache.as_ref().is_some_and(|cache| cache.disk.is_some());
+        match self.cache() {
+            Some(tier) => tier.disk_purges(),
+            None if has_disk => DiskPurges::NoStoreYet,
+            None => DiskPurges::Never,
+        }
+    }
+
+    /// Makes all answers that were stored under a snapshot unusable: it was withdrawn.
+    pub fn forget_stored_under(&self, snapshot: u64) {
+        if let Some(tier) = self.cache() {
+            tier.withdraw(snapshot);
+        }
+    }
+
+    /// The zone of a host, and host and target of a URL as its cache keys them. None where no zone serves the
+    /// host, or the URL is too long.
+    pub fn keyed(&self, host: &[u8], target: &[u8]) -> Option<(Id, Vec<u8>, Vec<u8>)> {
+        let live = self.live();
+        let site = live.site_for(host)?;
+        let own = site.cache.as_ref().map(|cache| cache.settings.key.clone()).unwrap_or_default();
+        let (host, target) = keyed(&own, host, target)?;
+        Some((site.zone.id, host, target))
     }
 
     pub(crate) fn drain_ms(&self) -> u64 {
@@ -345,6 +408,7 @@ impl Node {
             started_unix_us: self.started_unix_us,
             threads: self.serving.load(Ordering::Acquire),
             is_draining: self.is_draining(),
+            cache: self.cache().map(Tier::standing),
             zones: zones.collect(),
         }
     }
@@ -391,6 +455,7 @@ impl Node {
                 bytes_max: self.memory.max(),
                 over: self.memory.times_over(),
             },
+            stored: self.cache().map_or_else(Tier::no_metrics, Tier::metrics),
             process: telemetry::metrics::process::Process::read(),
         })
     }
@@ -496,6 +561,15 @@ impl Node {
     }
 }
 
+/// Makes the store if a zone of the snapshot has a cache, and the node may have one.
+fn begin_cache(cache: &OnceLock<Tier>, setup: &NodeSetup, snapshot: &Snapshot) {
+    if let Some(wanted) = &setup.cache
+        && snapshot.zones().iter().any(|zone| zone.cache.is_some())
+    {
+        cache.get_or_init(|| Tier::start(wanted.clone(), &setup.events));
+    }
+}
+
 /// Most bytes that visitors may make a node hold.
 fn memory_budget(settings: &zone::Node) -> u64 {
     match settings.memory_budget_bytes {
@@ -540,6 +614,7 @@ fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'_>) -> Live
                 account: zone.account.map(|account| account.to_string()),
                 stale: known.get(&zone.id).map(|site| Arc::clone(&site.zone)),
                 ward: Ward::default(),
+                cache: zone.cache.as_deref().map(SiteCache::of),
                 memory: Account::new(memory.max() / ZONE_SHARE),
                 #[cfg(feature = "fault-injection")]
                 faults: crate::fault_points::SiteFaults::of(zone),

@@ -5,29 +5,33 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::hash::{BuildHasher as _, RandomState};
 use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Poll;
 
+use ::cache::policy::Bypass;
 use blackbox::{Slot, Work};
 use exchange::{Charge, Deadlines, IdSource, Phase, Refusal, Request, Response, Scheme};
 use origin::Origins;
 use telemetry::metrics::{HandshakeOutcome, Protocol as ProtocolLabel, ThreadMetrics, TlsVersion, Trouble};
 use telemetry::sink::Batch;
 use wire::{Exchange, Hello, Service, TlsChoice, VisitorTimes, WireEvent};
+use zone::Zone;
 
 use crate::admission::{Refused, admit, identify};
+use crate::cache::{Aim, Looked};
 use crate::clock::Clock;
 use crate::contain::{Decided, guard};
 use crate::course::Course;
 use crate::fault_points;
 use crate::fingerprint::Fingerprints;
-use crate::forward::{self, Names};
+use crate::forward;
 use crate::live::Live;
 use crate::node::Node;
 use crate::refuse::{fail, redirect, refuse, reply};
-use crate::relay::Failed;
+use crate::relay::{Answered, Failed};
 use crate::route::{Routed, route, unrouted};
 use crate::shield::{self, ask};
 use crate::view::Asked;
@@ -35,6 +39,7 @@ use crate::waf::Standing;
 
 /// One serving thread's data plane.
 pub(crate) struct Edge {
+    own: Weak<Edge>,
     pub(crate) node: Arc<Node>,
     pub(crate) number: usize,
     pub(crate) origins: Rc<Origins>,
@@ -43,7 +48,9 @@ pub(crate) struct Edge {
     live: RefCell<(u64, Arc<Live>)>,
     pub(crate) batch: RefCell<Batch>,
     ids: RefCell<IdSource>,
-    scratch: RefCell<Vec<u8>>,
+    /// A key that the process draws, to make numbers of labels that nobody can guess.
+    chance: RandomState,
+    pub(crate) scratch: RefCell<Vec<u8>>,
     /// What rules know of the request they are asked about.
     pub(crate) rule_scratch: RefCell<rules::Scratch>,
     /// What firewalls' rules work in.
@@ -84,10 +91,11 @@ impl Drop for InFlight<'_> {
 }
 
 impl Edge {
-    pub(crate) fn new(node: &Arc<Node>, number: usize, deadlines: &Rc<Deadlines>, slot: Slot) -> Self {
+    pub(crate) fn new(node: &Arc<Node>, number: usize, deadlines: &Rc<Deadlines>, slot: Slot) -> Rc<Self> {
         let seed = node.seed_for(number);
         let clock = node.clock();
-        Self {
+        Rc::new_cyclic(|own| Self {
+            own: Weak::clone(own),
             number,
             origins: Origins::new(
                 Arc::clone(node.fleet()),
@@ -107,7 +115,20 @@ impl Edge {
             fingerprints: Fingerprints::new(node.setup().fingerprint_key),
             clock,
             node: Arc::clone(node),
-        }
+            chance: RandomState::new(),
+        })
+    }
+
+    /// Itself, for tasks that go on when the exchange that began them has ended.
+    pub(crate) fn shared(&self) -> Option<Rc<Self>> {
+        self.own.upgrade()
+    }
+
+    /// A number that nobody can guess.
+    pub(crate) fn draw(&self) -> u128 {
+        let label = self.ids.borrow_mut().next_id();
+        let [high, low] = [0_u8, 1].map(|half| self.chance.hash_one((label, half)));
+        u128::from(high) << 64 | u128::from(low)
     }
 
     /// Every 100 ms: calendar time, log lines.
@@ -152,7 +173,11 @@ impl Edge {
     ///
     /// The part is pinned by the caller: taken by value it would stand in this future twice, as what was
     /// given and as what is polled.
-    async fn named<T>(&self, work: &mut Work, mut part: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    pub(crate) async fn named<T>(
+        &self,
+        work: &mut Work,
+        mut part: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
         poll_fn(|cx| {
             self.slot.beat();
             self.slot.enter(work);
@@ -291,27 +316,35 @@ impl Edge {
             },
             _ => pool,
         };
-        if let Some(len) = strip {
-            exchange.request.strip_path_prefix(len);
-        }
         course.note(Phase::Route, "pool", 0, self.clock.now_us());
+        let aim = Aim { pool: Arc::clone(pool), strip, is_cloudflare: zone.compat_cloudflare };
 
-        // 5 origin
+        // 5 cache; what it answers, or passes on to a visitor who waited for it, ends there
+        let mut written = None; // the target of an unsafe request before a prefix is taken away
+        if let Some(cache) = &site.cache {
+            self.slot.phase(Phase::Cache as u8);
+            match self.look_up(exchange, course, (&site, cache), pool) {
+                Err(trouble) => return self.close(exchange, course, trouble).await,
+                Ok(Looked::Past(Bypass::Method)) => written = Some(exchange.request.target().to_vec()),
+                Ok(Looked::Past(_)) => {}
+                Ok(Looked::Visit(visiting)) => {
+                    if !Box::pin(self.through_cache(exchange, course, zone, visiting, &aim)).await {
+                        return;
+                    }
+                }
+            }
+        }
+
+        // 6 origin
         self.slot.phase(Phase::Origin as u8);
         if let Err(trouble) = fault_points::at(Phase::Origin, &exchange.request) {
             self.broke(Phase::Origin, course, trouble);
             return self.close(exchange, course, trouble).await;
         }
-        let names = Names { node: self.node.name(), loop_token: self.node.loop_token() };
-        let cloudflare = zone.compat_cloudflare;
         let connection = Rc::clone(&exchange.connection);
-        {
-            let scratch = &mut *self.scratch.borrow_mut();
-            forward::towards_origin(&mut exchange.request, course, &connection, &names, cloudflare, scratch);
-        }
-        shield::apply(&mut exchange.request.fields, &course.rules.towards_origin);
+        self.prepare(&mut exchange.request, course, &connection, &aim);
         let mut response = Response::default();
-        let answered = match self.fetch(exchange, course, pool, &mut response).await {
+        let answered = match self.fetch(exchange, course, &aim.pool, &mut response).await {
             Ok(answered) => answered,
             Err(Failed::Fault(fault)) => return fail(exchange, course, fault, self.node.name()).await,
             Err(Failed::Refused(refusal, reason)) => return refuse(exchange, course, refusal, reason).await,
@@ -326,26 +359,62 @@ impl Edge {
         course.fault = None;
         course.origin_us = Some(now_us.saturating_sub(course.origin_began_us));
         course.note(Phase::Origin, "answered", u32::from(response.status), now_us);
-        let answered = match &course.waf {
-            Standing::Under(_) => Box::pin(self.inspect_answer(exchange, course, answered, &response)).await,
-            _ => Some(answered),
-        };
-        let Some(answered) = answered else { return };
+        if let (Some(cache), Some(target)) = (&site.cache, &written) {
+            self.invalidate(exchange, course, (&site, cache), target, &response);
+        }
+        if matches!(course.waf, Standing::Under(_)) {
+            return Box::pin(self.give_inspected(exchange, course, zone, answered, &mut response)).await;
+        }
+        self.give_answered(exchange, course, zone, answered, &mut response).await;
+    }
 
+    /// Phases 7 and 8 for an answer whose body is still with the origin.
+    pub(crate) async fn give_answered(
+        &self,
+        exchange: &mut Exchange,
+        course: &mut Course,
+        zone: &Zone,
+        answered: Answered,
+        response: &mut Response,
+    ) {
+        if let Err(trouble) = self.dress(exchange, course, zone, Some(&answered), response) {
+            return self.close(exchange, course, trouble).await;
+        }
+        self.deliver(exchange, course, answered, response).await;
+        course.note(Phase::Delivery, "ended", 0, self.clock.now_us());
+    }
+
+    /// Phase 7, and the beginning of phase 8: what is said on every answer, and what rules change.
+    ///
+    /// # Errors
+    /// A phase broke, and its mode is closed.
+    pub(crate) fn dress(
+        &self,
+        exchange: &Exchange,
+        course: &mut Course,
+        zone: &Zone,
+        answered: Option<&Answered>,
+        response: &mut Response,
+    ) -> Result<(), Trouble> {
+        let now_us = self.clock.now_us();
+        let connection = Rc::clone(&exchange.connection);
         // 7 response
         self.slot.phase(Phase::Response as u8);
-        let changed = self.change(Phase::Response, course, |course| {
+        self.change(Phase::Response, course, |course| {
             fault_points::at(Phase::Response, &exchange.request)?;
             let changes = match &zone.rules {
                 Some(rules) if rules.response.is_some() => {
                     let unix_us = self.unix_offset_us.get() + course.began_us;
                     let asked = Asked::of(course, &connection, &zone.name, unix_us, now_us);
-                    self.ask_about_answer(rules, &exchange.request, &response, &asked, course)?
+                    self.ask_about_answer(rules, &exchange.request, response, &asked, course)?
                 }
                 _ => Vec::new(),
             };
-            forward::towards_visitor(&mut response, course, &connection, exchange.request.version);
-            if let (Some(value), Some(sticky)) = (answered.sticky_to_set(), &answered.pool().sticky) {
+            forward::towards_visitor(response, course, &connection, exchange.request.version);
+            // Never on an answer out of the store: it is everybody's.
+            if let Some(answered) = answered
+                && let (Some(value), Some(sticky)) = (answered.sticky_to_set(), &answered.pool().sticky)
+            {
                 let cookie = forward::sticky_cookie(sticky, value, course.scheme);
                 response.fields.push_known(b"Set-Cookie", &cookie, exchange::Known::SetCookie, false);
             }
@@ -353,12 +422,12 @@ impl Edge {
                 let value = format!("origin;dur={:.3}", course.origin_us.unwrap_or(0) as f64 / 1000.0);
                 response.fields.push(b"Server-Timing", value.as_bytes());
             }
+            if let Some(status) = course.cache.status() {
+                status.push_to(self.node.name(), &mut response.fields);
+            }
             shield::apply(&mut response.fields, &changes);
             Ok(())
-        });
-        if let Err(trouble) = changed {
-            return self.close(exchange, course, trouble).await;
-        }
+        })?;
         course.status = Some(response.status);
         course.ttfb_us = Some(now_us.saturating_sub(course.began_us));
 
@@ -366,10 +435,9 @@ impl Edge {
         self.slot.phase(Phase::Delivery as u8);
         if let Err(trouble) = fault_points::at(Phase::Delivery, &exchange.request) {
             self.broke(Phase::Delivery, course, trouble);
-            return self.close(exchange, course, trouble).await;
+            return Err(trouble);
         }
-        self.deliver(exchange, course, answered, &response).await;
-        course.note(Phase::Delivery, "ended", 0, self.clock.now_us());
+        Ok(())
     }
 }
 

@@ -27,6 +27,9 @@ impl Edge {
         if let Some(fault) = course.fault {
             self.metrics.fault(fault as usize);
         }
+        if let Some(outcome) = course.cache.outcome() {
+            self.metrics.cache(outcome);
+        }
         if let Some(site) = &course.site {
             site.counters.request(self.number, course.status, bytes_in, bytes_out);
         }
@@ -72,8 +75,8 @@ impl Edge {
                 origin: origin.map(|origin| origin.url.as_str()),
                 origin_us: course.origin_us,
                 retries: course.retries,
-                cache: None,
-                cache_age: None,
+                cache: course.cache.token(),
+                cache_age: course.cache.age_s(),
                 fault: course.fault.map(|fault| fault.as_str()),
                 verdict: course.refusal.map_or("pass", |refusal| refusal.as_str()),
                 rules: &rules,

@@ -104,6 +104,9 @@ pub(crate) async fn fail(exchange: &mut Exchange, course: &mut Course, fault: Fa
     let mut response = Response { status: fault.status(), ..Response::default() };
     let value = format!("{node}; error={}", fault.as_str());
     response.fields.push(b"Proxy-Status", value.as_bytes());
+    if let Some(status) = course.cache.status() {
+        status.push_to(node, &mut response.fields);
+    }
     if fault.status() == 503 {
         response.fields.push(b"Retry-After", b"1");
     }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use exchange::{BodySize, Chunk, Fault, Incoming, Phase, Refusal, Response, Upgrade};
 use origin::{Chosen, Link, Wanted};
 use telemetry::metrics::{OriginConnection, OriginOutcome};
-use wire::{Exchange, Gone, Kept, ResponseState, with_scratch};
+use wire::{Exchange, Gone, ResponseState, with_scratch};
 use zone::Pool;
 
 use crate::course::Course;
@@ -111,8 +111,6 @@ pub(crate) struct Answered {
     pub(crate) link: Link,
     chosen: Chosen,
     pub(crate) upload: Upload,
-    /// The front of its body, read before it may leave.
-    pub(crate) kept: Option<Box<Kept>>,
 }
 
 impl Answered {
@@ -124,6 +122,23 @@ impl Answered {
     /// The pool that answered.
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         self.chosen.pool()
+    }
+
+    /// The next piece of the answer's body.
+    ///
+    /// # Errors
+    /// The answer broke.
+    pub(crate) fn poll_body<'a>(
+        &'a mut self,
+        cx: &mut Context<'_>,
+        scratch: &'a mut [u8],
+    ) -> Poll<Result<Incoming<'a>, Fault>> {
+        self.link.poll_body(cx, scratch)
+    }
+
+    /// The body was read to its end, or there is none: the connection may serve again.
+    pub(crate) fn finish(self) {
+        self.link.finish();
     }
 }
 
@@ -181,7 +196,7 @@ impl Edge {
                 Ok((link, upload)) => {
                     chosen.succeeded();
                     self.metrics.origin_request(OriginOutcome::Ok);
-                    return Ok(Answered { link, chosen, upload, kept: None });
+                    return Ok(Answered { link, chosen, upload });
                 }
                 Err(failure) => failure,
             };
@@ -268,7 +283,7 @@ impl Edge {
             bytes_max: http.and_then(|http| http.max_body_bytes).unwrap_or(u64::MAX),
             moved: false,
             is_held: false,
-            tail: course.waf_tail.as_ref().map(Tail::new),
+            tail: course.beside.as_ref().and_then(|beside| beside.tail.as_ref()).map(Tail::new),
         };
         // An extended CONNECT's stream carries the tunnel, not a body.
         if exchange.request.upgrade == Upgrade::Extended {
@@ -376,7 +391,8 @@ impl Edge {
         answered: Answered,
         response: &Response,
     ) {
-        let Answered { mut link, chosen, mut upload, mut kept } = answered;
+        let Answered { mut link, chosen, mut upload } = answered;
+        let mut kept = course.beside.as_mut().and_then(|beside| beside.kept.take());
         let timeouts = chosen.pool().timeouts;
         let (idle_ms, rate) = (timeouts.idle_ms, timeouts.min_rate_bytes_per_s);
         let visitor_idle_ms = course.site.as_ref().map_or(60_000, |site| site.zone.http.body_idle_ms);

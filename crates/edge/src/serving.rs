@@ -133,7 +133,7 @@ fn serve(
     runtime.block_on(async {
         let deadlines = Deadlines::new();
         let slot = node.black_box().claim(number)?;
-        let edge = Rc::new(Edge::new(node, number, &deadlines, slot));
+        let edge = Edge::new(node, number, &deadlines, slot);
         let threads = node.setup().threads.max(1);
         let connections_max = (node.setup().connections_max / threads).max(16);
         let index = u8::try_from(number).unwrap_or(u8::MAX);

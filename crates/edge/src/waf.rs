@@ -24,7 +24,7 @@ use bytes::Bytes;
 use exchange::{BodySize, Known, Phase, Refusal, Request, Response, Upgrade};
 use seclang::{Action, Interruption, Phase as RulePhase, Progress, Workspace};
 use telemetry::metrics::{Trouble, WafOutcome};
-use wire::{Exchange, with_scratch};
+use wire::{Exchange, Kept, with_scratch};
 use zone::{FailMode, HttpSettings, Waf, Zone};
 
 use crate::contain::{guard, is_requests_own, may_be_left_out, mode};
@@ -58,6 +58,15 @@ pub(crate) enum Standing {
     Under(Box<Inspection>),
     /// It is no more.
     Over(Box<Told>),
+}
+
+/// What goes beside the streams of an exchange under inspection.
+#[derive(Default)]
+pub(crate) struct Beside {
+    /// Inspects what of a form lies behind the window, while it streams.
+    pub(crate) tail: Option<Rc<RefCell<Behind>>>,
+    /// The front of the answer's body, read before it may leave.
+    pub(crate) kept: Option<Box<Kept>>,
 }
 
 /// Why an inspection has no verdict.
@@ -151,7 +160,7 @@ impl Edge {
     /// Phases 1 and 2 of one zone's rules; what they came to stands in the course.
     async fn run(&self, exchange: &mut Exchange, course: &mut Course, zone: &Zone) -> Result<(), Stop> {
         course.waf = Standing::Unasked;
-        course.waf_tail = None;
+        course.beside = None;
         let request = &exchange.request;
         let now_s = (self.unix_offset_us.get() + course.began_us) / 1_000_000;
         let local = exchange.connection.local;
@@ -178,7 +187,8 @@ impl Edge {
             && inspection.interruption().is_none()
         {
             let again = Inspection::begin(&inspection.waf, &exchange.request, &facts);
-            course.waf_tail = self.behind(again, zone).await;
+            let tail = self.behind(again, zone).await;
+            course.beside = Some(Box::new(Beside { tail, kept: None }));
         }
         course.waf = under.map_or(Standing::Unasked, Standing::Under);
         result.map(|_| ())
@@ -436,10 +446,8 @@ impl Edge {
 
     /// Lets what was found behind the window stand for what was found within it, once all is judged.
     fn adopt_tail(&self, course: &mut Course) {
-        let Some(behind) = course.waf_tail.as_ref().and_then(|behind| behind.try_borrow_mut().ok()) else {
-            return;
-        };
-        let mut behind = behind;
+        let tail = course.beside.as_ref().and_then(|beside| beside.tail.as_ref());
+        let Some(mut behind) = tail.and_then(|behind| behind.try_borrow_mut().ok()) else { return };
         if let (true, Standing::Under(inspection)) = (behind.is_judged, &mut course.waf)
             && let Some(again) = behind.inspection.take()
         {
@@ -450,7 +458,7 @@ impl Edge {
 
     /// When all is over: the rules' last phase, and what is told of the inspection.
     pub(crate) async fn conclude(&self, exchange: &Exchange, course: &mut Course) {
-        if let Some(behind) = &course.waf_tail {
+        if let Some(behind) = course.beside.as_ref().and_then(|beside| beside.tail.as_ref()) {
             let trouble = behind.try_borrow_mut().ok().and_then(|mut behind| behind.trouble.take());
             if course.refusal.is_some() {
                 self.adopt_tail(course);

@@ -114,6 +114,8 @@ outcomes! {
         /// The body is larger than the zone's web application firewall inspects, and the zone refuses what is
         /// not inspected.
         Uninspected = "uninspected", 413, Visitor, "The request's body is too large to be inspected.";
+        /// The request takes nothing but what is stored, and nothing that may be used is (RFC 9111 §5.2.1.7).
+        OnlyIfCached = "only_if_cached", 504, Visitor, "Nothing of this is stored here.";
         /// Requests like this one have ended a serving process twice; it comes in again after a while.
         DeadlyRequest = "deadly_request", 503, Edge, "This request cannot be served for now.";
     }

@@ -14,6 +14,8 @@ pub enum Phase {
     Waf,
     /// Redirects, pool, path, headers.
     Route,
+    /// Is it stored, and who asks the origin if not.
+    Cache,
     /// Choose, connect, send, retry.
     Origin,
     /// Header rules on the response.
@@ -26,11 +28,12 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Admission,
         Self::Shield,
         Self::Waf,
         Self::Route,
+        Self::Cache,
         Self::Origin,
         Self::Response,
         Self::Delivery,
@@ -43,6 +46,7 @@ impl Phase {
         Self::Shield.as_str(),
         Self::Waf.as_str(),
         Self::Route.as_str(),
+        Self::Cache.as_str(),
         Self::Origin.as_str(),
         Self::Response.as_str(),
         Self::Delivery.as_str(),
@@ -56,6 +60,7 @@ impl Phase {
             Self::Shield => "shield",
             Self::Waf => "waf",
             Self::Route => "route",
+            Self::Cache => "cache",
             Self::Origin => "origin",
             Self::Response => "response",
             Self::Delivery => "delivery",
@@ -77,9 +82,9 @@ pub struct TrailLine {
     pub at_us: u32,
 }
 
-// 8 phases, of which the WAF may have three lines, and room for two retries and four rules; later lines are
-// counted, not kept.
-const LINES_MAX: usize = 18;
+// 9 phases, what came of the cache, and room for two retries and four rules; later lines are counted, not
+// kept.
+const LINES_MAX: usize = 16;
 
 /// The lines of one exchange.
 #[derive(Clone, Debug, Default)]
@@ -90,7 +95,7 @@ pub struct Trail {
 }
 
 impl Trail {
-    /// Adds a line; beyond 18 it is only counted.
+    /// Adds a line; beyond 16 it is only counted.
     pub fn add(&mut self, phase: Phase, decision: &'static str, detail: u32, at_us: u32) {
         match self.lines.get_mut(usize::from(self.len)) {
             Some(slot) => {

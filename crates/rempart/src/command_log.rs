@@ -1,5 +1,5 @@
-//! The numbered command log: orders that take effect at once and are no configuration. Today: emergency
-//! blocks.
+//! The numbered command log: orders that take effect at once and are no configuration: emergency
+//! blocks, and purges of the cache.
 //!
 //! `<data_dir>/commands`, one JSON object a line, appended and synced before an order is carried out, so that
 //! a process which takes over knows them too. When it grows it is written anew with what is still in force. A
@@ -19,6 +19,9 @@ use serde::{Deserialize, Serialize};
 use telemetry::events::Events;
 use zone::Cidr;
 
+mod purges;
+
+pub(crate) use self::purges::{Purges, Purging};
 use crate::files::{read_bounded, write_whole};
 
 /// Lines after which the log is written anew: a few times what can be in force.
@@ -26,7 +29,7 @@ const LINES_MAX: usize = 4 * BLOCKS_MAX;
 
 /// Bytes of the whole log: twice what it has at most after it was written anew, so that there is room for
 /// orders while it cannot be.
-const BYTES_MAX: usize = 16 * 1024 * 1024;
+const BYTES_MAX: usize = 40 * 1024 * 1024;
 
 /// Bytes after which the log is written anew.
 const BYTES_ANEW: usize = BYTES_MAX / 2;
@@ -40,8 +43,17 @@ pub(crate) const BLOCK_S_MAX: u64 = 30 * 86_400;
 /// Bytes of a block's reason.
 const REASON_BYTES_MAX: usize = 256;
 
-// A quote or a backslash of a reason takes two bytes in JSON; what would take more is left out of it.
-const _: () = assert!(BLOCKS_MAX * (LINE_BYTES_MAX + 2 * REASON_BYTES_MAX) <= BYTES_ANEW);
+/// Bytes of the longest line: a purge as it comes over the command socket.
+const LONGEST_BYTES_MAX: usize = LINE_BYTES_MAX + 2 * crate::messages::REQUEST_BYTES_MAX;
+
+// A quote or a backslash of a text takes two bytes in JSON; what would take more is left out of it, or is no
+// URL.
+const _: () = assert!(
+    BLOCKS_MAX * (LINE_BYTES_MAX + 2 * REASON_BYTES_MAX)
+        + purges::PURGES_MAX * LINE_BYTES_MAX
+        + 2 * purges::PURGES_BYTES_MAX
+        <= BYTES_ANEW
+);
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,8 +67,19 @@ struct Line {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 enum Order {
-    Block { range: String, until_unix_s: u64, reason: String },
-    Unblock { range: String },
+    Block {
+        range: String,
+        until_unix_s: u64,
+        reason: String,
+    },
+    Unblock {
+        range: String,
+    },
+    Purge(Purging),
+    /// Purges up to this number are not here any more.
+    Forgotten {
+        purges_to: u64,
+    },
 }
 
 /// A range that is refused.
@@ -77,6 +100,7 @@ pub(crate) struct CommandLog {
     number: u64,
     lines: usize,
     blocks: Vec<Block>,
+    purges: Purges,
     found: Found,
     events: Option<Events>,
 }
@@ -104,7 +128,8 @@ impl CommandLog {
         };
         let (whole, torn) = bytes.split_at(end_of_whole(&bytes));
         found.torn_bytes = torn.len();
-        let mut log = Self { path, number: 0, lines: 0, blocks: Vec::new(), found, events: None };
+        let (blocks, purges) = (Vec::new(), Purges::default());
+        let mut log = Self { path, number: 0, lines: 0, blocks, purges, found, events: None };
         // By range, with the place of the order: a long log is read before anybody is served.
         let mut blocks: HashMap<String, (usize, Block)> = HashMap::new();
         for line in whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -119,6 +144,8 @@ impl CommandLog {
                     blocks.insert(range.clone(), (log.lines, Block { range, until_unix_s, reason }));
                 }
                 Order::Unblock { range } => drop(blocks.remove(&range)),
+                Order::Purge(purging) => log.purges.add(line.number, purging),
+                Order::Forgotten { purges_to } => log.purges.forget_to(purges_to),
             }
         }
         let mut blocks: Vec<(usize, Block)> = blocks.into_values().collect();
@@ -147,13 +174,15 @@ impl CommandLog {
         self
     }
 
-    fn apply(&mut self, order: Order) {
+    fn apply(&mut self, number: u64, order: Order) {
         match order {
             Order::Block { range, until_unix_s, reason } => {
                 self.blocks.retain(|block| block.range != range);
                 self.blocks.push(Block { range, until_unix_s, reason });
             }
             Order::Unblock { range } => self.blocks.retain(|block| block.range != range),
+            Order::Purge(purging) => self.purges.add(number, purging),
+            Order::Forgotten { purges_to } => self.purges.forget_to(purges_to),
         }
     }
 
@@ -213,6 +242,19 @@ impl CommandLog {
         self.append(Order::Unblock { range }, now_s)
     }
 
+    /// Orders a purge. Gives the order's number.
+    ///
+    /// # Errors
+    /// When the disk does not take the order.
+    pub(crate) fn purge(&mut self, purging: Purging, now_s: u64) -> Result<u64> {
+        self.append(Order::Purge(purging), now_s)
+    }
+
+    /// The purges it has.
+    pub(crate) fn purges(&self) -> &Purges {
+        &self.purges
+    }
+
     /// Writes an order down, and then carries it out. What is refused leaves the log as it was.
     fn append(&mut self, order: Order, now_s: u64) -> Result<u64> {
         self.make_room(now_s)?;
@@ -225,7 +267,7 @@ impl CommandLog {
         })?;
         self.number = line.number;
         self.lines += 1;
-        self.apply(line.order);
+        self.apply(line.number, line.order);
         Ok(self.number)
     }
 
@@ -241,7 +283,7 @@ impl CommandLog {
         }
         let Err(error) = self.compact(now_s) else { return Ok(()) };
         ensure!(
-            length + ((LINE_BYTES_MAX + 2 * REASON_BYTES_MAX) as u64) < BYTES_MAX as u64,
+            length + (LONGEST_BYTES_MAX as u64) < BYTES_MAX as u64,
             "the order is not taken: the command log is full, and cannot be written anew: {error:#}"
         );
         if let Some(events) = &self.events {
@@ -313,8 +355,17 @@ impl CommandLog {
             serde_json::to_writer(&mut bytes, &Line { number: self.number, unix_s: now_s, order })?;
             bytes.push(b'\n');
         }
+        let missing = Order::Forgotten { purges_to: self.purges.forgotten_to };
+        let missing = (self.purges.forgotten_to > 0).then_some((self.number, missing));
+        let kept = self.purges.kept.iter().map(|(number, purging)| (*number, Order::Purge(purging.clone())));
+        let purges: Vec<(u64, Order)> = missing.into_iter().chain(kept).collect();
+        let count = purges.len();
+        for (number, order) in purges {
+            serde_json::to_writer(&mut bytes, &Line { number, unix_s: now_s, order })?;
+            bytes.push(b'\n');
+        }
         write_whole(&self.path, &bytes, 0o600).context("the command log cannot be written anew")?;
-        self.lines = self.blocks.len();
+        self.lines = self.blocks.len() + count;
         Ok(())
     }
 }

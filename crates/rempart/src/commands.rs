@@ -16,8 +16,8 @@ use zone::Problem;
 
 use crate::clock;
 use crate::configuration::{Problems, data_dir, gather, read_node_file};
-use crate::flags::{BlockRange, NodeFile, Publish, Running, Status, Trace, UnblockRange};
-use crate::messages::{ANSWER_BYTES_MAX, Answer, Decisions, DifferenceText, Request};
+use crate::flags::{BlockRange, NodeFile, Publish, Purge, Running, Status, Trace, UnblockRange};
+use crate::messages::{self, ANSWER_BYTES_MAX, Answer, Decisions, DifferenceText, Request};
 
 /// How long a node may take to answer. A publish of 10,000 zones with fresh certificates takes seconds on a
 /// small machine; what takes longer than this is stuck.
@@ -209,6 +209,40 @@ pub(crate) fn blocks(running: &Running) -> Result<ExitCode> {
         writeln!(out, "{}  {left_s} s  {}", block.range, block.reason)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes stored answers unusable: one order each. Exit code 1 when one of them is refused; the others are
+/// carried out.
+///
+/// # Errors
+/// When no node answers.
+pub(crate) fn purge(wanted: &Purge) -> Result<ExitCode> {
+    use messages::Purge as Of;
+    let socket = socket(&wanted.running)?;
+    let whole = wanted.zone.clone().filter(|_| wanted.tag.is_empty()).map(Of::Zone);
+    let tag = |tag: &String| Of::Tag { tag: tag.clone(), zone: wanted.zone.clone() };
+    let all = (wanted.url.iter().cloned().map(Of::Url))
+        .chain(wanted.prefix.iter().cloned().map(Of::Prefix))
+        .chain(wanted.host.iter().cloned().map(Of::Host))
+        .chain(wanted.tag.iter().map(tag))
+        .chain(whole);
+    let (mut out, mut code) = (io::stdout(), ExitCode::SUCCESS);
+    for what in all {
+        let text = match &what {
+            Of::Url(text) | Of::Prefix(text) | Of::Host(text) | Of::Zone(text) => text.clone(),
+            Of::Tag { tag, .. } => format!("tag {tag}"),
+        };
+        let answer = ask(&socket, &Request::Purge { what, is_soft: wanted.soft })?;
+        match answer.ok {
+            true => writeln!(out, "{text} is purged")?,
+            false => {
+                tell(&format!("{text}: {}", answer.error.unwrap_or_default()));
+                code = ExitCode::FAILURE;
+            }
+        }
+        answer.warning.iter().for_each(|warning| tell(warning));
+    }
+    Ok(code)
 }
 
 /// How long an upgrade may take: the new binary compiles every zone and proves itself.

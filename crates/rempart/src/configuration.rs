@@ -194,13 +194,14 @@ fn share_between_kinds(
 }
 
 fn remedy_for(error: &io::Error, kind: FileKind) -> String {
+    const MIB_MAX: usize = FILE_BYTES_MAX / (1024 * 1024);
     let remedy = match (error.kind(), kind) {
         (io::ErrorKind::PermissionDenied, FileKind::PrivateKey) => {
             "let the user that runs Rempart, and nobody else, read the key"
         }
         (io::ErrorKind::PermissionDenied, _) => "let the user that runs Rempart read it",
         (io::ErrorKind::NotFound, _) => "paths are relative to the file that names them",
-        _ => "it must be a regular file of at most 4 MiB",
+        _ => return format!("it must be a regular file of at most {MIB_MAX} MiB"),
     };
     remedy.to_owned()
 }
@@ -324,8 +325,8 @@ pub(crate) fn waits_for_start(running: &Node, read: &Node) -> Vec<&'static str> 
         ("[admin]", running.admin != read.admin),
         (
             "[cache]",
-            (running.cache_memory_bytes, running.cache_disk_bytes)
-                != (read.cache_memory_bytes, read.cache_disk_bytes),
+            (running.cache_memory_bytes, running.cache_disk_bytes, &running.cache_disk_folder)
+                != (read.cache_memory_bytes, read.cache_disk_bytes, &read.cache_disk_folder),
         ),
         ("[log]", running.access_log != read.access_log),
         (

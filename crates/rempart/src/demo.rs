@@ -136,6 +136,7 @@ impl Files {
              \n  listening   {}\n  admin       {admin}\n\n\
              Look at the site, in a browser or with curl (HTTPS speaks HTTP/1.1, HTTP/2 and HTTP/3):\n\
              \n  {http}/\n  {https}/\n\
+             \n  curl -i {http}/                                # twice: Cache-Status says hit\
              \n  curl {http}/headers\
              \n  curl --cacert {ca} {https}/headers\
              \n  curl --cacert {ca} --http3-only {https}/headers    # if your curl has HTTP/3\
@@ -147,7 +148,8 @@ impl Files {
              \n  curl {admin}/healthz\n  curl {admin}/readyz\n  curl {admin}/metrics\
              \n  tail -f {log}\
              \n  rempart status --config {config}\
-             \n  rempart trace REQUEST-ID --config {config}    # the id is in X-Request-Id\n\
+             \n  rempart trace REQUEST-ID --config {config}    # the id is in X-Request-Id\
+             \n  rempart purge --zone demo --config {config}    # the next answer is fetched anew\n\
              \nChange something: edit {zone}, then\n\
              \n  rempart check --config {config}\
              \n  rempart publish --dry-run --config {config}    # what would change\
@@ -191,6 +193,8 @@ fn zone_file(url: &str) -> String {
          name = \"demo\"\n\
          hostnames = [\"*\"]               # every name: the demo serves whatever you call it\n\
          server_timing = true\n\n\
+         [cache]                            # ask twice for / and look at Cache-Status\n\
+         enabled = true\n\n\
          [tls]\n\
          certificate = \"../localhost.pem\"\n\
          private_key = \"../localhost.key\"\n\n\

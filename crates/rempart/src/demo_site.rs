@@ -241,7 +241,7 @@ fn answer(head: &RequestHead, text: &[u8], body: Vec<u8>) -> Answer {
     let path = path_and_query.split(|byte| *byte == b'?').next().unwrap_or_default();
     let reads = matches!(method, b"GET" | b"HEAD");
     match path {
-        b"/" if reads => page("text/html; charset=utf-8", "no-cache", pages::INDEX),
+        b"/" if reads => page("text/html; charset=utf-8", "max-age=0, s-maxage=60", pages::INDEX),
         b"/picture.svg" if reads => {
             let tag = "\"picture-1\"";
             let fields = vec![

@@ -1,17 +1,14 @@
-//! `rempart drill`: faults that took real networks down, done to a node that it starts itself, with a
-//! verdict for
-//! each.
+//! `rempart drill`: faults that took real networks down, done to a node that it starts itself, with a verdict
+//! for each.
 //!
 //! Every node is this same binary in a folder of its own on free loopback ports; nothing that runs on the
-//! machine
-//! is touched. Drills that break a phase from within need a build with fault points. `--against` does what
-//! can be
-//! done from outside to an installed peer. Called by `main`; read next: [`DRILLS`], then [`node`] and
-//! [`load`],
-//! and one of the drills, as [`deaths`].
+//! machine is touched. Drills that break a phase from within need a build with fault points. `--against` does
+//! what can be done from outside to an installed peer. Called by `main`; read next: [`DRILLS`], then [`node`]
+//! and [`load`], and one of the drills, as [`deaths`].
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,7 +18,7 @@ use serde_json::Value;
 
 use crate::clock;
 use crate::commands::tell;
-use crate::flags;
+use crate::{flags, keys};
 
 mod authority;
 mod changes;
@@ -94,9 +91,8 @@ const DRILLS: &[Drill] = &[
         id: "D1",
         name: "poisoned",
         outage: "Cloudflare 2025-11-18, bunny.net 2021: a broken file reached every machine",
-        done: "zone files, certificates and kept generations are cut, emptied, changed in one bit, nested \
-        without \
-               end, repeated, of an unknown version, over their limit",
+        done: "zone files, rules, lists, error pages, certificates and kept generations are cut, emptied, \
+               changed in one bit, nested without end, repeated, of an unknown version, over their limit",
         needs_fault_points: false,
         run: poison::poisoned,
     },
@@ -137,7 +133,7 @@ const DRILLS: &[Drill] = &[
         id: "D6",
         name: "late-crash",
         outage: "Azure Front Door 2025-10-29: the crash came after the health gates, in the last good state",
-        done: "a change passes, becomes the last good one, then crashes each edge that serves it",
+        done: "two changes in a row pass, become the last good one, then crash each edge that serves them",
         needs_fault_points: true,
         run: deaths::late_crash,
     },
@@ -145,7 +141,7 @@ const DRILLS: &[Drill] = &[
         id: "D2",
         name: "alternating",
         outage: "Cloudflare 2025-11-18: good and bad files alternated and looked like an attack",
-        done: "a good and a bad change are published in turn, one each second",
+        done: "two good and two bad changes are published again and again in turn, one each second",
         needs_fault_points: false,
         run: poison::alternating,
     },
@@ -195,7 +191,7 @@ const DRILLS: &[Drill] = &[
         id: "D16",
         name: "scarce",
         outage: "Akamai 2021: a limit was reached and everything stopped",
-        done: "few file descriptors and many idle visitors; a full disk",
+        done: "idle visitors until no file descriptor is left; a full disk",
         needs_fault_points: false,
         run: scarce::scarce,
     },
@@ -221,9 +217,13 @@ pub(crate) fn run(wanted: &flags::Drill) -> Result<ExitCode> {
     let chosen = if wanted.against.is_some() { Vec::new() } else { choose(&wanted.drills, wanted.all)? };
     let (folder, is_ours) = match &wanted.data_dir {
         Some(folder) => (std::path::absolute(folder)?, false),
-        None => (std::env::temp_dir().join(format!("rempart-drill-{}", std::process::id())), true),
+        None => (unguessable()?, true),
     };
-    fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    if is_ours {
+        make_own(&folder)?;
+    } else {
+        fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    }
     let lasting = wanted.seconds.unwrap_or(if wanted.full { 300 } else { 20 });
     let outcome = match wanted.against {
         Some(peer) => peers::against(peer, &folder, wanted),
@@ -234,6 +234,19 @@ pub(crate) fn run(wanted: &flags::Drill) -> Result<ExitCode> {
         let _ = fs::remove_dir_all(&folder);
     }
     Ok(if outcome? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A place among temporary files that nobody can foresee, and so nobody can put anything there before.
+fn unguessable() -> Result<PathBuf> {
+    let name = u128::from_ne_bytes(keys::random()?);
+    Ok(std::env::temp_dir().join(format!("rempart-drill-{name:032x}")))
+}
+
+/// Makes a folder that is ours alone. One that is there already is somebody else's, whatever it is: keys and
+/// programs' settings are written below it, and all of it is removed in the end.
+fn make_own(folder: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().mode(0o700).create(folder);
+    made.with_context(|| format!("{} cannot be made: name a folder with --data-dir", folder.display()))
 }
 
 fn run_all(chosen: &[&Drill], folder: &Path, lasting: Duration, wanted: &flags::Drill) -> Result<bool> {
@@ -356,6 +369,21 @@ mod tests {
         let all = choose(&[], true).unwrap();
         assert_eq!(all.len() == DRILLS.len(), HAS_FAULT_POINTS);
         assert!(!all.is_empty());
+    }
+
+    #[test]
+    fn a_folder_of_its_own_is_new_and_for_its_user_alone() {
+        use std::os::unix::fs::{MetadataExt as _, symlink};
+
+        let place = testkit::folder::Folder::new().unwrap();
+        let (own, link) = (place.path().join("own"), place.path().join("link"));
+        make_own(&own).unwrap();
+        assert_eq!(fs::metadata(&own).unwrap().mode() & 0o777, 0o700);
+        assert!(make_own(&own).is_err(), "it is there already");
+        symlink(place.path().join("elsewhere"), &link).unwrap();
+        assert!(make_own(&link).is_err(), "a link that leads nowhere yet");
+        assert!(!place.path().join("elsewhere").exists());
+        assert_ne!(unguessable().unwrap(), unguessable().unwrap());
     }
 
     #[test]

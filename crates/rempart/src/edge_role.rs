@@ -32,8 +32,9 @@ use crate::configuration::{Problems, data_dir};
 use crate::control::{Begin, Channel, FromEdge, Role, Setup, ToEdge};
 use crate::generations::Generations;
 use crate::keys::{self, Keys};
-use crate::messages::{Answer, HandOver, Request};
+use crate::messages::{Answer, HandOver, Purge, Request};
 use crate::publishing::{self, Options, PublisherSetup, Publishing, Rejected, Start};
+use crate::purging;
 use crate::signals::Signals;
 use crate::sockets::raise_descriptor_limit;
 
@@ -175,6 +176,7 @@ impl Ground<'_> {
         // Without it nothing is explained after a death, and everything is served.
         let black_box = blackbox::Writer::map(black_box).ok();
         let supervisor = Arc::clone(self.channel);
+        let setup_role = setup.role;
         let deadly = setup.deadly.iter().map(|it| (it.fingerprint, it.until_unix_s)).collect();
         let setup = edge::NodeSetup {
             threads,
@@ -193,10 +195,25 @@ impl Ground<'_> {
                 let _ = supervisor.send(&message, &[], false);
             })),
             connections_max: connections_max(raise_descriptor_limit(), setup.descriptors()),
+            cache: self.cache(setup_role, &keys),
         };
         let node = edge::Node::new(setup, snapshot);
         node.refuse_fingerprints(deadly);
         Ok(node)
+    }
+}
+
+impl Ground<'_> {
+    /// What zones' caches may hold. A candidate keeps its answers in memory alone: the disk's folder has one
+    /// writer, and its own answers go with it.
+    fn cache(&self, role: Role, keys: &Keys) -> Option<edge::CacheSetup> {
+        let settings = &self.settings;
+        let disk = (role != Role::Candidate && settings.cache_disk_bytes > 0).then(|| edge::DiskSetup {
+            folder: PathBuf::from(&settings.cache_disk_folder),
+            bytes: settings.cache_disk_bytes,
+        });
+        let memory_bytes = settings.cache_memory_bytes;
+        (memory_bytes > 0).then(|| edge::CacheSetup { memory_bytes, seed: keys.cache(), disk })
     }
 }
 
@@ -217,8 +234,10 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         .context("the data plane cannot start its threads")?;
     if matches!(setup.begin, Begin::Kept { .. }) {
         // An edge before this one crashed: a change that it was watching goes with it.
-        publishing::settle_after_death(&ground.data_dir, number, &ground.generations, events);
+        let withdrawn = publishing::settle_after_death(&ground.data_dir, number, &ground.generations, events);
+        withdrawn.into_iter().for_each(|number| node.forget_stored_under(number));
     }
+    purging::keep_up(&node, log.purges());
     let publishing = Publishing::start(PublisherSetup {
         node: Arc::clone(&node),
         config: setup.config.clone(),
@@ -487,13 +506,15 @@ struct Commands {
 }
 
 impl Commands {
-    /// The successor is no more. What it was ordered to block is in the log.
+    /// The successor is no more. What it was ordered is in the log.
     fn take_orders_again(&self) {
         if self.yields.swap(false, Ordering::AcqRel) {
             let now_s = clock::unix_us() / 1_000_000;
             let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = log.purges().newest();
             *log = CommandLog::open(&self.data_dir, now_s).telling(&self.events);
             self.node.block(&log.ranges(now_s));
+            purging::carry_out_after(&self.node, log.purges(), last);
         }
     }
 
@@ -521,6 +542,7 @@ impl Commands {
                 let blocks = self.log.lock().unwrap_or_else(PoisonError::into_inner).blocks(now_s).to_vec();
                 Answer { ok: true, blocks, ..Answer::default() }
             }
+            Request::Purge { what, is_soft } => self.purge(&what, is_soft),
             Request::Confirm {} => self.publishing.confirm(),
             Request::Withdraw {} => self.publishing.withdraw(),
             Request::Status {} => {
@@ -567,6 +589,37 @@ impl Commands {
             }
             Err(error) => Answer::refused(format!("{error:#}")),
         }
+    }
+
+    /// Writes a purge into the command log, carries it out, and waits until it would outlive a crash.
+    fn purge(&self, what: &Purge, is_soft: bool) -> Answer {
+        let order = match purging::resolve(&self.node, what, is_soft) {
+            Ok(order) => order,
+            Err(error) => return Answer::refused(format!("{error:#}")),
+        };
+        let now_s = clock::unix_us() / 1_000_000;
+        let (done, is_kept) = std::sync::mpsc::sync_channel(1);
+        let number = {
+            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = match log.purge(order.clone(), now_s) {
+                Ok(number) => number,
+                Err(error) => return Answer::refused(format!("{error:#}")),
+            };
+            // Under the lock: the disk remembers the highest number it has, so they come in order.
+            purging::carry_out(&self.node, &order, number, move |purged| {
+                let _nobody_waits_any_more = done.try_send(purged);
+            });
+            number
+        };
+        let text = order.to_string();
+        self.events.info("purged", &[("what", text.as_str().into()), ("number", number.into())]);
+        let warning = match is_kept.recv_timeout(purging::KEEP_WAIT) {
+            Ok(edge::Purged::Kept) => None,
+            Ok(edge::Purged::NotKept) => Some("the disk could not take it: it holds until the node restarts"),
+            Err(_) => Some("the disk has not taken it yet: it holds, and is made again after a crash"),
+        };
+        let warning = warning.map(str::to_owned);
+        Answer { ok: true, number: Some(number), warning, ..Answer::default() }
     }
 
     fn hand_over(&self) -> Answer {

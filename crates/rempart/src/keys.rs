@@ -78,6 +78,16 @@ impl Keys {
         [words.next().unwrap_or(0), words.next().unwrap_or(0)]
     }
 
+    /// The key of the cache's tables and of its files: derived as well, so that answers on disk are found
+    /// again after a restart.
+    pub(crate) fn cache(&self) -> [u8; 16] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(b"rempart cache");
+        context.update(&self.0);
+        let digest = context.finish();
+        digest.as_ref().first_chunk().copied().unwrap_or_default()
+    }
+
     fn part<const N: usize>(&self, start: usize) -> [u8; N] {
         let mut part = [0; N];
         part.iter_mut().zip(self.0.iter().skip(start)).for_each(|(to, from)| *to = *from);
@@ -124,6 +134,8 @@ mod tests {
         assert_eq!((keys.sticky()[0], keys.sticky()[15]), (0, 15));
         let (reset, token) = keys.quic();
         assert_eq!((reset[0], reset[63], token[0], token[31]), (16, 79, 80, 111));
+        let other = Keys([0; ALL_BYTES]);
+        assert!(keys.cache() == keys.cache() && keys.cache() != other.cache());
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod messages;
 mod notify;
 mod privileges;
 mod publishing;
+mod purging;
 mod signals;
 mod sockets;
 mod splice_role;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Command::Block(wanted) => commands::block(&wanted),
         Command::Unblock(wanted) => commands::unblock(&wanted),
         Command::Blocks(running) => commands::blocks(&running),
+        Command::Purge(wanted) => commands::purge(&wanted),
         Command::Status(asked) => commands::status(&asked),
         Command::Trace(asked) => commands::trace(&asked),
         Command::Drill(wanted) => drill::run(&wanted),

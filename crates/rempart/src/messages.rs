@@ -14,8 +14,8 @@ use zone::{Problem, Severity};
 use crate::command_log::Block;
 use crate::control::ListenerPlan;
 
-/// Bytes of a request with its newline: the longest is `trace` with its 32 digits.
-pub(crate) const REQUEST_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of a request with its newline: the longest is `purge` with a URL of 8 KiB, some of it escaped.
+pub(crate) const REQUEST_BYTES_MAX: usize = 32 * 1024;
 
 /// Bytes of an answer with its newline: a thousand problems of a few kilobytes, or the status of 10,000
 /// zones.
@@ -60,6 +60,14 @@ pub(crate) enum Request {
     },
     /// Say who is blocked.
     Blocks {},
+    /// Make stored answers unusable, at once.
+    Purge {
+        /// Which.
+        what: Purge,
+        /// They may still bridge a failure of the origin, and be served while they are fetched anew.
+        #[serde(default)]
+        is_soft: bool,
+    },
     /// Keep the change that waits for this word.
     Confirm {},
     /// Go back to what served before the newest change.
@@ -74,6 +82,27 @@ pub(crate) enum Request {
     Trace {
         /// 32 hex digits.
         request_id: String,
+    },
+}
+
+/// What of the cache is to be purged, in a person's words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Purge {
+    /// One URL with all its variants, of either scheme: `https://example.org/a?b`.
+    Url(String),
+    /// Everything whose URL begins so, within one host.
+    Prefix(String),
+    /// Everything of a host.
+    Host(String),
+    /// Everything of a zone, by its name.
+    Zone(String),
+    /// Everything of a zone that the origin gave this tag.
+    Tag {
+        /// The tag, as in `Cache-Tag` or `Surrogate-Key`.
+        tag: String,
+        /// The zone's name; not needed where only one has a cache.
+        zone: Option<String>,
     },
 }
 
@@ -139,6 +168,9 @@ pub(crate) struct Answer {
     /// Descriptors that follow the line.
     #[serde(skip)]
     pub(crate) descriptors: Vec<OwnedFd>,
+    /// What is to be known of an order that was carried out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) warning: Option<String>,
     /// Why it was not carried out, when there is no list of problems.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
@@ -162,6 +194,7 @@ impl Answer {
             trail: self.trail.clone(),
             hand_over: self.hand_over.clone(),
             descriptors: Vec::new(),
+            warning: self.warning.clone(),
             error: self.error.clone(),
         }
     }

@@ -66,7 +66,7 @@ pub struct Refusing {
 }
 
 /// One change.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Another path; it begins with `/`.
     Path(Vec<u8>),

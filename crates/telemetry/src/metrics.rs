@@ -20,8 +20,8 @@ pub use block::{BUCKETS_US, ThreadMetrics};
 use block::{Block, fresh};
 pub use families::reference;
 pub use labels::{
-    Direction, HandshakeOutcome, OriginConnection, OriginOutcome, Outcome, Protocol, StatusClass, TlsVersion,
-    Trouble, WafOutcome,
+    CacheOutcome, Direction, HandshakeOutcome, OriginConnection, OriginOutcome, Outcome, Protocol,
+    StatusClass, TlsVersion, Trouble, WafOutcome,
 };
 use process::Process;
 
@@ -46,7 +46,7 @@ pub struct LabelLists {
 }
 
 /// What the page shows beside the registry's own counters, gathered by the caller when it is asked for.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Outside {
     /// Counts of the access log.
     pub access_log: crate::sink::Counts,
@@ -54,6 +54,8 @@ pub struct Outside {
     pub events_suppressed: u64,
     /// What is held for visitors.
     pub held: Held,
+    /// What is stored for visitors to come.
+    pub stored: Stored,
     /// The process's resources; absent when they could not be read.
     pub process: Option<Process>,
 }
@@ -85,6 +87,20 @@ pub struct Held {
     pub bytes_max: u64,
     /// How often the bound of a connection, a zone and the node was reached.
     pub over: [u64; OVER_LEVELS.len()],
+}
+
+/// The tiers of [`Stored`], as the page has them.
+const TIERS: [&str; 2] = ["memory", "disk"];
+
+/// What the cache holds, and what happened to it.
+#[derive(Debug, Clone, Default)]
+pub struct Stored {
+    /// Bytes in memory and on disk.
+    pub bytes: [u64; TIERS.len()],
+    /// Answers in memory and on disk.
+    pub objects: [u64; TIERS.len()],
+    /// Counts of what is seldom, by name.
+    pub events: Vec<(&'static str, u64)>,
 }
 
 /// The levels of [`Held::over`], as the page has them.

@@ -16,6 +16,7 @@ use crate::h1::Http1;
 use crate::h2::Http2;
 use crate::h3::Http3;
 use crate::kept::Kept;
+use crate::nobody::{Informed, Nobody};
 use crate::thread::VisitorTimes;
 
 /// Why nothing more comes from, or goes to, a visitor.
@@ -45,6 +46,7 @@ pub(crate) enum Side {
     Http1(Http1),
     Http2(Http2),
     Http3(Http3),
+    Nobody(Nobody),
 }
 
 /// One exchange.
@@ -65,6 +67,8 @@ pub struct Exchange {
     /// What it makes us hold; whoever serves begins it, and without that nothing is bounded.
     pub charge: Charge,
     pub(crate) is_shed: bool,
+    /// What waits of the answer belongs to a store that counts it.
+    is_stored: bool,
     pub(crate) side: Side,
     pub(crate) state: ResponseState,
     /// The front of the request's body, read ahead.
@@ -92,6 +96,7 @@ impl Exchange {
             refusal_reason: refused.map_or("", |(_, reason)| reason),
             charge: Charge::default(),
             is_shed: false,
+            is_stored: false,
             side,
             state: ResponseState::Waiting,
             kept: None,
@@ -102,10 +107,32 @@ impl Exchange {
         }
     }
 
+    /// An exchange without a visitor: a request of the node's own, which has no body. `informed` is told of
+    /// interim answers; every other answer goes nowhere.
+    pub fn of_nobody(
+        request: Request,
+        connection: Rc<Connection>,
+        deadline: Deadline,
+        informed: Informed,
+    ) -> Self {
+        Self::begin(request, connection, deadline, None, Side::Nobody(Nobody::new(informed)))
+    }
+
+    /// From now on the answer's body is pieces of a store that counts what it holds: those that wait here are
+    /// not charged a second time. For the answer at hand.
+    pub fn gives_stored(&mut self) {
+        self.is_stored = true;
+    }
+
+    /// What waits is charged again: another answer begins.
+    pub(crate) fn gives_its_own(&mut self) {
+        self.is_stored = false;
+    }
+
     /// The protocol the visitor speaks.
     pub fn protocol(&self) -> Protocol {
         match self.side {
-            Side::Http1(_) => Protocol::Http1,
+            Side::Nobody(_) | Side::Http1(_) => Protocol::Http1,
             Side::Http2(_) => Protocol::Http2,
             Side::Http3(_) => Protocol::Http3,
         }
@@ -127,8 +154,9 @@ impl Exchange {
             Side::Http1(side) => side.held(),
             Side::Http2(side) => side.held(),
             Side::Http3(side) => side.held(),
+            Side::Nobody(_) => 0,
         };
-        let held = held + self.kept_bytes() + self.also_held;
+        let held = if self.is_stored { 0 } else { held } + self.kept_bytes() + self.also_held;
         if self.charge.hold(held as u64).is_err() {
             self.is_shed = true;
             self.abort();
@@ -168,6 +196,7 @@ impl Exchange {
             Side::Http1(side) => side.sent,
             Side::Http2(side) => side.sent,
             Side::Http3(side) => side.sent(),
+            Side::Nobody(_) => 0,
         }
     }
 
@@ -177,6 +206,7 @@ impl Exchange {
             Side::Http1(side) => side.is_body_read(),
             Side::Http2(side) => side.is_body_read(),
             Side::Http3(side) => side.is_body_read(),
+            Side::Nobody(_) => true,
         }
     }
 
@@ -207,6 +237,7 @@ impl Exchange {
             Side::Http1(side) => side.poll_body(cx, scratch),
             Side::Http2(side) => side.poll_body(cx),
             Side::Http3(side) => side.poll_body(cx, scratch),
+            Side::Nobody(_) => Poll::Ready(Ok(Incoming::End)),
         };
         if let Poll::Ready(Ok(Incoming::Data(chunk) | Incoming::Last(chunk))) = &polled {
             self.bytes_in += chunk.len() as u64;
@@ -236,6 +267,7 @@ impl Exchange {
             Side::Http1(side) => side.poll_body(cx, scratch),
             Side::Http2(side) => side.poll_body(cx),
             Side::Http3(side) => side.poll_body(cx, scratch),
+            Side::Nobody(_) => Poll::Ready(Ok(Incoming::End)),
         };
         let before = kept.len();
         let goes_on = kept.push(ready!(polled)?);
@@ -259,6 +291,7 @@ impl Exchange {
             Side::Http1(side) => side.poll_gone(cx),
             Side::Http2(side) => side.poll_gone(cx),
             Side::Http3(side) => side.poll_gone(cx),
+            Side::Nobody(_) => Poll::Pending,
         }
     }
 
@@ -271,6 +304,7 @@ impl Exchange {
             Side::Http1(side) => side.inform(cx, &self.request, response),
             Side::Http2(side) => side.inform(response),
             Side::Http3(side) => side.inform(cx, response),
+            Side::Nobody(side) => side.inform(response),
         }
     }
 
@@ -291,6 +325,7 @@ impl Exchange {
             Side::Http1(side) => side.respond(cx, &self.request, response),
             Side::Http2(side) => side.respond(response, self.state == ResponseState::Complete),
             Side::Http3(side) => side.respond(cx, response, self.state == ResponseState::Complete),
+            Side::Nobody(_) => {}
         }
     }
 
@@ -323,6 +358,7 @@ impl Exchange {
             Side::Http1(side) => side.poll_ready(cx),
             Side::Http2(side) => side.poll_ready(cx),
             Side::Http3(side) => side.poll_ready(cx),
+            Side::Nobody(_) => Poll::Ready(Ok(())),
         };
         self.settle();
         polled
@@ -340,6 +376,7 @@ impl Exchange {
             Side::Http1(side) => side.poll_flush(cx),
             Side::Http2(side) => side.poll_ready(cx),
             Side::Http3(side) => side.poll_flush(cx),
+            Side::Nobody(_) => Poll::Ready(Ok(())),
         };
         self.settle();
         polled
@@ -358,6 +395,7 @@ impl Exchange {
             Side::Http1(side) => side.send(cx, chunk, is_last),
             Side::Http2(side) => side.send(cx, chunk, is_last),
             Side::Http3(side) => side.send(cx, chunk, is_last),
+            Side::Nobody(_) => true,
         };
         if is_last {
             if is_whole {
@@ -379,6 +417,7 @@ impl Exchange {
             Side::Http1(side) => side.send_trailers(cx, &self.request, trailers),
             Side::Http2(side) => side.send_trailers(cx, trailers),
             Side::Http3(side) => side.send_trailers(cx, trailers),
+            Side::Nobody(_) => {}
         }
     }
 
@@ -393,6 +432,7 @@ impl Exchange {
             Side::Http1(side) => side.abort(),
             Side::Http2(side) => side.abort(),
             Side::Http3(side) => side.abort(),
+            Side::Nobody(_) => {}
         }
     }
 

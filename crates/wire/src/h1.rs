@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf as _, Bytes};
 use exchange::{
     BodySize, Chunk, Connection, Deadline, Fields, Incoming, Method, Protocol, Refusal, Request, Response,
     Scheme, Upgrade, Version,
@@ -37,6 +38,10 @@ pub(crate) struct Work {
     /// Bytes of an unfinished head that were looked at already.
     seen: usize,
     request: Request,
+    /// A shared piece of a body behind `out`, and what frames it: kept as it is, since whoever gave it holds
+    /// it anyway.
+    tail: Bytes,
+    tail_end: &'static [u8],
 }
 
 impl Work {
@@ -48,7 +53,28 @@ impl Work {
         self.at = 0;
         self.out_at = 0;
         self.seen = 0;
+        self.tail = Bytes::new();
+        self.tail_end = b"";
         self.request.clear();
+    }
+
+    /// Bytes that the socket has not taken yet.
+    fn unsent(&self) -> usize {
+        self.out.len() - self.out_at + self.tail.len() + self.tail_end.len()
+    }
+
+    /// Notes what the socket has taken, of `out` and what is behind it.
+    fn sent(&mut self, bytes: usize) {
+        let of_out = bytes.min(self.out.len() - self.out_at);
+        self.out_at += of_out;
+        if self.out_at >= self.out.len() {
+            self.out.clear();
+            self.out_at = 0;
+        }
+        let of_tail = (bytes - of_out).min(self.tail.len());
+        self.tail.advance(of_tail);
+        let of_end = (bytes - of_out - of_tail).min(self.tail_end.len());
+        self.tail_end = self.tail_end.get(of_end..).unwrap_or_default();
     }
 
     fn unread(&self) -> &[u8] {
@@ -67,6 +93,9 @@ impl Work {
 /// Bytes of a buffer that a work area keeps between uses: heads and small bodies fit, and a burst of large
 /// ones does not pin its memory.
 const KEPT_BYTES: usize = 16 * 1024;
+
+/// Bytes from which on a shared piece is kept instead of copied when the socket does not take it.
+const SHARED_BYTES_MIN: usize = 4 * 1024;
 
 /// How the answer's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +127,7 @@ pub(crate) struct Http1 {
 impl Http1 {
     /// Bytes that wait here: to be read by whoever serves, and to be taken by the socket.
     pub(crate) fn held(&self) -> usize {
-        self.work.unread().len() + self.work.out.len() - self.work.out_at
+        self.work.unread().len() + self.work.unsent()
     }
 
     pub(crate) fn is_body_read(&self) -> bool {
@@ -312,18 +341,18 @@ impl Http1 {
     /// Writes what is held; ready when nothing is left.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         let (conn, work) = (&mut self.conn, &mut *self.work);
-        while let Some(rest) = work.out.get(work.out_at..).filter(|rest| !rest.is_empty()) {
-            match conn.poll_write(cx, &[IoSlice::new(rest)]) {
+        while work.unsent() > 0 {
+            let held = work.out.get(work.out_at..).unwrap_or_default();
+            let slices = [IoSlice::new(held), IoSlice::new(&work.tail), IoSlice::new(work.tail_end)];
+            match conn.poll_write(cx, within(&slices)) {
                 Poll::Ready(Ok(written)) => {
-                    work.out_at += written;
+                    work.sent(written);
                     self.sent += written as u64;
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(self.leave())),
                 Poll::Pending => return Poll::Pending,
             }
         }
-        work.out.clear();
-        work.out_at = 0;
         match ready!(conn.poll_flush(cx)) {
             Ok(()) if self.is_send_closed => {
                 ready!(self.conn.poll_shutdown(cx)).map_err(|_| self.leave())?;
@@ -338,8 +367,10 @@ impl Http1 {
         if self.is_broken {
             return Poll::Ready(Err(Gone::Left));
         }
-        match self.work.out.len() - self.work.out_at {
-            0..HELD_BYTES => Poll::Ready(Ok(())),
+        match self.work.unsent() {
+            0..HELD_BYTES if self.work.tail.is_empty() && self.work.tail_end.is_empty() => {
+                Poll::Ready(Ok(()))
+            }
             _ => self.poll_out(cx),
         }
     }
@@ -355,7 +386,7 @@ impl Http1 {
     pub(crate) fn send(&mut self, cx: &mut Context<'_>, chunk: Chunk<'_>, is_last: bool) -> bool {
         let payload = chunk.as_slice();
         let mut size_line = [0; 18];
-        let (mut before, mut after): (&[u8], &[u8]) = (b"", b"");
+        let (mut before, mut after): (&[u8], &'static [u8]) = (b"", b"");
         let mut is_whole = true;
         match &mut self.delimiter {
             Delimiter::Chunked => {
@@ -384,13 +415,34 @@ impl Http1 {
             Delimiter::Close => {}
             Delimiter::Tunnel => self.is_send_closed |= is_last,
         }
-        self.write_parts(cx, [before, payload, after]);
+        match &chunk {
+            Chunk::Shared(bytes) if bytes.len() >= SHARED_BYTES_MIN => {
+                let bytes = bytes.clone();
+                self.write_shared(cx, before, bytes, after);
+            }
+            _ => self.write_parts(cx, [before, payload, after]),
+        }
         is_whole
+    }
+
+    /// As [`Self::write_parts`], for a piece that may be kept as it is.
+    fn write_shared(&mut self, cx: &mut Context<'_>, before: &[u8], piece: Bytes, after: &'static [u8]) {
+        debug_assert!(self.work.tail.is_empty(), "send without poll_ready");
+        self.work.out.extend_from_slice(before);
+        self.work.tail = piece;
+        self.work.tail_end = after;
+        let _left_for_later = self.poll_out(cx);
     }
 
     /// Writes what is held and `parts` behind it at once; keeps what the socket refuses.
     fn write_parts(&mut self, cx: &mut Context<'_>, parts: [&[u8]; 3]) {
         let (conn, work) = (&mut self.conn, &mut *self.work);
+        if !work.tail.is_empty() || !work.tail_end.is_empty() {
+            // Given without `poll_ready`: what is held goes first, in order.
+            let (tail, end) = (std::mem::take(&mut work.tail), std::mem::take(&mut work.tail_end));
+            work.out.extend_from_slice(&tail);
+            work.out.extend_from_slice(end);
+        }
         let held = work.out.get(work.out_at..).unwrap_or_default();
         let held_len = held.len();
         let total = held_len + parts.iter().map(|part| part.len()).sum::<usize>();
@@ -402,9 +454,7 @@ impl Http1 {
         }
         let slices =
             [IoSlice::new(held), IoSlice::new(parts[0]), IoSlice::new(parts[1]), IoSlice::new(parts[2])];
-        let first = slices.iter().position(|slice| !slice.is_empty()).unwrap_or(0);
-        let last = slices.iter().rposition(|slice| !slice.is_empty()).unwrap_or(3);
-        let mut written = match conn.poll_write(cx, slices.get(first..=last).unwrap_or(&slices)) {
+        let mut written = match conn.poll_write(cx, within(&slices)) {
             Poll::Ready(Ok(written)) => written,
             Poll::Ready(Err(_)) => {
                 self.is_broken = true;
@@ -456,6 +506,13 @@ impl Http1 {
     pub(crate) fn close_after(&mut self) {
         self.is_persistent = false;
     }
+}
+
+/// The slices without empty ones at both ends.
+fn within<'a, 'b>(slices: &'a [IoSlice<'b>]) -> &'a [IoSlice<'b>] {
+    let first = slices.iter().position(|slice| !slice.is_empty()).unwrap_or(0);
+    let last = slices.iter().rposition(|slice| !slice.is_empty()).unwrap_or(0);
+    slices.get(first..=last).unwrap_or(slices)
 }
 
 fn write_length(out: &mut Vec<u8>, name: &[u8], length: u64) {
@@ -670,6 +727,7 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
         exchange.also_held = 0;
         exchange.bytes_in = 0;
         exchange.bytes_out = 0;
+        exchange.gives_its_own();
         exchange.deadline.arm(exchange.times.head_ms);
     }
 }

@@ -14,7 +14,7 @@ use crate::tree::Tree;
 /// What a fragment of a zone leaves out.
 const ZONE_START: &str = "name = \"example.org\"\nhostnames = [\"example.org\"]\n";
 
-/// What a fragment about rules leaves out.
+/// What a fragment about rules or the cache leaves out.
 const ZONE_END: &str = "\n[[pool]]\nname = \"app\"\norigins = [{ url = \"http://127.0.0.1:3000\" }]\n";
 
 /// What a fragment of a node file leaves out.
@@ -57,8 +57,8 @@ fn problems(place: &str, text: &str) -> Vec<String> {
         zone::node::compile_node(&source(format!("{text}{end}"))).err()
     } else {
         let start = if text.contains("hostnames") { "" } else { ZONE_START };
-        let is_about_rules = text.contains("[[rule]]") && !text.contains("[[pool]]");
-        let end = if is_about_rules { ZONE_END } else { "" };
+        let is_about = |table| text.contains(table) && !text.contains("[[pool]]");
+        let end = if is_about("[[rule]]") || is_about("[cache]") { ZONE_END } else { "" };
         let specs = vec![source(format!("{start}{text}{end}"))];
         let signed = rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();
         let (certificate, key) = (signed.cert.pem(), signed.signing_key.serialize_pem());

@@ -6,6 +6,7 @@
 //! `rempart check`, and whoever publishes. Parts: `tls`, `pool`, `route`,
 //! `rule`.
 
+mod cache;
 #[cfg(feature = "fault-injection")]
 mod fault_points;
 mod inside;
@@ -387,7 +388,6 @@ impl Compiler<'_> {
         fingerprint: [u8; 32],
         same: Option<&Zone>,
     ) -> Zone {
-        self.not_there_yet(spec);
         let hostnames = match &spec.hostnames {
             Some(_) => self.hostnames_quietly(spec),
             None => Vec::new(),
@@ -424,12 +424,14 @@ impl Compiler<'_> {
             pools,
             rules,
             waf,
+            cache: self.cache(&spec.cache),
             tls,
             http: self.http(&spec.http),
             fail_modes: FailModes {
                 shield: spec.fail_modes.shield.value,
                 waf: spec.fail_modes.waf.value,
                 route: spec.fail_modes.route.value,
+                cache: spec.fail_modes.cache.value,
                 response: spec.fail_modes.response.value,
             },
             error_pages: self.error_pages(spec),
@@ -460,18 +462,6 @@ impl Compiler<'_> {
             );
         }
         true
-    }
-
-    /// Says clearly which settings of the plan have no effect yet.
-    fn not_there_yet(&mut self, spec: &ZoneSpec) {
-        if spec.cache.enabled.value {
-            // Serving without keeping is safe, so a file of the plan may be published as it is.
-            self.report.warning(
-                spec.cache.enabled.place,
-                "the cache is not there yet: answers are passed on and none is kept",
-                "nothing breaks; write enabled = false to silence this",
-            );
-        }
     }
 
     /// Parses and reports hostnames.

@@ -34,11 +34,13 @@ pub enum Kind {
     Firewall,
     /// A zone's certificate, by the file it is in.
     Certificate,
+    /// A zone's cache, switched on.
+    Cache,
 }
 
 impl Kind {
     /// Every kind, in the order of reports.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Zone,
         Self::Hostname,
         Self::Pool,
@@ -47,6 +49,7 @@ impl Kind {
         Self::Rule,
         Self::Firewall,
         Self::Certificate,
+        Self::Cache,
     ];
 
     /// As written in reports, in the singular.
@@ -61,6 +64,7 @@ impl Kind {
             Self::Rule => "rule",
             Self::Firewall => "firewall",
             Self::Certificate => "certificate",
+            Self::Cache => "cache",
         }
     }
 }
@@ -160,6 +164,9 @@ fn things(zone: Option<&Arc<Zone>>) -> BTreeSet<Thing> {
             add(Kind::Firewall, format!("{name}: exception {}", exception.shown));
         }
     }
+    if zone.cache.is_some() {
+        add(Kind::Cache, name.clone());
+    }
     if let Some(path) = &zone.tls.certificate_path {
         add(Kind::Certificate, format!("{name}: {path}"));
     }
@@ -185,7 +192,7 @@ impl Difference {
     ///
     /// From [`FEW`] zones or hostnames on, gains do not make up for losses: a folder of other zones in the
     /// place of the right one is a removal of all. With fewer they do, since a site that is renamed or moves
-    /// to another server is everyday. Routes, rules and certificates are not judged
+    /// to another server is everyday. Routes, rules, caches and certificates are not judged
     /// alone, since a zone may well do without.
     #[must_use]
     pub fn removals_over(&self, percent_max: u8) -> Vec<String> {

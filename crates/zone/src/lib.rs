@@ -9,6 +9,7 @@
 compile_error!("fault points are for tests: build without `fault-injection`, or with the profile `drill`");
 
 pub mod bundle;
+pub mod cache;
 pub mod cidr;
 pub mod compile;
 pub mod difference;
@@ -29,6 +30,9 @@ pub mod waf;
 pub mod zone;
 
 pub use bundle::{Bundle, BundleFault, Source};
+pub use cache::{
+    Cache, CacheKey, CacheLifetime, CacheQuery, ControlField, ErrorsWord, LifetimeWord, SetCookieWord,
+};
 pub use cidr::Cidr;
 pub use compile::waf::{RULE_FOLDERS, belongs_to_rules};
 pub use compile::{FileKind, NamedFile, compile, compile_after, files_named};

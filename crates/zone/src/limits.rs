@@ -72,6 +72,24 @@ pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 /// its own.
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
+/// Header fields in the key of a zone's cache: each is a look at every request's fields, and more make keys
+/// that never repeat.
+pub const CACHE_KEY_PARTS_MAX: usize = 16;
+
+/// Names of parameters or cookies in one list of a zone's cache: each parameter of a request is compared
+/// with each.
+pub const CACHE_NAMES_MAX: usize = 128;
+
+/// Lifetimes by status of a zone's cache: they are tried in order.
+pub const CACHE_LIFETIMES_MAX: usize = 64;
+
+/// Variants of one URL that a zone may ask for: beyond it a `Vary` tells visitors apart, not answers.
+pub const CACHE_VARIANTS_MAX: u64 = 1_000;
+
+/// Bytes of a slice: smaller ones cost more in requests than they save, larger ones make a short range
+/// fetch too much.
+pub const CACHE_SLICE_BYTES: std::ops::RangeInclusive<u64> = 64 * 1024..=16 * 1024 * 1024;
+
 /// Error pages of one zone: as many as there are statuses that Rempart sends by itself.
 pub const ERROR_PAGES_MAX: usize = 64;
 

@@ -108,10 +108,13 @@ settings! {
 settings! {
     /// `[cache]` of the node.
     pub struct NodeCacheSpec in "[cache]" {
-        /// Memory for stored answers.
+        /// Memory for stored answers, taken once a zone's cache is on; up to a quarter more while visitors
+        /// still read what was evicted. 0 switches all caches off.
         plain memory_bytes: Size = Size(256 << 20),
-        /// Disk for stored answers.
+        /// Disk for stored answers, so that they survive a restart; 0 for memory alone. At least 64 MiB.
         plain disk_bytes: Size = Size(10 << 30),
+        /// Folder for stored answers, relative to this file; without it `cache` in the data folder.
+        optional disk_folder: FilePath,
     }
 }
 
@@ -228,6 +231,8 @@ pub struct Node {
     pub cache_memory_bytes: u64,
     /// Disk for stored answers, in bytes.
     pub cache_disk_bytes: u64,
+    /// Folder for stored answers, resolved.
+    pub cache_disk_folder: String,
     /// Where the access log goes.
     pub access_log: AccessLog,
     /// Whether query strings are left out of it.
@@ -318,6 +323,15 @@ pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
             report.warning(text.place, message, "bind 127.0.0.1 unless a firewall stands before it");
         }
     }
+    const CACHE_MEMORY: (u64, &str) = (8 << 20, "8MiB");
+    const CACHE_DISK: (u64, &str) = (64 << 20, "64MiB");
+    for (size, (least, text)) in
+        [(&file.cache.memory_bytes, CACHE_MEMORY), (&file.cache.disk_bytes, CACHE_DISK)]
+    {
+        if size.0 != 0 && size.0 < least {
+            report.error(size.place, format!("this must be 0, or at least {text}"));
+        }
+    }
     let access_log = match file.log.access.0.as_str() {
         "off" => AccessLog::Off,
         "stdout" => AccessLog::Stdout,
@@ -343,6 +357,11 @@ pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
         admin,
         cache_memory_bytes: file.cache.memory_bytes.0,
         cache_disk_bytes: file.cache.disk_bytes.0,
+        cache_disk_folder: file
+            .cache
+            .disk_folder
+            .as_ref()
+            .map_or_else(|| format!("{}/cache", at(&file.node.data_dir.0)), |folder| at(&folder.0)),
         access_log,
         redact_query: file.log.redact_query.value,
         truncate_addresses: file.log.truncate_addresses.value,

@@ -370,6 +370,11 @@ macro_rules! settings {
 }
 pub(crate) use settings;
 
+/// A value that nobody wrote, for defaults of lists.
+pub(crate) fn unplaced<T>(value: T) -> Placed<T> {
+    Placed { value, place: Place::default() }
+}
+
 /// Reads an entry, if there is one, and remembers its place.
 pub(crate) fn placed<T: Setting>(entry: Option<Entry<'_>>, report: &mut Report) -> Option<Placed<T>> {
     let entry = entry?;

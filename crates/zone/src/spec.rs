@@ -4,6 +4,7 @@
 //! [`mod@crate::compile`]'s question, and what runs is [`crate::zone::Zone`]. The doc line of each field is
 //! its text in the reference too. Key names are fixed: add, never rename.
 
+use crate::cache::CacheSpec;
 use crate::id::Id;
 use crate::limits::{AGE_S_MAX, HEALTH_TIMEOUT_MS, WEIGHT_MAX};
 use crate::pool::ProxyVersion;
@@ -79,7 +80,7 @@ settings! {
         /// What becomes of a request when a phase breaks: when it panics, or when what was published does not
         /// say what it must. The phase as it was before the last change is tried first.
         section fail_modes: FailModesSpec,
-        /// The cache of this zone.
+        /// The cache of this zone: answers that may be shared are kept, and served without asking the origin.
         section cache: CacheSpec,
         /// The web application firewall of this zone.
         section waf: WafSpec,
@@ -167,6 +168,8 @@ settings! {
         plain waf: FailMode = FailMode::Closed,
         /// Routes. Open: to the first pool, with the path as it came.
         plain route: FailMode = FailMode::Closed,
+        /// The cache. Open: the request goes past it, to the origin.
+        plain cache: FailMode = FailMode::Open,
         /// What is done to answers, rules of responses among it. Open: the answer leaves as the origin gave
         /// it.
         plain response: FailMode = FailMode::Open,
@@ -394,14 +397,6 @@ settings! {
         required file: FilePath,
         /// The page's `Content-Type`.
         plain content_type: Text = Text("text/html; charset=utf-8".to_owned()),
-    }
-}
-
-settings! {
-    /// `[cache]` of a zone.
-    pub struct CacheSpec in "[cache]" {
-        /// Whether answers are kept. Not there yet: a warning for now, and nothing is kept.
-        plain enabled: bool = false,
     }
 }
 

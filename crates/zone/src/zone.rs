@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::cache::Cache;
 use crate::hosts::Hostname;
 use crate::id::Id;
 use crate::pool::Pool;
@@ -35,6 +36,8 @@ pub struct Zone {
     pub rules: Option<Arc<Rules>>,
     /// Its web application firewall, if it has one.
     pub waf: Option<Arc<Waf>>,
+    /// Its cache; none if it is off.
+    pub cache: Option<Arc<Cache>>,
     /// TLS towards visitors.
     pub tls: Tls,
     /// HTTP towards visitors.
@@ -74,6 +77,8 @@ pub struct FailModes {
     pub waf: FailMode,
     /// Open: to the first pool, with the path as it came.
     pub route: FailMode,
+    /// Open: past the cache, to the origin.
+    pub cache: FailMode,
     /// Open: the answer as the origin gave it.
     pub response: FailMode,
 }

@@ -87,12 +87,18 @@ impl Visit {
         }
     }
 
+    /// Whether [`Visit::failed`] would give something for this trouble now; changes nothing.
+    pub fn may_bridge(&self, fetch: &Fetch, trouble: OriginTrouble, now: Now) -> bool {
+        fetch.stored.as_ref().is_some_and(|(object, _)| {
+            let (meta, is_soft) = (meta_of(object), object.is_purged_softly());
+            may_serve_on_error(&self.asked, &meta, is_soft, trouble, &self.settings, now.unix_ms)
+        })
+    }
+
     /// The origin gave no answer, or not in time: the visitor gets what is stored, if that may be. None: it
     /// gets a fault, and the lease goes to the next who waits.
     pub fn failed(&self, mut fetch: Fetch, trouble: OriginTrouble, now: Now) -> Option<Box<Serving>> {
-        let (object, _) = fetch.stored.as_ref()?;
-        let (meta, is_soft) = (meta_of(object), object.is_purged_softly());
-        if !may_serve_on_error(&self.asked, &meta, is_soft, trouble, &self.settings, now.unix_ms) {
+        if !self.may_bridge(&fetch, trouble, now) {
             return None;
         }
         let forward = fetch.forward.as_str();

@@ -19,7 +19,7 @@ use crate::policy::{
 use crate::store::{self, Answer, Fill, Lease, Object, Store, Ticket, Waited};
 
 /// The slices of one version of an object, for one visitor.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Slices {
     store: Store,
     sliced: Sliced,
@@ -106,6 +106,11 @@ impl Slices {
             store::Lookup::Lease(lease) => SliceStep::Fetch(SliceFetch { lease: Some(lease), number }),
             store::Lookup::Pass | store::Lookup::Bypass(_) => SliceStep::Fetch(alone),
         }
+    }
+
+    /// A fetch that nobody waits for, of one who has waited for long enough.
+    pub fn alone(&self, number: u64) -> SliceFetch {
+        SliceFetch { lease: None, number }
     }
 
     /// What came of waiting.

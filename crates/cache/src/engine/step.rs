@@ -105,6 +105,16 @@ impl Fetch {
         self.lease.is_some()
     }
 
+    /// How many others wait for it.
+    pub fn waiting(&self) -> usize {
+        self.lease.as_ref().map_or(0, Lease::waiting)
+    }
+
+    /// Why the origin is asked.
+    pub fn forward(&self) -> Forward {
+        self.forward
+    }
+
     /// The key whose lease it holds, if it holds one.
     pub fn lease_key(&self) -> Option<KeyRef<'_>> {
         self.lease.as_ref().map(Lease::key)

@@ -125,6 +125,15 @@ impl Key {
         (common_end <= KEY_BYTES_MAX).then_some(Self { zone, text, host_end, target_end, common_end })
     }
 
+    /// This key for what has one more thing in common beside the request: which server is asked, say. None if
+    /// it were longer than [`KEY_BYTES_MAX`]. To be called before the key has a variant.
+    #[must_use]
+    pub fn scoped(mut self, scope: &[u8]) -> Option<Self> {
+        push_part(&mut self.text, |out| out.extend_from_slice(scope));
+        self.common_end = self.text.len();
+        (self.common_end <= KEY_BYTES_MAX).then_some(self)
+    }
+
     /// The zone's id.
     pub fn zone(&self) -> u128 {
         self.zone

@@ -33,6 +33,14 @@ macro_rules! counters {
             $($(#[doc = $doc])+ pub $name: u64,)+
         }
 
+        impl Counts {
+            /// Every count with its name, in order.
+            #[must_use]
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)+]
+            }
+        }
+
         impl Counters {
             pub(crate) fn counts(&self) -> Counts {
                 Counts { $($name: self.$name.value(),)+ }

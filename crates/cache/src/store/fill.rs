@@ -340,6 +340,12 @@ impl Fill {
         self.object.reader(0)
     }
 
+    /// How many read it while it fills.
+    #[must_use]
+    pub fn readers(&self) -> usize {
+        self.object.body.readers()
+    }
+
     /// Whether lookups find it.
     #[must_use]
     pub fn is_kept(&self) -> bool {

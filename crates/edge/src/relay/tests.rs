@@ -51,6 +51,7 @@ impl Serving {
             fingerprint_key: [1, 2],
             on_stuck: None,
             connections_max: 100,
+            cache: None,
         };
         let node = Node::new(setup, snapshot);
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -89,7 +90,7 @@ async fn serve(
     mut told: mpsc::Receiver<(u32, oneshot::Sender<()>)>,
 ) {
     let deadlines = Deadlines::new();
-    let edge = Rc::new(Edge::new(node, 0, &deadlines, node.black_box().slot(0).expect("a slot a thread")));
+    let edge = Edge::new(node, 0, &deadlines, node.black_box().slot(0).expect("a slot a thread"));
     let thread = Thread::new(edge, Rc::clone(&deadlines), 0, 100);
     let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
     let settings =

@@ -10,7 +10,7 @@ use std::task::Poll;
 use exchange::{BodySize, Phase, Refusal, Response, Upgrade};
 use seclang::Phase as RulePhase;
 use wire::{Exchange, Kept, with_scratch};
-use zone::FailMode;
+use zone::{FailMode, Zone};
 
 use super::{Inspection, Standing, Stop, WITHHELD, interrupt, rule_detail};
 use crate::contain::{is_requests_own, mode};
@@ -20,30 +20,46 @@ use crate::pipeline::Edge;
 use crate::relay::{Answered, Failed};
 
 impl Edge {
-    /// Asks the rules about an answer; none if it is kept back, or did not come whole enough to judge.
-    pub(crate) async fn inspect_answer(
+    /// Gives an answer to the visitor once the rules have been asked about it.
+    pub(crate) async fn give_inspected(
         &self,
         exchange: &mut Exchange,
         course: &mut Course,
+        zone: &Zone,
         mut answered: Answered,
+        response: &mut Response,
+    ) {
+        if self.inspect_answer(exchange, course, &mut answered, response).await {
+            self.give_answered(exchange, course, zone, answered, response).await;
+        }
+    }
+
+    /// Asks the rules about an answer; false if it is kept back, or did not come whole enough to judge: then
+    /// the visitor has another.
+    async fn inspect_answer(
+        &self,
+        exchange: &mut Exchange,
+        course: &mut Course,
+        answered: &mut Answered,
         response: &Response,
-    ) -> Option<Answered> {
+    ) -> bool {
         self.adopt_tail(course);
         let inspection = match std::mem::take(&mut course.waf) {
             Standing::Under(inspection) => inspection,
             other => {
                 course.waf = other;
-                return Some(answered);
+                return true;
             }
         };
         if course.rules.skips_answers_firewall() {
             course.waf = Standing::Under(inspection);
-            return Some(answered);
+            return true;
         }
         self.slot.phase(Phase::Waf as u8);
         let is_blocking = inspection.waf.is_blocking;
         let mut under = Some(inspection);
-        let result = self.answer_phases(exchange, &mut under, &mut answered, response).await;
+        let held = &mut course.beside.get_or_insert_default().kept;
+        let result = self.answer_phases(exchange, &mut under, (answered, held), response).await;
         course.waf = under.map_or(Standing::Unasked, Standing::Under);
         match result {
             Ok(()) => {}
@@ -53,22 +69,22 @@ impl Edge {
                 let is_closed = is_requests_own(trouble) || mode == FailMode::Closed;
                 if is_blocking && is_closed {
                     self.close(exchange, course, trouble).await;
-                    return None;
+                    return false;
                 }
                 self.give_up(course);
             }
             Err(Stop::Busy) if !is_blocking => self.give_up(course),
             Err(stop) => {
                 self.end(exchange, course, stop).await;
-                return None;
+                return false;
             }
         }
-        let Standing::Under(inspection) = &course.waf else { return Some(answered) };
-        let Some(interruption) = inspection.interruption().cloned() else { return Some(answered) };
+        let Standing::Under(inspection) = &course.waf else { return true };
+        let Some(interruption) = inspection.interruption().cloned() else { return true };
         course.note(Phase::Waf, "withheld", rule_detail(&interruption), self.clock.now_us());
         exchange.hold_also(0);
         interrupt(exchange, course, Refusal::WafWithheld, WITHHELD, &interruption).await;
-        None
+        false
     }
 
     fn give_up(&self, course: &mut Course) {
@@ -82,7 +98,7 @@ impl Edge {
         &self,
         exchange: &mut Exchange,
         under: &mut Option<Box<Inspection>>,
-        answered: &mut Answered,
+        (answered, held): (&mut Answered, &mut Option<Box<Kept>>),
         response: &Response,
     ) -> Result<(), Stop> {
         let Some(inspection) = under.as_mut().filter(|inspection| !inspection.is_over) else {
@@ -103,7 +119,7 @@ impl Edge {
         };
         let mut kept = self.hold_answer(exchange, answered, window).await.map_err(Stop::Body)?;
         let bytes = kept.share();
-        answered.kept = Some(Box::new(kept));
+        *held = Some(Box::new(kept));
         self.body_phase(under, RulePhase::ResponseBody, &bytes, 0).await
     }
 

@@ -64,7 +64,7 @@ fn what_a_request_spends_on_the_zone_before_opens_no_phase() {
         rig.node.swap(snapshot(2, &zone(&[&format!("{phase}-error.fault.invalid")], &modes)));
         let refused = ask(&rig, "/", &[]);
         assert_eq!(refused.status, 403, "{phase}, {mode}");
-        assert_eq!(rig.metric("rempart_refusals_total{refusal=\"too_costly\"}"), 2, "{phase}, {mode}");
+        assert!(refused.text().contains("too_costly"), "{phase}, {mode}: {}", refused.text());
         rig.finish();
     }
 }

@@ -80,6 +80,7 @@ impl Rig {
                 fingerprint_key: [3, 4],
                 on_stuck: Some(Box::new(move |stuck| report.send(stuck).unwrap())),
                 connections_max: 1_000,
+                cache: None,
             },
             snapshot(1, zone),
         );

@@ -225,3 +225,26 @@ fn a_log_that_can_be_read_again_is_in_force_again_with_the_next_order() {
     assert_eq!(log.blocks(0).len(), 2);
     assert_eq!(in_force(&folder), ["192.0.2.1/32", "192.0.2.2/32"]);
 }
+
+fn tag(tag: &str) -> Purging {
+    let (zone, tag) = (Some("0".repeat(32)), Some(tag.to_owned()));
+    Purging { zone, host: None, target: None, is_prefix: false, tag, is_soft: true }
+}
+
+#[test]
+fn purges_are_there_after_a_restart_and_after_the_log_was_written_anew() {
+    let folder = Folder::new().unwrap();
+    let mut log = CommandLog::open(folder.path(), 0);
+    assert_eq!(log.purge(tag("a"), 0).unwrap(), 1);
+    assert_eq!(log.block("192.0.2.1", 60, "", 0).unwrap(), 2);
+    log.purges.forget_to(0);
+    log.lines = LINES_MAX;
+    assert_eq!(log.purge(tag("b"), 0).unwrap(), 3);
+    let mut again = CommandLog::open(folder.path(), 0);
+    assert_eq!(again.purges().kept, [(1, tag("a")), (3, tag("b"))]);
+    assert_eq!((again.purges().forgotten_to, again.number, again.blocks(0).len()), (0, 3, 1));
+    again.purges.forget_to(1);
+    again.lines = LINES_MAX;
+    again.purge(tag("c"), 0).unwrap();
+    assert_eq!(CommandLog::open(folder.path(), 0).purges().forgotten_to, 1, "what is missing stays known");
+}

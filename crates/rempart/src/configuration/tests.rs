@@ -70,6 +70,18 @@ fn a_zone_file_that_is_a_pipe_or_a_folder_does_not_hang_the_reading() {
 }
 
 #[test]
+fn a_file_over_its_limit_is_told_the_limit_that_holds() {
+    let folder = Folder::new().unwrap();
+    let list = "[[list]]\nname = \"long\"\nkind = \"ip\"\nfile = \"long.txt\"\n";
+    folder.write("zones/a.toml", format!("{}{list}", zone("a.example"))).unwrap();
+    folder.write("zones/long.txt", vec![b'#'; FILE_BYTES_MAX]).unwrap();
+    gather(&node(&folder)).compile(1, None).unwrap();
+    folder.write("zones/long.txt", vec![b'#'; FILE_BYTES_MAX + 1]).unwrap();
+    let problems = gather(&node(&folder)).compile(1, None).unwrap_err();
+    assert!(problems.lines().contains("regular file of at most 32 MiB"), "{}", problems.lines());
+}
+
+#[test]
 fn a_stamp_changes_with_the_file_and_a_missing_file_has_none() {
     let folder = Folder::new().unwrap();
     let path = folder.write("a", "1").unwrap();

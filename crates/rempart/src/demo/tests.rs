@@ -67,7 +67,7 @@ fn the_announcement_names_the_real_ports_and_commands_that_exist() {
     {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
-    assert!(!text.contains("purge") && !text.contains("drill"));
+    assert!(text.contains("rempart purge") && !text.contains("drill"));
 }
 
 #[test]

@@ -2,14 +2,18 @@
 //!
 //! Read next: [`super::starts`] for what happens when nothing can be started any more.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
+use serde_json::Value;
 
 use super::Run;
-use super::load::{Load, VISITORS, in_words, wait_until};
+use super::load::{Idle, Kept, Load, VISITORS, in_words, wait_until};
 use super::node::{AT_ONCE, Node, NodeText, PATIENCE, answering, passing, publish, signal};
 use super::origin::Origin;
 use super::report::Outcome;
@@ -50,8 +54,10 @@ fn settle_death(outcome: &mut Outcome, what: &str, load: Load) {
 }
 
 fn edge_killed(node: &Node, outcome: &mut Outcome) -> Result<()> {
-    let load = Load::begin(&node.target("a.example")?, RATE)?;
+    let target = node.target("a.example")?;
+    let load = Load::begin(&target, RATE)?;
     load.wait_for(CALM);
+    let idle = Idle::connect(&target)?;
     let (edge, mark) = (node.edge()?, node.mark());
     let killed_at = crate::clock::now();
     signal(edge, Signal::KILL)?;
@@ -59,28 +65,47 @@ fn edge_killed(node: &Node, outcome: &mut Outcome) -> Result<()> {
     let took = ready.at.saturating_duration_since(killed_at);
     outcome.figure("edge_replaced_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
     outcome.check_time("edge killed: serving again by the spare", took, Duration::from_millis(100));
+    let (all, ended) = (idle.count(), idle.ended());
+    outcome.check("edge killed: its idle connections end", ended == all, of(ended, all));
+    let new = Idle::connect(&target).context("visitors of all networks after the edge was killed")?;
     settle_death(outcome, "edge", load);
     node.wait_for(mark, "spare_ready")?;
+    stay(outcome, "edge killed: connections of the next one", &new);
     Ok(())
 }
 
+fn of(count: usize, all: usize) -> String {
+    format!("{count} of {all}")
+}
+
+/// Notes that every idle connection must still be answered.
+fn stay(outcome: &mut Outcome, what: &str, idle: &Idle) {
+    let (answered, all) = (idle.answered(), idle.count());
+    outcome.check(&format!("{what}: each idle one is answered"), answered == all, of(answered, all));
+}
+
 fn spare_killed(node: &Node, outcome: &mut Outcome) -> Result<()> {
-    let load = Load::begin(&node.target("a.example")?, RATE)?;
+    let target = node.target("a.example")?;
+    let load = Load::begin(&target, RATE)?;
     load.wait_for(CALM);
-    let (edge, mark) = (node.edge()?, node.mark());
+    let (idle, edge, mark) = (Idle::connect(&target)?, node.edge()?, node.mark());
     for spare in node.others()? {
         signal(spare, Signal::KILL)?;
     }
     node.wait_for(mark, "spare_ready").context("another spare")?;
     load.wait_for(CALM);
     outcome.add_unharmed("spare killed: no request fails", load.end());
+    stay(outcome, "spare killed: connections of the edge", &idle);
     outcome.check("spare killed: the edge stays", node.edge()? == edge, edge);
     Ok(())
 }
 
 fn candidate_killed(node: &Node, outcome: &mut Outcome, origin: &Origin) -> Result<()> {
-    let load = Load::begin(&node.target("a.example")?, RATE)?;
+    let target = node.target("a.example")?;
+    let load = Load::begin(&target, RATE)?;
     load.wait_for(CALM);
+    // Before the candidate has its share: all of these are the edge's.
+    let idle = Idle::connect(&target)?;
     let (edge, before) = (node.edge()?, node.others()?);
     let serves = node.status()?["snapshot"].clone();
     // The setting stands before the first table.
@@ -98,6 +123,7 @@ fn candidate_killed(node: &Node, outcome: &mut Outcome, origin: &Origin) -> Resu
     let (is_taken, said) = publishing.join().map_err(|_| anyhow::anyhow!("the publish broke off"))??;
     outcome.check("candidate killed: the change is not taken", !is_taken, said);
     settle_death(outcome, "candidate", load);
+    stay(outcome, "candidate killed: connections of the edge", &idle);
     let status = node.status()?;
     let stays = status["edge_pid"] == edge && status["snapshot"] == serves;
     outcome.check("candidate killed: edge and snapshot stay", stays, &status["snapshot"]);
@@ -105,15 +131,20 @@ fn candidate_killed(node: &Node, outcome: &mut Outcome, origin: &Origin) -> Resu
 }
 
 fn supervisor_killed(node: Node, outcome: &mut Outcome) -> Result<()> {
-    let load = Load::begin(&node.target("a.example")?, RATE)?;
+    let target = node.target("a.example")?;
+    let load = Load::begin(&target, RATE)?;
     load.wait_for(CALM);
+    let idle = Idle::connect(&target)?;
     let (orphan, mark, folder) = (node.edge()?, node.mark(), node.folder().clone());
     signal(node.pid(), Signal::KILL)?;
     node.wait_for(mark, "supervisor_gone")?;
     load.wait_for(CALM);
+    stay(outcome, "supervisor killed: connections of the edge that serves on", &idle);
     node.abandon()?;
     let second = folder.start().context("a second `serve`")?;
     let replaced = second.edge()?;
+    stay(outcome, "supervisor killed: connections of the edge that is replaced", &idle);
+    drop(idle);
     load.wait_for(CALM);
     let drained = wait_until(PATIENCE, || !std::path::Path::new(&format!("/proc/{orphan}")).exists());
     load.wait_for(CALM);
@@ -169,6 +200,8 @@ pub(super) fn endless(run: &Run, outcome: &mut Outcome) -> Result<()> {
     node.wait_for(0, "spare_ready")?;
     let load = Load::begin(&node.target("b.example")?, RATE)?;
     load.wait_for(CALM);
+    let idle = Idle::connect(&node.target("b.example")?)?;
+    let threads = threads(&node, &idle)?;
     let (target, mark, edge) = (node.target("a.example")?, node.mark(), node.edge()?);
     let hanging = {
         let target = target.clone();
@@ -183,10 +216,17 @@ pub(super) fn endless(run: &Run, outcome: &mut Outcome) -> Result<()> {
     // The mark is on its own processor time, which is more on the clock when others want the processor.
     let burnt = Duration::from_micros(stuck.event["cpu_us"].as_u64().unwrap_or(u64::MAX));
     outcome.check_time("processor time it took until then", burnt, STUCK);
+    let thread = stuck.event["thread"].as_u64().context("no thread is named")?;
+    let (its, others) = idle.part(|kept| kept.from().is_ok_and(|at| threads.get(&at) == Some(&thread)));
+    let is_spread = its.count() > 0 && others.count() > 0;
+    outcome.check("each thread has idle connections", is_spread, of(its.count(), threads.len()));
+    stay(outcome, "connections of other threads while it is stuck", &others);
     node.wait_for(mark, "ready").context("another edge")?;
     load.wait_for(CALM);
     let ended = hanging.join().map_err(|_| anyhow::anyhow!("the visitor broke off"))?;
     outcome.check("its connection goes with its thread", ended.is_err(), in_words(&ended));
+    let (gone, all) = (its.ended(), its.count());
+    outcome.check("and so do the idle ones of that thread", gone == all, of(gone, all));
     let (refused, failed) = outcome.add(load.end());
     outcome.check("no connection is refused", refused == 0, refused);
     let found = format!("{failed} of at most {VISITORS}");
@@ -199,7 +239,30 @@ pub(super) fn endless(run: &Run, outcome: &mut Outcome) -> Result<()> {
     Ok(())
 }
 
-/// D6: a change that crashes the edge after it has become the last good one.
+/// Finds the thread of each connection: the first byte of its id in the access log is the thread's number.
+fn threads(node: &Node, idle: &Idle) -> Result<BTreeMap<SocketAddr, u64>> {
+    let wanted = idle.each().map(Kept::from).collect::<Result<BTreeSet<_>>>()?;
+    let mut found = BTreeMap::new();
+    wait_until(PATIENCE, || {
+        let text = fs::read_to_string(node.folder().at("access.log")).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        found = lines.filter_map(|line| thread(&line)).filter(|(from, _)| wanted.contains(from)).collect();
+        found.len() == wanted.len()
+    });
+    ensure!(found.len() == wanted.len(), "the access log tells {} of {}", found.len(), wanted.len());
+    Ok(found)
+}
+
+fn thread(line: &Value) -> Option<(SocketAddr, u64)> {
+    let from = SocketAddr::new(
+        line["visitor_ip"].as_str()?.parse().ok()?,
+        line["visitor_port"].as_u64()?.try_into().ok()?,
+    );
+    let number = line["connection_id"].as_str()?.get(..2)?;
+    Some((from, u64::from_str_radix(number, 16).ok()?))
+}
+
+/// D6: two changes in a row that crash the edge after each has become the last good one.
 pub(super) fn late_crash(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let folder = run.folder("node", &NodeText { more: AT_ONCE.to_owned(), ..NodeText::default() })?;
     folder.zone("a", &answering("a", "good"))?;
@@ -208,25 +271,29 @@ pub(super) fn late_crash(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let target = node.target("a.example")?;
     let load = Load::begin(&target, RATE)?;
     load.wait_for(CALM);
-    let bad =
-        answering("a", "bad").replace("\"a.example\"", "\"a.example\", \"crash-after-1000ms.fault.invalid\"");
-    folder.zone("a", &bad)?;
     let mark = node.mark();
-    let (is_taken, said) = node.publish(&[])?;
-    ensure!(is_taken, "the change should pass: {said}");
+    // The first has time until the second is there; each new edge that serves one of them dies as late.
+    for (text, crash) in [("bad", "crash-after-3000ms"), ("worse", "crash-after-500ms")] {
+        let bad = answering("a", text)
+            .replace("\"a.example\"", &format!("\"a.example\", \"{crash}.fault.invalid\""));
+        folder.zone("a", &bad)?;
+        let (is_taken, said) = node.publish(&[])?;
+        ensure!(is_taken, "the change should pass: {said}");
+    }
     let last_good = node.status()?["last_good"].clone();
-    outcome.check("the change is the last good one", last_good == 2, last_good);
+    outcome.check("the second change is the last good one", last_good == 3, last_good);
     let first = node.wait_for(mark, "edge_died").map(|told| told.at);
-    let walked = wait_until(PATIENCE, || {
-        let serves_old = target.ask("/", "").is_ok_and(|(_, body)| body == "good");
-        // An edge that serves the old state for longer than the bad one lives.
-        serves_old && node.status().is_ok_and(|status| status["snapshot"] == 1)
-    });
+    let serves = |snapshot: u64| node.status().is_ok_and(|status| status["snapshot"] == snapshot);
+    let on_the_way = wait_until(PATIENCE, || serves(2));
+    outcome.check("the node walks back one step", on_the_way, on_the_way);
+    let walked =
+        wait_until(PATIENCE, || target.ask("/", "").is_ok_and(|(_, body)| body == "good") && serves(1));
     let back_at = crate::clock::now();
-    load.wait_for(3 * RATE);
+    outcome.check("and a second, to what was good", walked, walked);
     let deaths = node.told(mark, "edge_died").len();
+    // Longer than an edge lives that serves one of the others.
+    load.wait_for(4 * RATE);
     outcome.figure("deaths", deaths);
-    outcome.check("the node walks back to what was good", walked, walked);
     if let Ok(first) = first {
         let took = back_at.saturating_duration_since(first);
         outcome.figure("walked_back_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
@@ -236,7 +303,9 @@ pub(super) fn late_crash(run: &Run, outcome: &mut Outcome) -> Result<()> {
     outcome.check("no connection is refused", refused == 0, refused);
     let most = VISITORS * deaths.max(1);
     outcome.check("only requests under way break", failed <= most, format!("{failed} of at most {most}"));
-    let status = node.status()?;
-    outcome.check("it stays there", status["snapshot"] == 1, &status["snapshot"]);
+    let (status, in_the_end) = (node.status()?, node.told(mark, "edge_died").len());
+    let stays = status["snapshot"] == 1 && in_the_end == deaths;
+    let found = format!("snapshot {}, {in_the_end} deaths", status["snapshot"]);
+    outcome.check("it stays there, and no edge dies any more", stays, found);
     Ok(())
 }

@@ -2,8 +2,8 @@
 //!
 //! Each request has a connection of its own from one of many loopback addresses, so that a share of visitors
 //! by prefix is a share of these. Its time is counted from when it was due, not from when it was sent, so
-//! that
-//! a node that stands still is seen for as long as it does. It judges nothing. Read next: [`super::report`].
+//! that a node that stands still is seen for as long as it does. Beside them there are visitors that stay
+//! connected and say nothing ([`Idle`]). It judges nothing. Read next: [`super::report`].
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{AlertDescription, ClientConfig, ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
 use crate::clock;
@@ -166,6 +166,122 @@ fn whole(bytes: &[u8]) -> Result<Option<(u16, String)>> {
     Ok(body.get(..length).map(|body| (status, String::from_utf8_lossy(body).into_owned())))
 }
 
+/// A visitor that stays connected and says nothing between its requests.
+pub(super) struct Kept {
+    connection: TcpStream,
+    host: String,
+}
+
+impl Kept {
+    /// Connects from one of the networks, without a word.
+    ///
+    /// # Errors
+    /// When no connection comes about.
+    pub(super) fn connect(target: &Target, network: u64) -> Result<Self> {
+        let connection = connect(target.address, network).context("no connection")?;
+        Ok(Self { connection, host: target.host.clone() })
+    }
+
+    /// Sends a request without waiting for its answer.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub(super) fn send(&self, path: &str) -> Result<()> {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
+        (&self.connection).write_all(head.as_bytes()).context("the request could not be sent")
+    }
+
+    /// Waits for the answer to what was sent.
+    ///
+    /// # Errors
+    /// When no whole answer comes.
+    pub(super) fn answer(&self) -> Result<(u16, String)> {
+        exchange(&self.connection, &[])
+    }
+
+    /// Asks, and stays connected.
+    ///
+    /// # Errors
+    /// As [`Kept::send`] and [`Kept::answer`].
+    pub(super) fn ask(&self, path: &str) -> Result<(u16, String)> {
+        self.send(path)?;
+        self.answer()
+    }
+
+    /// Where it comes from.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub(super) fn from(&self) -> Result<SocketAddr> {
+        Ok(self.connection.local_addr()?)
+    }
+
+    /// Whether the other side has ended the connection, or does so soon.
+    fn has_ended(&self) -> bool {
+        match (&self.connection).read(&mut [0]) {
+            Ok(count) => count == 0,
+            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        }
+    }
+}
+
+/// Connected visitors, one from each network, each of which was answered once and is silent since.
+pub(super) struct Idle(Vec<Kept>);
+
+impl Idle {
+    /// Connects them.
+    ///
+    /// # Errors
+    /// When one is not answered with 200.
+    pub(super) fn connect(target: &Target) -> Result<Self> {
+        let mut all = Vec::new();
+        for network in 0..NETWORKS {
+            let kept = Kept::connect(target, network)?;
+            let (status, _) = kept.ask("/")?;
+            ensure!(status == 200, "a visitor that is to stay gets {status}");
+            all.push(kept);
+        }
+        Ok(Self(all))
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Each one.
+    pub(super) fn each(&self) -> impl Iterator<Item = &Kept> {
+        self.0.iter()
+    }
+
+    /// Those for which something is so, and the others.
+    pub(super) fn part(self, is_so: impl Fn(&Kept) -> bool) -> (Self, Self) {
+        let (these, others) = self.0.into_iter().partition(is_so);
+        (Self(these), Self(others))
+    }
+
+    /// Asks on each connection again; how many are answered with 200.
+    pub(super) fn answered(&self) -> usize {
+        self.0.iter().filter(|kept| kept.ask("/").is_ok_and(|(status, _)| status == 200)).count()
+    }
+
+    /// How many connections the other side has ended.
+    pub(super) fn ended(&self) -> usize {
+        self.0.iter().filter(|kept| kept.has_ended()).count()
+    }
+}
+
+/// The alert with which the other side ended TLS, if it sent one (RFC 8446 §6).
+pub(super) fn alert(error: &anyhow::Error) -> Option<AlertDescription> {
+    error.chain().find_map(|cause| {
+        let inner = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
+        match inner.downcast_ref()? {
+            rustls::Error::AlertReceived(alert) => Some(*alert),
+            _ => None,
+        }
+    })
+}
+
 /// Visitors that keep coming.
 pub(super) struct Load {
     ends: Arc<AtomicBool>,
@@ -256,6 +372,37 @@ mod tests {
         assert_eq!(whole("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\non"), None);
         assert_eq!(whole("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\none"), Some((200, "one".into())));
         assert!(super::whole(b"nonsense\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn an_alert_is_told_from_a_connection_that_ends() {
+        let wrapped = |error: rustls::Error| {
+            let error = std::io::Error::new(ErrorKind::InvalidData, error);
+            anyhow::Error::from(error).context("the request could not be sent")
+        };
+        let name = AlertDescription::UnrecognisedName;
+        assert_eq!(alert(&wrapped(rustls::Error::AlertReceived(name))), Some(name));
+        assert_eq!(alert(&wrapped(rustls::Error::HandshakeNotComplete)), None);
+        assert_eq!(alert(&std::io::Error::from(ErrorKind::ConnectionReset).into()), None);
+        assert_eq!(alert(&anyhow::anyhow!("the connection ended after 0 bytes")), None);
+    }
+
+    #[test]
+    fn a_visitor_that_stays_is_told_from_one_that_was_left() {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let target = Target::plain(listener.local_addr().unwrap(), "a.example");
+        let (kept, other) = (Kept::connect(&target, 1).unwrap(), Kept::connect(&target, 2).unwrap());
+        let (mut first, second) = (listener.accept().unwrap().0, listener.accept().unwrap().0);
+        first.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none").unwrap();
+        assert_eq!(kept.ask("/").unwrap(), (200, "one".into()));
+        drop(second);
+        kept.connection.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        let idle = Idle(vec![kept, other]);
+        let (ended, stays) = idle.part(Kept::has_ended);
+        assert_eq!((ended.count(), stays.count()), (1, 1));
+        let mut asked = [0; 64];
+        let read = first.read(&mut asked).unwrap();
+        assert_eq!(&asked[..read], b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
     }
 
     #[test]

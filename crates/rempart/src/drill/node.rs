@@ -1,6 +1,5 @@
 //! A node of a drill: files in a folder of its own, this same binary started on free loopback ports, its
-//! events
-//! with the time at which each came.
+//! events with the time at which each came.
 //!
 //! A node belongs to its folder: whatever works in that folder is ended with it. Called by the drills; read
 //! next: [`super::load`].
@@ -142,7 +141,7 @@ impl NodeFolder {
     ///
     /// # Errors
     /// As [`NodeFolder::start`].
-    pub(super) fn start_with_descriptors(&self, count: u64) -> Result<Node> {
+    pub(super) fn start_with_descriptors(&self, count: usize) -> Result<Node> {
         Node::start(self.clone(), Some(count))
     }
 }
@@ -165,7 +164,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    fn start(folder: NodeFolder, descriptors: Option<u64>) -> Result<Self> {
+    fn start(folder: NodeFolder, descriptors: Option<usize>) -> Result<Self> {
         let binary = std::env::current_exe().context("the path of this program cannot be told")?;
         let mut command = match descriptors {
             None => Command::new(&binary),
@@ -296,6 +295,17 @@ impl Node {
             .context("this system does not tell a process's children")?;
         let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
         Ok(pids.filter(|pid| *pid != edge).collect())
+    }
+
+    /// How many descriptors the process that serves has open below a limit. Those above were there before
+    /// the limit was.
+    ///
+    /// # Errors
+    /// When it is gone, or this user may not look.
+    pub(super) fn descriptors(edge: u32, limit: usize) -> Result<usize> {
+        let all = fs::read_dir(format!("/proc/{edge}/fd")).context("its descriptors cannot be seen")?;
+        let numbers = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<usize>().ok());
+        Ok(numbers.filter(|number| *number < limit).count())
     }
 
     /// How many events there are.

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -14,18 +14,29 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::geteuid;
 
 use super::Run;
-use super::load::{Load, in_words, wait_until};
-use super::node::{NodeFolder, NodeText, PATIENCE, answering};
+use super::load::{Kept, Load, in_words, wait_until};
+use super::node::{Node, NodeFolder, NodeText, PATIENCE, answering, passing};
+use super::origin::Origin;
 use super::report::Outcome;
 
 /// Requests a second beside it.
 const RATE: u64 = 100;
 
-/// Descriptors of each process: some fifty are a node's own.
-const DESCRIPTORS: u64 = 160;
+/// Descriptors of each process in D16: some forty are an edge's own, and what is left is fewer than the 64
+/// connections that it allows however low the limit is.
+const DESCRIPTORS: usize = 80;
 
-/// Visitors that connect and say nothing: twice what there are descriptors for.
+/// Connections that an edge allows however low the limit is.
+const CONNECTIONS_LEAST: usize = 64;
+
+/// Descriptors of each process in D21: enough for these 64 connections and for the node's own work.
+const DESCRIPTORS_OF_ITS_OWN: usize = 200;
+
+/// Visitors that connect and say nothing: five times what an edge has room for.
 const IDLE: usize = 320;
+
+/// Visitors that come while no descriptor is left.
+const NEWCOMERS: u64 = 3;
 
 /// D16.
 pub(super) fn scarce(run: &Run, outcome: &mut Outcome) -> Result<()> {
@@ -40,31 +51,62 @@ pub(super) fn scarce(run: &Run, outcome: &mut Outcome) -> Result<()> {
 }
 
 fn few_descriptors(run: &Run, outcome: &mut Outcome) -> Result<()> {
+    let origin = Origin::start("from the origin", None)?;
     let folder = run.folder("node", &NodeText { node: "spare = false\n", ..NodeText::default() })?;
     folder.zone("a", &answering("a", "one"))?;
+    folder.zone("b", &passing("b", &["b.example"], origin.address()))?;
     let node = folder.start_with_descriptors(DESCRIPTORS)?;
+    node.wait_for(0, "few_descriptors")?;
     let (target, edge) = (node.target("a.example")?, node.edge()?);
-    let address = node.address("http")?;
-    let held: Vec<TcpStream> = (0..IDLE).filter_map(|_| TcpStream::connect(address).ok()).collect();
+    let own = Node::descriptors(edge, DESCRIPTORS)?;
+    outcome.figure("descriptors_of_its_own", own);
+    let is_scarce = own + CONNECTIONS_LEAST > DESCRIPTORS;
+    outcome.check("descriptors end before room for connections does", is_scarce, own);
+    // One is answered here, one has the connection to the origin that its first request opened.
+    let connected = [Kept::connect(&target, 0)?, Kept::connect(&node.target("b.example")?, 0)?];
+    let is_served =
+        || connected.iter().filter(|kept| kept.ask("/").is_ok_and(|(status, _)| status == 200)).count();
+    ensure!(is_served() == 2, "the visitors that stay should be answered");
+    let mut held = Vec::new();
+    let open = || Node::descriptors(edge, DESCRIPTORS).unwrap_or(0);
+    let is_full = wait_until(PATIENCE, || {
+        // One at a time, as those that find no room are let go.
+        if open() < DESCRIPTORS && held.len() < IDLE {
+            held.extend(TcpStream::connect(target.address).ok());
+        }
+        open() == DESCRIPTORS
+    });
     outcome.figure("idle_connections_held", held.len());
-    let mut answered = 0_u64;
-    for _ in 0..10 {
-        answered += u64::from(target.ask("/", "").is_ok_and(|(status, _)| status == 200));
-    }
-    outcome.figure("answered_of_10_while_none_is_left", answered);
-    let is_there = Path::new(&format!("/proc/{edge}")).exists();
-    outcome.check("the edge lives while no descriptor is left", is_there, edge);
+    let newcomers =
+        (0..NEWCOMERS).map(|network| Kept::connect(&target, network)).collect::<Result<Vec<_>>>()?;
+    newcomers.iter().try_for_each(|kept| kept.send("/"))?;
+    let served = (0..5).filter(|_| is_served() == 2).count();
+    outcome.check("no descriptor is left", is_full && open() == DESCRIPTORS, of(open(), DESCRIPTORS));
+    outcome.check("those connected are served meanwhile", served == 5, of(served, 5));
     drop(held);
-    let recovers = wait_until(PATIENCE, || target.ask("/", "").is_ok_and(|(status, _)| status == 200));
-    outcome.check("it answers again once there are some", recovers, recovers);
+    let answers: Vec<_> = newcomers.iter().map(Kept::answer).collect();
+    let answered =
+        answers.iter().filter(|answer| answer.as_ref().is_ok_and(|(_, body)| body == "one")).count();
+    let first = answers.first().map(in_words).unwrap_or_default();
+    let all = answered as u64 == NEWCOMERS;
+    outcome.check(
+        "newcomers waited, and are answered once there are some",
+        all,
+        format!("{answered}: {first}"),
+    );
     let load = Load::begin(&target, RATE)?;
     load.wait_for(RATE);
     outcome.add_unharmed("and no request fails then", load.end());
     let status = node.status()?;
     let same = status["edge_pid"] == edge && status["edge_restarts"] == 0;
     outcome.check("no process ended", same, &status["edge_restarts"]);
+    drop((connected, newcomers));
     outcome.check("the node ends cleanly", node.stop()?, "");
     Ok(())
+}
+
+fn of(count: usize, all: usize) -> String {
+    format!("{count} of {all}")
 }
 
 /// A small file system that ends with this.
@@ -140,24 +182,29 @@ pub(super) fn break_glass(run: &Run, outcome: &mut Outcome) -> Result<()> {
                    \"http://nowhere.invalid\" }]\n";
     folder.zone("a", &answering("a", "one"))?;
     folder.zone("n", nowhere)?;
-    let node = folder.start()?;
-    let (address, target) = (node.address("http")?, node.target("a.example")?);
-    let held: Vec<TcpStream> = (0..IDLE).filter_map(|_| TcpStream::connect(address).ok()).collect();
+    let node = folder.start_with_descriptors(DESCRIPTORS_OF_ITS_OWN)?;
+    let target = node.target("a.example")?;
+    let (inside, other) = (Kept::connect(&target, 0)?, Kept::connect(&node.target("n.example")?, 0)?);
+    let body = || inside.ask("/").map(|(_, body)| body);
+    ensure!(body()? == "one", "the visitor that stays should be answered");
+    let held: Vec<TcpStream> = (0..IDLE).filter_map(|_| TcpStream::connect(target.address).ok()).collect();
     outcome.figure("idle_connections_held", held.len());
-    let unreachable = node.target("n.example")?.ask("/", "").map_or(0, |(status, _)| status);
+    let is_full = wait_until(PATIENCE, || target.ask("/", "").is_err());
+    outcome.check("a newcomer finds no place", is_full, is_full);
+    let unreachable = other.ask("/").map_or(0, |(status, _)| status);
     outcome.check("a zone whose origin's name is gone says so", unreachable >= 500, unreachable);
     let status = node.status()?;
     outcome.check("`status` answers", status["snapshot"] == 1, &status["snapshot"]);
     folder.zone("a", &answering("a", "two"))?;
     let (is_taken, said) = node.publish(&["--confirm-within", "600"])?;
-    outcome.check("`publish` works", is_taken && target.ask("/", "")?.1 == "two", said);
+    outcome.check("`publish` works", is_taken && body()? == "two", said);
     let withdrawn = node.command(&["withdraw"])?;
-    let is_back = withdrawn.status.success() && target.ask("/", "")?.1 == "one";
+    let is_back = withdrawn.status.success() && body()? == "one";
     outcome.check("`withdraw` works", is_back, String::from_utf8_lossy(&withdrawn.stdout).trim_end());
     folder.zone("a", &answering("a", "three"))?;
     let (is_taken, said) = node.publish(&["--confirm-within", "600"])?;
     let confirmed = node.command(&["confirm"])?.status.success();
-    outcome.check("`confirm` works", is_taken && confirmed, said);
+    outcome.check("`confirm` works", is_taken && confirmed && body()? == "three", said);
     let socket = folder.at("data/rempart.sock");
     let own = crate::clock::now();
     let named = super::node::command(&folder, &["status", "--socket", &socket.display().to_string()])?;

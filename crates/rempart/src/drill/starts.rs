@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
+use rustls::AlertDescription;
 
 use super::Run;
 use super::authority::Authority;
-use super::load::{Load, Target, VISITORS, in_words, wait_until};
+use super::load::{Load, Target, VISITORS, alert, in_words, wait_until};
 use super::node::{NodeText, PATIENCE, answering, signal};
 use super::origin::Origin;
 use super::report::Outcome;
@@ -104,7 +105,9 @@ pub(super) fn no_edge(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let reaches = through.as_ref().is_ok_and(|(_, body)| body == "from the origin");
     outcome.check("a zone that agreed reaches its origin", reaches, in_words(&through));
     let other = target("b.example")?.ask("/", "");
-    outcome.check("a zone that did not is refused", other.is_err(), in_words(&other));
+    let told = other.as_ref().err().and_then(alert);
+    let is_told = told == Some(AlertDescription::UnrecognisedName);
+    outcome.check("a zone that did not agree is refused by an alert of TLS", is_told, in_words(&other));
     let plain = node.target("a.example")?.ask("/", "");
     let is_told = plain.as_ref().is_ok_and(|(status, _)| *status == 503);
     outcome.check("without TLS the answer is a plain 503", is_told, in_words(&plain));

@@ -26,6 +26,7 @@ use crate::command_log::CommandLog;
 use crate::control::{Channel, Setup, ToEdge, beside};
 use crate::publishing::trial::{self, Copied, FromCandidate, ToCandidate};
 use crate::publishing::{COMPILE_STACK_BYTES, Figures};
+use crate::purging;
 
 /// How often its own memory is looked at. A process that takes memory as fast as it can gets some 20 MB per
 /// look.
@@ -34,6 +35,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Bytes of the pages that the kernel counts a process's memory in. On a machine with larger ones the bound
 /// is that much larger.
 const PAGE_BYTES: u64 = 4096;
+
+/// Bytes read of a page that is probed: whoever fails says so with less.
+const PROBED_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a probe may take for one page.
 const PROBE_WAIT: Duration = Duration::from_secs(2);
@@ -211,6 +215,7 @@ impl Candidate<'_> {
         let node = self.ground.node(self.setup, 1, &access_log, black_box, snapshot)?;
         let now_s = clock::unix_us() / 1_000_000;
         node.block(&CommandLog::open(&self.ground.data_dir, now_s).ranges(now_s));
+        purging::follow(&node, &self.ground.data_dir);
         self.stage = Stage::Compiled(Box::new(Compiled { node, access_log, drained: None, probed_at: None }));
         Ok(())
     }
@@ -305,7 +310,8 @@ fn probed_name(zone: &zone::Zone) -> Option<String> {
     })
 }
 
-/// Asks for `/` of a hostname and reads until the status line is there.
+/// Asks for `/` of a hostname and reads until the connection ends: then what came of it is counted. Of a long
+/// page only the beginning is read.
 fn ask_for_page(door: SocketAddr, hostname: &str) -> Result<()> {
     let mut connection = TcpStream::connect_timeout(&door, PROBE_WAIT)?;
     connection.set_read_timeout(Some(PROBE_WAIT))?;
@@ -314,7 +320,14 @@ fn ask_for_page(door: SocketAddr, hostname: &str) -> Result<()> {
         "GET / HTTP/1.1\r\nHost: {hostname}\r\nUser-Agent: rempart-probe\r\nConnection: close\r\n\r\n"
     );
     connection.write_all(request.as_bytes())?;
-    let _ = connection.read(&mut [0; 64])?;
+    let until = clock::now() + PROBE_WAIT;
+    let (mut some, mut read) = ([0; 4096], 0);
+    while read < PROBED_BYTES_MAX && clock::now() < until {
+        match connection.read(&mut some)? {
+            0 => break,
+            count => read += count,
+        }
+    }
     Ok(())
 }
 

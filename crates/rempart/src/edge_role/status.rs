@@ -53,11 +53,30 @@ pub(super) fn describe(status: &edge::Status, setup: &Setup, kept: bool, progres
         },
         "rejected": progress.rejected,
         "upgrades_failed": progress.upgrades_failed,
+        "cache": status.cache.as_ref().map(cache),
         "is_draining": status.is_draining,
         "threads": status.threads,
         "admin": setup.admin,
         "listeners": listeners,
         "zones": zones,
+    })
+}
+
+/// What is stored: null while no zone has a cache.
+fn cache(standing: &edge::CacheStanding) -> Value {
+    let disk = standing.disk.as_ref().map(|disk| {
+        json!({
+            "state": disk.state,
+            "objects": disk.objects,
+            "bytes": disk.bytes,
+            "bytes_max": disk.bytes_max,
+        })
+    });
+    json!({
+        "objects": standing.objects,
+        "bytes": standing.bytes,
+        "bytes_max": standing.bytes_max,
+        "disk": disk,
     })
 }
 
@@ -81,6 +100,12 @@ mod tests {
             started_unix_us: 1,
             threads: 2,
             is_draining: false,
+            cache: Some(edge::CacheStanding {
+                objects: 3,
+                bytes: 4,
+                bytes_max: 5,
+                disk: Some(edge::DiskStanding { state: "ready".into(), objects: 6, bytes: 7, bytes_max: 8 }),
+            }),
             zones: vec![edge::ZoneStatus {
                 name: "z".into(),
                 id: "0".repeat(32),
@@ -117,5 +142,7 @@ mod tests {
         assert_eq!(described["supervisor_pid"], 5);
         assert_eq!(described["listeners"][0]["address"], "127.0.0.1:80");
         assert_eq!(described["zones"][0]["name"], "z");
+        assert_eq!(described["cache"]["bytes_max"], 5);
+        assert_eq!(described["cache"]["disk"]["state"], "ready");
     }
 }

@@ -60,13 +60,15 @@ impl Mark {
     }
 }
 
-/// Withdraws the change that an edge died with while it was watched. Called by an edge that takes over after
-/// a crash, with the number of what it serves instead.
-pub(crate) fn settle_after_death(data_dir: &Path, serves: u64, generations: &Generations, events: &Events) {
-    let Some(mark) = Mark::read(data_dir) else { return };
-    if mark.number == serves {
-        return;
-    }
+/// Withdraws the change that an edge died with while it was watched, and gives its number. Called by an edge
+/// that takes over after a crash, with the number of what it serves instead.
+pub(crate) fn settle_after_death(
+    data_dir: &Path,
+    serves: u64,
+    generations: &Generations,
+    events: &Events,
+) -> Option<u64> {
+    let mark = Mark::read(data_dir).filter(|mark| mark.number != serves)?;
     Mark::remove(data_dir);
     let why = "the edge died while it was watched";
     let rejection =
@@ -85,6 +87,7 @@ pub(crate) fn settle_after_death(data_dir: &Path, serves: u64, generations: &Gen
         ("remedy", remedy.into()),
     ];
     events.error("withdrawn", &fields);
+    Some(mark.number)
 }
 
 /// Figures of the last minute, one a second or so.

@@ -166,6 +166,8 @@ impl Publisher {
         }
         match self.restore(soak.mark.previous) {
             Ok(number) => {
+                // What was stored meanwhile is as bad as what made it.
+                self.setup.node.forget_stored_under(soak.mark.number);
                 self.tell_withdrawn(soak.mark.number, number, why);
                 let last_good = self.setup.generations.last_good().map_or(0, |generation| generation.number);
                 if number > last_good {

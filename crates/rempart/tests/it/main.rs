@@ -6,6 +6,7 @@
 //! other foreign clients are tested elsewhere. Read next: [`rig`], then any module.
 
 mod budgets;
+mod cache;
 #[cfg(feature = "fault-injection")]
 mod contain;
 mod drain;

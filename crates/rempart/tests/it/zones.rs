@@ -414,7 +414,7 @@ fn no_request_fails_while_zones_change() -> Result<()> {
     };
     let asked = thread::scope(|scope| -> Result<usize> {
         let loads: Vec<_> = [false, false, true, true].map(|http2| scope.spawn(move || load(http2))).into();
-        for round in 0..10 {
+        for round in 0..30 {
             let lines = format!("timeouts = {{ first_byte_ms = {} }}", 10_000 + round);
             node.write_zone("a", &zone(&origin, &lines))?;
             let (code, _, problems) = output(&node, &["publish"])?;

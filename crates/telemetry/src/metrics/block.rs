@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::labels::{
-    Direction, HandshakeOutcome, OriginConnection, OriginOutcome, Protocol, StatusClass, TlsVersion,
-    WafOutcome,
+    CacheOutcome, Direction, HandshakeOutcome, OriginConnection, OriginOutcome, Protocol, StatusClass,
+    TlsVersion, WafOutcome,
 };
 
 /// Upper bounds of the duration buckets, in microseconds: about three per decade from what a local hit takes
@@ -59,6 +59,7 @@ pub(crate) struct Block {
     pub(crate) waf_off_thread: AtomicU64,
     pub(crate) waf_uninspected: AtomicU64,
     pub(crate) waf_shadow: AtomicU64,
+    pub(crate) cache: [AtomicU64; CacheOutcome::COUNT],
     pub(crate) connections_dropped: AtomicU64,
     pub(crate) connections_shed: AtomicU64,
 }
@@ -82,6 +83,7 @@ impl Block {
             waf_off_thread: AtomicU64::new(0),
             waf_uninspected: AtomicU64::new(0),
             waf_shadow: AtomicU64::new(0),
+            cache: fresh(),
             connections_dropped: AtomicU64::new(0),
             connections_shed: AtomicU64::new(0),
         }
@@ -162,6 +164,11 @@ impl ThreadMetrics {
     /// Counts a connection used for an attempt.
     pub fn origin_connection(&self, connection: OriginConnection) {
         add(&self.block.origin_connections[connection as usize], 1);
+    }
+
+    /// Counts what the cache did for a request.
+    pub fn cache(&self, outcome: CacheOutcome) {
+        add(&self.block.cache[outcome as usize], 1);
     }
 
     /// Counts connections closed unserved.

@@ -64,6 +64,14 @@ families! { NODE:
         "Idle visitors' connections closed before their time, to make room for others.";
     ORIGIN_RETRIES = Counter "rempart_origin_retries_total" [""]
         "Attempts at origins after the first of a request.";
+    CACHE = Counter "rempart_cache_requests_total" ["result"]
+        "Requests of zones with a cache, by what it did.";
+    CACHE_BYTES = Gauge "rempart_cache_bytes" ["tier"]
+        "Bytes of stored answers.";
+    CACHE_OBJECTS = Gauge "rempart_cache_objects" ["tier"]
+        "Stored answers.";
+    CACHE_EVENTS = Counter "rempart_cache_events_total" ["event"]
+        "What happened to stored answers and to the disk they are on.";
     HEALTH_CHECKS = Counter "rempart_health_checks_total" ["result"]
         "Active health checks of origins.";
     WAF = Counter "rempart_waf_requests_total" ["outcome"]

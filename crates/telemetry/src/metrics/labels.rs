@@ -115,6 +115,26 @@ label_set! {
 }
 
 label_set! {
+    /// What the cache did for a request of a zone that has one.
+    CacheOutcome {
+        /// Answered from what is stored.
+        Hit = "hit",
+        /// The same, stale: while it is fetched anew, or because the origin failed.
+        Stale = "stale",
+        /// Answered by another request's fetch, which it waited for.
+        Collapsed = "collapsed",
+        /// Stale, and the origin said that it is still good.
+        Revalidated = "revalidated",
+        /// Fetched, and stored.
+        Miss = "miss",
+        /// Fetched, and not stored.
+        Passed = "passed",
+        /// Past the cache.
+        Bypass = "bypass",
+    }
+}
+
+label_set! {
     /// Success or failure of something the node does for itself.
     Outcome {
         /// It worked.

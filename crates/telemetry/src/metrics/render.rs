@@ -10,8 +10,8 @@ use std::sync::{Arc, PoisonError};
 use super::block::{BUCKET_LABELS, Block};
 use super::families::{self, Family};
 use super::labels::{
-    Direction, HandshakeOutcome, OriginConnection, OriginOutcome, Outcome, Protocol, StatusClass, TlsVersion,
-    Trouble, WafOutcome,
+    CacheOutcome, Direction, HandshakeOutcome, OriginConnection, OriginOutcome, Outcome, Protocol,
+    StatusClass, TlsVersion, Trouble, WafOutcome,
 };
 use super::{Outside, Registry};
 
@@ -136,6 +136,9 @@ fn origins(page: &mut Page, registry: &Registry, threads: &[Arc<Block>]) {
     page.single(&families::CONNECTIONS_DROPPED, sum(threads, |block| &block.connections_dropped));
     page.single(&families::CONNECTIONS_SHED, sum(threads, |block| &block.connections_shed));
     page.single(&families::ORIGIN_RETRIES, sum(threads, |block| &block.origin_retries));
+    page.by_label(&families::CACHE, "result", &CacheOutcome::LABELS, |place| {
+        sum(threads, |block| &block.cache[place])
+    });
     page.by_label(&families::HEALTH_CHECKS, "result", &Outcome::LABELS, |place| {
         registry.health_checks[place].load(Relaxed)
     });
@@ -162,6 +165,13 @@ fn node(page: &mut Page, registry: &Registry, outside: &Outside) {
     page.single(&families::HELD, outside.held.bytes);
     page.single(&families::HELD_MAX, outside.held.bytes_max);
     page.by_label(&families::OVER_BUDGET, "level", &super::OVER_LEVELS, |level| outside.held.over[level]);
+    let stored = &outside.stored;
+    page.by_label(&families::CACHE_BYTES, "tier", &super::TIERS, |tier| stored.bytes[tier]);
+    page.by_label(&families::CACHE_OBJECTS, "tier", &super::TIERS, |tier| stored.objects[tier]);
+    page.family(&families::CACHE_EVENTS);
+    for (event, count) in &stored.events {
+        page.sample(families::CACHE_EVENTS.name, &[("event", event)], count);
+    }
     page.family(&families::CONTAINED);
     for (phase, row) in registry.labels.phases.iter().zip(&registry.contained) {
         for (kind, counter) in Trouble::LABELS.into_iter().zip(row) {

@@ -14,6 +14,7 @@ fn full() -> Outside {
         access_log: Counts { lines_written: 5, lines_dropped: 2, failures: 1 },
         events_suppressed: 4,
         held: Held { bytes: 10, bytes_max: 20, over: [1, 2, 3] },
+        stored: Stored { bytes: [7, 8], objects: [3, 4], events: vec![("evictions", 6)] },
         process: Some(process),
     }
 }
@@ -72,6 +73,7 @@ fn each_call_moves_its_own_series() {
     metrics.origin_request(OriginOutcome::Fault);
     metrics.origin_connection(OriginConnection::Reused);
     metrics.origin_retry();
+    metrics.cache(CacheOutcome::Stale);
     metrics.connections_dropped(2);
     metrics.connections_shed(3);
     registry.set_snapshot_number(42);
@@ -98,6 +100,11 @@ fn each_call_moves_its_own_series() {
             "rempart_origin_requests_total{result=\"fault\"} 1",
             "rempart_origin_connections_total{result=\"reused\"} 1",
             "rempart_origin_retries_total 1",
+            "rempart_cache_requests_total{result=\"stale\"} 1",
+            "rempart_cache_requests_total{result=\"hit\"} 0",
+            "rempart_cache_bytes{tier=\"disk\"} 8",
+            "rempart_cache_objects{tier=\"memory\"} 3",
+            "rempart_cache_events_total{event=\"evictions\"} 6",
             "rempart_connections_dropped_total 2",
             "rempart_connections_shed_total 3",
             "rempart_snapshot_number 42",

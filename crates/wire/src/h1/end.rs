@@ -16,8 +16,7 @@ pub(super) fn poll_end(exchange: &mut Exchange, cx: &mut Context<'_>) -> Poll<bo
     if side.is_broken || exchange.state != ResponseState::Complete {
         return Poll::Ready(false);
     }
-    let held = side.work.out.len() - side.work.out_at;
-    if held > 0 || side.conn.poll_flush(cx).is_pending() {
+    if side.work.unsent() > 0 || side.conn.poll_flush(cx).is_pending() {
         match side.poll_out(cx) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(_)) => return Poll::Ready(false),

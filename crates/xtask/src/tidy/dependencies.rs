@@ -32,7 +32,19 @@ const CRATES: &[(&str, &[&str])] = &[
     ("splice", &[]),
     (
         "edge",
-        &["blackbox", "fuel", "rules", "seclang", "exchange", "http1", "zone", "wire", "origin", "telemetry"],
+        &[
+            "blackbox",
+            "cache",
+            "fuel",
+            "rules",
+            "seclang",
+            "exchange",
+            "http1",
+            "zone",
+            "wire",
+            "origin",
+            "telemetry",
+        ],
     ),
     // The only place that knows everybody.
     (

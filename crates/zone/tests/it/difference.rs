@@ -95,3 +95,21 @@ fn a_site_that_moves_to_another_server_loses_nothing() {
     assert_eq!(moved.lost.len(), 1);
     assert!(moved.removals_over(0).is_empty());
 }
+
+#[test]
+fn a_cache_switched_on_or_off_is_named() {
+    let zone = |cache: &str| {
+        let text = format!(
+            "name = \"a\"\nhostnames = [\"a.example\"]\n{cache}\n[[pool]]\nname = \"app\"\n\
+             origins = [{{ url = \"http://127.0.0.1:1\" }}]\n"
+        );
+        let source = Source { name: "a.toml".to_owned(), bytes: text.into_bytes() };
+        compile(&Bundle::new(vec![source], None, BTreeMap::new()), 1, &|_| None).expect("it compiles")
+    };
+    let (off, on) = (zone(""), zone("[cache]\nenabled = true"));
+    assert_eq!(texts(&difference(&off, &on).gained), ["cache a"]);
+    let lost = difference(&on, &off);
+    assert_eq!((texts(&lost.lost), lost.removals_over(0)), (vec!["cache a".to_owned()], Vec::new()));
+    let other = difference(&on, &zone("[cache]\nenabled = true\nalways_online = true"));
+    assert_eq!((other.changed, other.gained.len(), other.lost.len()), (vec!["a".to_owned()], 0, 0));
+}

@@ -3,6 +3,7 @@
 //! The helpers here build bundles from text; each module is one subject.
 
 mod bundles;
+mod caches;
 mod defaults;
 mod difference;
 mod hosts;

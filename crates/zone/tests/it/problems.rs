@@ -137,7 +137,8 @@ fn lets_no_crowd_of_warnings_hide_an_error() {
     let mut texts: Vec<(String, String)> = (0..2_000)
         .map(|n| {
             let hostnames = format!("[\"{n}.example\"]");
-            (format!("{n:04}"), zone_text(&format!("z{n}"), &hostnames, "[cache]\nenabled = true"))
+            let rule = "[[rule]]\nexpression = \"true\"\naction = \"challenge\"\n";
+            (format!("{n:04}"), zone_text(&format!("z{n}"), &hostnames, rule))
         })
         .collect();
     texts.push(("9999".to_owned(), zone_text("last", "[\"0.example\"]", "")));
@@ -156,17 +157,6 @@ fn reads_numbers_and_sizes_in_all_their_forms() {
     let snapshot = one(&zone_text("z", "[\"a.example\"]", &text.replace("1_0MB", "10 MB")));
     let http = &snapshot.zones()[0].http;
     assert_eq!((http.header_ms, http.keepalive_ms, http.max_body_bytes), (10_001, 16, Some(10_000_000)));
-}
-
-#[test]
-fn accepts_the_cache_of_the_plan_with_a_warning() {
-    let snapshot = one(&zone_text("z", "[\"a.example\"]", "[cache]\nenabled = true\n"));
-    assert_eq!(snapshot.warnings.len(), 1);
-    assert!(
-        snapshot.warnings[0]
-            .to_string()
-            .starts_with("zones/a.toml:4:11: warning: the cache is not there yet")
-    );
 }
 
 #[test]

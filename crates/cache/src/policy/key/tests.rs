@@ -186,3 +186,18 @@ proptest! {
         prop_assert_eq!(build(&a) == build(&b), a == b);
     }
 }
+
+#[test]
+fn scopes_tell_keys_apart_and_keep_what_purges_find() {
+    let base = key("/a", &KeySettings::default());
+    let one = base.clone().scoped(b"pool-1").expect("it is short");
+    let two = base.clone().scoped(b"pool-2").expect("it is short");
+    assert!(one != two && one != base && one.with_variant(b"v") != two.with_variant(b"v"));
+    assert_eq!((one.host(), one.target()), (base.host(), base.target()));
+    assert_eq!(
+        one.with_variant(b"v").with_variant(b"w"),
+        one.with_variant(b"w"),
+        "a variant is put behind it"
+    );
+    assert!(base.scoped(&[b'a'; KEY_BYTES_MAX]).is_none());
+}

@@ -124,6 +124,23 @@ fn a_drill_that_is_not_there_and_a_peer_that_is_not_installed_are_told() {
 }
 
 #[test]
+fn a_folder_that_somebody_put_in_the_way_is_neither_used_nor_removed() {
+    let temporary = Folder::new().expect("it can be told");
+    // The shell's number is the program's, since it becomes the program.
+    let script = "place=$TMPDIR/rempart-drill-$$; /bin/mkdir -m 777 $place && : >$place/theirs && \
+                  exec \"$0\" drill --against caddy";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_rempart")]).stdin(Stdio::null());
+    let output =
+        command.env("TMPDIR", temporary.path()).env("PATH", "/nowhere").output().expect("it can be told");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("caddy is not installed"), "{said}");
+    let left: Vec<_> = std::fs::read_dir(temporary.path()).expect("it can be told").flatten().collect();
+    assert_eq!(left.len(), 1, "theirs stays, ours goes: {left:?}");
+    assert!(left[0].path().join("theirs").exists());
+}
+
+#[test]
 fn the_list_says_what_needs_fault_points() {
     let output = run(&["--list"], None);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -114,7 +114,14 @@ fn a_clean_upload_of_ten_megabytes_passes_whole_whatever_its_framing() -> Result
         // Of a form all is read, its file passed by.
         match line["waf_uninspected"].as_u64() {
             left if path != "/raw" => assert_eq!(left, None, "{path}"),
-            left => assert_eq!(left, Some(body.len() as u64 - 131_072), "what was not inspected is marked"),
+            // A read more than the window may have been held.
+            left => {
+                let marked = left.map(|left| body.len() as u64 - left);
+                assert!(
+                    marked.is_some_and(|inspected| (131_072..131_072 + 65_536).contains(&inspected)),
+                    "{left:?}"
+                );
+            }
         }
     }
     node.wait_until("nothing is held", || {
@@ -193,12 +200,12 @@ fn an_attack_within_the_window_of_a_large_body_is_found_before_the_origin_is_ask
     plain.send_head("POST", "/", HOST, &fields(&[("Content-Type", FORM), ("Content-Length", &length)]))?;
     let _all_or_not = plain.send(&body);
     assert_eq!(plain.expect_response("POST")?.status, 403);
-    let mut stream =
-        http2_visitor(&node)?.open("POST", "/", HOST, &fields(&[("content-type", FORM)]), false)?;
+    let shared = http2_visitor(&node)?;
+    let mut stream = shared.open("POST", "/", HOST, &fields(&[("content-type", FORM)]), false)?;
     // The verdict may come before all is sent.
     let _all_or_not = stream.send(body);
     assert_eq!(stream.read_response()?.status, 403);
-    drop((plain, stream));
+    drop((plain, stream, shared));
     assert_eq!(origin.counters().connections, 0);
     node.finish_healthy()
 }

@@ -1,0 +1,177 @@
+//! Slices of large objects: each found, waited for or fetched when a visitor comes to it.
+//!
+//! Which bytes lie where is the engine's ([`Slices`]); what is here asks the origin for one slice, by a task
+//! of its own. Called by `give.rs` and the phase. Read next: [`Edge::slice`].
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use blackbox::Work;
+use cache::engine::{Serving, SliceFetch, SliceOutcome, SliceStep, Slices};
+use cache::store::{Object, Reader, Ticket, Waited};
+use exchange::{Fault, Phase, Response};
+use telemetry::metrics::Trouble;
+use wire::Exchange;
+
+use super::Aim;
+use super::fetch::{Landing, Waits};
+use super::give::first_range;
+use crate::course::Course;
+use crate::pipeline::Edge;
+use crate::relay::{Answered, Failed};
+
+/// What came of a slice.
+pub(crate) enum Slice {
+    /// It is stored, or fills.
+    Stored(Arc<Object>, Option<Reader>),
+    /// It is not stored: its bytes come from the origin.
+    Passed(Box<Answered>),
+    /// The object is another by now.
+    OtherVersion,
+    /// The origin failed.
+    Failed(Fault),
+}
+
+/// How long a visitor waits for another's fetch of a slice before it asks by itself.
+const WAIT_MS: u32 = 5_000;
+
+impl Edge {
+    /// The first slice that an answer needs, in hand before its head is given. None where it needs none.
+    pub(super) async fn first_slice(
+        self: &Rc<Self>,
+        exchange: &mut Exchange,
+        course: &mut Course,
+        serving: &mut Serving,
+        aim: &Aim,
+    ) -> Option<Result<(u64, Slice), Failed>> {
+        let slices = Rc::new(*serving.slices.take()?);
+        let number = first_range(&serving.sending, slices.whole())
+            .and_then(|range| slices.needed(range).next())
+            .map(|(number, _)| number);
+        let slice = match number {
+            Some(number) => {
+                let slice = self.slice(exchange, course, &slices, number, aim).await;
+                Some(slice.map(|slice| (number, slice)))
+            }
+            None => None,
+        };
+        // Nobody else holds it unless its fetch still runs.
+        serving.slices = Some(Box::new(Rc::unwrap_or_clone(slices)));
+        slice
+    }
+
+    /// One slice.
+    pub(super) async fn slice(
+        self: &Rc<Self>,
+        exchange: &mut Exchange,
+        course: &mut Course,
+        slices: &Rc<Slices>,
+        number: u64,
+        aim: &Aim,
+    ) -> Result<Slice, Failed> {
+        let mut step = slices.look(number, self.cache_now());
+        loop {
+            step = match step {
+                SliceStep::Read(object) => return Ok(Slice::Stored(object, None)),
+                SliceStep::Wait(ticket) => match self.wait_for_slice(exchange, ticket).await? {
+                    Some(waited) => slices.waited(number, waited, self.cache_now()),
+                    // Too long: past it, without a lease.
+                    None => SliceStep::Fetch(slices.alone(number)),
+                },
+                SliceStep::Fetch(fetch) => {
+                    return self.fetch_slice(exchange, course, slices, fetch, aim).await;
+                }
+            };
+        }
+    }
+
+    async fn wait_for_slice(
+        &self,
+        exchange: &mut Exchange,
+        ticket: Ticket,
+    ) -> Result<Option<Waited>, Failed> {
+        let mut ticket = ticket;
+        let now_ms = self.clock.now_ms();
+        let disk_ms = ticket.deadline_ms().map(|at_ms| at_ms.saturating_sub(now_ms).max(1));
+        let mut deadlines_left = if disk_ms.is_some() { 2 } else { 1 };
+        exchange.deadline.arm(disk_ms.map_or(WAIT_MS, |ms| u32::try_from(ms).unwrap_or(WAIT_MS)));
+        let waited = poll_fn(|cx| {
+            exchange.deadline.register(cx.waker());
+            if let Poll::Ready(waited) = ticket.poll(cx.waker(), self.clock.now_ms()) {
+                return Poll::Ready(Ok(Some(waited)));
+            }
+            if let Poll::Ready(gone) = exchange.poll_gone(cx) {
+                return Poll::Ready(Err(gone.into()));
+            }
+            if exchange.deadline.is_due() {
+                deadlines_left -= 1;
+                if deadlines_left == 0 {
+                    return Poll::Ready(Ok(None));
+                }
+                exchange.deadline.arm(WAIT_MS);
+            }
+            Poll::Pending
+        })
+        .await;
+        exchange.deadline.disarm();
+        waited
+    }
+
+    async fn fetch_slice(
+        self: &Rc<Self>,
+        exchange: &mut Exchange,
+        course: &mut Course,
+        slices: &Rc<Slices>,
+        fetch: SliceFetch,
+        aim: &Aim,
+    ) -> Result<Slice, Failed> {
+        let landing: Rc<Landing<Slice>> = Rc::default();
+        let (edge, slices, aim, at) = (Rc::clone(self), Rc::clone(slices), aim.clone(), Rc::clone(&landing));
+        let mut request = exchange.request.clone();
+        let (connection, deadlines) = (Rc::clone(&exchange.connection), Rc::clone(exchange.deadline.owner()));
+        let mut own = course.for_errand();
+        let mut work = Work { fingerprint: own.fingerprint, phase: Phase::Cache as u8, ..Work::default() };
+        tokio::task::spawn_local(async move {
+            let landed = Rc::clone(&at);
+            let course = own.for_errand();
+            let inner = async {
+                slices.prepare(&fetch, &mut request.fields);
+                edge.prepare(&mut request, &own, &connection, &aim);
+                let mut nobody =
+                    Exchange::of_nobody(request, connection, deadlines.slot(), Box::new(|_informed| {}));
+                let mut response = Response::default();
+                let answered = match edge.fetch(&mut nobody, &mut own, &aim.pool, &mut response).await {
+                    Ok(answered) => answered,
+                    Err(Failed::Fault(fault)) => return at.land(Slice::Failed(fault)),
+                    Err(_) => return at.land(Slice::Failed(Fault::ProxyInternalError)),
+                };
+                drop(nobody);
+                match slices.answered(fetch, &response, edge.cache_now()) {
+                    SliceOutcome::Fill(fill) => {
+                        let object = Arc::clone(fill.object());
+                        at.land(Slice::Stored(object, fill.reader()));
+                        edge.pour(answered, &response, *fill, &deadlines, true).await;
+                    }
+                    SliceOutcome::Pass => at.land(Slice::Passed(Box::new(answered))),
+                    SliceOutcome::OtherVersion => at.land(Slice::OtherVersion),
+                    SliceOutcome::Failed(_) => at.land(Slice::Failed(Fault::HttpResponseIncomplete)),
+                }
+            };
+            if edge.named(&mut work, pin!(inner)).await.is_none() {
+                edge.broke(Phase::Cache, &course, Trouble::Panic);
+                landed.land(Slice::Failed(Fault::ProxyInternalError));
+            }
+        });
+        let waits = Waits(landing);
+        poll_fn(|cx| {
+            if let Some(slice) = waits.0.take(cx) {
+                return Poll::Ready(Ok(slice));
+            }
+            exchange.poll_gone(cx).map(|gone| Err(gone.into()))
+        })
+        .await
+    }
+}

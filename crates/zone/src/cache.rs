@@ -1,0 +1,238 @@
+//! `[cache]` of a zone: as written, and as run.
+//!
+//! Words and numbers only: what they mean for an answer is the policy's of the crate `cache`, which the edge
+//! makes out of [`Cache`]. Compiled by `compile/cache.rs`. Read next: [`CacheSpec`].
+
+use crate::limits::{AGE_S_MAX, CACHE_VARIANTS_MAX};
+use crate::read::settings;
+use crate::read::values::{Count, FieldName, List, Milliseconds, OneOrMany, Size, Statuses, Text, words};
+
+words! {
+    /// A field that is heeded before `Cache-Control`.
+    pub enum ControlField {
+        /// `CDN-Cache-Control` (RFC 9213).
+        CdnCacheControl = "cdn_cache_control",
+        /// `Surrogate-Control`, for Rempart alone: it is not passed on.
+        SurrogateControl = "surrogate_control",
+    }
+
+    /// Whether the query is part of the key.
+    pub enum QueryWord {
+        /// As sent.
+        All = "all",
+        /// Not at all: with and without are one.
+        Nothing = "none",
+    }
+
+    /// How a lifetime of the zone goes with what the answer says.
+    pub enum LifetimeWord {
+        /// Where the answer names none.
+        Default = "default",
+        /// Whatever lifetime the answer names.
+        Always = "always",
+        /// Such answers are not stored.
+        Never = "never",
+    }
+
+    /// What becomes of an answer that sets cookies.
+    pub enum SetCookieWord {
+        /// It is not stored.
+        NotStored = "not_stored",
+        /// It is stored without the field; the visitor who caused the fetch gets it.
+        Stripped = "stripped",
+        /// It is stored as it is: for cookies that are the same for everybody.
+        Stored = "stored",
+    }
+
+    /// Which answers of 400 and above may be stored.
+    pub enum ErrorsWord {
+        /// None.
+        Never = "never",
+        /// Those that a lifetime of the zone names, and those for which the origin names one, unless any
+        /// visitor can provoke them for all others.
+        WhereTold = "where_told",
+        /// All for which a lifetime is named.
+        AsOriginSays = "as_origin_says",
+    }
+}
+
+settings! {
+    /// `[cache]` of a zone.
+    pub struct CacheSpec in "[cache]" {
+        /// Whether answers that may be shared are kept and served again (RFC 9111).
+        plain enabled: bool = false,
+        /// Fields heeded before `Cache-Control`, in this order (RFC 9213).
+        plain control: List<ControlField> = List(vec![
+            crate::read::unplaced(ControlField::CdnCacheControl),
+            crate::read::unplaced(ControlField::SurrogateControl),
+        ]),
+        /// What tells one answer from another beside host, scheme and path.
+        section key: CacheKeySpec,
+        /// Whether `Cache-Control` and `Pragma` of requests are respected. Off by default: otherwise any
+        /// stranger can send every request to the origin.
+        plain respect_request: bool = false,
+        /// Lifetimes here, by status; the first that fits counts.
+        plain lifetime: List<CacheLifetimeSpec> = List(Vec::new()),
+        /// Seconds that browsers are told, counted from now, in place of the origin's `max-age` and
+        /// `Expires`; 0 makes browsers ask each time. Without it they are told what the origin says.
+        optional browser_s: Count<0, AGE_S_MAX>,
+        /// Guesses a lifetime for answers that name none, from `Last-Modified` (RFC 9111 §4.2.2).
+        optional heuristic: CacheHeuristicSpec,
+        /// Seconds that a stale answer may be served while it is fetched anew, where the answer does not say
+        /// (RFC 5861 §3).
+        plain stale_while_revalidate_s: Count<0, AGE_S_MAX> = Count(0),
+        /// Seconds that a stale answer may be served when the origin fails, where the answer does not say
+        /// (RFC 5861 §4).
+        plain stale_if_error_s: Count<0, AGE_S_MAX> = Count(86_400),
+        /// When the origin fails, stale answers are served for as long as they are kept, unless the answer
+        /// says `must-revalidate` or `no-cache`.
+        plain always_online: bool = false,
+        /// What becomes of answers that set cookies.
+        plain set_cookie: SetCookieWord = SetCookieWord::NotStored,
+        /// Which answers of 400 and above may be stored.
+        plain errors: ErrorsWord = ErrorsWord::WhereTold,
+        /// Requests with a cookie of one of these names go past the cache; a name that ends in `*` stands for
+        /// a beginning.
+        plain bypass_cookies: List<Text> = List(Vec::new()),
+        /// The largest body that is stored; a larger one is passed on. No more than an eighth of the node's
+        /// `memory_bytes`, and than 64 MiB, are stored in any case.
+        plain max_object_bytes: Size = Size(1 << 30),
+        /// Where a range of something is asked for that is not stored, it is fetched and stored in slices of
+        /// this size, so that a range of a large file fetches little of the rest; 0 for no slices.
+        plain slice_bytes: Size = Size(1 << 20),
+        /// Refuses to store an answer whose type does not fit the path's extension, such as a page under
+        /// `/account/x.css`.
+        plain guard_extensions: bool = true,
+        /// Learns `Link` fields and tells them early (103) while the origin is asked again (RFC 8297).
+        plain early_hints: bool = false,
+        /// The most variants of one URL that are stored, by `Vary`.
+        plain max_variants: Count<1, CACHE_VARIANTS_MAX> = Count(32),
+        /// How long a visitor waits for another's fetch of the same before one a second asks the origin by
+        /// itself.
+        plain wait_ms: Milliseconds<100> = Count(5_000),
+    }
+}
+
+settings! {
+    /// `key` of `[cache]`.
+    pub struct CacheKeySpec in "key" {
+        /// Whether the query is part of the key.
+        plain query: QueryWord = QueryWord::All,
+        /// Only these parameters of the query are; a name that ends in `*` stands for a beginning.
+        plain query_only: List<Text> = List(Vec::new()),
+        /// All parameters but these are, such as `utm_*`.
+        plain query_except: List<Text> = List(Vec::new()),
+        /// Whether the order of parameters is of no account.
+        plain sort_query: bool = false,
+        /// Header fields whose values are part of the key.
+        plain headers: List<FieldName> = List(Vec::new()),
+        /// Cookies whose values are part of the key.
+        plain cookies: List<Text> = List(Vec::new()),
+        /// Whether desktops, tablets and phones, told by `User-Agent`, have answers of their own.
+        plain device: bool = false,
+    }
+}
+
+settings! {
+    /// `[[cache.lifetime]]` of a zone.
+    pub struct CacheLifetimeSpec in "[[cache.lifetime]]" {
+        /// For which statuses.
+        required status: OneOrMany<Statuses>,
+        /// How long such an answer is fresh here, in seconds.
+        plain seconds: Count<0, AGE_S_MAX> = Count(0),
+        /// How that goes with what the answer says. `no-store`, `private` and cookies keep their rules.
+        plain mode: LifetimeWord = LifetimeWord::Default,
+    }
+}
+
+settings! {
+    /// `heuristic` of `[cache]`.
+    pub struct CacheHeuristicSpec in "heuristic" {
+        /// Percent of the time since the last change.
+        plain percent: Count<1, 100> = Count(10),
+        /// Seconds at most.
+        plain max_s: Count<1, AGE_S_MAX> = Count(86_400),
+    }
+}
+
+/// The cache of a zone, as run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cache {
+    /// Fields heeded before `Cache-Control`, in this order.
+    pub control: Vec<ControlField>,
+    /// What is in the key.
+    pub key: CacheKey,
+    /// Whether directives of requests are respected.
+    pub respects_request: bool,
+    /// Lifetimes by status.
+    pub lifetimes: Vec<CacheLifetime>,
+    /// Seconds that browsers are told; none for the origin's word.
+    pub browser_s: Option<u32>,
+    /// Percent and most seconds of a guessed lifetime.
+    pub heuristic: Option<(u8, u32)>,
+    /// Seconds that stale answers are served while they are revalidated.
+    pub stale_while_revalidate_s: u32,
+    /// Seconds that stale answers are served when the origin fails.
+    pub stale_if_error_s: u32,
+    /// Whether they are served for as long as they are kept then.
+    pub always_online: bool,
+    /// What becomes of answers that set cookies.
+    pub set_cookie: SetCookieWord,
+    /// Which errors may be stored.
+    pub errors: ErrorsWord,
+    /// Cookies of requests that bypass.
+    pub bypass_cookies: Vec<String>,
+    /// Bytes of the largest body stored.
+    pub object_bytes_max: u64,
+    /// Bytes of a slice; none for no slices.
+    pub slice_bytes: Option<u64>,
+    /// Whether types must fit extensions.
+    pub guards_extensions: bool,
+    /// Whether links are told early.
+    pub early_hints: bool,
+    /// Most variants of one URL.
+    pub variants_max: u16,
+    /// How long a visitor waits for another's fetch, in milliseconds.
+    pub wait_ms: u32,
+}
+
+/// What is in the key beside host, scheme and path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheKey {
+    /// Which parameters of the query.
+    pub query: CacheQuery,
+    /// Whether parameters are sorted by name.
+    pub sorts_query: bool,
+    /// Header fields, in lower case.
+    pub headers: Vec<String>,
+    /// Cookies.
+    pub cookies: Vec<String>,
+    /// Whether the class of device is in it.
+    pub device: bool,
+}
+
+/// Which parameters of a query are in the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheQuery {
+    /// The query as sent.
+    All,
+    /// None.
+    Nothing,
+    /// These.
+    Only(Vec<String>),
+    /// All but these.
+    AllBut(Vec<String>),
+}
+
+/// A lifetime for some statuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheLifetime {
+    /// The first status it is for.
+    pub first: u16,
+    /// The last status it is for.
+    pub last: u16,
+    /// Seconds.
+    pub seconds: u32,
+    /// How it goes with what the answer says.
+    pub mode: LifetimeWord,
+}
