@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
+use zone::Whereabouts;
 
 use crate::cache::CacheCourse;
+use crate::limits::Limited;
 use crate::live::Site;
 use crate::shield::RuleState;
 use crate::waf::{Beside, Standing};
@@ -21,6 +23,8 @@ pub(crate) struct Course {
     pub(crate) site: Option<Arc<Site>>,
     /// The visitor behind trusted proxies.
     pub(crate) visitor: SocketAddr,
+    /// Where the visitor is.
+    pub(crate) whereabouts: Whereabouts,
     /// How the visitor reached the first trusted proxy, or us.
     pub(crate) scheme: Scheme,
     /// Whether the peer is a proxy whose forwarding fields are believed.
@@ -39,6 +43,8 @@ pub(crate) struct Course {
     pub(crate) retries: u32,
     pub(crate) is_visitor_gone: bool,
     pub(crate) trail: Trail,
+    /// What limits have to do with it until its end.
+    pub(crate) limited: Option<Box<Limited>>,
     /// What rules have done so far.
     pub(crate) rules: RuleState,
     /// Where it stands with the zone's firewall.
@@ -65,6 +71,7 @@ impl Course {
             fingerprint,
             site: None,
             visitor,
+            whereabouts: Whereabouts::default(),
             scheme,
             is_peer_trusted: false,
             status: None,
@@ -79,6 +86,7 @@ impl Course {
             retries: 0,
             is_visitor_gone: false,
             trail: Trail::default(),
+            limited: None,
             rules: RuleState::default(),
             waf: Standing::default(),
             beside: None,
@@ -94,6 +102,7 @@ impl Course {
         Self {
             snapshot: self.snapshot,
             site: self.site.clone(),
+            whereabouts: self.whereabouts,
             is_peer_trusted: self.is_peer_trusted,
             rules,
             ..begun

@@ -179,10 +179,13 @@ impl Node {
         };
         let zone = &site.zone;
         let mut skips_firewall = false;
-        if let Some(rules) = &zone.rules {
+        if zone.rules.is_some() || zone.rate_limits.is_some() {
             let id = RequestId::from_bytes([0; 16]);
-            let asked = Asked::new(&connection, (facts.visitor.ip(), facts.scheme), id, &zone.name, 0);
-            match ask(rules, &request, &asked, &mut rules::Scratch::new(), &|_| ()) {
+            let mut asked = Asked::new(&connection, (facts.visitor.ip(), facts.scheme), id, &zone.name, 0);
+            if let Some(geo) = &live.snapshot.geo {
+                asked.whereabouts = geo.find(facts.visitor.ip());
+            }
+            match ask(zone, &request, &asked, &mut rules::Scratch::new(), &|_| (), 0) {
                 Ok(ruled) => {
                     skips_firewall = ruled.skips_firewall();
                     if let Some(word) = verdict_word(&ruled) {

@@ -163,8 +163,9 @@ pub(crate) fn towards_origin(
         scratch.push(b'-');
         scratch.extend_from_slice(names.node.as_bytes());
         fields.push_known(b"CF-Ray", scratch, Known::Other, false);
-        // No country data is at hand yet; `XX` is Cloudflare's word for that.
-        fields.push_known(b"CF-IPCountry", b"XX", Known::Other, false);
+        // `XX` is Cloudflare's word for a country that is not known.
+        let country = course.whereabouts.country.unwrap_or(*b"XX");
+        fields.push_known(b"CF-IPCountry", &country, Known::Other, false);
         let visitor: &[u8] = match course.scheme {
             Scheme::Http => b"{\"scheme\":\"http\"}",
             Scheme::Https => b"{\"scheme\":\"https\"}",

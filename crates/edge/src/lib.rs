@@ -20,6 +20,7 @@ mod facts;
 mod fault_points;
 mod fingerprint;
 mod forward;
+mod limits;
 mod live;
 mod node;
 mod pace;

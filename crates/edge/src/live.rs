@@ -9,6 +9,7 @@ use zone::{Snapshot, Zone};
 
 use crate::cache::SiteCache;
 use crate::contain::Ward;
+use crate::limits::Counts;
 
 /// One zone and what goes with it in this process.
 pub struct Site {
@@ -26,6 +27,8 @@ pub struct Site {
     pub(crate) stale: Option<Arc<Zone>>,
     /// What its visitors make the node hold.
     pub(crate) memory: Arc<Account>,
+    /// What its limits have counted.
+    pub(crate) counts: Counts,
     /// What the zone says of its cache; none if it is off.
     pub(crate) cache: Option<SiteCache>,
     /// What broke for this zone of late.

@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::contain::Ward;
 use crate::facts::Sampler;
 use crate::fingerprint::Door;
+use crate::limits::Counts;
 use crate::live::{Live, Site};
 use crate::tls::TlsShared;
 use crate::trails::Trails;
@@ -455,6 +456,7 @@ impl Node {
                 bytes_max: self.memory.max(),
                 over: self.memory.times_over(),
             },
+            limits_forgotten: self.live().sites.iter().map(|site| site.counts.forgotten()).sum(),
             stored: self.cache().map_or_else(Tier::no_metrics, Tier::metrics),
             process: telemetry::metrics::process::Process::read(),
         })
@@ -613,6 +615,10 @@ fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'_>) -> Live
                 counters: zone_table.zone(&zone.id.to_string(), &zone.name),
                 account: zone.account.map(|account| account.to_string()),
                 stale: known.get(&zone.id).map(|site| Arc::clone(&site.zone)),
+                counts: Counts::carry(
+                    zone.rate_limits.as_deref(),
+                    known.get(&zone.id).map(|site| &site.counts),
+                ),
                 ward: Ward::default(),
                 cache: zone.cache.as_deref().map(SiteCache::of),
                 memory: Account::new(memory.max() / ZONE_SHARE),

@@ -28,6 +28,7 @@ use crate::course::Course;
 use crate::fault_points;
 use crate::fingerprint::Fingerprints;
 use crate::forward;
+use crate::limits;
 use crate::live::Live;
 use crate::node::Node;
 use crate::refuse::{fail, redirect, refuse, reply};
@@ -214,6 +215,9 @@ impl Edge {
         let admitted = guard(|| {
             fault_points::at(Phase::Admission, &exchange.request)?;
             identify(course, &exchange.request, &exchange.connection, &self.node.settings().trusted_proxies);
+            if let Some(geo) = &live.snapshot.geo {
+                course.whereabouts = geo.find(course.visitor.ip());
+            }
             self.node.sampler().offer(&exchange.request, &exchange.connection, course);
             if self.node.blocks().refuses(course.visitor.ip(), || self.clock.unix_us() / 1_000_000) {
                 let site = live.site_for(exchange.request.host()).cloned();
@@ -249,19 +253,25 @@ impl Edge {
         }
 
         // 2 shield
-        if site.zone.rules.is_some() || cfg!(feature = "fault-injection") {
+        let has_rules = site.zone.rules.is_some() || site.zone.rate_limits.is_some();
+        if has_rules || cfg!(feature = "fault-injection") {
             self.slot.phase(Phase::Shield as u8);
             let unix_us = self.unix_offset_us.get() + course.began_us;
-            let connection = Rc::clone(&exchange.connection);
-            let asked = Asked::of(course, &connection, &site.zone.name, unix_us, self.clock.now_us());
-            let request = &exchange.request;
-            let decided = self.decide(Phase::Shield, course, &site, |zone| {
-                fault_points::at(Phase::Shield, request)?;
-                fault_points::deciding(Phase::Shield, zone)?;
-                let Some(rules) = &zone.rules else { return Ok(None) };
-                let at = |rule| self.slot.rule(rule);
-                self.with_scratch(|scratch| ask(rules, request, &asked, scratch, &at)).map(Some)
-            });
+            // What rules ask about is gone before anything is awaited, and so no part of the task.
+            let decided = {
+                let connection = Rc::clone(&exchange.connection);
+                let asked = Asked::of(course, &connection, &site.zone.name, unix_us, self.clock.now_us());
+                let request = &exchange.request;
+                self.decide(Phase::Shield, course, &site, |zone| {
+                    fault_points::at(Phase::Shield, request)?;
+                    fault_points::deciding(Phase::Shield, zone)?;
+                    if zone.rules.is_none() && zone.rate_limits.is_none() {
+                        return Ok(None);
+                    }
+                    let (at, seed) = (|rule| self.slot.rule(rule), self.node.setup().seed[1]);
+                    self.with_scratch(|scratch| ask(zone, request, &asked, scratch, &at, seed)).map(Some)
+                })
+            };
             match decided {
                 Decided::By(_, Some(ruled)) => {
                     if !self.obey(exchange, course, ruled).await {
@@ -400,6 +410,7 @@ impl Edge {
         let connection = Rc::clone(&exchange.connection);
         // 7 response
         self.slot.phase(Phase::Response as u8);
+        self.count_answer(&exchange.request, response, course, &connection)?;
         self.change(Phase::Response, course, |course| {
             fault_points::at(Phase::Response, &exchange.request)?;
             let changes = match &zone.rules {
@@ -422,6 +433,7 @@ impl Edge {
                 let value = format!("origin;dur={:.3}", course.origin_us.unwrap_or(0) as f64 / 1000.0);
                 response.fields.push(b"Server-Timing", value.as_bytes());
             }
+            limits::tell(&mut response.fields, course);
             if let Some(status) = course.cache.status() {
                 status.push_to(self.node.name(), &mut response.fields);
             }

@@ -58,7 +58,7 @@ impl Edge {
                 zone: course.site.as_ref().map(|site| site.zone.name.as_str()),
                 visitor_ip: course.visitor.ip(),
                 visitor_port: course.visitor.port(),
-                country: None,
+                country: course.whereabouts.country(),
                 protocol: request.version.as_str(),
                 tls: tls.map(|tls| tls.version.as_str()),
                 sni: tls.and_then(|tls| tls.sni.as_deref()),

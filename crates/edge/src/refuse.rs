@@ -4,14 +4,17 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use exchange::{BodySize, Cause, Chunk, Fault, Known, Method, Page, Refusal, Response, write_page};
+use rules::Refusing;
 use wire::Exchange;
 
 use crate::course::Course;
 use crate::forward;
+use crate::limits;
 
 /// Gives a whole small answer. With HEAD the body stays away and its length is told.
 pub(crate) async fn reply(exchange: &mut Exchange, course: &mut Course, mut response: Response, body: &[u8]) {
     forward::towards_visitor(&mut response, course, &exchange.connection, exchange.request.version);
+    limits::settle(exchange, course, &mut response);
     let is_head = exchange.request.method == Method::Head;
     if is_head || response.status == 304 {
         response.declared_length = Some(body.len() as u64);
@@ -28,6 +31,21 @@ pub(crate) async fn reply(exchange: &mut Exchange, course: &mut Course, mut resp
         Poll::Ready(())
     })
     .await;
+}
+
+/// Refuses with the own answer of a rule or limit.
+pub(crate) async fn answer_as(
+    exchange: &mut Exchange,
+    course: &mut Course,
+    own: &Refusing,
+    (refusal, reason): (Refusal, &'static str),
+) {
+    course.refusal = Some(refusal);
+    course.reason = reason;
+    let mut response = Response { status: own.status, body: BodySize::None, ..Response::default() };
+    response.fields.push(b"Content-Type", own.content_type.as_bytes());
+    response.fields.push(b"Cache-Control", b"no-store");
+    reply(exchange, course, response, own.content.as_bytes()).await;
 }
 
 /// Gives a page. Boxed by its callers: there are many, and a refused request may cost an allocation.

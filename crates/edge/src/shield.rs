@@ -1,21 +1,24 @@
 //! Phase 2: the zone's rules of requests, in the order of the language; and, for phase 7, those of responses.
 //!
 //! Asking changes nothing but a scratch: what rules came to is a value ([`Ruled`]), which the pipeline
-//! applies. So the phase can be run again on the zone before, and by a candidate on facts alone. A zone
-//! without rules costs one comparison. Called by `pipeline.rs` through `contain.rs`, and by `facts.rs`.
+//! applies. So the phase can be run again on the zone before, and by a candidate on facts alone. What the
+//! zone's limits are to do is found out in the same go, and done in `limits.rs`. A zone without rules and
+//! limits costs one comparison. Called by `pipeline.rs` through `contain.rs`, and by `facts.rs`.
 
 use std::sync::Arc;
 
-use exchange::{BodySize, Fields, Phase, Refusal, Request, Response};
+use exchange::{Fields, Phase, Refusal, Request, Response};
 use fuel::Fuel;
-use rules::{Effect, Matched, Outcome, Refusing, Scratch, Skipped, SpentAt, Verdict};
+use rules::{Effect, Matched, Outcome, Product, Scratch, Skipped, SpentAt, Verdict};
+use shield::rate::{Measured, measure};
 use telemetry::metrics::Trouble;
 use wire::Exchange;
-use zone::{PhaseRules, Rules};
+use zone::{PhaseRules, RateLimits, Rules, Zone};
 
 use crate::course::Course;
+use crate::limits::refuse_over;
 use crate::pipeline::Edge;
-use crate::refuse::{redirect, refuse, reply};
+use crate::refuse::{answer_as, redirect, refuse};
 use crate::view::{Asked, RequestView};
 
 /// Steps that the rules of all phases may cost one request: some 2 ms, which a thousand rules do not use in
@@ -24,6 +27,12 @@ pub(crate) const RULE_STEPS: u64 = 2_000_000;
 
 /// Ids of rules kept of one request: more than the log has room for.
 const MATCHED_MAX: usize = 64;
+
+/// What stands before the place of a limit where the place of a rule is wanted: no zone has so many rules.
+const RATE_LIMITS_AT: u32 = 1_000_000;
+
+/// The same for concurrency limits.
+const CONCURRENCY_LIMITS_AT: u32 = 2_000_000;
 
 /// Trail lines about rules: the first say enough, and other phases need theirs.
 const TOLD_MAX: usize = 4;
@@ -71,8 +80,24 @@ pub(crate) struct Ruled {
     /// Header changes for the request as it goes to the origin.
     pub(crate) headers: Vec<Effect>,
     pub(crate) verdict: Verdict,
+    /// What limits are to do, and whose they are. Boxed: few requests meet one, and each would be larger.
+    pub(crate) limited: Option<Box<(Arc<RateLimits>, Measured)>>,
     skipped: Skipped,
     fuel: Fuel,
+}
+
+impl RuleState {
+    /// Keeps the id of what matched, for the log.
+    pub(crate) fn matched(&mut self, id: &Arc<str>) {
+        if self.matched.len() < MATCHED_MAX {
+            self.matched.push(Arc::clone(id));
+        }
+    }
+
+    /// What is left of the request's budget.
+    pub(crate) fn fuel(&mut self) -> &mut Fuel {
+        &mut self.fuel
+    }
 }
 
 /// Says which rule is worked for, by its place in the zone.
@@ -94,51 +119,100 @@ fn asked_of(
     })
 }
 
-/// Asks the rules of requests.
+/// Asks the rules of requests, and what limits are to do; `seed` is the node's, for what they count by.
 ///
 /// # Errors
 /// The request spent its budget.
 pub(crate) fn ask(
-    rules: &Rules,
+    zone: &Zone,
     request: &Request,
     asked: &Asked<'_>,
     scratch: &mut Scratch,
     at: At<'_>,
+    seed: u64,
 ) -> Result<Ruled, Trouble> {
     let mut ruled = Ruled {
         matched: Vec::new(),
         target: None,
         headers: Vec::new(),
         verdict: Verdict::Continue,
+        limited: None,
         skipped: Skipped::default(),
         fuel: Fuel::new(RULE_STEPS),
     };
     scratch.begin();
-    for phase in &rules.request {
-        let view = RequestView { asked, request, rewritten: ruled.target.as_deref(), response: None };
-        let budget = (&mut ruled.fuel, &mut ruled.skipped);
-        let outcome = asked_of(rules, phase, &view, scratch, budget, at)?;
-        ruled.matched.extend(outcome.matched);
-        if !outcome.effects.is_empty() {
-            ruled.take(request, outcome.effects);
-            scratch.uri_changed();
-        }
-        if outcome.verdict != Verdict::Continue {
-            ruled.verdict = outcome.verdict;
-            break;
-        }
+    let rules = zone.rules.as_deref();
+    let phases = rules.map_or(&[][..], |rules| &rules.request);
+    let is_before = |phase: &PhaseRules| phase.rulesets.phase() < rules::Phase::RateLimit;
+    let (before, behind) = phases.split_at(phases.partition_point(is_before));
+    ruled.ask_in((rules, before), request, asked, scratch, at)?;
+    if let (Verdict::Continue, Some(limits)) = (&ruled.verdict, &zone.rate_limits) {
+        ruled.measure(limits, (request, asked), scratch, at, seed)?;
     }
+    ruled.ask_in((rules, behind), request, asked, scratch, at)?;
     Ok(ruled)
 }
 
 fn skips_firewall(skipped: &Skipped) -> bool {
-    skipped.has_phase(rules::Phase::FirewallManaged) || skipped.has_product(rules::Product::Waf)
+    skipped.has_phase(rules::Phase::FirewallManaged) || skipped.has_product(Product::Waf)
 }
 
 impl Ruled {
     /// Whether a rule leaves the firewall out.
     pub(crate) fn skips_firewall(&self) -> bool {
         skips_firewall(&self.skipped)
+    }
+
+    /// Asks the rules of some phases, in order, up to one that ends the request.
+    fn ask_in(
+        &mut self,
+        (rules, phases): (Option<&Rules>, &[PhaseRules]),
+        request: &Request,
+        asked: &Asked<'_>,
+        scratch: &mut Scratch,
+        at: At<'_>,
+    ) -> Result<(), Trouble> {
+        let Some(rules) = rules else { return Ok(()) };
+        for phase in phases {
+            if self.verdict != Verdict::Continue {
+                break;
+            }
+            let view = RequestView { asked, request, rewritten: self.target.as_deref(), response: None };
+            let budget = (&mut self.fuel, &mut self.skipped);
+            let outcome = asked_of(rules, phase, &view, scratch, budget, at)?;
+            self.matched.extend(outcome.matched);
+            if !outcome.effects.is_empty() {
+                self.take(request, outcome.effects);
+                scratch.uri_changed();
+            }
+            self.verdict = outcome.verdict;
+        }
+        Ok(())
+    }
+
+    /// Finds out what limits are to do, unless rules leave them out.
+    fn measure(
+        &mut self,
+        limits: &Arc<RateLimits>,
+        (request, asked): (&Request, &Asked<'_>),
+        scratch: &mut Scratch,
+        at: At<'_>,
+        seed: u64,
+    ) -> Result<(), Trouble> {
+        let is_skipped = self.skipped.has_phase(rules::Phase::RateLimit);
+        if is_skipped || self.skipped.has_product(Product::RateLimit) {
+            return Ok(());
+        }
+        let view = RequestView { asked, request, rewritten: self.target.as_deref(), response: None };
+        let at = |is_rate: bool, place: u32| {
+            at(place + if is_rate { RATE_LIMITS_AT } else { CONCURRENCY_LIMITS_AT });
+        };
+        let measured = measure(limits, &view, scratch, &mut self.fuel, seed, &at)
+            .map_err(|fuel::Spent| Trouble::Fuel)?;
+        if !measured.is_empty() {
+            self.limited = Some(Box::new((Arc::clone(limits), measured)));
+        }
+        Ok(())
     }
 
     fn take(&mut self, request: &Request, effects: Vec<Effect>) {
@@ -233,11 +307,22 @@ impl Edge {
         course.rules.fuel = ruled.fuel;
         self.tell(Phase::Shield, course, &ruled.matched);
         match ruled.verdict {
-            Verdict::Continue | Verdict::ServeError(_) => return true,
+            Verdict::Continue | Verdict::ServeError(_) => {
+                let Some(limited) = ruled.limited else { return true };
+                // Boxed: a request that is refused may cost an allocation, and the others are no larger.
+                match self.limit(course, *limited) {
+                    Ok(None) => return true,
+                    Ok(Some(refused)) => Box::pin(refuse_over(exchange, course, refused)).await,
+                    Err(trouble) => Box::pin(self.close(exchange, course, trouble)).await,
+                }
+            }
             Verdict::Block(None) => {
                 refuse(exchange, course, Refusal::RuleBlocked, "a rule of the zone").await;
             }
-            Verdict::Block(Some(own)) => answer_as(exchange, course, &own).await,
+            Verdict::Block(Some(own)) => {
+                let why = (Refusal::RuleBlocked, "a rule of the zone, with an answer of its own");
+                Box::pin(answer_as(exchange, course, &own, why)).await;
+            }
             Verdict::Challenge(_) => {
                 let reason = "a rule of the zone asks for a challenge, and there are none yet";
                 refuse(exchange, course, Refusal::ChallengeRequired, reason).await;
@@ -276,22 +361,10 @@ impl Edge {
     fn tell(&self, phase: Phase, course: &mut Course, matched: &[Matched]) {
         let Some(rules) = course.site.as_ref().and_then(|site| site.zone.rules.clone()) else { return };
         for (count, one) in matched.iter().enumerate() {
-            if course.rules.matched.len() < MATCHED_MAX {
-                course.rules.matched.push(Arc::clone(&one.rule));
-            }
+            course.rules.matched(&one.rule);
             if count < TOLD_MAX {
                 course.note(phase, one.action.row().name, rules.place(&one.rule), self.clock.now_us());
             }
         }
     }
-}
-
-/// Refuses with a rule's own answer.
-async fn answer_as(exchange: &mut Exchange, course: &mut Course, own: &Refusing) {
-    course.refusal = Some(Refusal::RuleBlocked);
-    course.reason = "a rule of the zone, with an answer of its own";
-    let mut response = Response { status: own.status, body: BodySize::None, ..Response::default() };
-    response.fields.push(b"Content-Type", own.content_type.as_bytes());
-    response.fields.push(b"Cache-Control", b"no-store");
-    reply(exchange, course, response, own.content.as_bytes()).await;
 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use exchange::{BodySize, Connection, Request, RequestId, Response, Scheme, TlsVersion, Version};
 use rules::{Field, Side, View};
+use zone::Whereabouts;
 
 use crate::course::Course;
 
@@ -16,6 +17,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) connection: &'a Connection,
     /// The visitor behind trusted proxies.
     pub(crate) visitor: IpAddr,
+    /// Where the visitor is.
+    pub(crate) whereabouts: Whereabouts,
     /// How the visitor reached the first trusted proxy, or us.
     pub(crate) scheme: Scheme,
     id_hex: [u8; 32],
@@ -38,7 +41,18 @@ impl<'a> Asked<'a> {
         unix_us: u64,
     ) -> Self {
         let id_hex = id.hex();
-        Self { connection, visitor, scheme, id_hex, zone_name, unix_us, edge_us: 0, origin_us: None }
+        let whereabouts = Whereabouts::default();
+        Self {
+            connection,
+            visitor,
+            whereabouts,
+            scheme,
+            id_hex,
+            zone_name,
+            unix_us,
+            edge_us: 0,
+            origin_us: None,
+        }
     }
 
     /// The facts of a course under way.
@@ -51,6 +65,7 @@ impl<'a> Asked<'a> {
     ) -> Self {
         let mut asked =
             Self::new(connection, (course.visitor.ip(), course.scheme), course.id, zone_name, unix_us);
+        asked.whereabouts = course.whereabouts;
         asked.edge_us = now_us.saturating_sub(course.began_us);
         asked.origin_us = course.origin_us;
         asked
@@ -81,6 +96,8 @@ impl View for RequestView<'_> {
                 TlsVersion::V1_3 => b"TLSv1.3",
             }),
             Field::RayId | Field::RandomSeed => Some(&self.asked.id_hex),
+            Field::Country => self.asked.whereabouts.country.as_ref().map(|letters| &letters[..]),
+            Field::Continent => self.asked.whereabouts.continent.as_ref().map(|letters| &letters[..]),
             Field::ZoneName => Some(self.asked.zone_name.as_bytes()),
             _ => None,
         }
@@ -95,6 +112,7 @@ impl View for RequestView<'_> {
                 BodySize::Length(length) => whole(length),
                 _ => None,
             },
+            Field::Asnum => Some(i64::from(self.asked.whereabouts.asn)),
             Field::ServerPort => Some(i64::from(self.asked.connection.local.port())),
             Field::TimingEdge => whole(self.asked.edge_us / 1_000),
             Field::TimingOriginTtfb => self.asked.origin_us.and_then(|us| whole(us / 1_000)),
@@ -106,6 +124,7 @@ impl View for RequestView<'_> {
     fn bool(&self, field: Field) -> Option<bool> {
         let tls = self.asked.connection.tls.as_ref();
         match field {
+            Field::EuropeanUnion => Some(self.asked.whereabouts.is_in_european_union),
             Field::Ssl => Some(self.asked.scheme == Scheme::Https),
             Field::ClientTcp => Some(self.request.version != Version::Http3),
             Field::CertPresented | Field::CertVerified => tls.map(|tls| tls.has_client_certificate),

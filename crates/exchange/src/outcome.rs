@@ -118,6 +118,13 @@ outcomes! {
         OnlyIfCached = "only_if_cached", 504, Visitor, "Nothing of this is stored here.";
         /// Requests like this one have ended a serving process twice; it comes in again after a while.
         DeadlyRequest = "deadly_request", 503, Edge, "This request cannot be served for now.";
+        /// More requests in a time than a rate limit of the zone lets through.
+        RateLimited = "rate_limited", 429, Visitor, "You have sent too many requests; please wait a little.";
+        /// More requests at once than a concurrency limit of the zone lets through.
+        ConcurrencyLimited = "concurrency_limited", 429, Visitor,
+            "You have too many requests under way at once; please wait for some of them.";
+        /// As many requests under way as a concurrency limit lets the whole zone have.
+        ZoneFull = "zone_full", 503, Edge, "This site is busy; please try again shortly.";
     }
 }
 

@@ -83,6 +83,9 @@ impl Drop for Chosen {
     }
 }
 
+/// Places lost to other threads before an exchange gives up: each loss is a place that another got.
+const RACES_MAX: u32 = 16;
+
 fn pick(balance: &Balance, candidates: &[Candidate], cursor: &mut Cursor, hash_key: u64) -> Option<usize> {
     match balance {
         Balance::RoundRobin => balance::round_robin(candidates, cursor),
@@ -102,9 +105,18 @@ enum Circle {
     Anybody,
 }
 
+/// Whether as many exchanges are under way at an origin as the pool lets it have.
+fn is_full(view: &View, index: usize) -> bool {
+    let under_way = || view.origins.get(index).map_or(0, |state| state.in_flight.load(Relaxed));
+    view.pool.max_requests.is_some_and(|most| under_way() >= most)
+}
+
 fn gather(view: &View, circle: Circle, tried: &[usize], now_ms: u64, into: &mut Vec<Candidate>) {
     into.clear();
     for (index, (origin, state)) in view.pool.origins.iter().zip(&view.origins).enumerate() {
+        if is_full(view, index) {
+            continue;
+        }
         let standing = state.standing();
         let takes_new = !origin.is_draining && origin.weight > 0 && !tried.contains(&index);
         let belongs = match circle {
@@ -133,6 +145,7 @@ impl Origins {
     /// # Errors
     ///
     /// [`Fault::DestinationUnavailable`] for a pool without origins; a compiled pool has one.
+    /// [`Fault::ConnectionLimitReached`] where every origin has [`Pool::max_requests`] under way.
     pub fn choose(&self, wanted: &Wanted<'_>, now_ms: u64) -> Result<Chosen, Fault> {
         self.set_now(now_ms);
         let view = self.view(wanted.pool);
@@ -140,13 +153,25 @@ impl Origins {
         let named =
             cookie.and_then(|cookie| view.cookies.iter().position(|own| own == cookie)).filter(|index| {
                 !wanted.tried.contains(index)
+                    && !is_full(&view, *index)
                     && view.origins.get(*index).is_some_and(|origin| origin.standing().may_serve(now_ms))
             });
-        let index = match named {
-            Some(index) => index,
-            None => self.balance(&view, wanted, now_ms).ok_or(Fault::DestinationUnavailable)?,
+        let nobody = match view.pool.max_requests {
+            Some(_) if !view.pool.origins.is_empty() => Fault::ConnectionLimitReached,
+            _ => Fault::DestinationUnavailable,
         };
-        let origin = view.origins.get(index).ok_or(Fault::ProxyInternalError)?;
+        let mut index = match named {
+            Some(index) => index,
+            None => self.balance(&view, wanted, now_ms).ok_or(nobody)?,
+        };
+        let mut origin = view.origins.get(index).ok_or(Fault::ProxyInternalError)?;
+        let mut races = 0;
+        // Another thread took the last place since it was looked at: the next choice sees that.
+        while !origin.may_begin(view.pool.max_requests) {
+            races += 1;
+            index = self.balance(&view, wanted, now_ms).filter(|_| races < RACES_MAX).ok_or(nobody)?;
+            origin = view.origins.get(index).ok_or(Fault::ProxyInternalError)?;
+        }
         self.fleet.count_request(origin);
         if wanted.tried.is_empty() {
             view.state.budget.count_request(now_ms);

@@ -143,6 +143,12 @@ impl OriginState {
         }
     }
 
+    /// Takes a place among the exchanges under way; `false` if there are `max` already.
+    pub(crate) fn may_begin(&self, max: Option<u32>) -> bool {
+        let max = max.unwrap_or(u32::MAX);
+        self.in_flight.fetch_update(Relaxed, Relaxed, |count| (count < max).then_some(count + 1)).is_ok()
+    }
+
     /// Takes a place among the open connections; `false` if there are `max` already.
     pub(crate) fn may_connect(&self, max: Option<usize>) -> bool {
         let max = max.and_then(|max| u32::try_from(max).ok()).unwrap_or(u32::MAX);
@@ -453,7 +459,6 @@ impl Fleet {
     /// Counts an exchange given to an origin.
     pub(crate) fn count_request(&self, origin: &OriginState) {
         origin.requests.fetch_add(1, Relaxed);
-        origin.in_flight.fetch_add(1, Relaxed);
     }
 
     /// Counts an exchange that an origin failed, and ejects it if that is enough and within the limit.

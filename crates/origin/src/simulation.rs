@@ -56,6 +56,7 @@ pub(crate) fn pool(name: u64, origins: usize, balance: Balance) -> Pool {
         },
         retries: zone::Retries { max: 2, budget_percent: BUDGET_PERCENT },
         max_connections: None,
+        max_requests: None,
         keepalive_ms: 60_000,
         protocol: zone::OriginProtocol::Http1,
         proxy_protocol: None,

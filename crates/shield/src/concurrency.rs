@@ -3,10 +3,12 @@
 //! A [`Gate`] counts for one thing (a zone, an origin), a [`VisitorGate`] for many keys in bounded memory. A
 //! request holds a place from its admission to its end; the place is given back when its [`Place`] is
 //! dropped, whichever way the request ends, a panic included. Nobody waits: a request without a place is
-//! refused. Read next: [`Gate::enter`].
+//! refused. Read next: [`Gate::enter`], then [`Gates`].
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use zone::ConcurrencyLimit;
 
 use crate::limits::{VISITORS, WAYS};
 use crate::rate::Key;
@@ -49,7 +51,8 @@ const SETS: usize = VISITORS / WAYS;
 /// counted: with more than 10,000 visitors at once other limits hold.
 #[derive(Debug)]
 pub struct VisitorGate {
-    words: Box<[AtomicU64]>,
+    /// Made when the first visitor comes.
+    words: OnceLock<Box<[AtomicU64]>>,
     uncounted: AtomicU64,
 }
 
@@ -74,7 +77,7 @@ impl VisitorGate {
     /// A gate with nothing under way.
     #[must_use]
     pub fn new() -> Self {
-        Self { words: (0..VISITORS).map(|_| AtomicU64::new(0)).collect(), uncounted: AtomicU64::new(0) }
+        Self { words: OnceLock::new(), uncounted: AtomicU64::new(0) }
     }
 
     /// Takes a place for a visitor, unless `max` of its own are taken (at most 65,535).
@@ -88,7 +91,7 @@ impl VisitorGate {
                 word & COUNT_MASK != 0 && word & !COUNT_MASK == tag
             });
             let place = known.or_else(|| self.free_place(key));
-            let Some((place, word)) = place.and_then(|place| Some((place, self.words.get(place)?))) else {
+            let Some((place, word)) = place.and_then(|place| Some((place, self.words().get(place)?))) else {
                 break;
             };
             let found = word.load(Relaxed);
@@ -121,8 +124,12 @@ impl VisitorGate {
         words.map(|word| word & COUNT_MASK).max().unwrap_or(0)
     }
 
+    fn words(&self) -> &[AtomicU64] {
+        self.words.get_or_init(|| (0..VISITORS).map(|_| AtomicU64::new(0)).collect())
+    }
+
     fn word(&self, place: usize) -> u64 {
-        self.words.get(place).map_or(u64::MAX, |word| word.load(Relaxed))
+        self.words().get(place).map_or(u64::MAX, |word| word.load(Relaxed))
     }
 
     fn sets(key: Key) -> [usize; 2] {
@@ -141,6 +148,93 @@ impl VisitorGate {
         let [one, other] = Self::sets(key);
         let first = if free(other) > free(one) { other } else { one };
         (first..first + WAYS).find(is_free)
+    }
+}
+
+/// The gates of all concurrency limits of a zone, by stable id: places that are held stay held over a
+/// publish.
+#[derive(Clone, Debug, Default)]
+pub struct Gates {
+    by_id: Vec<(Arc<str>, One)>,
+}
+
+/// The gate of one limit.
+#[derive(Clone, Debug)]
+enum One {
+    Whole(Arc<Gate>),
+    Visitors(Arc<VisitorGate>),
+}
+
+/// What a request got at the gates of a zone.
+#[derive(Debug, Default)]
+pub struct Admitted {
+    /// Places, held until they are dropped.
+    pub places: Vec<Place>,
+    /// Which limits were full, by index, in order; the last of them refuses if [`Admitted::is_refused`].
+    pub full: Vec<usize>,
+    /// Whether the request is refused; it then holds no place.
+    pub is_refused: bool,
+}
+
+impl Gates {
+    /// The gates of a new set of limits: those that were there before go on counting.
+    #[must_use]
+    pub fn carry<'l>(&self, limits: impl IntoIterator<Item = &'l ConcurrencyLimit>) -> Self {
+        let one = |limit: &ConcurrencyLimit| {
+            let is_whole = limit.by.is_empty();
+            let known = self.of(&limit.id).filter(|known| matches!(known, One::Whole(_)) == is_whole);
+            let fresh = || match is_whole {
+                true => One::Whole(Arc::default()),
+                false => One::Visitors(Arc::default()),
+            };
+            (Arc::clone(&limit.id), known.cloned().unwrap_or_else(fresh))
+        };
+        Self { by_id: limits.into_iter().map(one).collect() }
+    }
+
+    /// Requests that were let in without a place, so far, over all limits.
+    #[must_use]
+    pub fn uncounted(&self) -> u64 {
+        let of = |(_, one): &(Arc<str>, One)| match one {
+            One::Whole(_) => 0,
+            One::Visitors(gate) => gate.uncounted(),
+        };
+        self.by_id.iter().map(of).sum()
+    }
+
+    /// Takes a place at each gate asked for, up to one that is full and refuses. A limit without a gate, or
+    /// whose key does not go with it, is passed over.
+    pub(crate) fn enter<'l>(
+        &self,
+        asked: impl Iterator<Item = (usize, &'l ConcurrencyLimit, Option<Key>)>,
+    ) -> Admitted {
+        let mut admitted = Admitted::default();
+        for (index, limit, key) in asked {
+            let place = match (self.of(&limit.id), key) {
+                (Some(One::Whole(gate)), None) => gate.enter(limit.requests).map_or(Entry::Full, Entry::Held),
+                (Some(One::Visitors(gate)), Some(key)) => {
+                    gate.enter(key, u16::try_from(limit.requests).unwrap_or(u16::MAX))
+                }
+                _ => continue,
+            };
+            match place {
+                Entry::Held(place) => admitted.places.push(place),
+                Entry::Uncounted => {}
+                Entry::Full => {
+                    admitted.full.push(index);
+                    if !limit.over.is_log() {
+                        admitted.places.clear();
+                        admitted.is_refused = true;
+                        break;
+                    }
+                }
+            }
+        }
+        admitted
+    }
+
+    fn of(&self, id: &str) -> Option<&One> {
+        self.by_id.iter().find(|(known, _)| **known == *id).map(|(_, one)| one)
     }
 }
 
@@ -165,7 +259,7 @@ impl Drop for Place {
             }
             // While a place is held its count is not 0, so the word stays this visitor's.
             Held::Visitor(gate, place) => {
-                if let Some(word) = gate.words.get(*place) {
+                if let Some(word) = gate.words().get(*place) {
                     word.fetch_sub(1, Relaxed);
                 }
             }
@@ -205,7 +299,7 @@ mod tests {
         assert_eq!((held.len(), gate.uncounted()), (20_000, 0));
         held.clear();
         assert!((0..10_000).all(|number| gate.under_way(key(number)) == 0));
-        assert!(gate.words.iter().all(|word| word.load(Relaxed) & COUNT_MASK == 0));
+        assert!(gate.words().iter().all(|word| word.load(Relaxed) & COUNT_MASK == 0));
     }
 
     #[test]

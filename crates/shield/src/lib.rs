@@ -1,8 +1,8 @@
 //! May this request pass? So far: rate limits and concurrency limits.
 //!
 //! State that outlives a snapshot, keyed by stable ids, and pure decisions over it: `now` and seeds are
-//! arguments. Which rules there are, what they count and what is done about it is `rules`' and the zone's
-//! business; this crate counts. It does not know cache, origins or sockets, and has no runtime. Read next:
+//! arguments. Which limits there are and what they count is compiled in `zone`, what is done about it is
+//! `edge`'s; this crate counts. It does not know cache, origins or sockets, and has no runtime. Read next:
 //! [`rate`].
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]

@@ -31,7 +31,7 @@ mod table;
 
 pub use header::{policy_field, rate_limit_field, retry_after};
 pub use key::Key;
-pub use rule::{Characteristic, Met, RateProblem, RateRuleSpec, RateRules, Rated};
+pub use rule::{At, Measured, Met, Pending, Rated, after, counters, measure};
 
 use table::Table;
 
@@ -215,6 +215,12 @@ impl Counters {
     #[must_use]
     pub fn of(&self, id: &str, limit: &Limit) -> Option<&Arc<Counter>> {
         self.entry(id, limit.period_ms).map(|(_, _, counter)| counter)
+    }
+
+    /// Keys that lost their counter to another one while it still counted, so far, over all rules.
+    #[must_use]
+    pub fn evictions(&self) -> u64 {
+        self.by_id.iter().map(|(_, _, counter)| counter.evictions()).sum()
     }
 
     fn entry(&self, id: &str, period_ms: u64) -> Option<&(Arc<str>, u64, Arc<Counter>)> {

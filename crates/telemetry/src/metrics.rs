@@ -20,8 +20,8 @@ pub use block::{BUCKETS_US, ThreadMetrics};
 use block::{Block, fresh};
 pub use families::reference;
 pub use labels::{
-    CacheOutcome, Direction, HandshakeOutcome, OriginConnection, OriginOutcome, Outcome, Protocol,
-    StatusClass, TlsVersion, Trouble, WafOutcome,
+    CacheOutcome, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection, OriginOutcome,
+    Outcome, Protocol, StatusClass, TlsVersion, Trouble, WafOutcome,
 };
 use process::Process;
 
@@ -54,6 +54,8 @@ pub struct Outside {
     pub events_suppressed: u64,
     /// What is held for visitors.
     pub held: Held,
+    /// Visitors that limits of zones could not keep count of.
+    pub limits_forgotten: u64,
     /// What is stored for visitors to come.
     pub stored: Stored,
     /// The process's resources; absent when they could not be read.

@@ -21,6 +21,7 @@ pub mod fields;
 pub mod folder;
 pub mod gate;
 pub mod message;
+pub mod mmdb;
 pub mod node;
 pub mod origin;
 pub mod site;

@@ -61,8 +61,8 @@ fn problems(place: &str, text: &str) -> Vec<String> {
     } else {
         let start = if text.contains("hostnames") { "" } else { ZONE_START };
         let is_about = |table| text.contains(table) && !text.contains("[[pool]]");
-        let is_part =
-            ["[[rule]]", "[cache]", "[waf]", "[waf.shadow]", "[[waf.exception]]"].into_iter().any(is_about);
+        let parts = ["[[rule]]", "_limit]]", "[cache]", "[waf]", "[waf.shadow]", "[[waf.exception]]"];
+        let is_part = parts.into_iter().any(is_about);
         let end = if is_part { ZONE_END } else { "" };
         let specs = vec![source(format!("{start}{text}{end}"))];
         let signed = rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();

@@ -4,13 +4,15 @@
 //! fingerprint equals that of the previous snapshot is shared with it, so that a reload of 10,000 zones of
 //! which one changed parses one key. It judges no expiry (no clock) and opens nothing. Called by the wiring,
 //! `rempart check`, and whoever publishes. Parts: `tls`, `pool`, `route`,
-//! `rule`.
+//! `rule`, `rate`.
 
 mod cache;
 #[cfg(feature = "fault-injection")]
 mod fault_points;
+pub(crate) mod geo;
 mod inside;
 mod pool;
+mod rate;
 mod route;
 mod rule;
 mod tls;
@@ -56,6 +58,8 @@ pub enum FileKind {
     ///
     /// [`belongs_to_rules`]: crate::belongs_to_rules
     Rules,
+    /// What is known of addresses.
+    Geo,
 }
 
 /// A file that a zone names.
@@ -76,21 +80,22 @@ pub struct NamedFile {
     pub column: usize,
 }
 
-/// Lists every file that the zones name, in order, for the wiring to read. Files that cannot be parsed name
-/// nothing; their problems come out when compiling.
+/// Is called with each file that something names.
+type Each<'a> = &'a mut dyn FnMut(FileKind, &Placed<FilePath>);
+
+/// Lists every file that the zones and `[geo]` name, in order, for the wiring to read. Files that cannot be
+/// parsed name nothing; their problems come out when compiling.
 #[must_use]
 pub fn files_named(specs: &[Source], defaults: Option<&Source>) -> Vec<NamedFile> {
     let mut ignored = Report::default();
     let sources: Vec<(&str, &[u8])> = sources_of(specs, defaults);
     let behind = defaults.and_then(|source| parse(specs.len(), &source.bytes, &mut ignored));
     let mut files = Vec::new();
-    for (index, source) in specs.iter().enumerate() {
-        let Some(table) = parse(index, &source.bytes, &mut ignored) else { continue };
-        let spec = read_zone(index, &table, specs.len(), behind.as_ref(), &mut ignored);
+    let mut list = |name: &dyn Fn(Each<'_>)| {
         // A report of no other use than to turn places into lines.
         let mut places = Report::default();
         let mut found = Vec::new();
-        named(&spec, &mut |kind, path| {
+        name(&mut |kind, path| {
             places.error(path.place, format!("{:06}", found.len()));
             let (file, _) = sources.get(path.place.file as usize).copied().unwrap_or_default();
             found.push(NamedFile {
@@ -111,6 +116,17 @@ pub fn files_named(specs: &[Source], defaults: Option<&Source>) -> Vec<NamedFile
             }
         }
         files.append(&mut found);
+    };
+    for (index, source) in specs.iter().enumerate() {
+        let Some(table) = parse(index, &source.bytes, &mut ignored) else { continue };
+        let spec = read_zone(index, &table, specs.len(), behind.as_ref(), &mut ignored);
+        list(&|each| named(&spec, each));
+    }
+    if let Some(behind) = &behind {
+        let spec = geo::spec(specs.len(), behind);
+        list(&|each| {
+            spec.country.iter().chain(&spec.asn).for_each(|path| each(FileKind::Geo, path));
+        });
     }
     files
 }
@@ -120,7 +136,7 @@ fn sources_of<'a>(specs: &'a [Source], defaults: Option<&'a Source>) -> Vec<(&'a
 }
 
 /// Calls `each` for every file that a zone names.
-fn named(spec: &ZoneSpec, each: &mut dyn FnMut(FileKind, &Placed<FilePath>)) {
+fn named(spec: &ZoneSpec, each: Each<'_>) {
     let mut some = |kind, path: &Option<Placed<FilePath>>| path.iter().for_each(|path| each(kind, path));
     some(FileKind::Certificate, &spec.tls.certificate);
     some(FileKind::PrivateKey, &spec.tls.private_key);
@@ -234,6 +250,7 @@ pub fn compile_after(
     let behind =
         bundle.defaults().and_then(|source| parse(defaults_file, &source.bytes, &mut compiler.report));
     let http = compiler.defaults(defaults_file, behind.as_ref());
+    let geo = compiler.geo(defaults_file, behind.as_ref(), previous);
 
     if bundle.specs().len() > ZONES_MAX {
         compiler.report.error(Place::new(ZONES_MAX, 0), format!("more than {ZONES_MAX} zones"));
@@ -284,7 +301,7 @@ pub fn compile_after(
     if errors > 0 {
         return Err(problems);
     }
-    Ok(Snapshot::new(number, hash, http, zones, index, problems))
+    Ok(Snapshot::new(number, hash, (http, geo), zones, index, problems))
 }
 
 /// What compiling one bundle needs.
@@ -399,7 +416,10 @@ impl Compiler<'_> {
         let key = spec.id.as_ref().map_or_else(|| name.to_owned(), |id| id.to_string());
         let pools = self.pools(spec, &key, same);
         let routes = self.routes(spec, &key);
-        let rules = self.rules(spec, &key, same);
+        // What is shared with the snapshot before needs no lists anew.
+        let lists = if same.is_some() { rules::Lists::new() } else { self.lists(spec) };
+        let rules = self.rules(spec, &key, &lists, same);
+        let rate_limits = self.rate_limits(spec, &key, &lists, same);
         let waf = self.waf(spec, same);
         let has_tls_origin = pools.first().is_some_and(|pool| {
             pool.origins.iter().any(|origin| origin.scheme == crate::pool::OriginScheme::Https)
@@ -424,6 +444,7 @@ impl Compiler<'_> {
             pools,
             rules,
             waf,
+            rate_limits,
             cache: self.cache(&spec.cache),
             tls,
             http: self.http(&spec.http),

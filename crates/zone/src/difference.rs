@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::geo::Database;
 use crate::snapshot::Snapshot;
 use crate::zone::Zone;
 
@@ -32,15 +33,21 @@ pub enum Kind {
     Rule,
     /// A zone's web application firewall, with its mode and number of rules; its exceptions.
     Firewall,
+    /// A rate limit that is switched on, with what it allows: a changed one is lost and gained.
+    RateLimit,
+    /// A concurrency limit that is switched on, with what it allows.
+    ConcurrencyLimit,
     /// A zone's certificate, by the file it is in.
     Certificate,
+    /// What is known of addresses: a file of `[geo]`, by its type and age.
+    Geo,
     /// A zone's cache, switched on.
     Cache,
 }
 
 impl Kind {
     /// Every kind, in the order of reports.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Zone,
         Self::Hostname,
         Self::Pool,
@@ -48,8 +55,11 @@ impl Kind {
         Self::Route,
         Self::Rule,
         Self::Firewall,
+        Self::RateLimit,
+        Self::ConcurrencyLimit,
         Self::Certificate,
         Self::Cache,
+        Self::Geo,
     ];
 
     /// As written in reports, in the singular.
@@ -63,7 +73,10 @@ impl Kind {
             Self::Route => "route",
             Self::Rule => "rule",
             Self::Firewall => "firewall",
+            Self::RateLimit => "rate limit",
+            Self::ConcurrencyLimit => "concurrency limit",
             Self::Certificate => "certificate",
+            Self::Geo => "address data",
             Self::Cache => "cache",
         }
     }
@@ -125,10 +138,22 @@ pub fn difference(before: &Snapshot, after: &Snapshot) -> Difference {
         found.lost.extend(things_before.difference(&things_after).cloned());
         found.gained.extend(things_after.difference(&things_before).cloned());
     }
+    let (geo_before, geo_after) = (geo(before), geo(after));
+    found.before.insert(Kind::Geo, geo_before.len());
+    found.after.insert(Kind::Geo, geo_after.len());
+    found.lost.extend(geo_before.difference(&geo_after).cloned());
+    found.gained.extend(geo_after.difference(&geo_before).cloned());
     found.lost.sort();
     found.gained.sort();
     found.changed.sort();
     found
+}
+
+fn geo(snapshot: &Snapshot) -> BTreeSet<Thing> {
+    let Some(geo) = &snapshot.geo else { return BTreeSet::new() };
+    let files = [("country", &geo.country), ("asn", &geo.asn)];
+    let thing = |what: &str, file: &Database| Thing { kind: Kind::Geo, name: format!("{what}: {file}") };
+    files.into_iter().filter_map(|(what, file)| Some(thing(what, file.as_deref()?))).collect()
 }
 
 fn count(counts: &mut BTreeMap<Kind, usize>, zone: Option<&Arc<Zone>>) {
@@ -163,6 +188,9 @@ fn things(zone: Option<&Arc<Zone>>) -> BTreeSet<Thing> {
         for exception in &waf.exceptions {
             add(Kind::Firewall, format!("{name}: exception {}", exception.shown));
         }
+    }
+    for (is_rate, words) in zone.rate_limits.iter().flat_map(|limits| limits.words()) {
+        add(if is_rate { Kind::RateLimit } else { Kind::ConcurrencyLimit }, format!("{name}: {words}"));
     }
     if zone.cache.is_some() {
         add(Kind::Cache, name.clone());

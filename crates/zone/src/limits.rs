@@ -50,6 +50,31 @@ pub const CONDITIONS_MAX: usize = 16;
 /// Rules of one zone, all phases together: compiling so many takes about a second.
 pub const RULES_MAX: usize = 20_000;
 
+/// Rate limits of one zone: each is asked for every request, and may hold counters of some 390 KiB.
+pub const RATE_LIMITS_MAX: usize = 100;
+
+/// Concurrency limits of one zone: each is asked for every request, and may hold counters of 128 KiB.
+pub const CONCURRENCY_LIMITS_MAX: usize = 16;
+
+/// Characteristics of one limit: each is evaluated for every request that the limit is about.
+pub const CHARACTERISTICS_MAX: usize = 8;
+
+/// The most requests in a period: what a counter of 20 bits holds.
+pub const LIMIT_REQUESTS_MAX: u64 = 1_000_000;
+
+/// The longest period, and the longest mitigation: a day. What is to be counted longer is a quota, and
+/// belongs into a store.
+pub const LIMIT_TIME_S_MAX: u64 = 86_400;
+
+/// The most requests under way at once that a limit of a whole zone can be: more than a node serves.
+pub const LIMIT_AT_ONCE_MAX: u64 = 1_000_000;
+
+/// The most under way at once of one visitor: what a counter of 16 bits holds.
+pub const LIMIT_KEYED_AT_ONCE_MAX: u64 = 65_535;
+
+/// Bytes of a limit's own answer: as for the answer of a rule.
+pub const LIMIT_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
 /// Lists of one zone.
 pub const LISTS_MAX: usize = 256;
 

@@ -1,8 +1,8 @@
 //! The node file: ports, paths and sizes of this machine, and `[zone_defaults]`.
 //!
 //! Spec and compiled node stand together here, since the node file has little meaning beyond its types. It
-//! is not part of a bundle: only `[zone_defaults]` is, by way of [`defaults_of`]. It opens no socket and no
-//! path. Called by the binary's wiring; the settings' machinery is [`crate::read`].
+//! is not part of a bundle: only `[zone_defaults]` and `[geo]` are, by way of [`defaults_of`]. It opens no
+//! socket and no path. Called by the binary's wiring; the settings' machinery is [`crate::read`].
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::bundle::Source;
 use crate::cidr::Cidr;
+use crate::compile::geo;
 use crate::compile::{parse, resolved};
+use crate::geo::GeoSpec;
 use crate::limits::{LISTENERS_MAX, RANGES_MAX, THREADS_MAX};
 use crate::problem::{Place, Problem, Report};
 use crate::read::values::{Count, FilePath, List, Milliseconds, Name, Size, Text, quoted, words};
@@ -42,6 +44,8 @@ settings! {
         section log: LogSpec,
         /// How a change is tried before it is live for all, and watched afterwards.
         section publish: PublishSpec,
+        /// What is known of addresses: countries and networks.
+        section geo: GeoSpec,
         /// Anything that a zone may say except `name`, `hostnames` and `id`; tables merge, and the zone wins.
         optional zone_defaults: ZoneDefaults,
     }
@@ -439,23 +443,25 @@ fn address(text: &Placed<Text>, report: &mut Report) -> Option<SocketAddr> {
     None
 }
 
-/// Cuts `[zone_defaults]` out of a node file, for a bundle: all other tables become spaces, so that lines and
-/// columns stay what they are while nothing of the machine travels. Keys before the first table header stay
-/// if the defaults are among them; compiling looks at nothing but the defaults.
+/// Cuts `[zone_defaults]` and `[geo]` out of a node file, for a bundle: all other tables become spaces, so
+/// that lines and columns stay what they are while nothing of the machine travels. Keys before the first
+/// table header stay if one of the two is among them; compiling looks at nothing else.
 ///
-/// A file whose syntax is broken comes back whole, so that compiling tells its problems. `None` if it has no
-/// defaults.
+/// A file whose syntax is broken comes back whole, so that compiling tells its problems. `None` if it has
+/// neither.
 #[must_use]
 pub fn defaults_of(source: &Source) -> Option<Source> {
-    const KEY: &str = "zone_defaults";
+    const KEYS: [&str; 2] = ["zone_defaults", geo::KEY];
     let root = std::str::from_utf8(&source.bytes).ok().and_then(|text| DeTable::parse(text).ok());
     let Some(root) = root else { return Some(source.clone()) };
-    let (key, value) = root.get_ref().get_key_value(KEY)?;
     // Each header with whether it is one of the defaults'; the part before the first header comes first.
-    let mut parts =
-        vec![(0, !is_header(source, value.span().start) && is_before_headers(source, key.span()))];
+    let kept = || KEYS.iter().filter_map(|key| root.get_ref().get_key_value(*key));
+    kept().next()?;
+    let is_first = kept()
+        .any(|(key, value)| !is_header(source, value.span().start) && is_before_headers(source, key.span()));
+    let mut parts = vec![(0, is_first)];
     let mut left: Vec<(bool, &Spanned<DeValue<'_>>)> =
-        root.get_ref().iter().map(|(key, value)| (key.get_ref() == KEY, value)).collect();
+        root.get_ref().iter().map(|(key, value)| (KEYS.contains(&&**key.get_ref()), value)).collect();
     while let Some((is_kept, value)) = left.pop() {
         match value.get_ref() {
             DeValue::Table(table) => {

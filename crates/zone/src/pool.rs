@@ -49,6 +49,8 @@ pub struct Pool {
     pub retries: Retries,
     /// The most connections to one origin from this node.
     pub max_connections: Option<usize>,
+    /// The most requests under way at one origin from this node.
+    pub max_requests: Option<u32>,
     /// How long an idle connection is kept, in milliseconds; 0 for not at all.
     pub keepalive_ms: u64,
     /// Which HTTP version to speak; an origin's own [`Origin::protocol`] is the one to use.

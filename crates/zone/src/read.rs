@@ -227,6 +227,10 @@ pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
         ("target", "pool"),
         ("upstream", "pool"),
         ("prefix", "path_prefix"),
+        ("when", "expression"),
+        ("threshold", "requests"),
+        ("requests_per_period", "requests"),
+        ("mitigation_timeout", "mitigation_s"),
         ("workers", "threads"),
     ];
     if word.len() > 64 {

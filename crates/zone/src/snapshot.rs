@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::geo::Geo;
 use crate::hosts::HostIndex;
 use crate::id::Id;
 use crate::problem::Problem;
@@ -19,6 +20,8 @@ pub struct Snapshot {
     pub hash: [u8; 32],
     /// What holds for a visitor whose zone is not known yet: `[http]` of `[zone_defaults]`.
     pub http: HttpSettings,
+    /// What is known of addresses: `[geo]` of the node file.
+    pub geo: Option<Arc<Geo>>,
     /// What the person should know although it could be compiled; all warnings.
     pub warnings: Vec<Problem>,
     zones: Vec<Arc<Zone>>,
@@ -29,12 +32,12 @@ impl Snapshot {
     pub(crate) fn new(
         number: u64,
         hash: [u8; 32],
-        http: HttpSettings,
+        (http, geo): (HttpSettings, Option<Arc<Geo>>),
         zones: Vec<Arc<Zone>>,
         hosts: HostIndex,
         warnings: Vec<Problem>,
     ) -> Self {
-        Self { number, hash, http, warnings, zones, hosts }
+        Self { number, hash, http, geo, warnings, zones, hosts }
     }
 
     /// As [`Snapshot::zone_for`], but gives the zone's place in [`Snapshot::zones`], for callers that keep

@@ -8,6 +8,7 @@ use crate::cache::CacheSpec;
 use crate::id::Id;
 use crate::limits::{AGE_S_MAX, HEALTH_TIMEOUT_MS, WEIGHT_MAX};
 use crate::pool::ProxyVersion;
+use crate::rate::{ConcurrencyLimitSpec, RateLimitSpec};
 use crate::read::settings;
 use crate::read::values::{
     Body, Count, FieldName, FilePath, List, Milliseconds, Name, OneOrMany, Size, Statuses, Text, words,
@@ -88,6 +89,10 @@ settings! {
         plain list: List<ListSpec> = List(Vec::new()),
         /// What to refuse, redirect or change, by conditions in the rule language.
         plain rule: List<RuleSpec> = List(Vec::new()),
+        /// How many requests are let through in a time.
+        plain rate_limit: List<RateLimitSpec> = List(Vec::new()),
+        /// How many requests may be under way at once.
+        plain concurrency_limit: List<ConcurrencyLimitSpec> = List(Vec::new()),
     }
 }
 
@@ -206,6 +211,9 @@ settings! {
         section retries: RetriesSpec,
         /// The most connections to one origin from this node; 0 for no limit.
         plain max_connections: Count<0, 1_000_000> = Count(0),
+        /// The most requests under way at one origin from this node, whatever the connections; 0 for no
+        /// limit. Another origin is taken where one is full; where all are, the visitor gets 503.
+        plain max_requests: Count<0, 1_000_000> = Count(0),
         /// How long an idle connection to an origin is kept; shorter than the origin's own time.
         plain keepalive_ms: Milliseconds<0> = Count(30_000),
         /// Which HTTP version to speak.

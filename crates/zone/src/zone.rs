@@ -9,6 +9,7 @@ use crate::cache::Cache;
 use crate::hosts::Hostname;
 use crate::id::Id;
 use crate::pool::Pool;
+use crate::rate::RateLimits;
 use crate::read::values::{Statuses, words};
 use crate::route::{Action, Destination, Route};
 use crate::rule::Rules;
@@ -36,6 +37,8 @@ pub struct Zone {
     pub rules: Option<Arc<Rules>>,
     /// Its web application firewall, if it has one.
     pub waf: Option<Arc<Waf>>,
+    /// Its rate and concurrency limits; none if no limit is switched on.
+    pub rate_limits: Option<Arc<RateLimits>>,
     /// Its cache; none if it is off.
     pub cache: Option<Arc<Cache>>,
     /// TLS towards visitors.

@@ -144,6 +144,42 @@ fn connections_are_limited_over_all_threads() {
 }
 
 #[test]
+fn requests_under_way_are_limited_over_all_threads() {
+    run(async {
+        let mut limited = plain(answering(ok).await);
+        limited.max_requests = Some(2);
+        let node = Node::new(limited);
+        let other = Node::thread(Arc::clone(&node.fleet), Arc::clone(&node.pool), 2);
+        let held = (node.choose(), other.choose());
+        assert_eq!(node.try_choose().err(), Some(Fault::ConnectionLimitReached));
+        assert_eq!(other.try_choose().err(), Some(Fault::ConnectionLimitReached));
+        drop(held.0);
+        let third = other.choose();
+        assert!(node.try_choose().is_err());
+        drop((held.1, third));
+        drop((node.choose(), node.choose()));
+    });
+}
+
+#[test]
+fn a_full_origin_gives_way_to_another() {
+    run(async {
+        let mut limited = plain(answering(ok).await);
+        limited.max_requests = Some(1);
+        let mut second = limited.origins[0].clone();
+        second.id = zone::Id([9; 16]);
+        limited.origins.push(second);
+        let node = Node::new(limited);
+        let (one, two) = (node.choose(), node.choose());
+        assert_ne!(one.index, two.index);
+        assert_eq!(node.try_choose().err(), Some(Fault::ConnectionLimitReached));
+        let freed = one.index;
+        drop(one);
+        assert_eq!(node.choose().index, freed);
+    });
+}
+
+#[test]
 fn a_connection_that_is_not_made_in_time_is_given_up() {
     run(async {
         // A listener with no room: the first connections fill its queue, the next are not answered.

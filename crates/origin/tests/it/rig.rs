@@ -56,6 +56,7 @@ pub(crate) fn pool(origins: Vec<zone::Origin>) -> Pool {
         },
         retries: zone::Retries { max: 2, budget_percent: 20 },
         max_connections: None,
+        max_requests: None,
         keepalive_ms: 60_000,
         protocol: OriginProtocol::Http1,
         proxy_protocol: None,
@@ -99,6 +100,10 @@ impl Node {
 
     pub(crate) fn choose(&self) -> Chosen {
         self.origins.choose(&wanted(&self.pool), self.now_ms.get()).expect("the pool has origins")
+    }
+
+    pub(crate) fn try_choose(&self) -> Result<Chosen, Fault> {
+        self.origins.choose(&wanted(&self.pool), self.now_ms.get())
     }
 
     pub(crate) fn tick(&self, ms: u64) {

@@ -1,9 +1,11 @@
 //! The counters themselves: sets of atomic words, changed by compare-and-swap.
 //!
-//! A counter is three words: the key's hash, the two buckets, and the end of a mitigation. The last two carry
-//! the key's mark, so that what was written for another key is never taken for one's own. Called by
-//! `rate.rs`.
+//! A set is made when the first key comes to it, so that a limit costs what its visitors need and at most
+//! its whole. A counter is three words: the key's hash, the two buckets, and the end of a mitigation. The
+//! last two carry the key's mark, so that what was written for another key is never taken for one's own.
+//! Called by `rate.rs`.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::key::Key;
@@ -74,21 +76,27 @@ impl Buckets {
     }
 }
 
+/// A set that is made with its first key.
+type Set = OnceLock<Box<[Counted; WAYS]>>;
+
 #[derive(Debug)]
 pub(super) struct Table {
-    hashes: Box<[AtomicU64]>,
-    buckets: Box<[AtomicU64]>,
-    untils: Box<[AtomicU64]>,
+    /// Made with the first key, since there may be many limits that nobody has met.
+    sets: OnceLock<Box<[Set]>>,
     evictions: AtomicU64,
 }
 
-fn words() -> Box<[AtomicU64]> {
-    (0..RATE_KEYS).map(|_| AtomicU64::new(0)).collect()
+/// One counter.
+#[derive(Debug, Default)]
+struct Counted {
+    hash: AtomicU64,
+    buckets: AtomicU64,
+    until: AtomicU64,
 }
 
 impl Table {
     pub(super) fn new() -> Self {
-        Self { hashes: words(), buckets: words(), untils: words(), evictions: AtomicU64::new(0) }
+        Self { sets: OnceLock::new(), evictions: AtomicU64::new(0) }
     }
 
     pub(super) fn evictions(&self) -> u64 {
@@ -106,12 +114,31 @@ impl Table {
         Self::sets(key).into_iter().flat_map(|first| first..first + WAYS)
     }
 
-    fn word(words: &[AtomicU64], place: usize) -> u64 {
-        words.get(place).map_or(0, |word| word.load(Relaxed))
+    /// A counter, if its set was made.
+    fn at(&self, place: usize) -> Option<&Counted> {
+        self.sets.get()?.get(place / WAYS)?.get()?.get(place % WAYS)
+    }
+
+    /// A counter, its set made if need be.
+    fn made(&self, place: usize) -> Option<&Counted> {
+        let sets = self.sets.get_or_init(|| (0..SETS).map(|_| OnceLock::new()).collect());
+        sets.get(place / WAYS)?.get_or_init(Box::default).get(place % WAYS)
+    }
+
+    fn hash(&self, place: usize) -> u64 {
+        self.at(place).map_or(0, |counted| counted.hash.load(Relaxed))
+    }
+
+    fn buckets(&self, place: usize) -> u64 {
+        self.at(place).map_or(0, |counted| counted.buckets.load(Relaxed))
+    }
+
+    fn until(&self, place: usize) -> u64 {
+        self.at(place).map_or(0, |counted| counted.until.load(Relaxed))
     }
 
     fn find(&self, key: Key) -> Option<usize> {
-        Self::places(key).find(|place| Self::word(&self.hashes, *place) == key.hash())
+        Self::places(key).find(|place| self.hash(*place) == key.hash())
     }
 
     /// The place of a key, taken from another one if it has none.
@@ -123,9 +150,9 @@ impl Table {
                 return Some(place);
             }
             let is_free = |place: &usize| {
-                Self::word(&self.hashes, *place) == 0
-                    || Buckets::is_over(Self::word(&self.buckets, *place), window)
-                        && Self::word(&self.untils, *place) & UNTIL_MASK <= now_ms
+                self.hash(*place) == 0
+                    || Buckets::is_over(self.buckets(*place), window)
+                        && self.until(*place) & UNTIL_MASK <= now_ms
             };
             // The emptier of the two sets, so that both fill evenly.
             let [one, other] = Self::sets(key);
@@ -136,16 +163,17 @@ impl Table {
                 Some(place) => place,
                 None => {
                     let weight = |place: &usize| {
-                        let found = Buckets::unpack(Self::word(&self.buckets, *place));
-                        let mitigated = Self::word(&self.untils, *place) & UNTIL_MASK > now_ms;
+                        let found = Buckets::unpack(self.buckets(*place));
+                        let mitigated = self.until(*place) & UNTIL_MASK > now_ms;
                         (mitigated, found.running + found.last)
                     };
                     Self::places(key).min_by_key(weight)?
                 }
             };
-            let (before, old) = (Self::word(&self.hashes, place), Self::word(&self.buckets, place));
-            let until = Self::word(&self.untils, place);
-            let taken = self.hashes.get(place)?.compare_exchange(before, key.hash(), Relaxed, Relaxed);
+            let counted = self.made(place)?;
+            let (before, old) = (counted.hash.load(Relaxed), counted.buckets.load(Relaxed));
+            let until = counted.until.load(Relaxed);
+            let taken = counted.hash.compare_exchange(before, key.hash(), Relaxed, Relaxed);
             if taken.is_ok() {
                 if empty.is_none() {
                     self.evictions.fetch_add(1, Relaxed);
@@ -153,11 +181,11 @@ impl Table {
                 // What is left of the key before is not ours. Another thread of our key may have counted here
                 // by now: then the words have changed, and stay.
                 let fresh = Buckets { mark: key.mark(), window: window & WINDOW_MASK, last: 0, running: 0 };
-                let _ = self.buckets.get(place)?.compare_exchange(old, fresh.pack(), Relaxed, Relaxed);
-                let _ = self.untils.get(place)?.compare_exchange(until, key.mark() << 56, Relaxed, Relaxed);
+                let _ = counted.buckets.compare_exchange(old, fresh.pack(), Relaxed, Relaxed);
+                let _ = counted.until.compare_exchange(until, key.mark() << 56, Relaxed, Relaxed);
                 // Two threads that met a new key at once may both have taken a place: the first place stays.
                 if let Some(first) = self.find(key).filter(|first| *first != place) {
-                    let _ = self.hashes.get(place)?.compare_exchange(key.hash(), 0, Relaxed, Relaxed);
+                    let _ = counted.hash.compare_exchange(key.hash(), 0, Relaxed, Relaxed);
                     return Some(first);
                 }
                 return Some(place);
@@ -170,7 +198,11 @@ impl Table {
     pub(super) fn add(&self, limit: &Limit, key: Key, now_ms: u64, only_within: bool) -> Decision {
         let (window, elapsed_ms) = (now_ms / limit.period_ms, now_ms % limit.period_ms);
         for _ in 0..64 {
-            let Some(word) = self.claim(key, limit, now_ms).and_then(|place| self.buckets.get(place)) else {
+            let Some(word) = self
+                .claim(key, limit, now_ms)
+                .and_then(|place| self.at(place))
+                .map(|counted| &counted.buckets)
+            else {
                 break;
             };
             let found = word.load(Relaxed);
@@ -191,7 +223,7 @@ impl Table {
     /// How a key stands; over when one more would be.
     pub(super) fn look(&self, limit: &Limit, key: Key, now_ms: u64) -> Decision {
         let (window, elapsed_ms) = (now_ms / limit.period_ms, now_ms % limit.period_ms);
-        let word = self.find(key).map_or(0, |place| Self::word(&self.buckets, place));
+        let word = self.find(key).map_or(0, |place| self.buckets(place));
         let buckets = Buckets::at(word, key.mark(), window);
         if buckets.estimate(elapsed_ms, limit.period_ms) >= u64::from(limit.threshold) {
             return over(buckets, limit, elapsed_ms);
@@ -201,7 +233,9 @@ impl Table {
 
     /// Refuses a key until a time, unless it is refused for longer.
     pub(super) fn mitigate(&self, limit: &Limit, key: Key, now_ms: u64, until_ms: u64) {
-        if let Some(word) = self.claim(key, limit, now_ms).and_then(|place| self.untils.get(place)) {
+        if let Some(word) =
+            self.claim(key, limit, now_ms).and_then(|place| self.at(place)).map(|counted| &counted.until)
+        {
             word.fetch_max(key.mark() << 56 | until_ms & UNTIL_MASK, Relaxed);
             let found = word.load(Relaxed);
             if found >> 56 != key.mark() {
@@ -212,7 +246,7 @@ impl Table {
     }
 
     pub(super) fn mitigated_until(&self, key: Key) -> Option<u64> {
-        let until = Self::word(&self.untils, self.find(key)?);
+        let until = self.until(self.find(key)?);
         (until >> 56 == key.mark()).then_some(until & UNTIL_MASK)
     }
 }

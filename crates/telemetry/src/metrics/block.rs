@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::labels::{
-    CacheOutcome, Direction, HandshakeOutcome, OriginConnection, OriginOutcome, Protocol, StatusClass,
-    TlsVersion, WafOutcome,
+    CacheOutcome, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection, OriginOutcome,
+    Protocol, StatusClass, TlsVersion, WafOutcome,
 };
 
 /// Upper bounds of the duration buckets, in microseconds: about three per decade from what a local hit takes
@@ -51,6 +51,7 @@ pub(crate) struct Block {
     pub(crate) tls_handshakes: [[AtomicU64; HandshakeOutcome::COUNT]; TlsVersion::COUNT],
     pub(crate) refusals: Box<[AtomicU64]>,
     pub(crate) faults: Box<[AtomicU64]>,
+    pub(crate) over_limit: [[AtomicU64; LimitAction::COUNT]; LimitKind::COUNT],
     pub(crate) visitor_bytes: [AtomicU64; Direction::COUNT],
     pub(crate) origin_requests: [AtomicU64; OriginOutcome::COUNT],
     pub(crate) origin_connections: [AtomicU64; OriginConnection::COUNT],
@@ -75,6 +76,7 @@ impl Block {
             tls_handshakes: fresh_rows(),
             refusals: fresh_list(refusals),
             faults: fresh_list(faults),
+            over_limit: fresh_rows(),
             visitor_bytes: fresh(),
             origin_requests: fresh(),
             origin_connections: fresh(),
@@ -149,6 +151,11 @@ impl ThreadMetrics {
         if let Some(counter) = self.block.faults.get(place) {
             add(counter, 1);
         }
+    }
+
+    /// Counts a request over a zone's limit.
+    pub fn over_limit(&self, kind: LimitKind, action: LimitAction) {
+        add(&self.block.over_limit[kind as usize][action as usize], 1);
     }
 
     /// Counts bytes of bodies from and to a visitor.

@@ -52,6 +52,10 @@ families! { NODE:
         "Requests refused on purpose.";
     FAULTS = Counter "rempart_faults_total" ["fault"]
         "Requests on whose way something broke, by RFC 9209 token.";
+    OVER_LIMIT = Counter "rempart_over_limit_total" ["limit, action"]
+        "Requests over a rate or concurrency limit of their zone, by what was done.";
+    LIMITS_FORGOTTEN = Counter "rempart_limits_forgotten_total" [""]
+        "Times a limit of a zone in force gave up a visitor's count, since more came than it has room for.";
     VISITOR_BYTES = Counter "rempart_visitor_bytes_total" ["direction"]
         "Bytes of bodies from and to visitors.";
     ORIGIN_REQUESTS = Counter "rempart_origin_requests_total" ["result"]

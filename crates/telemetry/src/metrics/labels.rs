@@ -159,6 +159,28 @@ label_set! {
 }
 
 label_set! {
+    /// What a zone's limit bounds.
+    LimitKind {
+        /// How often.
+        Rate = "rate",
+        /// How many at once.
+        Concurrency = "concurrency",
+    }
+}
+
+label_set! {
+    /// What was done with a request over a limit.
+    LimitAction {
+        /// It was refused.
+        Block = "block",
+        /// It was asked for a proof.
+        Challenge = "challenge",
+        /// It was noted.
+        Log = "log",
+    }
+}
+
+label_set! {
     /// Direction of bytes, seen from the node.
     Direction {
         /// From the visitor.

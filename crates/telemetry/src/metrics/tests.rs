@@ -14,6 +14,7 @@ fn full() -> Outside {
         access_log: Counts { lines_written: 5, lines_dropped: 2, failures: 1 },
         events_suppressed: 4,
         held: Held { bytes: 10, bytes_max: 20, over: [1, 2, 3] },
+        limits_forgotten: 6,
         stored: Stored { bytes: [7, 8], objects: [3, 4], events: vec![("evictions", 6)] },
         process: Some(process),
     }
@@ -68,6 +69,7 @@ fn each_call_moves_its_own_series() {
     metrics.tls_handshake(TlsVersion::Tls13, HandshakeOutcome::Resumed);
     metrics.refusal(1);
     metrics.fault(0);
+    metrics.over_limit(LimitKind::Concurrency, LimitAction::Log);
     metrics.visitor_bytes(Direction::In, 10);
     metrics.visitor_bytes(Direction::Out, 20);
     metrics.origin_request(OriginOutcome::Fault);
@@ -94,6 +96,10 @@ fn each_call_moves_its_own_series() {
             "rempart_tls_handshakes_total{version=\"1.3\",result=\"resumed\"} 1",
             "rempart_refusals_total{refusal=\"no_zone\"} 0",
             "rempart_refusals_total{refusal=\"head_too_large\"} 1",
+            "rempart_over_limit_total{limit=\"rate\",action=\"log\"} 0",
+            "rempart_over_limit_total{limit=\"concurrency\",action=\"block\"} 0",
+            "rempart_over_limit_total{limit=\"concurrency\",action=\"log\"} 1",
+            "rempart_limits_forgotten_total 6",
             "rempart_faults_total{fault=\"dns_timeout\"} 1",
             "rempart_visitor_bytes_total{direction=\"in\"} 10",
             "rempart_visitor_bytes_total{direction=\"out\"} 20",

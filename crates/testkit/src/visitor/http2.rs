@@ -241,8 +241,8 @@ impl Http2Visitor {
     ) -> Result<Response> {
         let mut stream = self.open(method, target, host, fields, body.is_empty())?;
         if !body.is_empty() {
-            stream.send(body.to_vec())?;
-            stream.finish()?;
+            // An answer may be whole before the request is (RFC 9113 §8.1): then the rest is not wanted.
+            let _unwanted = stream.send(body.to_vec()).and_then(|()| stream.finish());
         }
         stream.read_response()
     }

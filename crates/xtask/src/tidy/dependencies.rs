@@ -43,6 +43,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "zone",
             "wire",
             "origin",
+            "shield",
             "telemetry",
         ],
     ),
@@ -114,6 +115,8 @@ const PACKAGES: &[(&str, Users)] = &[
     ("rustls-native-certs", Only(&["origin", "rempart"])),
     ("aws-lc-rs", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
     ("sha2", Only(&["rules", "zone"])),
+    // Countries and networks of addresses, in the one format that such data come in.
+    ("maxminddb", Only(&["zone"])),
     // Files people write; `zone` reads them by its own tables, so that every problem has its place.
     ("serde", Only(&["rempart"])),
     ("toml", Only(&["zone", "rempart"])),

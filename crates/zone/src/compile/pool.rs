@@ -110,6 +110,7 @@ impl Compiler<'_> {
                 max: small(pool.retries.max.0),
                 budget_percent: small(pool.retries.budget_percent.0),
             },
+            max_requests: u32::try_from(pool.max_requests.0).ok().filter(|most| *most > 0),
             max_connections: usize::try_from(pool.max_connections.0).ok().filter(|most| *most > 0),
             keepalive_ms: pool.keepalive_ms.0,
             protocol,

@@ -33,11 +33,16 @@ struct Written<'a> {
 }
 
 impl Compiler<'_> {
-    pub(super) fn rules(&mut self, spec: &ZoneSpec, zone: &str, same: Option<&Zone>) -> Option<Arc<Rules>> {
+    pub(super) fn rules(
+        &mut self,
+        spec: &ZoneSpec,
+        zone: &str,
+        lists: &Lists,
+        same: Option<&Zone>,
+    ) -> Option<Arc<Rules>> {
         if let Some(same) = same {
             return same.rules.clone();
         }
-        let lists = self.lists(spec);
         if spec.rule.0.is_empty() {
             return None;
         }
@@ -91,8 +96,8 @@ impl Compiler<'_> {
         of_phase.sort_by_key(|(phase, _, _)| *phase);
         let limits = Limits::default();
         for (phase, ruleset, first) in of_phase {
-            let (rulesets, problems) = Rulesets::compile(phase, &ruleset, &[], &lists, &limits);
-            let scope = Scope { lists: &lists, limits: &limits, has_response: phase.row().has_response };
+            let (rulesets, problems) = Rulesets::compile(phase, &ruleset, &[], lists, &limits);
+            let scope = Scope { lists, limits: &limits, has_response: phase.row().has_response };
             for problem in &problems {
                 if let Some(rule) = by_id.get(&problem.rule).and_then(|index| spec.rule.0.get(*index)) {
                     self.rule_problem(rule, problem, &scope);
@@ -109,7 +114,7 @@ impl Compiler<'_> {
         (!rules.request.is_empty() || rules.response.is_some()).then(|| Arc::new(rules))
     }
 
-    fn lists(&mut self, spec: &ZoneSpec) -> Lists {
+    pub(super) fn lists(&mut self, spec: &ZoneSpec) -> Lists {
         let mut lists = Lists::new();
         if spec.list.0.len() > LISTS_MAX {
             self.report.error(spec.list.place, format!("more than {LISTS_MAX} lists in one zone"));
@@ -416,6 +421,11 @@ impl Compiler<'_> {
         let Some(inner) = &problem.place else {
             return self.report.error(whole, problem.what.clone());
         };
+        self.tell_inside(whole, inner);
+    }
+
+    /// Tells what is wrong inside an expression, at its place in the file; `whole` is the string's.
+    pub(super) fn tell_inside(&mut self, whole: Place, inner: &rules::Problem) {
         let place = self.inner_place(whole, inner.start);
         match (&inner.suggestion, &inner.expected) {
             (Some(near), _) => {

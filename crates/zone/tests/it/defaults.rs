@@ -1,5 +1,9 @@
 //! `[zone_defaults]`: merging table by table, where the zone wins.
 
+use std::sync::Arc;
+
+use testkit::mmdb::{Mmdb, Value};
+
 use crate::{bundle_with_defaults, snapshot, source, zone_text};
 
 const NODE: &str = r#"
@@ -86,4 +90,60 @@ fn keeps_defaults_written_inline() {
 #[test]
 fn has_no_defaults_where_none_are_written() {
     assert_eq!(zone::defaults_of(&source("n", "[node]\nthreads = 1\n")), None);
+}
+
+fn countries(code: &str) -> Vec<u8> {
+    let value = Value::map([("country_code", Value::text(code))]);
+    Mmdb::new().entry("192.0.2.0/24", value).to_bytes()
+}
+
+/// A bundle of one zone and a node file with these files of address data.
+fn located(node: &str, files: &[(&str, Vec<u8>)]) -> zone::Bundle {
+    let zone = source("/etc/r/zones/z.toml", &zone_text("z", "[\"a.example\"]", ""));
+    let files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.clone())).collect();
+    zone::Bundle::new(vec![zone], zone::defaults_of(&source("/etc/r/rempart.toml", node)), files)
+}
+
+#[test]
+fn address_data_travel_with_the_zones_and_are_shared_between_snapshots() {
+    let node = "[node]\nuser = \"secret\"\n[geo]\ncountry = \"c.mmdb\"\n[log]\naccess = \"off\"\n";
+    let cut = zone::defaults_of(&source("/etc/r/rempart.toml", node)).expect("there is [geo]");
+    assert!(!String::from_utf8_lossy(&cut.bytes).contains("secret"));
+    let named = zone::files_named(&[], Some(&cut));
+    assert_eq!((named.len(), named[0].kind), (1, zone::FileKind::Geo));
+    assert_eq!((named[0].path.as_str(), named[0].line, named[0].column), ("/etc/r/c.mmdb", 4, 11));
+    let first = snapshot(&located(node, &[("/etc/r/c.mmdb", countries("GB"))]));
+    let find = |snapshot: &zone::Snapshot| {
+        let geo = snapshot.geo.clone().expect("address data");
+        geo.find("192.0.2.1".parse().expect("an address")).country().map(str::to_owned)
+    };
+    assert_eq!(find(&first).as_deref(), Some("GB"));
+    let again = |bytes: Vec<u8>| {
+        let bundle = located(node, &[("/etc/r/c.mmdb", bytes)]);
+        zone::compile_after(&bundle, 2, &|_| None, Some(&first)).expect("it compiles")
+    };
+    let file = |snapshot: &zone::Snapshot| snapshot.geo.clone().and_then(|geo| geo.country.clone());
+    let (same, other) = (again(countries("GB")), again(countries("FR")));
+    assert!(Arc::ptr_eq(&file(&same).expect("a file"), &file(&first).expect("a file")));
+    assert_eq!(find(&other).as_deref(), Some("FR"));
+    assert!(zone::difference(&first, &same).is_empty());
+    let without = snapshot(&located("[node]\nthreads = 1\n", &[]));
+    assert!(without.geo.is_none());
+    let lost = zone::difference(&first, &without).lost;
+    assert_eq!(
+        lost.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["address data country: Test of 1700000000"]
+    );
+}
+
+#[test]
+fn address_data_that_cannot_be_used_are_told_at_their_place() {
+    let node = "[geo]\ncountry = \"c.mmdb\"\nasn = \"n.mmdb\"\n";
+    let told = super::listed(&super::problems(&located(node, &[("/etc/r/n.mmdb", countries("GB"))])));
+    for line in [
+        "/etc/r/rempart.toml:2:11: the file `/etc/r/c.mmdb` could not be read",
+        "/etc/r/rempart.toml:3:7: `/etc/r/n.mmdb` cannot be used: it has no numbers of networks",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
 }

@@ -11,6 +11,7 @@ mod nodes;
 mod pools;
 mod problems;
 mod properties;
+mod rates;
 mod references;
 mod routes;
 mod rules;

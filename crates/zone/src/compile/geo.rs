@@ -1,0 +1,68 @@
+//! Compiles `[geo]` of the node file: the MMDB files it names, checked whole.
+//!
+//! What else is wrong with the table is told where the node file is read. Called by [`super::compile_after`];
+//! read next: [`crate::geo`].
+
+use std::sync::Arc;
+
+use toml::de::DeTable;
+
+use super::Compiler;
+use crate::geo::{Asked, Database, Geo, GeoSpec};
+use crate::problem::{Place, Report};
+use crate::read::values::{FilePath, quoted};
+use crate::read::{Entry, Placed, Section, Table};
+use crate::snapshot::Snapshot;
+
+/// The key of the table.
+pub(crate) const KEY: &str = "geo";
+
+/// Reads `[geo]` of a node file.
+pub(super) fn spec(file: usize, root: &DeTable<'_>) -> GeoSpec {
+    let section = Section::whole(file, root).entry(KEY).and_then(|entry: Entry<'_>| entry.section());
+    let section = section.unwrap_or_else(|| Section::unwritten(Place::new(file, 0)));
+    GeoSpec::from_section(section, &mut Report::default())
+}
+
+impl Compiler<'_> {
+    /// What is known of addresses; none without `[geo]`.
+    pub(super) fn geo(
+        &mut self,
+        file: usize,
+        root: Option<&DeTable<'_>>,
+        previous: Option<&Snapshot>,
+    ) -> Option<Arc<Geo>> {
+        let spec = spec(file, root?);
+        let before = previous.and_then(|snapshot| snapshot.geo.as_deref());
+        let country = self.database(spec.country.as_ref(), Asked::Country, before);
+        let asn = self.database(spec.asn.as_ref(), Asked::Asn, before);
+        (country.is_some() || asn.is_some()).then(|| Arc::new(Geo { country, asn }))
+    }
+
+    fn database(
+        &mut self,
+        path: Option<&Placed<FilePath>>,
+        asked: Asked,
+        before: Option<&Geo>,
+    ) -> Option<Arc<Database>> {
+        let path = path?;
+        let shown = self.path(path);
+        let bytes = self.file(path)?;
+        let hash = Database::hash_of(bytes);
+        let known = before.and_then(|geo| match asked {
+            Asked::Country => geo.country.as_ref(),
+            Asked::Asn => geo.asn.as_ref(),
+        });
+        if let Some(same) = known.filter(|known| known.is_of(&hash)) {
+            return Some(Arc::clone(same));
+        }
+        match Database::new(bytes, asked) {
+            Ok(database) => Some(Arc::new(database)),
+            Err(fault) => {
+                let message = format!("{} cannot be used: {fault}", quoted(&shown));
+                self.report.error(path.place, message);
+                None
+            }
+        }
+    }
+}
