@@ -51,6 +51,9 @@ fuzz_target!(|input: (Numbers, bool, bool, Vec<&str>, [&[u8]; 4], Option<&[u8]>,
         score: Some(retries),
         user_agent: Some(agent),
         referer,
+        waf: None,
+        waf_uninspected: Some(u64::from(retries)),
+        waf_shadow: None,
     };
     let privacy = Privacy { redact_query, truncate_addresses };
     let mut line = b"before\n".to_vec();

@@ -70,6 +70,7 @@ const fn declared(phase: Phase) -> Declared {
         // It knows the zone and checks certificates: nobody comes in unseen.
         Phase::Admission => Declared::Always(FailMode::Closed),
         Phase::Shield => Declared::ByZone(|zone| zone.fail_modes.shield),
+        Phase::Waf => Declared::ByZone(|zone| zone.fail_modes.waf),
         Phase::Route => Declared::ByZone(|zone| zone.fail_modes.route),
         Phase::Cache => Declared::ByZone(|zone| zone.fail_modes.cache),
         // Without it there is no answer.
@@ -82,7 +83,7 @@ const fn declared(phase: Phase) -> Declared {
     }
 }
 
-fn mode(phase: Phase, zone: Option<&Zone>) -> FailMode {
+pub(crate) fn mode(phase: Phase, zone: Option<&Zone>) -> FailMode {
     match (declared(phase), zone) {
         (Declared::Always(mode), _) => mode,
         (Declared::ByZone(chosen), Some(zone)) => chosen(zone),
@@ -92,14 +93,14 @@ fn mode(phase: Phase, zone: Option<&Zone>) -> FailMode {
 
 /// Whether a phase in quarantine is left out: where somebody is served without it. Elsewhere that would
 /// refuse everybody for what few sent.
-fn may_be_left_out(phase: Phase, site: &Site) -> bool {
+pub(crate) fn may_be_left_out(phase: Phase, site: &Site) -> bool {
     // Answers are changed once, by one zone.
     let can_stale_answer = phase != Phase::Response && site.stale.is_some();
     can_stale_answer || mode(phase, Some(&site.zone)) == FailMode::Open
 }
 
 /// Whether the request brought it upon itself.
-fn is_requests_own(trouble: Trouble) -> bool {
+pub(crate) fn is_requests_own(trouble: Trouble) -> bool {
     matches!(trouble, Trouble::Fuel | Trouble::Memory)
 }
 
@@ -140,7 +141,7 @@ struct Ledger {
 impl Ward {
     /// Whether a phase is in quarantine at the moment.
     #[inline]
-    fn is_quarantined(&self, phase: Phase, now_ms: impl FnOnce() -> u64) -> bool {
+    pub(crate) fn is_quarantined(&self, phase: Phase, now_ms: impl FnOnce() -> u64) -> bool {
         let until_ms = self.until_ms[phase as usize].load(Relaxed);
         until_ms != 0 && now_ms() < until_ms
     }

@@ -10,6 +10,7 @@ use crate::cache::CacheCourse;
 use crate::limits::Limited;
 use crate::live::Site;
 use crate::shield::RuleState;
+use crate::waf::{Beside, Standing};
 
 /// What is known of one exchange while it is served.
 pub(crate) struct Course {
@@ -46,6 +47,10 @@ pub(crate) struct Course {
     pub(crate) limited: Option<Box<Limited>>,
     /// What rules have done so far.
     pub(crate) rules: RuleState,
+    /// Where it stands with the zone's firewall.
+    pub(crate) waf: Standing,
+    /// What goes beside the streams of an exchange that is inspected.
+    pub(crate) beside: Option<Box<Beside>>,
     /// What the cache has done.
     pub(crate) cache: CacheCourse,
 }
@@ -83,6 +88,8 @@ impl Course {
             trail: Trail::default(),
             limited: None,
             rules: RuleState::default(),
+            waf: Standing::default(),
+            beside: None,
             cache: CacheCourse::default(),
         }
     }

@@ -22,6 +22,7 @@ use crate::course::Course;
 use crate::node::Node;
 use crate::shield::{ask, verdict_word};
 use crate::view::Asked;
+use crate::waf;
 
 /// Bytes of a head that is copied; larger ones are rare and left out.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -177,6 +178,7 @@ impl Node {
             Err(refused) => return format!("refused: {}", refused.refusal.as_str()),
         };
         let zone = &site.zone;
+        let mut skips_firewall = false;
         if zone.rules.is_some() || zone.rate_limits.is_some() {
             let id = RequestId::from_bytes([0; 16]);
             let mut asked = Asked::new(&connection, (facts.visitor.ip(), facts.scheme), id, &zone.name, 0);
@@ -185,6 +187,7 @@ impl Node {
             }
             match ask(zone, &request, &asked, &mut rules::Scratch::new(), &|_| (), 0) {
                 Ok(ruled) => {
+                    skips_firewall = ruled.skips_firewall();
                     if let Some(word) = verdict_word(&ruled) {
                         return format!("{}: {word}", zone.name);
                     }
@@ -193,6 +196,14 @@ impl Node {
                     }
                 }
                 Err(_) => return format!("{}: too costly for its rules", zone.name),
+            }
+        }
+        if let Some(waf) = zone.waf.as_ref().filter(|_| !skips_firewall) {
+            // By the head alone, at one moment, so that equal facts have equal verdicts.
+            let id = RequestId::from_bytes([0; 16]);
+            let known = waf::Facts { visitor: facts.visitor, local: facts.local, id, now_s: 0 };
+            if let Some(word) = waf::verdict_of(waf, &request, &known) {
+                return format!("{}: {word}", zone.name);
             }
         }
         if zone.tls.redirect_to_https && facts.scheme == Scheme::Http {

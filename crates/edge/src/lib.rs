@@ -35,6 +35,7 @@ mod shield;
 mod tls;
 mod trails;
 mod view;
+mod waf;
 mod watch;
 
 pub use blocks::BLOCKS_MAX;

@@ -28,6 +28,7 @@ use crate::limits::Counts;
 use crate::live::{Live, Site};
 use crate::tls::TlsShared;
 use crate::trails::Trails;
+use crate::waf::Inspectors;
 use crate::watch::StuckReport;
 
 /// What a node is made from.
@@ -83,6 +84,7 @@ pub struct Node {
     drain_ms: AtomicU64,
     has_candidate: AtomicBool,
     sampler: Sampler,
+    inspectors: OnceLock<Inspectors>,
     serving: AtomicUsize,
     cut: AtomicUsize,
     swapped_unix_us: AtomicU64,
@@ -203,6 +205,7 @@ impl Node {
             drain_ms: AtomicU64::new(drain_ms),
             has_candidate: AtomicBool::new(false),
             sampler: Sampler::default(),
+            inspectors: OnceLock::new(),
             serving: AtomicUsize::new(0),
             cut: AtomicUsize::new(0),
             swapped_unix_us: AtomicU64::new(unix_us),
@@ -472,6 +475,19 @@ impl Node {
     /// What visitors make the node hold.
     pub(crate) fn memory(&self) -> &Arc<Account> {
         &self.memory
+    }
+
+    /// Starts the threads that inspect bodies, once.
+    pub(crate) fn start_inspectors(&self) -> std::io::Result<()> {
+        if self.inspectors.get().is_none() {
+            let _first = self.inspectors.set(Inspectors::start(self.setup.threads.max(1))?);
+        }
+        Ok(())
+    }
+
+    /// The threads that inspect bodies, once the node serves.
+    pub(crate) fn inspectors(&self) -> Option<&Inspectors> {
+        self.inspectors.get()
     }
 
     pub(crate) fn door(&self) -> &Door {

@@ -36,6 +36,7 @@ use crate::relay::{Answered, Failed};
 use crate::route::{Routed, route, unrouted};
 use crate::shield::{self, ask};
 use crate::view::Asked;
+use crate::waf::Standing;
 
 /// One serving thread's data plane.
 pub(crate) struct Edge {
@@ -53,6 +54,8 @@ pub(crate) struct Edge {
     pub(crate) scratch: RefCell<Vec<u8>>,
     /// What rules know of the request they are asked about.
     pub(crate) rule_scratch: RefCell<rules::Scratch>,
+    /// What firewalls' rules work in.
+    pub(crate) waf_space: RefCell<seclang::Workspace>,
     pub(crate) unix_offset_us: Cell<u64>,
     /// Where this thread writes what it polls.
     pub(crate) slot: Slot,
@@ -106,6 +109,7 @@ impl Edge {
             ids: RefCell::new(IdSource::new(seed)),
             scratch: RefCell::default(),
             rule_scratch: RefCell::default(),
+            waf_space: RefCell::default(),
             unix_offset_us: Cell::new(clock.unix_us().saturating_sub(clock.now_us())),
             in_flight: Cell::new(0),
             slot,
@@ -279,7 +283,16 @@ impl Edge {
             }
         }
 
-        // 3 route; `zone` is from here on the one that decided
+        // 3 firewall
+        if site.zone.waf.is_some() {
+            self.slot.phase(Phase::Waf as u8);
+            // Boxed, as all of the firewall: its state is no part of exchanges without one.
+            if !Box::pin(self.inspect_request(exchange, course, &site)).await {
+                return;
+            }
+        }
+
+        // 4 route; `zone` is from here on the one that decided
         self.slot.phase(Phase::Route as u8);
         let (request, scheme) = (&exchange.request, course.scheme);
         let decided = self.decide(Phase::Route, course, &site, |zone| {
@@ -316,7 +329,7 @@ impl Edge {
         course.note(Phase::Route, "pool", 0, self.clock.now_us());
         let aim = Aim { pool: Arc::clone(pool), strip, is_cloudflare: zone.compat_cloudflare };
 
-        // 4 cache; what it answers, or passes on to a visitor who waited for it, ends there
+        // 5 cache; what it answers, or passes on to a visitor who waited for it, ends there
         let mut written = None; // the target of an unsafe request before a prefix is taken away
         if let Some(cache) = &site.cache {
             self.slot.phase(Phase::Cache as u8);
@@ -332,7 +345,7 @@ impl Edge {
             }
         }
 
-        // 5 origin
+        // 6 origin
         self.slot.phase(Phase::Origin as u8);
         if let Err(trouble) = fault_points::at(Phase::Origin, &exchange.request) {
             self.broke(Phase::Origin, course, trouble);
@@ -358,6 +371,9 @@ impl Edge {
         course.note(Phase::Origin, "answered", u32::from(response.status), now_us);
         if let (Some(cache), Some(target)) = (&site.cache, &written) {
             self.invalidate(exchange, course, (&site, cache), target, &response);
+        }
+        if matches!(course.waf, Standing::Under(_)) {
+            return Box::pin(self.give_inspected(exchange, course, zone, answered, &mut response)).await;
         }
         self.give_answered(exchange, course, zone, answered, &mut response).await;
     }
@@ -474,6 +490,11 @@ impl Service for Edge {
         if exchange.is_shed() {
             course.refusal = Some(Refusal::Overload);
             course.reason = "its visitor did not keep up while the node or the zone was full";
+        }
+        if matches!(course.waf, Standing::Under(_) | Standing::Over(_)) {
+            work.phase = Phase::Waf as u8;
+            let mut concluding = Box::pin(self.conclude(exchange, &mut course));
+            let _contained = self.named(&mut work, concluding.as_mut()).await;
         }
         work.phase = Phase::Record as u8;
         self.slot.enter(&work);

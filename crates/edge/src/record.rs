@@ -9,6 +9,7 @@ use wire::Exchange;
 use crate::course::Course;
 use crate::pipeline::{Edge, protocol_label};
 use crate::trails::Kept;
+use crate::waf::{Standing, Told};
 
 impl Edge {
     /// Phase 9: log, counters, trail.
@@ -42,7 +43,10 @@ impl Edge {
         let id = course.id.hex();
         let tls = exchange.connection.tls.as_ref();
         let origin = course.origin.as_ref().and_then(|pool| pool.origins.get(course.origin_index));
-        let rules: Vec<&str> = course.rules.matched.iter().map(|id| &**id).collect();
+        let (none, waf) = (Told::default(), std::mem::take(&mut course.waf));
+        let waf = if let Standing::Over(told) = &waf { &**told } else { &none };
+        let matched = course.rules.matched.iter().map(|id| &**id);
+        let rules: Vec<&str> = matched.chain(waf.ids.iter().map(|id| &**id)).collect();
         self.batch.borrow_mut().record(
             &Record {
                 time_us: unix_us,
@@ -76,9 +80,12 @@ impl Edge {
                 fault: course.fault.map(|fault| fault.as_str()),
                 verdict: course.refusal.map_or("pass", |refusal| refusal.as_str()),
                 rules: &rules,
-                score: None,
+                score: waf.score,
                 user_agent: request.fields.known(exchange::Known::UserAgent),
                 referer: request.fields.known(exchange::Known::Referer),
+                waf: waf.outcome.map(|outcome| outcome.label()),
+                waf_uninspected: Some(waf.uninspected_bytes).filter(|bytes| *bytes > 0),
+                waf_shadow: waf.shadow.map(|outcome| outcome.label()),
             },
             privacy,
         );
@@ -96,6 +103,7 @@ impl Edge {
                 reason: course.reason,
                 trail: std::mem::take(&mut course.trail),
                 rules: std::mem::take(&mut course.rules.matched),
+                waf: waf.text.clone(),
             },
             is_trouble,
         );

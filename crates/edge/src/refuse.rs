@@ -83,9 +83,20 @@ pub(crate) async fn refuse(
     refusal: Refusal,
     reason: &'static str,
 ) {
+    refuse_as(exchange, course, refusal, refusal.status(), reason).await;
+}
+
+/// Answers with a refusal under another status than its own.
+pub(crate) async fn refuse_as(
+    exchange: &mut Exchange,
+    course: &mut Course,
+    refusal: Refusal,
+    status: u16,
+    reason: &'static str,
+) {
     course.refusal = Some(refusal);
     course.reason = reason;
-    let mut response = Response { status: refusal.status(), ..Response::default() };
+    let mut response = Response { status, ..Response::default() };
     match refusal {
         Refusal::Method => response.fields.push(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         Refusal::Overload => response.fields.push(b"Retry-After", b"1"),

@@ -16,6 +16,7 @@ use zone::Pool;
 use crate::course::Course;
 use crate::pace::Pace;
 use crate::pipeline::Edge;
+use crate::waf::Tail;
 
 /// How an exchange with an origin ended before its answer's body.
 pub(crate) enum Failed {
@@ -37,19 +38,21 @@ impl From<Gone> for Failed {
 }
 
 /// The request's body on its way to the origin.
-struct Upload {
-    is_done: bool,
+pub(crate) struct Upload {
+    pub(crate) is_done: bool,
     /// The origin reads no more; its answer may still come.
     is_refused: bool,
     bytes: u64,
     bytes_max: u64,
-    moved: bool,
+    pub(crate) moved: bool,
     /// The origin takes nothing more for now: it is what the upload waits for.
     is_held: bool,
+    /// Inspects it on its way.
+    tail: Option<Box<Tail>>,
 }
 
 impl Upload {
-    fn poll(
+    pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         exchange: &mut Exchange,
@@ -63,7 +66,11 @@ impl Upload {
             }
             self.is_held = false;
             let step = with_scratch(|scratch| -> Poll<Result<(), Failed>> {
-                let sent = match ready!(exchange.poll_body(cx, scratch))? {
+                let incoming = match &mut self.tail {
+                    Some(tail) => ready!(tail.poll_next(cx, exchange, scratch))?,
+                    None => ready!(exchange.poll_body(cx, scratch))?,
+                };
+                let sent = match incoming {
                     Incoming::Data(chunk) => {
                         self.bytes += chunk.len() as u64;
                         link.send(cx, chunk, false)
@@ -101,9 +108,9 @@ impl Upload {
 
 /// An origin's answer, its head given to the visitor or about to be.
 pub(crate) struct Answered {
-    link: Link,
+    pub(crate) link: Link,
     chosen: Chosen,
-    upload: Upload,
+    pub(crate) upload: Upload,
 }
 
 impl Answered {
@@ -135,7 +142,7 @@ impl Answered {
     }
 }
 
-fn too_slow() -> Failed {
+pub(crate) fn too_slow() -> Failed {
     Failed::Refused(Refusal::BodyTimeout, "the body stood still or came too slowly")
 }
 
@@ -145,6 +152,10 @@ const INFORMATIONAL_MAX: u32 = 32;
 
 /// Attempts after the first, stale connections included: a bound on what a pool of closing servers can cost.
 const RETRIES_MAX: u32 = 8;
+
+fn ready(incoming: Incoming<'_>) -> Poll<Result<Incoming<'_>, Fault>> {
+    Poll::Ready(Ok(incoming))
+}
 
 fn ms(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
@@ -206,7 +217,7 @@ impl Edge {
             let is_timeout = fault == Fault::HttpResponseTimeout || is_own;
             let is_safe = failure.is_unworked
                 || is_idempotent && !is_timeout && (failure.may_retry || failure.is_unanswered);
-            let is_body_whole = exchange.bytes_in() == 0;
+            let is_body_whole = exchange.is_body_whole();
             let is_in_budget = || {
                 (tried.len() as u64) < u64::from(pool.retries.max)
                     && self.origins.take_retry(pool, self.clock.now_ms())
@@ -272,6 +283,7 @@ impl Edge {
             bytes_max: http.and_then(|http| http.max_body_bytes).unwrap_or(u64::MAX),
             moved: false,
             is_held: false,
+            tail: course.beside.as_ref().and_then(|beside| beside.tail.as_ref()).map(Tail::new),
         };
         // An extended CONNECT's stream carries the tunnel, not a body.
         if exchange.request.upgrade == Upgrade::Extended {
@@ -379,7 +391,8 @@ impl Edge {
         answered: Answered,
         response: &Response,
     ) {
-        let Answered { mut link, chosen, mut upload, .. } = answered;
+        let Answered { mut link, chosen, mut upload } = answered;
+        let mut kept = course.beside.as_mut().and_then(|beside| beside.kept.take());
         let timeouts = chosen.pool().timeouts;
         let (idle_ms, rate) = (timeouts.idle_ms, timeouts.min_rate_bytes_per_s);
         let visitor_idle_ms = course.site.as_ref().map_or(60_000, |site| site.zone.http.body_idle_ms);
@@ -434,19 +447,25 @@ impl Edge {
                     }
                 }
                 is_visitor_slow = false;
-                let step = with_scratch(|scratch| match link.poll_body(cx, scratch) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(Err(fault)) => Poll::Ready(Err(Failed::Fault(fault))),
-                    Poll::Ready(Ok(incoming)) => {
-                        match incoming {
-                            Incoming::Data(chunk) => exchange.send(cx, chunk, false),
-                            Incoming::Last(chunk) => exchange.send(cx, chunk, true),
-                            Incoming::Trailers(trailers) => exchange.send_trailers(cx, &trailers),
-                            Incoming::End => exchange.send(cx, Chunk::Borrowed(b""), true),
+                let again = kept.as_mut().and_then(|kept| kept.give());
+                exchange.hold_also(kept.as_ref().map_or(0, |kept| kept.len()));
+                if again.is_none() {
+                    kept = None;
+                }
+                let step =
+                    with_scratch(|scratch| match again.map_or_else(|| link.poll_body(cx, scratch), ready) {
+                        Poll::Pending => Poll::Pending,
+                        Poll::Ready(Err(fault)) => Poll::Ready(Err(Failed::Fault(fault))),
+                        Poll::Ready(Ok(incoming)) => {
+                            match incoming {
+                                Incoming::Data(chunk) => exchange.send(cx, chunk, false),
+                                Incoming::Last(chunk) => exchange.send(cx, chunk, true),
+                                Incoming::Trailers(trailers) => exchange.send_trailers(cx, &trailers),
+                                Incoming::End => exchange.send(cx, Chunk::Borrowed(b""), true),
+                            }
+                            Poll::Ready(Ok(()))
                         }
-                        Poll::Ready(Ok(()))
-                    }
-                });
+                    });
                 match step {
                     Poll::Pending => {
                         // Nothing more is at hand: what there is leaves now (events, a head before a pause).

@@ -59,6 +59,18 @@ impl Default for RuleState {
     }
 }
 
+impl RuleState {
+    /// Whether a rule leaves the firewall out, for the request and so for its answer.
+    pub(crate) fn skips_firewall(&self) -> bool {
+        skips_firewall(&self.skipped)
+    }
+
+    /// Whether a rule leaves the firewall out for the answer.
+    pub(crate) fn skips_answers_firewall(&self) -> bool {
+        self.skipped.has_phase(rules::Phase::ResponseFirewallManaged)
+    }
+}
+
 /// What the rules of a request's phases came to.
 #[derive(Debug)]
 pub(crate) struct Ruled {
@@ -141,7 +153,16 @@ pub(crate) fn ask(
     Ok(ruled)
 }
 
+fn skips_firewall(skipped: &Skipped) -> bool {
+    skipped.has_phase(rules::Phase::FirewallManaged) || skipped.has_product(Product::Waf)
+}
+
 impl Ruled {
+    /// Whether a rule leaves the firewall out.
+    pub(crate) fn skips_firewall(&self) -> bool {
+        skips_firewall(&self.skipped)
+    }
+
     /// Asks the rules of some phases, in order, up to one that ends the request.
     fn ask_in(
         &mut self,

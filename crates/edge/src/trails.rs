@@ -25,6 +25,8 @@ pub(crate) struct Kept {
     pub(crate) trail: Trail,
     /// Ids of the rules that matched, in order.
     pub(crate) rules: Vec<Arc<str>>,
+    /// What the firewall found, and what would allow it.
+    pub(crate) waf: Option<Box<str>>,
 }
 
 #[derive(Default)]
@@ -92,6 +94,9 @@ impl Kept {
         }
         if !self.rules.is_empty() {
             let _infallible = writeln!(out, "rules {}", self.rules.join(" "));
+        }
+        if let Some(waf) = &self.waf {
+            out.push_str(waf);
         }
         if self.trail.lost() > 0 {
             let _infallible = writeln!(out, "and {} lines that found no room", self.trail.lost());

@@ -107,6 +107,13 @@ outcomes! {
         /// A rule of the zone asks for a challenge, and there are none yet.
         ChallengeRequired = "challenge_required", 403, Visitor,
             "This site asks for a proof that you are a person, which cannot be given here yet.";
+        /// A rule of the zone's web application firewall says no to the request.
+        WafBlocked = "waf_blocked", 403, Visitor, "This site does not answer such requests.";
+        /// A rule of the zone's web application firewall keeps the origin's answer back.
+        WafWithheld = "waf_withheld", 403, Origin, "The site's answer is not shown.";
+        /// The body is larger than the zone's web application firewall inspects, and the zone refuses what is
+        /// not inspected.
+        Uninspected = "uninspected", 413, Visitor, "The request's body is too large to be inspected.";
         /// The request takes nothing but what is stored, and nothing that may be used is (RFC 9111 §5.2.1.7).
         OnlyIfCached = "only_if_cached", 504, Visitor, "Nothing of this is stored here.";
         /// Requests like this one have ended a serving process twice; it comes in again after a while.

@@ -10,6 +10,8 @@ pub enum Phase {
     Admission,
     /// The zone's rules of requests: refuse, redirect, rewrite.
     Shield,
+    /// The web application firewall: the request before it goes on, the answer before it leaves.
+    Waf,
     /// Redirects, pool, path, headers.
     Route,
     /// Is it stored, and who asks the origin if not.
@@ -26,9 +28,10 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Admission,
         Self::Shield,
+        Self::Waf,
         Self::Route,
         Self::Cache,
         Self::Origin,
@@ -41,6 +44,7 @@ impl Phase {
     pub const WORDS: &'static [&'static str] = &[
         Self::Admission.as_str(),
         Self::Shield.as_str(),
+        Self::Waf.as_str(),
         Self::Route.as_str(),
         Self::Cache.as_str(),
         Self::Origin.as_str(),
@@ -54,6 +58,7 @@ impl Phase {
         match self {
             Self::Admission => "admission",
             Self::Shield => "shield",
+            Self::Waf => "waf",
             Self::Route => "route",
             Self::Cache => "cache",
             Self::Origin => "origin",
@@ -77,7 +82,7 @@ pub struct TrailLine {
     pub at_us: u32,
 }
 
-// 8 phases, what came of the cache, and room for two retries and four rules; later lines are counted, not
+// 9 phases, what came of the cache, and room for two retries and four rules; later lines are counted, not
 // kept.
 const LINES_MAX: usize = 16;
 

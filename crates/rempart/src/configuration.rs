@@ -5,6 +5,8 @@
 //! Called by [`crate::supervisor`] (node file only), [`crate::publishing`] and [`crate::commands`]. Read
 //! next: [`gather`].
 
+mod rules;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -143,11 +145,16 @@ pub(crate) fn gather(file: &NodeFile) -> Gathered {
     for named in &named {
         if !stamps.contains_key(&named.path) {
             stamps.insert(named.path.clone(), Stamp::of(&named.path));
-            match read_bounded(Path::new(&named.path), FILE_BYTES_MAX) {
-                Ok(bytes) if named.kind == FileKind::PrivateKey => {
+            let read = match named.kind {
+                FileKind::Rules => rules::read(&named.path, &mut files).map(|()| None),
+                _ => read_bounded(Path::new(&named.path), FILE_BYTES_MAX).map(Some),
+            };
+            match read {
+                Ok(None) => {}
+                Ok(Some(bytes)) if named.kind == FileKind::PrivateKey => {
                     secrets.insert(named.path.clone(), bytes);
                 }
-                Ok(bytes) => {
+                Ok(Some(bytes)) => {
                     files.insert(named.path.clone(), bytes);
                 }
                 Err(error) => {

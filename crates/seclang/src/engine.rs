@@ -180,6 +180,7 @@ impl Run<'_> {
             || target.is_excluded
             || !rule.pipeline.is_empty()
             || !self.state.removed_targets.is_empty()
+            || !self.state.excluded.is_empty()
         {
             return false;
         }

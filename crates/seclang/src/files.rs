@@ -3,6 +3,10 @@
 //! Used by [`crate::load`]. Paths are text with `/`; a relative path is relative to the file that names it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::problem::Report;
+use crate::source::split;
 
 /// Yields the bytes of files by path.
 pub trait Files {
@@ -40,6 +44,69 @@ impl Files for MemoryFiles {
     fn list(&self, folder: &str) -> Vec<String> {
         self.files.keys().filter(|path| folder_of(path) == folder).cloned().collect()
     }
+}
+
+/// A file, or all files that fit wildcards, that a file of rules names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    /// Its path, resolved against the file that names it.
+    pub path: String,
+    /// Whether the last part of the path has wildcards.
+    pub is_pattern: bool,
+    /// Whether it holds rules, and so may name files itself.
+    pub has_rules: bool,
+}
+
+impl Named {
+    /// Says whether a path is meant.
+    #[must_use]
+    pub fn fits(&self, path: &str) -> bool {
+        if self.is_pattern { fits(&self.path, path) } else { self.path == path }
+    }
+
+    /// The folder that its files lie in.
+    #[must_use]
+    pub fn folder(&self) -> &str {
+        folder_of(&self.path)
+    }
+}
+
+/// Lists the files that a file of rules names: what it includes, and lists of words and addresses.
+///
+/// Light: lines are split into words and nothing is compiled, so that whoever gathers files need not trust
+/// them. What cannot be read is left out; loading says why.
+#[must_use]
+pub fn named_by(path: &str, bytes: &[u8]) -> Vec<Named> {
+    let Ok(text) = std::str::from_utf8(bytes) else { return Vec::new() };
+    let mut named = Vec::new();
+    let mut add = |written: &str, has_rules: bool| {
+        let path = resolve(path, written.trim());
+        let is_pattern = has_rules && path.contains(['*', '?']);
+        named.push(Named { path, is_pattern, has_rules });
+    };
+    let is_any = |word: &str, known: &[&str]| known.iter().any(|one| word.eq_ignore_ascii_case(one));
+    for statement in split(&Arc::from(path), text, &mut Report::default()) {
+        match statement.words.as_slice() {
+            [path] if is_any(&statement.name, &["Include", "IncludeOptional"]) => add(path, true),
+            [_, operator, ..] if is_any(&statement.name, &["SecRule"]) => {
+                let operator = operator.trim_start_matches(['!', ' ']);
+                let (name, argument) = operator.split_once([' ', '\t']).unwrap_or((operator, ""));
+                if is_any(name, &["@pmFromFile", "@pmf"]) {
+                    argument.split_ascii_whitespace().for_each(|file| add(file, false));
+                } else if is_any(name, &["@ipMatchFromFile", "@ipMatchF"]) {
+                    add(argument, false);
+                }
+            }
+            _ => {}
+        }
+    }
+    named
+}
+
+/// A path as `Include` would make it: without `.`, `..` and a slash at its end. Purely by text.
+#[must_use]
+pub fn normal(path: &str) -> String {
+    resolve("", path)
 }
 
 /// The folder of a path: what stands before its last `/`, or nothing.
@@ -107,6 +174,27 @@ mod tests {
         assert_eq!(resolve("a/b/c.conf", "/d.data"), "/d.data");
         assert_eq!(resolve("c.conf", "./d/../e"), "e");
         assert_eq!(resolve("/c.conf", "e"), "/e");
+    }
+
+    #[test]
+    fn lists_what_a_file_of_rules_names_and_nothing_else() {
+        let text = "Include more/*.conf\nIncludeOptional /etc/x.conf\n# Include no.conf\n\
+                    SecRule ARGS \"@pmFromFile words.data\" \\\n  \"id:1,phase:2,pass,msg:'Include y'\"\n\
+                    SecRule REMOTE_ADDR \"!@ipMatchFromFile ../a.txt\" \"id:2\"\n\
+                    SecRule ARGS \"@rx @pmFromFile\" \"id:3\"\n";
+        let found = named_by("/w/rules/a.conf", text.as_bytes());
+        let shown: Vec<(&str, bool, bool)> =
+            found.iter().map(|one| (one.path.as_str(), one.is_pattern, one.has_rules)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("/w/rules/more/*.conf", true, true),
+                ("/etc/x.conf", false, true),
+                ("/w/rules/words.data", false, false),
+                ("/w/a.txt", false, false),
+            ]
+        );
+        assert!(found[0].fits("/w/rules/more/b.conf") && !found[0].fits("/w/rules/b.conf"));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 pub mod body;
 pub mod check;
 mod engine;
+mod exclusion;
 mod files;
 pub mod injection;
 pub mod limits;
@@ -32,7 +33,8 @@ pub mod transform;
 mod variable;
 
 pub use engine::Progress;
-pub use files::{Files, MemoryFiles};
+pub use exclusion::{Exclusion, NoVariable};
+pub use files::{Files, MemoryFiles, Named, named_by, normal};
 pub use load::Loader;
 pub use model::EngineMode;
 pub use outcome::{Action, Interruption, Match, MatchedVariable, Scores, Uninspected};

@@ -18,6 +18,7 @@ use fuel::{Fuel, Spent};
 use crate::body::{Body, Kind};
 use crate::engine::state::{State, Text, TextChange};
 use crate::engine::{Progress, Run, Subject};
+use crate::exclusion::Exclusion;
 use crate::limits::arena_bytes_max;
 use crate::model::EngineMode;
 use crate::outcome::{Interruption, Match, Scores, Uninspected};
@@ -158,6 +159,15 @@ impl Transaction {
         match self.set.names.find(name.as_bytes()) {
             Some(id) => self.state.set_tx(id, change),
             None => self.state.set_tx_made(name.as_bytes(), change),
+        }
+    }
+
+    /// Leaves out what an exclusion of the same rule set means, from now on.
+    pub fn exclude(&mut self, exclusion: &Arc<Exclusion>) {
+        if exclusion.targets.is_empty() {
+            self.state.removed.add(&exclusion.rules);
+        } else {
+            self.state.excluded.push(Arc::clone(exclusion));
         }
     }
 

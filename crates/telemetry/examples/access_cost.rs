@@ -50,6 +50,9 @@ fn main() {
               Chrome/126.0.0.0 Safari/537.36",
         ),
         referer: Some(b"https://www.example.org/articles/"),
+        waf: None,
+        waf_uninspected: None,
+        waf_shadow: None,
     };
     let mut out = Vec::new();
     let mut time = TimeText::new();

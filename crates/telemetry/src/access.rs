@@ -107,6 +107,12 @@ pub struct Record<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// The `Referer` field.
     pub referer: Option<&'a [u8]>,
+    /// What the WAF came to; `None` where it was not asked.
+    pub waf: Option<&'a str>,
+    /// Bytes of the bodies that the WAF did not inspect and should have.
+    pub waf_uninspected: Option<u64>,
+    /// What the WAF's shadow came to.
+    pub waf_shadow: Option<&'a str>,
 }
 
 impl Record<'_> {
@@ -159,6 +165,9 @@ impl Record<'_> {
         optional_text(out, b",\"user_agent\":", self.user_agent);
         let referer = if privacy.redact_query { self.referer.map(without_query) } else { self.referer };
         optional_text(out, b",\"referer\":", referer);
+        optional_text(out, b",\"waf\":", self.waf.map(str::as_bytes));
+        optional_number(out, b",\"waf_uninspected\":", self.waf_uninspected);
+        optional_text(out, b",\"waf_shadow\":", self.waf_shadow.map(str::as_bytes));
         out.extend_from_slice(b"}\n");
     }
 }
@@ -255,6 +264,13 @@ const FIELDS: &[Field] = &[
     field("score", "number or null", "the WAF's anomaly score"),
     field("user_agent", "text or null", "the `User-Agent` field"),
     field("referer", "text or null", "the `Referer` field; without its query when queries are redacted"),
+    field("waf", "text or null", "what the WAF came to, as in the metric; null where it was not asked"),
+    field(
+        "waf_uninspected",
+        "number or null",
+        "bytes of bodies that the WAF should have inspected and did not",
+    ),
+    field("waf_shadow", "text or null", "what the WAF's shadow came to"),
 ];
 
 /// Gives the reference page of the access log's fields, in Markdown; written to `docs/reference/` by

@@ -15,6 +15,7 @@
 
 pub mod authority;
 pub mod compare;
+pub mod crs;
 pub mod digest;
 pub mod fields;
 pub mod folder;

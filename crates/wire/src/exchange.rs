@@ -5,8 +5,9 @@
 //! the next may be given, which is how back-pressure travels.
 
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use exchange::{
     BodySize, Charge, Chunk, Connection, Deadline, Fields, Incoming, Protocol, Refusal, Request, Response,
 };
@@ -14,6 +15,7 @@ use exchange::{
 use crate::h1::Http1;
 use crate::h2::Http2;
 use crate::h3::Http3;
+use crate::kept::Kept;
 use crate::nobody::{Informed, Nobody};
 use crate::thread::VisitorTimes;
 
@@ -69,6 +71,10 @@ pub struct Exchange {
     is_stored: bool,
     pub(crate) side: Side,
     pub(crate) state: ResponseState,
+    /// The front of the request's body, read ahead.
+    pub(crate) kept: Option<Box<Kept>>,
+    /// What whoever serves holds beside.
+    pub(crate) also_held: usize,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
 }
@@ -93,6 +99,8 @@ impl Exchange {
             is_stored: false,
             side,
             state: ResponseState::Waiting,
+            kept: None,
+            also_held: 0,
             bytes_in: 0,
             bytes_out: 0,
             times: VisitorTimes::default(),
@@ -148,7 +156,7 @@ impl Exchange {
             Side::Http3(side) => side.held(),
             Side::Nobody(_) => 0,
         };
-        let held = if self.is_stored { 0 } else { held };
+        let held = if self.is_stored { 0 } else { held } + self.kept_bytes() + self.also_held;
         if self.charge.hold(held as u64).is_err() {
             self.is_shed = true;
             self.abort();
@@ -158,6 +166,23 @@ impl Exchange {
     /// Bytes of request body read so far.
     pub fn bytes_in(&self) -> u64 {
         self.bytes_in
+    }
+
+    /// Says what whoever serves holds of the answer beside what was given here.
+    pub fn hold_also(&mut self, bytes: usize) {
+        if self.also_held != bytes {
+            self.also_held = bytes;
+            self.settle();
+        }
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.len())
+    }
+
+    /// Whether nothing of the request's body has left yet: what was read of it is all there still.
+    pub fn is_body_whole(&self) -> bool {
+        self.bytes_in == self.kept_bytes() as u64
     }
 
     /// Bytes of answer body given so far.
@@ -199,6 +224,12 @@ impl Exchange {
         if self.is_shed {
             return Poll::Ready(Err(Gone::Left));
         }
+        if let Some(kept) = &mut self.kept {
+            match kept.give() {
+                Some(incoming) => return Poll::Ready(Ok(incoming)),
+                None => self.kept = None,
+            }
+        }
         if self.charge.must_wait(cx) {
             return Poll::Pending;
         }
@@ -212,6 +243,42 @@ impl Exchange {
             self.bytes_in += chunk.len() as u64;
         }
         polled
+    }
+
+    /// Reads the next piece of the request's body ahead and keeps it, charged, for [`Exchange::poll_body`] to
+    /// give again; whether more may come. How much is read ahead is the caller's to bound: what is kept is at
+    /// most one read more. Not after [`Exchange::poll_body`].
+    ///
+    /// # Errors
+    /// As [`Exchange::poll_body`].
+    pub fn poll_ahead(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<Result<bool, Gone>> {
+        self.settle();
+        if self.is_shed {
+            return Poll::Ready(Err(Gone::Left));
+        }
+        let kept = self.kept.get_or_insert_with(|| Box::new(Kept::default()));
+        if kept.has_end() {
+            return Poll::Ready(Ok(false));
+        }
+        // The connection's bound does not hold it back: streams that all wait for the rest of their own would
+        // wait for each other. What bounds them is how many a connection has, and the zone's and the node's
+        // accounts.
+        let polled = match &mut self.side {
+            Side::Http1(side) => side.poll_body(cx, scratch),
+            Side::Http2(side) => side.poll_body(cx),
+            Side::Http3(side) => side.poll_body(cx, scratch),
+            Side::Nobody(_) => Poll::Ready(Ok(Incoming::End)),
+        };
+        let before = kept.len();
+        let goes_on = kept.push(ready!(polled)?);
+        self.bytes_in += (kept.len() - before) as u64;
+        self.settle();
+        Poll::Ready(Ok(goes_on))
+    }
+
+    /// What was read ahead, and whether the body ends with it.
+    pub fn read_ahead(&mut self) -> (Bytes, bool) {
+        self.kept.as_mut().map_or_else(Default::default, |kept| (kept.share(), kept.has_end()))
     }
 
     /// Ready when the visitor has left, to be asked while the origin thinks. Only sensible once the body has

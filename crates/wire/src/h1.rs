@@ -723,6 +723,8 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
         }
         exchange.request.clear();
         exchange.state = ResponseState::Waiting;
+        exchange.kept = None;
+        exchange.also_held = 0;
         exchange.bytes_in = 0;
         exchange.bytes_out = 0;
         exchange.gives_its_own();

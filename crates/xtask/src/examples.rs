@@ -14,7 +14,10 @@ use crate::tree::Tree;
 /// What a fragment of a zone leaves out.
 const ZONE_START: &str = "name = \"example.org\"\nhostnames = [\"example.org\"]\n";
 
-/// What a fragment about rules or the cache leaves out.
+/// What stands in files of a firewall's rules.
+const RULE: &str = "SecAction \"id:1,phase:1,pass,nolog\"\n";
+
+/// What a fragment about rules, the cache or the firewall leaves out.
 const ZONE_END: &str = "\n[[pool]]\nname = \"app\"\norigins = [{ url = \"http://127.0.0.1:3000\" }]\n";
 
 /// What a fragment of a node file leaves out.
@@ -58,16 +61,19 @@ fn problems(place: &str, text: &str) -> Vec<String> {
     } else {
         let start = if text.contains("hostnames") { "" } else { ZONE_START };
         let is_about = |table| text.contains(table) && !text.contains("[[pool]]");
-        let is_part = ["[[rule]]", "_limit]]", "[cache]"].into_iter().any(is_about);
+        let parts = ["[[rule]]", "_limit]]", "[cache]", "[waf]", "[waf.shadow]", "[[waf.exception]]"];
+        let is_part = parts.into_iter().any(is_about);
         let end = if is_part { ZONE_END } else { "" };
         let specs = vec![source(format!("{start}{text}{end}"))];
         let signed = rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();
         let (certificate, key) = (signed.cert.pem(), signed.signing_key.serialize_pem());
         let mut files = BTreeMap::new();
         for named in files_named(&specs, None) {
-            if named.kind != FileKind::PrivateKey {
-                files.insert(named.path, certificate.clone().into_bytes());
-            }
+            match named.kind {
+                FileKind::PrivateKey => continue,
+                FileKind::Rules => files.insert(named.path, RULE.as_bytes().to_vec()),
+                _ => files.insert(named.path, certificate.clone().into_bytes()),
+            };
         }
         compile(&Bundle::new(specs, None, files), 1, &|_| Some(key.clone().into_bytes())).err()
     };

@@ -16,7 +16,9 @@ mod rate;
 mod route;
 mod rule;
 mod tls;
+pub(crate) mod waf;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -33,7 +35,7 @@ use crate::read::values::{FilePath, Name, quoted};
 use crate::read::{Placed, Section, Table};
 use crate::route::Action;
 use crate::snapshot::Snapshot;
-use crate::spec::{HttpSpec, WafWord, ZoneSpec};
+use crate::spec::{HttpSpec, ZoneSpec};
 use crate::zone::{ErrorPage, FailModes, HttpSettings, Zone};
 
 /// Syntax errors told per file: behind the first few, most follow from those before.
@@ -52,6 +54,10 @@ pub enum FileKind {
     ErrorPage,
     /// Entries of a list.
     List,
+    /// Rules of the firewall: a file, or a folder, of which everything that [`belongs_to_rules`] is read.
+    ///
+    /// [`belongs_to_rules`]: crate::belongs_to_rules
+    Rules,
     /// What is known of addresses.
     Geo,
 }
@@ -95,7 +101,10 @@ pub fn files_named(specs: &[Source], defaults: Option<&Source>) -> Vec<NamedFile
             found.push(NamedFile {
                 kind,
                 written: path.0.clone(),
-                path: resolved(file, &path.0),
+                path: match kind {
+                    FileKind::Rules => seclang::normal(&resolved(file, &path.0)),
+                    _ => resolved(file, &path.0),
+                },
                 file: file.to_owned(),
                 line: 1,
                 column: 1,
@@ -143,6 +152,7 @@ fn named(spec: &ZoneSpec, each: Each<'_>) {
     for list in &spec.list.0 {
         some(FileKind::List, &list.file);
     }
+    waf::named(&spec.waf, &mut |path| each(FileKind::Rules, path));
 }
 
 /// Resolves a path against the folder of the file that names it. Purely by text: nothing is looked up.
@@ -228,6 +238,8 @@ pub fn compile_after(
         names: sources.iter().map(|(name, _)| *name).collect(),
         provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
         report: Report::default(),
+        shelf: waf::Shelf::of(previous.iter().flat_map(|snapshot| snapshot.zones())),
+        made: RefCell::default(),
     };
     let hash = bundle.hash();
     let mut seed = [0; 8];
@@ -300,6 +312,10 @@ struct Compiler<'a> {
     names: Vec<&'a str>,
     provider: Arc<CryptoProvider>,
     report: Report,
+    /// Rule sets of firewalls, loaded once.
+    shelf: waf::Shelf,
+    /// What paths of rules stand for.
+    made: RefCell<HashMap<Vec<String>, Arc<waf::Made>>>,
 }
 
 impl Compiler<'_> {
@@ -374,6 +390,7 @@ impl Compiler<'_> {
             part(path.as_bytes());
             match kind {
                 FileKind::PrivateKey => part(&(self.secrets)(&path).unwrap_or_default()),
+                FileKind::Rules => part(&self.waf_content(&seclang::normal(&path))),
                 _ => part(self.bundle.files().get(&path).map_or(b"", Vec::as_slice)),
             }
         });
@@ -388,7 +405,6 @@ impl Compiler<'_> {
         fingerprint: [u8; 32],
         same: Option<&Zone>,
     ) -> Zone {
-        self.not_there_yet(spec);
         let hostnames = match &spec.hostnames {
             Some(_) => self.hostnames_quietly(spec),
             None => Vec::new(),
@@ -404,6 +420,7 @@ impl Compiler<'_> {
         let lists = if same.is_some() { rules::Lists::new() } else { self.lists(spec) };
         let rules = self.rules(spec, &key, &lists, same);
         let rate_limits = self.rate_limits(spec, &key, &lists, same);
+        let waf = self.waf(spec, same);
         let has_tls_origin = pools.first().is_some_and(|pool| {
             pool.origins.iter().any(|origin| origin.scheme == crate::pool::OriginScheme::Https)
         });
@@ -426,12 +443,14 @@ impl Compiler<'_> {
             fallback,
             pools,
             rules,
+            waf,
             rate_limits,
             cache: self.cache(&spec.cache),
             tls,
             http: self.http(&spec.http),
             fail_modes: FailModes {
                 shield: spec.fail_modes.shield.value,
+                waf: spec.fail_modes.waf.value,
                 route: spec.fail_modes.route.value,
                 cache: spec.fail_modes.cache.value,
                 response: spec.fail_modes.response.value,
@@ -464,18 +483,6 @@ impl Compiler<'_> {
             );
         }
         true
-    }
-
-    /// Says clearly which settings of the plan have no effect yet.
-    fn not_there_yet(&mut self, spec: &ZoneSpec) {
-        if spec.waf.mode.value != WafWord::Off {
-            // A shield that is believed in and is not there is worse than none.
-            self.report.error_with(
-                spec.waf.mode.place,
-                "the web application firewall is not there yet",
-                "write mode = \"off\" for now",
-            );
-        }
     }
 
     /// Parses and reports hostnames.

@@ -31,6 +31,8 @@ pub enum Kind {
     Route,
     /// A rule that is switched on, by its id.
     Rule,
+    /// A zone's web application firewall, with its mode and number of rules; its exceptions.
+    Firewall,
     /// A rate limit that is switched on, with what it allows: a changed one is lost and gained.
     RateLimit,
     /// A concurrency limit that is switched on, with what it allows.
@@ -45,13 +47,14 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of reports.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Zone,
         Self::Hostname,
         Self::Pool,
         Self::Origin,
         Self::Route,
         Self::Rule,
+        Self::Firewall,
         Self::RateLimit,
         Self::ConcurrencyLimit,
         Self::Certificate,
@@ -69,6 +72,7 @@ impl Kind {
             Self::Origin => "origin",
             Self::Route => "route",
             Self::Rule => "rule",
+            Self::Firewall => "firewall",
             Self::RateLimit => "rate limit",
             Self::ConcurrencyLimit => "concurrency limit",
             Self::Certificate => "certificate",
@@ -178,6 +182,12 @@ fn things(zone: Option<&Arc<Zone>>) -> BTreeSet<Thing> {
     }
     for id in zone.rules.iter().flat_map(|rules| rules.ids()) {
         add(Kind::Rule, format!("{name}: {id}"));
+    }
+    if let Some(waf) = &zone.waf {
+        add(Kind::Firewall, format!("{name}: {}", waf.shown()));
+        for exception in &waf.exceptions {
+            add(Kind::Firewall, format!("{name}: exception {}", exception.shown));
+        }
     }
     for (is_rate, words) in zone.rate_limits.iter().flat_map(|limits| limits.words()) {
         add(if is_rate { Kind::RateLimit } else { Kind::ConcurrencyLimit }, format!("{name}: {words}"));

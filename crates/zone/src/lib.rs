@@ -28,6 +28,7 @@ pub mod rule;
 pub mod snapshot;
 pub mod spec;
 pub mod tls;
+pub mod waf;
 pub mod zone;
 
 pub use bundle::{Bundle, BundleFault, Source};
@@ -35,6 +36,7 @@ pub use cache::{
     Cache, CacheKey, CacheLifetime, CacheQuery, ControlField, ErrorsWord, LifetimeWord, SetCookieWord,
 };
 pub use cidr::Cidr;
+pub use compile::waf::{RULE_FOLDERS, belongs_to_rules};
 pub use compile::{FileKind, NamedFile, compile, compile_after, files_named};
 pub use difference::{Difference, Kind, Thing, difference};
 pub use geo::{Geo, Whereabouts};
@@ -53,4 +55,5 @@ pub use route::{Action, Destination, Location, Route, stripped};
 pub use rule::{PhaseRules, Rules};
 pub use snapshot::Snapshot;
 pub use tls::{ClientAuthority, ClientCertificate, Hsts, Tls, TlsVersion};
+pub use waf::{Waf, WafException, WafPath, WafRules};
 pub use zone::{ErrorPage, FailMode, FailModes, HttpSettings, Zone};

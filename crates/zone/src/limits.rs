@@ -138,3 +138,13 @@ pub const CERTIFICATES_MAX: usize = 2_000;
 
 /// How long a health check waits by default: the time after which visitors give up, too.
 pub const HEALTH_TIMEOUT_MS: u64 = 2_000;
+
+/// Paths of rules of one zone's firewall: OWASP CRS is one.
+pub const WAF_RULES_MAX: usize = 64;
+
+/// Exceptions of one zone's firewall: their paths are compared with each request's in order.
+pub const WAF_EXCEPTIONS_MAX: usize = 1_000;
+
+/// Bytes of a body that a firewall inspects: in less a form's reader finds no room beside the 4 KiB of a line
+/// that it holds back, and each request under inspection holds as much as the most.
+pub const WAF_WINDOW_BYTES: std::ops::RangeInclusive<u64> = 8 * 1024..=1024 * 1024;

@@ -94,6 +94,8 @@ pub struct Report {
     errors: usize,
     warnings: usize,
     left_out: usize,
+    /// In files that are not among those read here.
+    elsewhere: Vec<Problem>,
     forgives_missing: bool,
     doubtful: Option<Place>,
 }
@@ -141,6 +143,17 @@ impl Report {
         }
     }
 
+    /// Notes a problem in a file that was read by somebody else, who knows its place.
+    pub fn elsewhere(&mut self, problem: Problem) {
+        if !self.elsewhere.contains(&problem) {
+            self.errors += usize::from(problem.is_error());
+            match self.elsewhere.len() < PROBLEMS_MAX {
+                true => self.elsewhere.push(problem),
+                false => self.left_out += 1,
+            }
+        }
+    }
+
     /// Says from where on a file's syntax is broken: what comes behind may have been misunderstood, so
     /// nothing more is noted about it. `None` when the next file begins.
     pub fn doubt(&mut self, from: Option<Place>) {
@@ -173,7 +186,8 @@ impl Report {
         self.errors
     }
 
-    /// Turns what was noted into problems with lines and columns, in the order of files and places.
+    /// Turns what was noted into problems with lines and columns, in the order of files and places,
+    /// and behind them those elsewhere.
     ///
     /// `files` gives name and bytes by file index.
     #[must_use]
@@ -193,6 +207,7 @@ impl Report {
                 severity: noted.severity,
             });
         }
+        problems.extend(self.elsewhere);
         if self.left_out > 0 {
             let severity = if self.errors > 0 { Severity::Error } else { Severity::Warning };
             problems.push(Problem {

@@ -14,6 +14,7 @@ use crate::read::values::{
     Body, Count, FieldName, FilePath, List, Milliseconds, Name, OneOrMany, Size, Statuses, Text, words,
 };
 use crate::tls::{ClientCertificate, TlsVersion};
+pub use crate::waf::{UninspectedWord, WafExceptionSpec, WafShadowSpec, WafSpec, WafWord};
 use crate::zone::FailMode;
 
 words! {
@@ -43,16 +44,6 @@ words! {
     pub enum CompatWord {
         /// `CF-Connecting-IP`, `CF-Ray`, `CF-IPCountry`, `CF-Visitor`.
         Cloudflare = "cloudflare",
-    }
-
-    /// What the web application firewall does.
-    pub enum WafWord {
-        /// Nothing.
-        Off = "off",
-        /// Inspects and writes what it would have done.
-        Log = "log",
-        /// Inspects and refuses.
-        Block = "block",
     }
 }
 
@@ -178,6 +169,8 @@ settings! {
     pub struct FailModesSpec in "[fail_modes]" {
         /// Rules of requests. Open: the request goes on as if there were none.
         plain shield: FailMode = FailMode::Closed,
+        /// The web application firewall. Open: the request, or the answer, goes on without it.
+        plain waf: FailMode = FailMode::Closed,
         /// Routes. Open: to the first pool, with the path as it came.
         plain route: FailMode = FailMode::Closed,
         /// The cache. Open: the request goes past it, to the origin.
@@ -412,16 +405,6 @@ settings! {
         required file: FilePath,
         /// The page's `Content-Type`.
         plain content_type: Text = Text("text/html; charset=utf-8".to_owned()),
-    }
-}
-
-settings! {
-    /// `[waf]` of a zone.
-    pub struct WafSpec in "[waf]" {
-        /// What it does. Not there yet: an error for now unless `"off"`.
-        plain mode: WafWord = WafWord::Off,
-        /// An OWASP CRS folder, or SecLang files.
-        plain rules: List<FilePath> = List(Vec::new()),
     }
 }
 

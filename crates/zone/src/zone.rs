@@ -14,6 +14,7 @@ use crate::read::values::{Statuses, words};
 use crate::route::{Action, Destination, Route};
 use crate::rule::Rules;
 use crate::tls::Tls;
+use crate::waf::Waf;
 
 /// A domain with all its settings, as run.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct Zone {
     pub pools: Vec<Arc<Pool>>,
     /// Its rules; none if no rule is switched on.
     pub rules: Option<Arc<Rules>>,
+    /// Its web application firewall, if it has one.
+    pub waf: Option<Arc<Waf>>,
     /// Its rate and concurrency limits; none if no limit is switched on.
     pub rate_limits: Option<Arc<RateLimits>>,
     /// Its cache; none if it is off.
@@ -73,6 +76,8 @@ words! {
 pub struct FailModes {
     /// Open: as if there were no rules.
     pub shield: FailMode,
+    /// Open: as if there were no firewall.
+    pub waf: FailMode,
     /// Open: to the first pool, with the path as it came.
     pub route: FailMode,
     /// Open: past the cache, to the origin.

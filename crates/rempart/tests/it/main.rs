@@ -23,4 +23,5 @@ mod rules;
 mod seeing;
 mod sites;
 mod tls;
+mod waf;
 mod zones;

@@ -347,7 +347,6 @@ fn settings_that_are_not_there_yet_are_clear_errors() -> Result<()> {
     let node = before(&origin)?;
     for (lines, word) in [
         ("\n[tls]\nautomatic = true\n", "acme"),
-        ("\n[waf]\nmode = \"block\"\n", "web application firewall"),
         (
             "\n[[rule]]\nphase = \"http_ratelimit\"\nexpression = \"ssl\"\naction = \"block\"\n",
             "no place on a request's way yet",

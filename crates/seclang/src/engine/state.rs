@@ -3,10 +3,13 @@
 //!
 //! Data with its rules of change; who changes it is [`super::Run`]. Read next: [`State`].
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
 use crate::body::Kind;
 use crate::check::number::integer;
+use crate::exclusion::Exclusion;
 use crate::limits::{TEXT_BYTES_MAX, TX_NAMES_MAX};
 use crate::model::{Allow, EngineMode, RuleBits};
 use crate::outcome::{Interruption, Match};
@@ -102,6 +105,8 @@ pub(crate) struct State {
     pub(crate) removed: RuleBits,
     /// Rule and effect of each `ctl:ruleRemoveTarget…` that ran.
     pub(crate) removed_targets: Vec<(usize, usize)>,
+    /// Variables that the caller excludes.
+    pub(crate) excluded: Vec<Arc<Exclusion>>,
     pub(crate) body_kind: Option<Kind>,
     pub(crate) force_request_body: bool,
     pub(crate) request_body_access: bool,
@@ -133,6 +138,7 @@ impl State {
             matched_bytes: Vec::new(),
             removed: RuleBits::default(),
             removed_targets: Vec::new(),
+            excluded: Vec::new(),
             body_kind: None,
             force_request_body: false,
             request_body_access: set.settings.request_body_access,

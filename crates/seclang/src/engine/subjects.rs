@@ -4,7 +4,10 @@
 //! workspace, since rules change them while they are looked at. Exclusions of the rule and those that a `ctl`
 //! made at run time are left out here. Called by [`super::Run::one`].
 
+use std::sync::Arc;
+
 use crate::engine::Run;
+use crate::exclusion::Exclusion;
 use crate::model::{Ctl, Effect, Rule, Selector, Target, Which};
 use crate::template::TxNames;
 use crate::transaction::values::{Span, Values};
@@ -63,11 +66,13 @@ impl Run<'_> {
     ) -> u64 {
         let mut visited = 0_u64;
         let rules = &self.set.rules;
+        let excluded = self.state.excluded.clone(); // hardly ever one, and each a pointer
         let removed: Vec<&Target> = self
             .state
             .removed_targets
             .iter()
             .filter_map(|(rule, effect)| removed_target(rules, *rule, *effect, head_at as usize))
+            .chain(excluded_targets(&excluded, head_at as usize))
             .collect();
         let excludes_any = !removed.is_empty() || rule.targets.iter().any(|target| target.is_excluded);
         let values = self.values;
@@ -225,4 +230,9 @@ fn removed_target(rules: &[Rule], rule: usize, effect: usize, head: usize) -> Op
         Effect::Ctl(Ctl::RemoveTarget(Which::Resolved(bits), target)) if bits.has(head) => Some(target),
         _ => None,
     }
+}
+
+/// What a caller's exclusions leave out of the rule at `head`.
+fn excluded_targets(excluded: &[Arc<Exclusion>], head: usize) -> impl Iterator<Item = &Target> {
+    excluded.iter().filter(move |one| one.rules.has(head)).flat_map(|one| &one.targets)
 }

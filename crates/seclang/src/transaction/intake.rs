@@ -179,6 +179,16 @@ impl Transaction {
         Ok(())
     }
 
+    /// Says that so many more bytes of the request's body follow and are not fed, after the last chunk: its
+    /// reader takes no offence at the end that is missing.
+    pub fn request_body_left(&mut self, bytes: u64) {
+        self.request_body_seen = self.request_body_seen.saturating_add(bytes);
+        self.uninspected.request_body_bytes = self.uninspected.request_body_bytes.saturating_add(bytes);
+        if let BodyState::Read { is_cut, .. } = &mut self.body {
+            *is_cut = true;
+        }
+    }
+
     /// Opens the reader that the content type of a form, or a rule, chose.
     fn begin_body(&mut self) {
         self.body = match self.state.body_kind {

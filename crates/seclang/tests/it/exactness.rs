@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use seclang::Workspace;
+use testkit::crs::{Case, read, reply};
 
-use crate::cases::{Case, answer, read};
 use crate::regression::on_every_case;
 use crate::rig::{Manner, Request, Verdict, base_rules, crs_folder, regression_rules, run};
 
@@ -71,11 +71,11 @@ fn compare(fast: &Verdict, plain: &Verdict, what: &str) {
 fn the_prefilter_changes_no_verdict_on_the_cases_of_crs() {
     let Some(folder) = crs_folder() else { return };
     let rules = regression_rules(&folder);
-    let cases = read(&folder);
+    let cases = read(&folder).expect("the cases");
     let matches = AtomicUsize::new(0);
     on_every_case(&cases, |case, space| {
         for stage in &case.stages {
-            let answer = answer(&stage.request);
+            let answer = reply(&stage.request);
             let fast = run(&rules, &stage.request, &answer, &Manner::default(), space);
             let plain = Manner { is_plain: true, ..Manner::default() };
             compare(&fast, &run(&rules, &stage.request, &answer, &plain, space), &case.id);
@@ -89,7 +89,7 @@ fn the_prefilter_changes_no_verdict_on_the_cases_of_crs() {
 fn the_prefilter_changes_no_verdict_on_mutations() {
     let Some(folder) = crs_folder() else { return };
     let rules = Arc::new(base_rules(&folder));
-    let cases = read(&folder);
+    let cases = read(&folder).expect("the cases");
     let some: Vec<Case> = cases.iter().step_by(3).cloned().collect();
     on_every_case(&some, |case, space| {
         let mut dice = Dice(case.id.bytes().fold(7, |sum, byte| sum * 31 + u64::from(byte)));
@@ -110,7 +110,7 @@ fn the_prefilter_changes_no_verdict_on_mutations() {
         };
         let level = ["1", "2", "3", "4"][dice.roll(4)];
         let presets = vec![("blocking_paranoia_level", level)];
-        let answer = answer(first);
+        let answer = reply(first);
         let fast = Manner { presets: presets.clone(), chunk_bytes: 1 + dice.roll(64), ..Manner::default() };
         let plain = Manner { presets, is_plain: true, ..Manner::default() };
         compare(
@@ -125,11 +125,11 @@ fn the_prefilter_changes_no_verdict_on_mutations() {
 fn what_a_thread_remembers_changes_no_verdict() {
     let Some(folder) = crs_folder() else { return };
     let rules = regression_rules(&folder);
-    let cases = read(&folder);
+    let cases = read(&folder).expect("the cases");
     let mut used = Workspace::default();
     for case in cases.iter().step_by(40) {
         let request = &case.stages[0].request;
-        let answer = answer(request);
+        let answer = reply(request);
         let first = run(&rules, request, &answer, &Manner::default(), &mut used);
         let again = run(&rules, request, &answer, &Manner::default(), &mut used);
         let fresh = run(&rules, request, &answer, &Manner::default(), &mut Workspace::default());

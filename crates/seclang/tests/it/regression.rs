@@ -4,8 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use seclang::Workspace;
+use testkit::crs::{Case, read, reply};
 
-use crate::cases::{Case, answer, judge, read};
+use crate::cases::judge;
 use crate::rig::{Manner, crs_folder, regression_rules, run};
 
 /// Cases that fail, each with its reason; no more than Coraza's ten.
@@ -42,13 +43,13 @@ pub(crate) fn on_every_case(cases: &[Case], work: impl Fn(&Case, &mut Workspace)
 fn every_regression_case_of_crs_passes_but_the_ones_listed() {
     let Some(folder) = crs_folder() else { return };
     let rules = regression_rules(&folder);
-    let cases = read(&folder);
+    let cases = read(&folder).expect("the cases");
     assert!(cases.len() >= 5_003, "{} cases", cases.len());
     let failed: Mutex<Vec<(String, Vec<String>)>> = Mutex::default();
     on_every_case(&cases, |case, space| {
         let mut wrong = Vec::new();
         for stage in &case.stages {
-            let verdict = run(&rules, &stage.request, &answer(&stage.request), &Manner::default(), space);
+            let verdict = run(&rules, &stage.request, &reply(&stage.request), &Manner::default(), space);
             let judged = judge(stage, &verdict);
             if !judged.is_empty() {
                 wrong.extend(judged);

@@ -9,16 +9,7 @@ use fuel::Fuel;
 use seclang::{
     Connection, EngineMode, Files, Loader, Options, Phase, RuleSet, Scores, Transaction, Workspace,
 };
-
-/// The folder of CRS, or `None` with a line that says what did not run.
-pub(crate) fn crs_folder() -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "the data of CRS is found through the environment")]
-    let folder = std::env::var("REMPART_CRS").ok().map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("REMPART_CRS is unset: the cases of OWASP CRS did not run");
-    }
-    folder
-}
+pub(crate) use testkit::crs::{Reply, Request, folder as crs_folder};
 
 /// Files of the disk below a folder.
 pub(crate) struct Disk(pub(crate) PathBuf);
@@ -85,31 +76,6 @@ pub(crate) fn regression_rules(folder: &Path) -> Arc<RuleSet> {
     Arc::clone(RULES.get_or_init(|| Arc::new(load_crs(folder, &[SETUP, LIMITS]))))
 }
 
-/// A request as it goes over the wire, taken apart.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Request {
-    pub(crate) method: Vec<u8>,
-    pub(crate) target: Vec<u8>,
-    pub(crate) version: Vec<u8>,
-    pub(crate) headers: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Request {
-    pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
-        let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()));
-        found.map(|(_, value)| value.as_slice())
-    }
-}
-
-/// The answer of the origin.
-#[derive(Debug, Clone)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
-}
-
 /// What one transaction came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
@@ -141,7 +107,7 @@ pub(crate) const TANK: u64 = 20_000_000_000;
 pub(crate) fn run(
     set: &Arc<RuleSet>,
     request: &Request,
-    response: &Response,
+    response: &Reply,
     manner: &Manner,
     work: &mut Workspace,
 ) -> Verdict {

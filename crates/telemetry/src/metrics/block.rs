@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::labels::{
     CacheOutcome, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection, OriginOutcome,
-    Protocol, StatusClass, TlsVersion,
+    Protocol, StatusClass, TlsVersion, WafOutcome,
 };
 
 /// Upper bounds of the duration buckets, in microseconds: about three per decade from what a local hit takes
@@ -56,6 +56,10 @@ pub(crate) struct Block {
     pub(crate) origin_requests: [AtomicU64; OriginOutcome::COUNT],
     pub(crate) origin_connections: [AtomicU64; OriginConnection::COUNT],
     pub(crate) origin_retries: AtomicU64,
+    pub(crate) waf: [AtomicU64; WafOutcome::COUNT],
+    pub(crate) waf_off_thread: AtomicU64,
+    pub(crate) waf_uninspected: AtomicU64,
+    pub(crate) waf_shadow: AtomicU64,
     pub(crate) cache: [AtomicU64; CacheOutcome::COUNT],
     pub(crate) connections_dropped: AtomicU64,
     pub(crate) connections_shed: AtomicU64,
@@ -77,6 +81,10 @@ impl Block {
             origin_requests: fresh(),
             origin_connections: fresh(),
             origin_retries: AtomicU64::new(0),
+            waf: fresh(),
+            waf_off_thread: AtomicU64::new(0),
+            waf_uninspected: AtomicU64::new(0),
+            waf_shadow: AtomicU64::new(0),
             cache: fresh(),
             connections_dropped: AtomicU64::new(0),
             connections_shed: AtomicU64::new(0),
@@ -183,5 +191,25 @@ impl ThreadMetrics {
     /// Counts an attempt after the first.
     pub fn origin_retry(&self) {
         add(&self.block.origin_retries, 1);
+    }
+
+    /// Counts a request that the firewall was asked about, by what it came to.
+    pub fn waf(&self, outcome: WafOutcome) {
+        add(&self.block.waf[outcome as usize], 1);
+    }
+
+    /// Counts a body that was inspected off the serving threads.
+    pub fn waf_off_thread(&self) {
+        add(&self.block.waf_off_thread, 1);
+    }
+
+    /// Counts bytes of bodies that the firewall did not inspect and should have.
+    pub fn waf_uninspected(&self, bytes: u64) {
+        add(&self.block.waf_uninspected, bytes);
+    }
+
+    /// Counts a request that the firewall's shadow judged otherwise.
+    pub fn waf_shadow_differed(&self) {
+        add(&self.block.waf_shadow, 1);
     }
 }

@@ -78,6 +78,14 @@ families! { NODE:
         "What happened to stored answers and to the disk they are on.";
     HEALTH_CHECKS = Counter "rempart_health_checks_total" ["result"]
         "Active health checks of origins.";
+    WAF = Counter "rempart_waf_requests_total" ["outcome"]
+        "Requests that a web application firewall was asked about, by what it came to.";
+    WAF_OFF_THREAD = Counter "rempart_waf_off_thread_total" [""]
+        "Bodies that were inspected off the serving threads.";
+    WAF_UNINSPECTED = Counter "rempart_waf_uninspected_bytes_total" [""]
+        "Bytes of bodies beyond what is inspected.";
+    WAF_SHADOW = Counter "rempart_waf_shadow_differences_total" [""]
+        "Requests that a firewall's shadow judged otherwise.";
     SNAPSHOT_NUMBER = Gauge "rempart_snapshot_number" [""]
         "Number of the snapshot that new requests see.";
     RELOADS = Counter "rempart_reloads_total" ["result"]

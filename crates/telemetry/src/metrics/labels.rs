@@ -189,3 +189,21 @@ label_set! {
         Out = "out",
     }
 }
+
+label_set! {
+    /// What the web application firewall came to.
+    WafOutcome {
+        /// No rule matched.
+        Clean = "clean",
+        /// Rules matched, and what they found does not suffice to refuse.
+        Matched = "matched",
+        /// It would have refused, and the zone only writes what it would do.
+        WouldRefuse = "would_refuse",
+        /// It refused.
+        Refused = "refused",
+        /// An exception of the zone or a rule of its own leaves it out.
+        Skipped = "skipped",
+        /// It broke, and the zone's mode decided.
+        Broken = "broken",
+    }
+}

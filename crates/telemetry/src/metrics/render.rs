@@ -11,7 +11,7 @@ use super::block::{BUCKET_LABELS, Block};
 use super::families::{self, Family};
 use super::labels::{
     CacheOutcome, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection, OriginOutcome,
-    Outcome, Protocol, StatusClass, TlsVersion, Trouble,
+    Outcome, Protocol, StatusClass, TlsVersion, Trouble, WafOutcome,
 };
 use super::{Outside, Registry};
 
@@ -66,6 +66,7 @@ pub(super) fn page(registry: &Registry, outside: &Outside) -> String {
     let mut page = Page::default();
     visitors(&mut page, registry, &threads, outside.limits_forgotten);
     origins(&mut page, registry, &threads);
+    waf(&mut page, &threads);
     node(&mut page, registry, outside);
     page.into_text()
 }
@@ -149,6 +150,15 @@ fn origins(page: &mut Page, registry: &Registry, threads: &[Arc<Block>]) {
     page.by_label(&families::HEALTH_CHECKS, "result", &Outcome::LABELS, |place| {
         registry.health_checks[place].load(Relaxed)
     });
+}
+
+fn waf(page: &mut Page, threads: &[Arc<Block>]) {
+    page.by_label(&families::WAF, "outcome", &WafOutcome::LABELS, |place| {
+        sum(threads, |block| &block.waf[place])
+    });
+    page.single(&families::WAF_OFF_THREAD, sum(threads, |block| &block.waf_off_thread));
+    page.single(&families::WAF_UNINSPECTED, sum(threads, |block| &block.waf_uninspected));
+    page.single(&families::WAF_SHADOW, sum(threads, |block| &block.waf_shadow));
 }
 
 fn node(page: &mut Page, registry: &Registry, outside: &Outside) {

@@ -65,6 +65,9 @@ fn record(path: &[u8]) -> Record<'_> {
         score: None,
         user_agent: None,
         referer: None,
+        waf: None,
+        waf_uninspected: None,
+        waf_shadow: None,
     }
 }
 

@@ -21,7 +21,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("seclang", &["fuel"]),
     // The vocabulary; its two crates do not know each other.
     ("exchange", &["http1"]),
-    ("zone", &["rules"]),
+    ("zone", &["rules", "seclang"]),
     // The parts never know each other. `wire` does not know zones.
     ("wire", &["exchange", "http1", "http3"]),
     ("origin", &["exchange", "http1", "zone"]),
@@ -37,6 +37,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "cache",
             "fuel",
             "rules",
+            "seclang",
             "exchange",
             "http1",
             "zone",
@@ -47,7 +48,21 @@ const CRATES: &[(&str, &[&str])] = &[
         ],
     ),
     // The only place that knows everybody.
-    ("rempart", &["blackbox", "http1", "exchange", "zone", "wire", "origin", "telemetry", "splice", "edge"]),
+    (
+        "rempart",
+        &[
+            "blackbox",
+            "http1",
+            "seclang",
+            "exchange",
+            "zone",
+            "wire",
+            "origin",
+            "telemetry",
+            "splice",
+            "edge",
+        ],
+    ),
     // Development.
     // Its load generator speaks HTTP/3 through the product's codec; what tests judge by does not.
     ("testkit", &["http3"]),
@@ -127,7 +142,7 @@ const PACKAGES: &[(&str, Users)] = &[
     ("md-5", Only(&["seclang"])),
     ("sha1", Only(&["seclang"])),
     // Development.
-    ("saphyr", InTests(&[])),
+    ("saphyr", InTests(&["testkit"])),
     ("cargo_metadata", Only(&["xtask"])),
     ("proptest", InTests(&[])),
 ];

@@ -16,6 +16,7 @@ mod references;
 mod routes;
 mod rules;
 mod tls;
+mod waf;
 
 use std::collections::BTreeMap;
 
