@@ -11,9 +11,11 @@ below 100 %, the load generator was the limit, and the figure is what a request 
 Who is ahead is said of a work only if the medians differ by 15 % or more and no round of one side lies among
 the rounds of the other (`verdict`); all else is a tie, or not told.
 
-Works that the peers cannot do (HTTP/3 with Debian's packages) are measured for Rempart alone.
+Works that the peers cannot do (HTTP/3 with Debian's packages) are measured for Rempart alone. With --hits every
+proxy keeps answers in its cache, and all but the first request of a round are answered from there; Varnish takes
+part if it is installed.
 
-Usage: compare.py [--rounds 3] [--seconds 4] [--only NAME,...] [--works WORD,...] [--out FILE.md]
+Usage: compare.py [--hits] [--rounds 3] [--seconds 4] [--only NAME,...] [--works WORD,...] [--out FILE.md]
 Needs: rempart, bench-origin and h3-load in target/release (or target/$BENCH_PROFILE), nginx, haproxy, wrk,
 h2load, openssl. With the defaults it takes under 6 minutes.
 """
@@ -156,7 +158,7 @@ class Peer:
         self.process.wait()
 
 
-def make_peers(folder, origin_port, wanted):
+def make_peers(folder, origin_port, wanted, hits):
     cert, key = folder / "cert.pem", folder / "key.pem"
     sh("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
        "-keyout", str(key), "-out", str(cert), "-days", "30", "-subj", "/CN=bench.example",
@@ -189,6 +191,8 @@ private_key = "{key}"
 [[pool]]
 name = "app"
 origins = [{{ url = "http://127.0.0.1:{origin_port}" }}]
+{"[cache]" if hits else ""}
+{"enabled = true" if hits else ""}
 """)
     binary = RELEASE / "rempart"
     peers.append(Peer("Rempart", sh(str(binary), "--version").split()[-1],
@@ -205,6 +209,7 @@ http {{
   access_log {folder}/nginx.log long; keepalive_requests 1000000000; keepalive_timeout 300s;
   ssl_session_cache off; ssl_session_tickets off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;
   fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  {f"proxy_cache_path {folder}/cache keys_zone=c:64m;" if hits else ""}
   upstream app {{ server 127.0.0.1:{origin_port}; keepalive 256; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{plain} backlog=1024; listen 127.0.0.1:{tls} ssl http2 backlog=1024;
@@ -213,6 +218,7 @@ http {{
       proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
       proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;
       proxy_set_header X-Request-Id $request_id;
+      {"proxy_cache c;" if hits else ""}
     }}
   }}
 }}
@@ -237,6 +243,9 @@ defaults
   timeout server 60s
   timeout connect 5s
   timeout http-keep-alive 300s
+{"cache c" if hits else ""}
+  {"total-max-size 256" if hits else ""}
+  {"max-object-size 1000000" if hits else ""}
 frontend f
   bind 127.0.0.1:{plain}
   bind 127.0.0.1:{tls} ssl crt {folder}/both.pem alpn h2,http/1.1 no-tls-tickets
@@ -245,10 +254,20 @@ frontend f
   default_backend b
 backend b
   http-reuse always
+  {"http-request cache-use c" if hits else ""}
+  {"http-response cache-store c" if hits else ""}
   server s 127.0.0.1:{origin_port}
 """)
     version = sh(haproxy, "-v").split()[2]
     peers.append(Peer("HAProxy", version, [haproxy, "-db", "-f", str(folder / "haproxy.cfg")], plain, tls))
+
+    varnishd = shutil.which("varnishd") or "/usr/sbin/varnishd"
+    if hits and os.path.exists(varnishd):
+        plain = free_port()  # it speaks no TLS
+        version = subprocess.run([varnishd, "-V"], capture_output=True, text=True).stderr.split("varnish-")[1]
+        command = [varnishd, "-F", "-a", f"127.0.0.1:{plain}", "-b", f"127.0.0.1:{origin_port}", "-n",
+                   str(folder / "varnish"), "-s", "malloc,256m"]
+        peers.append(Peer("Varnish", version.split()[0], command, plain, plain))
     return [p for p in peers if not wanted or p.name.lower() in wanted]
 
 
@@ -380,7 +399,8 @@ def idle_tree(peer):
     return Figure(pss_kib(peer.process.pid))
 
 
-EVERYBODY = ("Rempart", "nginx", "HAProxy")
+EVERYBODY = ("Rempart", "nginx", "HAProxy", "Varnish")
+WITH_TLS = ("Rempart", "nginx", "HAProxy")
 ALONE = ("Rempart",)
 
 
@@ -395,6 +415,7 @@ class Work(typing.NamedTuple):
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("--hits", action="store_true", help="answers out of the caches")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--only", default="", help="peers, comma-separated")
@@ -419,11 +440,19 @@ def main():
         Work("idle QUIC connection", "KiB", idle_quic, ALONE),
         Work("whole process tree, idle", "KiB", idle_tree),
     ]
+    if args.hits:
+        works = [
+            Work("hit 1 KiB, HTTP/1.1", "µs", loaded(wrk, "/1k")),
+            Work("hit 100 KiB, HTTP/1.1", "µs", loaded(wrk, "/100k")),
+            Work("hit 1 KiB, TLS + HTTP/2", "µs", loaded(h2load, "/1k"), WITH_TLS),
+            Work("hit 1 KiB, HTTP/3", "µs", loaded(h3load, "/1k"), ALONE),
+        ]
     wanted_works = [w for w in args.works.split(",") if w]
     works = [w for w in works if not wanted_works or any(x in w.name for x in wanted_works)]
     peers = []
     try:
-        peers = make_peers(folder, origin_port, [w for w in args.only.lower().split(",") if w])
+        peers = make_peers(folder, origin_port, [w for w in args.only.lower().split(",") if w],
+                           args.hits)
         figures = {(w.name, p.name): [] for w in works for p in peers if p.name in w.peers}
         for number in range(args.rounds):
             for work in works:
@@ -512,6 +541,8 @@ def write(peers, works, figures, args):
         "2xx; memory is the PSS that 5,000 (QUIC: 500) further idle connections add, each after one request. "
         "Rempart's process tree is a supervisor, the edge and a spare edge; nginx's and HAProxy's have no spare.",
         "",
+        *(["Answers come out of the proxies' caches, each warmed by one request; Varnish writes no log.", ""]
+          if args.hits else []),
         "Versions: " + ", ".join(f"{p.name} {p.version}" for p in peers) + ".",
         "",
     ]

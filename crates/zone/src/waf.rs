@@ -1,8 +1,8 @@
 //! A zone's web application firewall: its settings as written, and as run.
 //!
-//! The rules are crate `seclang`'s; which files they are made of is [`crate::compile`]'s; when they are asked
-//! is `edge`'s. Rule sets are shared: zones with the same files have the same one, and what is a zone's own
-//! (levels, thresholds, exceptions) stands beside it. Read next: [`Waf`].
+//! The rules are crate `seclang`'s; which files they are made of is [`crate::compile()`]'s; when they are
+//! asked is `edge`'s. Rule sets are shared: zones with the same files have the same one, and what is a zone's
+//! own (levels, thresholds, exceptions) stands beside it. Read next: [`Waf`].
 
 use std::fmt;
 use std::sync::Arc;
