@@ -5,8 +5,8 @@
 //! last two carry the key's mark, so that what was written for another key is never taken for one's own.
 //! Called by `rate.rs`.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::key::Key;
 use super::{Decision, Limit};
@@ -79,10 +79,16 @@ impl Buckets {
 /// A set that is made with its first key.
 type Set = OnceLock<Box<[Counted; WAYS]>>;
 
+/// Turns for keys that are met for the first time: few threads wait for another's, which takes a look at
+/// eight places or so.
+const TURNS: usize = 16;
+
 #[derive(Debug)]
 pub(super) struct Table {
     /// Made with the first key, since there may be many limits that nobody has met.
     sets: OnceLock<Box<[Set]>>,
+    /// Threads that meet the same new key at once take turns, so that it gets one place and no count is lost.
+    turns: [Mutex<()>; TURNS],
     evictions: AtomicU64,
 }
 
@@ -96,7 +102,7 @@ struct Counted {
 
 impl Table {
     pub(super) fn new() -> Self {
-        Self { sets: OnceLock::new(), evictions: AtomicU64::new(0) }
+        Self { sets: OnceLock::new(), turns: [const { Mutex::new(()) }; TURNS], evictions: AtomicU64::new(0) }
     }
 
     pub(super) fn evictions(&self) -> u64 {
@@ -141,8 +147,17 @@ impl Table {
         Self::places(key).find(|place| self.hash(*place) == key.hash())
     }
 
+    fn turn(&self, key: Key) -> Option<MutexGuard<'_, ()>> {
+        let turn = self.turns.get((key.hash() >> 40) as usize % TURNS)?;
+        Some(turn.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The place of a key, taken from another one if it has none.
     fn claim(&self, key: Key, limit: &Limit, now_ms: u64) -> Option<usize> {
+        if let Some(place) = self.find(key) {
+            return Some(place);
+        }
+        let _turn = self.turn(key);
         let window = now_ms / limit.period_ms;
         // Each round either finds the key or tries to take one place; a lost race is another round.
         for _ in 0..64 {
@@ -183,11 +198,6 @@ impl Table {
                 let fresh = Buckets { mark: key.mark(), window: window & WINDOW_MASK, last: 0, running: 0 };
                 let _ = counted.buckets.compare_exchange(old, fresh.pack(), Relaxed, Relaxed);
                 let _ = counted.until.compare_exchange(until, key.mark() << 56, Relaxed, Relaxed);
-                // Two threads that met a new key at once may both have taken a place: the first place stays.
-                if let Some(first) = self.find(key).filter(|first| *first != place) {
-                    let _ = counted.hash.compare_exchange(key.hash(), 0, Relaxed, Relaxed);
-                    return Some(first);
-                }
                 return Some(place);
             }
         }
