@@ -4,7 +4,7 @@
 //! spent its own budget ([`Trouble`]). Then, in this order:
 //!
 //! 1. It is contained: nothing but this exchange notices. It is counted by phase and kind, and written as an
-//!    event that names zone, phase and rule, at most once in [`TELL_MS`] a zone.
+//!    event that names zone, phase and rule, at most once in [`TELL_MS`](crate::teller::TELL_MS) a zone.
 //! 2. A budget that the request spent, on the zone in force or on the one before, is the request's own doing:
 //!    it is refused (`too_costly`), whatever the mode, since otherwise spending it would be a way around the
 //!    phase.
@@ -40,6 +40,7 @@ use crate::course::Course;
 use crate::live::Site;
 use crate::pipeline::Edge;
 use crate::refuse::{fail, refuse};
+use crate::teller::Teller;
 
 /// Visitors of different networks (/24, /48) for whom a phase must break before it is left out: more than a
 /// person with a phone, a home and an office has, few enough that a broken phase is noticed in seconds.
@@ -50,10 +51,6 @@ pub(crate) const QUARANTINE_WINDOW_MS: u64 = 60_000;
 
 /// Milliseconds for which a phase is then left out; after it, it is tried again.
 pub(crate) const QUARANTINE_MS: u64 = 60_000;
-
-/// Milliseconds between two events of one zone: the first tells what to do, the rest are counted in it.
-pub(crate) const TELL_MS: u64 = 10_000;
-
 const PHASES: usize = Phase::ALL.len();
 
 /// Who chooses a phase's mode.
@@ -127,8 +124,7 @@ pub(crate) struct Ward {
     /// Until when each phase is in quarantine, by the thread's clock; 0 for not.
     until_ms: [AtomicU64; PHASES],
     ledgers: Mutex<[Ledger; PHASES]>,
-    tell_at_ms: AtomicU64,
-    untold: AtomicU64,
+    teller: Teller,
 }
 
 /// Visitors' networks for which a phase broke within the window.
@@ -167,20 +163,6 @@ impl Ward {
         ledger.began_ms = now_ms;
         self.until_ms[phase as usize].store(now_ms + QUARANTINE_MS, Relaxed);
         true
-    }
-
-    /// Whether an event may be written now, and how many were not since the last.
-    fn may_tell(&self, now_ms: u64) -> Option<u64> {
-        let at_ms = self.tell_at_ms.load(Relaxed);
-        let is_first = now_ms >= at_ms
-            && self.tell_at_ms.compare_exchange(at_ms, now_ms + TELL_MS, Relaxed, Relaxed).is_ok();
-        match is_first {
-            true => Some(self.untold.swap(0, Relaxed)),
-            false => {
-                self.untold.fetch_add(1, Relaxed);
-                None
-            }
-        }
     }
 }
 
@@ -289,7 +271,7 @@ impl Edge {
         let site = course.site.as_deref();
         let now_ms = self.clock.now_ms();
         let suppressed = match site {
-            Some(site) => site.ward.may_tell(now_ms),
+            Some(site) => site.ward.teller.may_tell(now_ms),
             None => Some(0), // the limit for all events holds
         };
         let zone = site.map_or("", |site| site.zone.name.as_str());

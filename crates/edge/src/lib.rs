@@ -32,6 +32,7 @@ mod relief;
 mod route;
 mod serving;
 mod shield;
+mod teller;
 mod tls;
 mod trails;
 mod view;

@@ -7,7 +7,6 @@
 //! Read next: [`Edge::limit`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use exchange::{Fields, Phase, Refusal, Request, Response};
 use fuel::Spent;
@@ -18,11 +17,12 @@ use telemetry::metrics::{LimitAction, LimitKind, Trouble};
 use wire::Exchange;
 use zone::{FailMode, Over, RateLimits};
 
-use crate::contain::{TELL_MS, guard};
+use crate::contain::guard;
 use crate::course::Course;
 use crate::live::Site;
 use crate::pipeline::Edge;
 use crate::refuse::{answer_as, refuse};
+use crate::teller::Teller;
 use crate::view::{Asked, RequestView};
 
 /// What of a zone's limits outlives a snapshot, and when events of them were written last.
@@ -32,27 +32,6 @@ pub(crate) struct Counts {
     gates: Gates,
     /// One for each rate limit, then one for each concurrency limit.
     tellers: Vec<Teller>,
-}
-
-/// Bounds the events of one limit: the first in [`TELL_MS`] is written, the others are counted in the next.
-#[derive(Debug, Default)]
-struct Teller {
-    at_ms: AtomicU64,
-    untold: AtomicU64,
-}
-
-impl Teller {
-    /// Whether an event may be written now, and how many were not since the last.
-    fn may_tell(&self, now_ms: u64) -> Option<u64> {
-        let at_ms = self.at_ms.load(Relaxed);
-        let is_first =
-            now_ms >= at_ms && self.at_ms.compare_exchange(at_ms, now_ms + TELL_MS, Relaxed, Relaxed).is_ok();
-        if !is_first {
-            self.untold.fetch_add(1, Relaxed);
-            return None;
-        }
-        Some(self.untold.swap(0, Relaxed))
-    }
 }
 
 impl Counts {

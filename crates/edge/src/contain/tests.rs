@@ -51,14 +51,6 @@ fn addresses_of_one_network_count_once() {
 }
 
 #[test]
-fn events_of_one_zone_are_told_now_and_then_and_counted_meanwhile() {
-    let ward = Ward::default();
-    assert_eq!(ward.may_tell(50), Some(0));
-    assert_eq!([ward.may_tell(51), ward.may_tell(49 + TELL_MS)], [None, None]);
-    assert_eq!(ward.may_tell(50 + TELL_MS), Some(2));
-}
-
-#[test]
 fn without_a_zone_nothing_fails_open_but_the_record() {
     for phase in Phase::ALL {
         let expected = if phase == Phase::Record { FailMode::Open } else { FailMode::Closed };
