@@ -8,10 +8,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use seclang::{Exclusion, RuleSet};
-use toml::de::DeValue;
 
 use crate::problem::Report;
-use crate::read::values::{Count, FilePath, List, Size, Text, quoted, words};
+use crate::read::values::{Count, FilePath, List, Size, Text, text_or_number, words};
 use crate::read::{Entry, Setting, settings};
 
 words! {
@@ -122,19 +121,7 @@ impl Setting for RuleIds {
     }
 
     fn read(entry: Entry<'_>, report: &mut Report) -> Option<Self> {
-        let text = match entry.value() {
-            DeValue::String(text) => text.as_ref(),
-            DeValue::Integer(integer) => integer.as_str(),
-            _ => {
-                entry.report_type(&Self::kind(), report);
-                return None;
-            }
-        };
-        let ids = Self::parse(text);
-        if ids.is_none() {
-            report.error(entry.place(), format!("{} is not {}", quoted(text), Self::kind()));
-        }
-        ids
+        text_or_number(entry, report, &Self::kind(), Self::parse)
     }
 
     fn shown(&self) -> String {

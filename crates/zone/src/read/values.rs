@@ -289,6 +289,28 @@ impl<T: Setting> Setting for OneOrMany<T> {
     }
 }
 
+/// Reads what may be written as a text or as a number, and tells what else it is.
+pub(crate) fn text_or_number<T>(
+    entry: Entry<'_>,
+    report: &mut Report,
+    kind: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Option<T> {
+    let text = match entry.value() {
+        DeValue::String(text) => text.as_ref(),
+        DeValue::Integer(integer) => integer.as_str(),
+        _ => {
+            entry.report_type(kind, report);
+            return None;
+        }
+    };
+    let parsed = parse(text);
+    if parsed.is_none() {
+        report.error(entry.place(), format!("{} is not {kind}", quoted(text)));
+    }
+    parsed
+}
+
 /// A range of statuses, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statuses {
@@ -317,19 +339,7 @@ impl Setting for Statuses {
     }
 
     fn read(entry: Entry<'_>, report: &mut Report) -> Option<Self> {
-        let text = match entry.value() {
-            DeValue::String(text) => text.as_ref(),
-            DeValue::Integer(integer) => integer.as_str(),
-            _ => {
-                entry.report_type(&Self::kind(), report);
-                return None;
-            }
-        };
-        let statuses = Self::parse(text);
-        if statuses.is_none() {
-            report.error(entry.place(), format!("{} is not {}", quoted(text), Self::kind()));
-        }
-        statuses
+        text_or_number(entry, report, &Self::kind(), Self::parse)
     }
 
     fn shown(&self) -> String {
