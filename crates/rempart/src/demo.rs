@@ -114,10 +114,11 @@ impl Files {
     fn announce(&self, addresses: &Addresses) {
         // A closed standard output is no reason to end the demo.
         let mut out = io::stdout();
-        let _ = out.write_all(self.announcement(addresses).as_bytes()).and_then(|()| out.flush());
+        let _ = out.write_all(self.announcement(addresses, &called()).as_bytes()).and_then(|()| out.flush());
     }
 
-    fn announcement(&self, addresses: &Addresses) -> String {
+    /// `program` is what to type for this binary.
+    fn announcement(&self, addresses: &Addresses, program: &str) -> String {
         let of = |protocol: &str| {
             addresses.listeners.iter().find(|it| it.protocol == protocol).map(|it| it.address)
         };
@@ -147,16 +148,24 @@ impl Files {
              \nLook at the node:\n\
              \n  curl {admin}/healthz\n  curl {admin}/readyz\n  curl {admin}/metrics\
              \n  tail -f {log}\
-             \n  rempart status --config {config}\
-             \n  rempart trace REQUEST-ID --config {config}    # the id is in X-Request-Id\
-             \n  rempart purge --zone demo --config {config}    # the next answer is fetched anew\n\
+             \n  {program} status --config {config}\
+             \n  {program} trace REQUEST-ID --config {config}    # the id is in X-Request-Id\
+             \n  {program} purge --zone demo --config {config}    # the next answer is fetched anew\n\
              \nChange something: edit {zone}, then\n\
-             \n  rempart check --config {config}\
-             \n  rempart publish --dry-run --config {config}    # what would change\
-             \n  rempart publish --wait --config {config}       # stage by stage\n\n",
+             \n  {program} check --config {config}\
+             \n  {program} publish --dry-run --config {config}    # what would change\
+             \n  {program} publish --wait --config {config}       # stage by stage\n\n",
             every.join("  "),
         )
     }
+}
+
+/// What to type to call this binary again: as it was called, since it may not be where the shell looks.
+fn called() -> String {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    called
+        .filter(|path| path.components().count() > 1)
+        .map_or_else(|| "rempart".to_owned(), |path| shell(&path))
 }
 
 /// Writes the node file. It names the present user, so that root's demo stays in root's folder.

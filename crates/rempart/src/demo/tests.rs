@@ -61,13 +61,13 @@ fn the_announcement_names_the_real_ports_and_commands_that_exist() {
         admin: Some(([127, 0, 0, 1], 4003).into()),
         socket: folder.path().join("rempart.sock"),
     };
-    let text = files.announcement(&addresses);
+    let text = files.announcement(&addresses, "target/demo/rempart");
     for part in
         ["http://127.0.0.1:4001/", "https://localhost:4002/", "http://127.0.0.1:4003/readyz", "--cacert"]
     {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
-    assert!(text.contains("rempart purge") && !text.contains("drill"));
+    assert!(text.contains("\n  target/demo/rempart purge") && !text.contains("drill"));
 }
 
 #[test]
