@@ -187,7 +187,7 @@ impl Edge {
             && inspection.interruption().is_none()
         {
             let again = Inspection::begin(&inspection.waf, &exchange.request, &facts);
-            let tail = self.behind(again, zone).await;
+            let tail = self.behind(again, zone).await?;
             course.beside = Some(Box::new(Beside { tail, kept: None }));
         }
         course.waf = under.map_or(Standing::Unasked, Standing::Under);
@@ -195,12 +195,20 @@ impl Edge {
     }
 
     /// The second inspection of a form whose end lies behind the window, its head inspected.
-    async fn behind(&self, again: Option<Inspection>, zone: &Zone) -> Option<Rc<RefCell<Behind>>> {
-        let mut again = Box::new(again?);
+    ///
+    /// # Errors
+    /// The rules broke: what lies behind the window must not pass for inspected.
+    async fn behind(
+        &self,
+        again: Option<Inspection>,
+        zone: &Zone,
+    ) -> Result<Option<Rc<RefCell<Behind>>>, Trouble> {
+        let Some(again) = again else { return Ok(None) };
+        let mut again = Box::new(again);
         again.shadow = None; // it has seen the window
-        self.phase(&mut again, RulePhase::RequestHead).await.ok()?;
+        self.phase(&mut again, RulePhase::RequestHead).await?;
         let is_open = zone.fail_modes.waf == FailMode::Open;
-        Some(Rc::new(RefCell::new(Behind { inspection: Some(again), is_open, ..Behind::default() })))
+        Ok(Some(Rc::new(RefCell::new(Behind { inspection: Some(again), is_open, ..Behind::default() }))))
     }
 
     /// Whether a form goes on behind the window. An inspection that a panic took with it is none any more.

@@ -81,6 +81,13 @@ fn outcomes(node: &Node, outcome: &str) -> Result<Option<f64>> {
     node.metric(&format!("rempart_waf_requests_total{{outcome=\"{outcome}\"}}"))
 }
 
+/// Requests of an outcome, once so many are over: that is a moment after their answers.
+fn outcomes_of(node: &Node, outcome: &str, count: f64) -> Result<Option<f64>> {
+    let are_over = || outcomes(node, outcome).is_ok_and(|found| found >= Some(count));
+    node.wait_until(&format!("{count} requests that are {outcome}"), are_over)?;
+    outcomes(node, outcome)
+}
+
 /// A multipart body with one text field and one file.
 fn multipart(field: &str, file_name: &str, file: &[u8]) -> (String, Vec<u8>) {
     let mut body = format!(

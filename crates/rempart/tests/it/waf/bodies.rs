@@ -4,7 +4,7 @@ use anyhow::Result;
 use testkit::digest::sha256_hex;
 use testkit::origin::{Answer, OriginSpec, RefusingPort};
 
-use super::{both, firewalled, ids, lines, logged, multipart, outcomes, post};
+use super::{both, firewalled, ids, lines, logged, multipart, outcomes_of, post};
 use crate::rig::{
     HOST, cleartext, fields, http2_visitor, only_request, saying, start, visitor, word, zone_with,
 };
@@ -50,7 +50,7 @@ fn an_attack_in_a_body_is_found_in_each_format() -> Result<()> {
             assert_eq!(request.body, body, "{kind}");
         }
     }
-    assert_eq!(outcomes(&node, "refused")?, Some(10.0));
+    assert_eq!(outcomes_of(&node, "refused", 10.0)?, Some(10.0));
     node.finish_healthy()
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use testkit::node::{Node, alarms};
 
-use super::{firewalled, logged, outcomes};
+use super::{firewalled, logged, outcomes_of};
 use crate::rig::{HOST, fields, saying, visitor, word};
 
 /// Ends a node that broke on purpose.
@@ -39,7 +39,7 @@ fn a_fault_takes_the_zone_s_mode_and_a_spent_budget_is_refused_in_any() -> Resul
             assert_eq!(node.metric(&series)?, Some(1.0), "{series}");
         }
         assert_eq!(logged(&node, "/broken")?["waf"], "broken");
-        assert!(outcomes(&node, "broken")? >= Some(2.0));
+        assert!(outcomes_of(&node, "broken", 2.0)? >= Some(2.0));
         drop(visitor);
         finish(node)?;
     }
