@@ -201,7 +201,7 @@ origins = [{{ url = "http://127.0.0.1:{origin_port}" }}]
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     plain, tls = free_port(), free_port()
     (folder / "nginx.conf").write_text(f"""
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
+{"user root;" if os.geteuid() == 0 else ""} daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
 events {{ worker_connections 9000; }}
 http {{
   log_format long '$time_iso8601 $remote_addr $request_id $host "$request" $status $bytes_sent $request_time '

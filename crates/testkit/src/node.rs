@@ -455,6 +455,16 @@ impl Node {
         Ok(metric_in(&self.metrics()?, series))
     }
 
+    /// Waits until a metric says this: what ends an exchange is counted a moment after the visitor has its
+    /// answer. `series` as [`Node::metric`] takes it.
+    ///
+    /// # Errors
+    /// When it does not within [`PATIENCE`]; the error says what it says instead.
+    pub fn wait_for_metric(&self, series: &str, value: f64) -> Result<()> {
+        let waited = self.wait_until(series, || self.metric(series).is_ok_and(|is| is == Some(value)));
+        waited.with_context(|| format!("{series} is {:?}, not {value}", self.metric(series).ok().flatten()))
+    }
+
     /// Waits until the node ended by itself.
     ///
     /// # Errors
@@ -597,7 +607,11 @@ fn metric_in(text: &str, series: &str) -> Option<f64> {
     sum
 }
 
-fn look_until<T>(look: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+/// What `look` finds, asked again and again. None when it finds nothing within [`PATIENCE`].
+///
+/// # Errors
+/// Those of `look`.
+pub fn look_until<T>(look: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
     look_for(PATIENCE, look)
 }
 

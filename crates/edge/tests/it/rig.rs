@@ -14,6 +14,7 @@ use telemetry::sink::{AccessLog, Target};
 use testkit::authority::Authority;
 use testkit::fields::Fields;
 use testkit::gate::PATIENCE;
+use testkit::node::look_until;
 use testkit::visitor::{Response, Visitor};
 use zone::{Bundle, Snapshot, Source};
 
@@ -126,6 +127,12 @@ impl Rig {
         let page = self.node.metrics();
         let line = page.lines().find_map(|line| line.strip_prefix(series)).unwrap();
         line.trim().parse().unwrap()
+    }
+
+    /// Waits until a metric says this: an exchange is counted a moment after its visitor has the answer.
+    pub(crate) fn wait_for_metric(&self, series: &str, value: u64) {
+        let found = look_until(|| Ok((self.metric(series) == value).then_some(()))).unwrap();
+        assert!(found.is_some(), "{series} is {}, not {value}", self.metric(series));
     }
 
     /// Drains, and waits for the end.

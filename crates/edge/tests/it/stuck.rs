@@ -21,7 +21,7 @@ fn while_a_thread_hangs_its_visitors_are_served_by_its_neighbour() {
     for _ in 0..MANY {
         assert_eq!(rig.get("/").text(), "answer");
     }
-    assert_eq!(rig.metric("rempart_stuck_threads_total"), 1);
+    rig.wait_for_metric("rempart_stuck_threads_total", 1);
 
     let report = rig.stuck.recv_timeout(PATIENCE).unwrap();
     assert_eq!((report.zone_name.as_deref(), report.phase, report.rule), (Some("a"), Phase::Route, 0));
@@ -37,7 +37,7 @@ fn while_a_thread_hangs_its_visitors_are_served_by_its_neighbour() {
         assert_eq!(refused.status, 503);
         assert_eq!(rig.get("/another").status, 200);
     }
-    assert_eq!(rig.metric("rempart_refusals_total{refusal=\"deadly_request\"}"), MANY as u64 / 4);
+    rig.wait_for_metric("rempart_refusals_total{refusal=\"deadly_request\"}", MANY as u64 / 4);
     assert!(rig.stuck.try_recv().is_err(), "told once");
 }
 

@@ -30,9 +30,9 @@ fn a_node_without_room_for_a_head_says_so_and_goes_on() -> Result<()> {
     let refused = visitor.ask("GET", "/", HOST, &fields(&[("X-Long", &long)]), b"")?;
     assert_eq!((refused.status, word(&refused).as_str()), (503, "overload"));
     assert_eq!(refused.fields.first("retry-after"), Some("1"));
-    assert_eq!(node.metric("rempart_over_budget_total{level=\"zone\"}")?, Some(1.0));
-    assert_eq!(node.metric("rempart_over_budget_total{level=\"node\"}")?, Some(1.0));
-    assert_eq!(node.metric("rempart_refusals_total{refusal=\"overload\"}")?, Some(2.0));
+    node.wait_for_metric("rempart_over_budget_total{level=\"zone\"}", 1.0)?;
+    node.wait_for_metric("rempart_over_budget_total{level=\"node\"}", 1.0)?;
+    node.wait_for_metric("rempart_refusals_total{refusal=\"overload\"}", 2.0)?;
     assert!(origin.requests().is_empty());
     drop(visitor);
     node.finish_healthy()

@@ -91,13 +91,13 @@ fn every_fault_in_every_phase_ends_as_its_mode_says_and_takes_nothing_along() ->
                 kind => kind,
             };
             let series = format!("rempart_contained_total{{phase=\"{phase}\",kind=\"{counted}\"}}");
-            assert_eq!(node.metric(&series)?, Some(2.0), "{series}");
+            node.wait_for_metric(&series, 2.0)?;
         }
     }
     gate.open_for_good();
     assert_eq!(held.read_response().context("held")?.text(), "held");
     assert_eq!(other_held.read_response()?.text(), "held");
-    assert_eq!(node.metric("rempart_panics_total")?, Some(14.0));
+    node.wait_for_metric("rempart_panics_total", 14.0)?;
     let broke = node.wait_for_event(|event| event["event"] == "phase_broke")?;
     assert_eq!((broke["zone"].as_str(), broke["phase"].as_str()), (Some("a"), Some("admission")));
     drop((held, other_held, shared, alone));
@@ -149,8 +149,7 @@ fn a_change_that_breaks_a_phase_is_served_by_the_zone_before() -> Result<()> {
         assert_eq!(visitor.fetch(HOST, "/")?.text(), "answer");
         assert_eq!(visitor.fetch(OTHER, "/")?.text(), "answer");
     }
-    let counted = node.metric("rempart_contained_total{phase=\"route\",kind=\"panic\"}")?;
-    assert_eq!(counted, Some(3.0));
+    node.wait_for_metric("rempart_contained_total{phase=\"route\",kind=\"panic\"}", 3.0)?;
     drop(visitor);
     finish(node, &["panic", "phase_broke"])
 }
@@ -180,11 +179,11 @@ fn a_phase_that_breaks_for_visitors_of_many_networks_is_left_out_for_a_while() -
     for network in 1..=8 {
         assert_eq!(ask_from(&node, HOST, &format!("192.0.{network}.1"))?, 200, "open: to the first pool");
     }
-    assert_eq!(node.metric(ROUTE_PANICS)?, Some(8.0));
+    node.wait_for_metric(ROUTE_PANICS, 8.0)?;
     let told = node.wait_for_event(|event| event["event"] == "phase_quarantined")?;
     assert_eq!((told["zone"].as_str(), told["phase"].as_str()), (Some("a"), Some("route")));
     assert_eq!((told["mode"].as_str(), told["left_out"].as_bool()), (Some("open"), Some(true)));
-    assert_eq!(node.metric(ROUTE_QUARANTINES)?, Some(1.0));
+    node.wait_for_metric(ROUTE_QUARANTINES, 1.0)?;
     assert_eq!(ask_from(&node, HOST, "192.0.2.9")?, 200);
     assert_eq!(node.metric(ROUTE_PANICS)?, Some(8.0), "the phase was not run again");
     assert_eq!(ask_from(&node, OTHER, "192.0.2.9")?, 200);
@@ -197,7 +196,7 @@ fn one_network_cannot_have_a_phase_left_out() -> Result<()> {
     for host in 1..=20 {
         assert_eq!(ask_from(&node, HOST, &format!("192.0.2.{host}"))?, 500);
     }
-    assert_eq!(node.metric(ROUTE_PANICS)?, Some(20.0));
+    node.wait_for_metric(ROUTE_PANICS, 20.0)?;
     assert_eq!(node.metric(ROUTE_QUARANTINES)?, Some(0.0));
     finish(node, &["panic", "phase_broke"])
 }

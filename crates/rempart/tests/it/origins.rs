@@ -208,7 +208,9 @@ fn health_checks_are_counted() -> Result<()> {
     let health = "health = { path = \"/healthz\", interval_ms = 100, timeout_ms = 100 }";
     let node = with_zone(&pool(&[(&origin, "")], health))?;
     origin.wait_until(|counters| counters.requests >= 3)?;
-    assert!(node.metric("rempart_health_checks_total{result=\"ok\"}")? >= Some(2.0));
+    node.wait_until("two checks counted", || {
+        node.metric("rempart_health_checks_total{result=\"ok\"}").is_ok_and(|checks| checks >= Some(2.0))
+    })?;
     node.finish_healthy()
 }
 
@@ -222,11 +224,10 @@ fn failures_in_traffic_eject_an_origin() -> Result<()> {
         "ejection = { consecutive_failures = 3, base_ms = 600000 }",
     );
     let node = start(&cleartext().node_section("threads = 1").zone("a", zone))?;
-    let faults = |node: &Node| node.metric("rempart_origin_requests_total{result=\"fault\"}");
     for _ in 0..40 {
         assert_eq!(fetch(&node, HOST, "/")?.text(), "up");
     }
-    assert_eq!(faults(&node)?, Some(3.0));
+    node.wait_for_metric("rempart_origin_requests_total{result=\"fault\"}", 3.0)?;
     Ok(())
 }
 
@@ -291,8 +292,9 @@ fn a_get_that_got_no_answer_is_tried_at_another_origin() -> Result<()> {
     for _ in 0..10 {
         assert_eq!(fetch(&node, HOST, "/")?.text(), "good");
     }
-    let retried = node.metric("rempart_origin_retries_total")?.context("retries")?;
-    assert!(retried >= 4.0, "{retried}");
+    node.wait_until("four retries counted", || {
+        node.metric("rempart_origin_retries_total").is_ok_and(|retried| retried >= Some(4.0))
+    })?;
     Ok(())
 }
 
@@ -392,7 +394,7 @@ fn a_refused_connection_is_502_and_says_so_everywhere() -> Result<()> {
     let response = fetch(&node, HOST, "/")?;
     assert_fault(&node, &response, 502, "connection_refused")?;
     assert!(response.text().contains("cause: origin"));
-    assert_eq!(node.metric("rempart_faults_total{fault=\"connection_refused\"}")?, Some(1.0));
+    node.wait_for_metric("rempart_faults_total{fault=\"connection_refused\"}", 1.0)?;
     let over_http2 = http2_visitor(&node)?.fetch(HOST, "/")?;
     assert_fault(&node, &over_http2, 502, "connection_refused")
 }

@@ -94,7 +94,7 @@ fn a_rule_refuses_and_the_log_names_it() -> Result<()> {
     let trace = String::from_utf8_lossy(&trace.stdout).into_owned();
     assert!(trace.contains(&format!("rules {}", id('a'))), "{trace}");
     assert!(trace.contains("shield     block  1"), "{trace}");
-    assert_eq!(node.metric("rempart_refusals_total{refusal=\"rule_blocked\"}")?, Some(4.0));
+    node.wait_for_metric("rempart_refusals_total{refusal=\"rule_blocked\"}", 4.0)?;
     node.finish_healthy()
 }
 

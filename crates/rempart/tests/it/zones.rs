@@ -252,7 +252,7 @@ fn zones_come_and_go_by_signal_and_by_command() -> Result<()> {
     assert_eq!(code, Some(0), "{out}");
     assert_eq!(fetch(&node, "b.example", "/")?.status, 421);
     assert_eq!(fetch(&node, HOST, "/")?.text(), "first");
-    assert_eq!(node.metric("rempart_snapshot_number")?, Some(3.0));
+    node.wait_for_metric("rempart_snapshot_number", 3.0)?;
     node.finish_healthy()
 }
 
@@ -277,7 +277,7 @@ fn every_problem_is_told_at_once_with_its_place_and_a_suggestion() -> Result<()>
         assert!(checked.contains(line), "check does not say: {line}\n{checked}");
     }
     assert_eq!(fetch(&node, HOST, "/")?.text(), "serves on");
-    assert_eq!(node.metric("rempart_reloads_total{result=\"failed\"}")?, Some(1.0));
+    node.wait_for_metric("rempart_reloads_total{result=\"failed\"}", 1.0)?;
     Ok(())
 }
 

@@ -18,8 +18,8 @@ fn the_second_visitor_is_answered_from_what_the_first_one_fetched() -> Result<()
     assert_eq!((&line["path"], line["origin"].is_null()), (&"/a".into(), true));
     assert!(line["cache_age"].is_u64());
     node.wait_for_log(|line| line["cache"] == "uri-miss" && line["origin"] == origin.url())?;
-    assert_eq!(node.metric("rempart_cache_requests_total{result=\"hit\"}")?, Some(1.0));
-    assert_eq!(node.metric("rempart_cache_requests_total{result=\"miss\"}")?, Some(1.0));
+    node.wait_for_metric("rempart_cache_requests_total{result=\"hit\"}", 1.0)?;
+    node.wait_for_metric("rempart_cache_requests_total{result=\"miss\"}", 1.0)?;
     node.finish_healthy()
 }
 

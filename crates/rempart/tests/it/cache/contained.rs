@@ -23,7 +23,8 @@ fn a_phase_that_breaks_lets_the_request_past_unless_the_zone_says_closed() -> Re
     assert_eq!(fault(&closed, "/a", "cache=panic")?.status, 500);
     assert_eq!(get(&closed, "/a")?.status, 200);
     let metric = "rempart_contained_total{phase=\"cache\",kind=\"panic\"}";
-    assert_eq!((open.metric(metric)?, closed.metric(metric)?), (Some(1.0), Some(1.0)));
+    open.wait_for_metric(metric, 1.0)?;
+    closed.wait_for_metric(metric, 1.0)?;
     Ok(())
 }
 

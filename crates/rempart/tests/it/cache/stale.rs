@@ -33,7 +33,9 @@ fn a_stale_answer_is_given_at_once_and_fetched_anew_behind_it() -> Result<()> {
     gate.open_for_good();
     until(&node, "/a", |answer| answer.text() == "new" && is_hit(answer))?;
     assert_eq!(origin.counters().requests, 2, "one of many fetched");
-    assert!(node.metric("rempart_cache_requests_total{result=\"stale\"}")? >= Some(3.0));
+    node.wait_until("three counted as stale", || {
+        node.metric("rempart_cache_requests_total{result=\"stale\"}").is_ok_and(|stale| stale >= Some(3.0))
+    })?;
     node.finish_healthy()
 }
 

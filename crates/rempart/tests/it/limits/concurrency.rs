@@ -70,7 +70,7 @@ fn a_visitor_has_so_many_at_once_and_others_have_theirs() -> Result<()> {
     again.end(&node, &gate)?;
     let line = node.wait_for_log(|line| line["path"] == "/x")?;
     assert_eq!((line["verdict"].as_str(), ids(&line)), (Some("concurrency_limited"), vec![id.to_owned()]));
-    assert_eq!(node.metric("rempart_over_limit_total{limit=\"concurrency\",action=\"block\"}")?, Some(2.0));
+    node.wait_for_metric("rempart_over_limit_total{limit=\"concurrency\",action=\"block\"}", 2.0)?;
     let event = node.wait_for_event(|event| event["event"] == "concurrency_limited")?;
     assert_eq!(event["limit"], "tabs");
     node.finish_healthy()
@@ -116,7 +116,7 @@ fn log_lets_everybody_in() -> Result<()> {
     waiting.end(&node, &gate)?;
     let line = node.wait_for_log(|line| line["path"] == "/over")?;
     assert_eq!((line["verdict"].as_str(), ids(&line).len()), (Some("pass"), 1));
-    assert_eq!(node.metric("rempart_over_limit_total{limit=\"concurrency\",action=\"log\"}")?, Some(1.0));
+    node.wait_for_metric("rempart_over_limit_total{limit=\"concurrency\",action=\"log\"}", 1.0)?;
     node.finish_healthy()
 }
 

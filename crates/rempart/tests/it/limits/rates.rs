@@ -28,7 +28,7 @@ fn as_many_as_allowed_pass_and_one_more_is_told_why() -> Result<()> {
     // A refusal is counted once its answer has left.
     let refusals = || node.metric("rempart_refusals_total{refusal=\"rate_limited\"}");
     node.wait_until("three refusals", || refusals().is_ok_and(|count| count == Some(3.0)))?;
-    assert_eq!(node.metric("rempart_over_limit_total{limit=\"rate\",action=\"block\"}")?, Some(3.0));
+    node.wait_for_metric("rempart_over_limit_total{limit=\"rate\",action=\"block\"}", 3.0)?;
     assert_eq!(node.metric("rempart_limits_forgotten_total")?, Some(0.0));
     node.finish_healthy()
 }
@@ -135,7 +135,7 @@ fn log_lets_everybody_through_and_names_who_would_not_be() -> Result<()> {
     assert!(!refused.fields.has("ratelimit") && !refused.fields.has("retry-after"), "a trial is not told");
     let line = node.wait_for_log(|line| line["path"] == "/y")?;
     assert_eq!((line["verdict"].as_str(), ids(&line)), (Some("pass"), vec![id.to_owned()]));
-    assert_eq!(node.metric("rempart_over_limit_total{limit=\"rate\",action=\"log\"}")?, Some(3.0));
+    node.wait_for_metric("rempart_over_limit_total{limit=\"rate\",action=\"log\"}", 3.0)?;
     assert_eq!(node.metric("rempart_refusals_total{refusal=\"rate_limited\"}")?, Some(0.0));
     node.finish_healthy()
 }

@@ -272,7 +272,7 @@ fn a_request_that_kills_is_named_after_the_first_death_and_refused_after_the_sec
     }
     assert_eq!(deadly(&node, "/killer", "route=abort").unwrap(), 503);
     assert_eq!(body(&node).unwrap(), "one", "nobody else is refused");
-    assert_eq!(node.metric("rempart_refusals_total{refusal=\"deadly_request\"}").unwrap(), Some(1.0));
+    node.wait_for_metric("rempart_refusals_total{refusal=\"deadly_request\"}", 1.0).unwrap();
     assert_eq!(status(&node).unwrap()["edge_restarts"], 2);
 }
 

@@ -51,7 +51,7 @@ fn an_answer_that_leaks_is_kept_back() -> Result<()> {
     for response in both(&node, "GET", "/", &[], b"")? {
         assert_eq!(response.text(), "answer");
     }
-    assert_eq!(node.metric("rempart_refusals_total{refusal=\"waf_withheld\"}")?, Some(4.0));
+    node.wait_for_metric("rempart_refusals_total{refusal=\"waf_withheld\"}", 4.0)?;
     node.finish_healthy()
 }
 
@@ -101,7 +101,7 @@ fn a_long_answer_passes_whole_and_only_its_front_is_inspected() -> Result<()> {
     }
     let late = visitor(&node)?.fetch(HOST, "/late")?;
     assert_eq!((late.status, late.body.len()), (200, 200_010), "it lies behind the window");
-    assert_eq!(node.metric("rempart_waf_off_thread_total")?, Some(5.0));
+    node.wait_for_metric("rempart_waf_off_thread_total", 5.0)?;
     let head = visitor(&node)?.ask("HEAD", "/long", HOST, &fields(&[]), b"")?;
     assert_eq!((head.status, head.fields.first("content-length")), (200, Some("400000")));
     node.finish_healthy()

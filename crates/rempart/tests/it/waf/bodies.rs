@@ -76,7 +76,7 @@ fn an_attack_behind_eight_kib_is_found_off_the_serving_thread() -> Result<()> {
         }
     }
     assert_eq!(post(&node, "/small", FORM, b"b=evil")?.status, 403);
-    assert_eq!(node.metric("rempart_waf_off_thread_total")?, Some(4.0));
+    node.wait_for_metric("rempart_waf_off_thread_total", 4.0)?;
     node.finish_healthy()
 }
 

@@ -36,7 +36,7 @@ fn a_fault_takes_the_zone_s_mode_and_a_spent_budget_is_refused_in_any() -> Resul
             assert_eq!(visitor.fetch(HOST, "/")?.text(), "answer", "the next on the same connection");
             let counted = if kind == "error" { "data" } else { kind };
             let series = format!("rempart_contained_total{{phase=\"waf\",kind=\"{counted}\"}}");
-            assert_eq!(node.metric(&series)?, Some(1.0), "{series}");
+            node.wait_for_metric(&series, 1.0)?;
         }
         assert_eq!(logged(&node, "/broken")?["waf"], "broken");
         assert!(outcomes_of(&node, "broken", 2.0)? >= Some(2.0));

@@ -28,7 +28,7 @@ fn an_attack_in_the_query_is_refused_and_the_log_names_the_rule() -> Result<()> 
     for outcome in ["refused", "clean"] {
         assert_eq!(outcomes_of(&node, outcome, 2.0)?, Some(2.0), "{outcome}");
     }
-    assert_eq!(node.metric("rempart_refusals_total{refusal=\"waf_blocked\"}")?, Some(2.0));
+    node.wait_for_metric("rempart_refusals_total{refusal=\"waf_blocked\"}", 2.0)?;
     node.finish_healthy()
 }
 
@@ -173,7 +173,7 @@ fn a_shadow_never_refuses_and_the_log_says_where_it_differs() -> Result<()> {
         assert_eq!((line["waf"].as_str(), line["waf_shadow"].as_str()), (Some(waf), Some(shadow)), "{path}");
     }
     drop(visitor);
-    assert_eq!(node.metric("rempart_waf_shadow_differences_total")?, Some(1.0));
+    node.wait_for_metric("rempart_waf_shadow_differences_total", 1.0)?;
     let told = trace(&node, &logged(&node, "/differs")?)?;
     assert!(told.contains("its shadow would_refuse") && told.contains("2001 phase 2"), "{told}");
     node.finish_healthy()
