@@ -233,9 +233,10 @@ pub(crate) async fn serve<S: Service>(
         let is_over = loop {
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, answer)))) => {
-                    let (thread, facts) = (Rc::clone(&thread), Rc::clone(&facts));
+                    let exchange = begin(&thread, Rc::clone(&facts), request, answer);
                     let lasting = Lasting { credit: Rc::clone(&credit), times: Rc::clone(&times) };
-                    tokio::task::spawn_local(stream(thread, facts, request, answer, lasting));
+                    // Boxed here, it is not moved again: tokio moves what it spawns three times.
+                    tokio::task::spawn_local(Box::pin(stream(Rc::clone(&thread), exchange, lasting)));
                 }
                 Poll::Ready(Some(Err(_)) | None) => break true,
                 Poll::Pending => break false,
@@ -316,14 +317,13 @@ struct Lasting {
     times: Rc<Cell<VisitorTimes>>,
 }
 
-async fn stream<S: Service>(
-    thread: Rc<Thread<S>>,
+/// The exchange of a new stream. What h2 read of the head is let go of here.
+fn begin<S: Service>(
+    thread: &Rc<Thread<S>>,
     facts: Rc<Connection>,
     request: http::Request<RecvStream>,
     answer: h2::server::SendResponse<Bytes>,
-    lasting: Lasting,
-) {
-    let Lasting { credit, times } = lasting;
+) -> Exchange {
     let (parts, body) = request.into_parts();
     let mut head = thread.take_request();
     let refusal = fill(&mut head, &parts, &body, facts.tls.is_some());
@@ -340,7 +340,11 @@ async fn stream<S: Service>(
         date: thread.date(),
         sent: 0,
     });
-    let mut exchange = Exchange::begin(head, facts, deadline, refusal, side);
+    Exchange::begin(head, facts, deadline, refusal, side)
+}
+
+async fn stream<S: Service>(thread: Rc<Thread<S>>, mut exchange: Exchange, lasting: Lasting) {
+    let Lasting { credit, times } = lasting;
     exchange.times = times.get();
     serve_contained(&thread, &mut exchange).await;
     times.set(exchange.times);
