@@ -482,9 +482,12 @@ fn header_map(fields: &Fields) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(fields.len() + 2);
     for (field, value) in fields.end_to_end_shared() {
         // An origin's field that cannot be carried was refused by its parser already.
-        if let (Ok(name), Ok(value)) =
+        if let (Ok(name), Ok(mut value)) =
             (HeaderName::from_bytes(field.name), HeaderValue::from_maybe_shared(value))
         {
+            // It is another one in each answer: indexed, it would push out of the visitor's table what the
+            // next answers repeat (RFC 7541 §7.1.3 lets any value be kept out).
+            value.set_sensitive(field.known == Known::XRequestId);
             map.append(name, value);
         }
     }
