@@ -1,4 +1,4 @@
-//! What each serving thread works on at the moment, in memory that outlives the process.
+//! What each thread that works for visitors does at the moment, in memory that outlives the process.
 //!
 //! The supervisor [`create`]s a sealed memory file with a slot for each thread and gives it to the edge,
 //! which maps it ([`Writer`]) and writes with plain relaxed stores: which request, zone, phase and rule is
@@ -26,8 +26,8 @@ use rustix::fs::{MemfdFlags, SealFlags};
 pub const SLOT_BYTES: usize = 64;
 
 /// Most slots of one black box: serving threads of one process are at most 255, since connection ids have a
-/// byte for them.
-pub const SLOTS_MAX: usize = 256;
+/// byte for them, and of threads that inspect for them there are up to 64.
+pub const SLOTS_MAX: usize = 320;
 
 /// 64-bit words of a slot.
 const WORDS: usize = SLOT_BYTES / 8;
@@ -61,7 +61,7 @@ fn invalid(what: &'static str) -> io::Error {
 /// The system's, or a number of slots out of range.
 pub fn create(slots: usize) -> io::Result<OwnedFd> {
     if !(1..=SLOTS_MAX).contains(&slots) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a black box has 1 to 256 slots"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a black box has 1 to 320 slots"));
     }
     let memory =
         rustix::fs::memfd_create("rempart-blackbox", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
@@ -112,7 +112,7 @@ fn slots_of(memory: &impl AsFd) -> io::Result<usize> {
     }
     let slots = usize::try_from(u64::from_ne_bytes(slots)).unwrap_or(usize::MAX);
     if !(1..=SLOTS_MAX).contains(&slots) {
-        return Err(invalid("a black box has 1 to 256 slots"));
+        return Err(invalid("a black box has 1 to 320 slots"));
     }
     let size = rustix::fs::fstat(memory)?.st_size;
     if u64::try_from(size).ok() != Some(((slots + 1) * SLOT_BYTES) as u64) {

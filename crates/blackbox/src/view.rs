@@ -28,7 +28,8 @@ pub struct SlotView {
     pub snapshot: u64,
     /// The phase, as the writer numbers them.
     pub phase: u8,
-    /// The rule being evaluated, by its place in the zone; 0 for none.
+    /// The rule being evaluated, by its place in the zone, or by its id where the phase is the firewall's; 0
+    /// for none.
     pub rule: u32,
     /// Counts the thread's outermost polls.
     pub beat: u64,

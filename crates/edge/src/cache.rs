@@ -184,7 +184,7 @@ impl Edge {
             fault_points::at(Phase::Cache, &exchange.request)?;
             fault_points::deciding(Phase::Cache, &site.zone)?;
             let request = &mut exchange.request;
-            let scope = cache.scope(pool, course, request);
+            let scope = cache.scope(&site.zone, pool, course, request);
             let place = place_of(cache, &site.zone, course, request);
             // The key is of the scheme that the visitor came by, behind trusted proxies.
             let scheme = std::mem::replace(&mut request.scheme, course.scheme);
@@ -316,6 +316,10 @@ impl Edge {
         match self.first_slice(exchange, course, serving, aim).await {
             None => {}
             Some(Ok((_, Slice::OtherVersion))) => return Came::Outdated,
+            Some(Ok((_, Slice::KeptBack))) => {
+                let _is_kept_back = self.keep_back(exchange, course).await;
+                return Came::Ended;
+            }
             Some(Ok((_, Slice::Failed(fault))) | Err(Failed::Fault(fault))) => {
                 return self.fails(exchange, course, fault, None).await;
             }

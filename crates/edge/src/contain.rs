@@ -142,6 +142,11 @@ impl Ward {
         until_ms != 0 && now_ms() < until_ms
     }
 
+    /// Whether an event of the zone's may be written now, and how many were not since the last.
+    pub(crate) fn may_tell(&self, now_ms: u64) -> Option<u64> {
+        self.teller.may_tell(now_ms)
+    }
+
     /// Notes a break for a visitor; whether it is the one that begins a quarantine.
     fn broke(&self, phase: Phase, visitor: IpAddr, now_ms: u64) -> bool {
         let mut ledgers = self.ledgers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -271,7 +276,7 @@ impl Edge {
         let site = course.site.as_deref();
         let now_ms = self.clock.now_ms();
         let suppressed = match site {
-            Some(site) => site.ward.teller.may_tell(now_ms),
+            Some(site) => site.ward.may_tell(now_ms),
             None => Some(0), // the limit for all events holds
         };
         let zone = site.map_or("", |site| site.zone.name.as_str());

@@ -29,12 +29,48 @@ pub(crate) const fn deciding(_phase: Phase, _zone: &Zone) -> Result<(), Trouble>
     Ok(())
 }
 
+/// As [`at`], for a step within a phase.
+///
+/// # Errors
+/// As [`at`].
+#[cfg(not(feature = "fault-injection"))]
+#[inline(always)]
+pub(crate) const fn step(_step: &str, _request: &Request) -> Result<(), Trouble> {
+    Ok(())
+}
+
+/// A fault that a request asks for in a step that does not see the request.
+#[cfg(not(feature = "fault-injection"))]
+#[derive(Default)]
+pub(crate) struct Planned;
+
+/// The fault that a request asks for in this step.
+#[cfg(not(feature = "fault-injection"))]
+#[inline(always)]
+pub(crate) const fn planned(_step: &'static str, _request: &Request) -> Planned {
+    Planned
+}
+
+#[cfg(not(feature = "fault-injection"))]
+impl Planned {
+    /// Breaks here if the request asked for it.
+    ///
+    /// # Errors
+    /// As [`at`].
+    #[inline(always)]
+    pub(crate) const fn strike(&self) -> Result<(), Trouble> {
+        Ok(())
+    }
+}
+
 #[cfg(not(feature = "fault-injection"))]
 #[inline(always)]
 pub(crate) const fn loading(_zone: &Zone) {}
 
 #[cfg(feature = "fault-injection")]
-pub(crate) use armed::{SiteFaults, applying, at, deciding, loaded, loading, serving};
+pub(crate) use armed::{
+    Planned, SiteFaults, applying, at, deciding, loaded, loading, planned, serving, step,
+};
 
 #[cfg(feature = "fault-injection")]
 mod armed {
@@ -47,15 +83,35 @@ mod armed {
     const SLOW_STEPS: u64 = 2_000_000;
 
     pub(crate) fn at(phase: Phase, request: &Request) -> Result<(), Trouble> {
-        let Some(text) =
-            request.fields.value(b"rempart-fault").and_then(|value| std::str::from_utf8(value).ok())
-        else {
-            return Ok(());
-        };
-        let Some((named, fault)) = text.split_once('=') else { return Ok(()) };
-        if named != phase.as_str() {
-            return Ok(());
+        step(phase.as_str(), request)
+    }
+
+    pub(crate) fn step(step: &str, request: &Request) -> Result<(), Trouble> {
+        asked(step, request).map_or(Ok(()), |fault| strike(step, fault))
+    }
+
+    /// The fault that a request asks for in this step: `KIND[:AMOUNT]`.
+    fn asked<'a>(step: &str, request: &'a Request) -> Option<&'a str> {
+        let value = request.fields.value(b"rempart-fault")?;
+        let (named, fault) = std::str::from_utf8(value).ok()?.split_once('=')?;
+        (named == step).then_some(fault)
+    }
+
+    /// A fault that a request asks for in a step that does not see the request.
+    #[derive(Default)]
+    pub(crate) struct Planned(Option<(&'static str, String)>);
+
+    pub(crate) fn planned(step: &'static str, request: &Request) -> Planned {
+        Planned(asked(step, request).map(|fault| (step, fault.to_owned())))
+    }
+
+    impl Planned {
+        pub(crate) fn strike(&self) -> Result<(), Trouble> {
+            self.0.as_ref().map_or(Ok(()), |(step, fault)| strike(step, fault))
         }
+    }
+
+    fn strike(named: &str, fault: &str) -> Result<(), Trouble> {
         let (kind, amount) = fault.split_once(':').unwrap_or((fault, ""));
         let amount: Option<u64> = amount.parse().ok();
         match kind {

@@ -46,4 +46,6 @@ pub use fingerprint::{Door, FINGERPRINTS_MAX, Fingerprints};
 pub use live::Live;
 pub use node::{Figures, Node, NodeSetup, Status, ZoneStatus};
 pub use serving::{ListenerSetup, Running, run};
+pub use shield::RULE_STEPS;
+pub use waf::slots_for;
 pub use watch::StuckReport;

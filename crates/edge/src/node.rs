@@ -28,7 +28,7 @@ use crate::limits::Counts;
 use crate::live::{Live, Site};
 use crate::tls::TlsShared;
 use crate::trails::Trails;
-use crate::waf::Inspectors;
+use crate::waf::{Inspectors, slots_for};
 use crate::watch::StuckReport;
 
 /// What a node is made from.
@@ -47,8 +47,8 @@ pub struct NodeSetup {
     pub sticky_key: [u8; 16],
     /// Keys of QUIC's stateless resets and address tokens: the same over restarts.
     pub quic_keys: ([u8; 64], [u8; 32]),
-    /// Where each serving thread writes what it works on, a slot a thread; none for a node whose deaths
-    /// nobody looks into.
+    /// Where each thread writes what it works on, a slot each ([`slots_for`]; with fewer, the threads that
+    /// inspect bodies write nothing); none for a node whose deaths nobody looks into.
     pub black_box: Option<blackbox::Writer>,
     /// Key of requests' fingerprints: the same over restarts, or no death is recognised again.
     pub fingerprint_key: [u64; 2],
@@ -188,7 +188,7 @@ impl Node {
         begin_cache(&cache, &setup, &live.snapshot);
         Arc::new(Self {
             cache,
-            black_box: black_box.unwrap_or_else(|| blackbox::Writer::private(threads)),
+            black_box: black_box.unwrap_or_else(|| blackbox::Writer::private(slots_for(threads))),
             door: Door::default(),
             blocks: Blocks::default(),
             memory,
@@ -480,7 +480,8 @@ impl Node {
     /// Starts the threads that inspect bodies, once.
     pub(crate) fn start_inspectors(&self) -> std::io::Result<()> {
         if self.inspectors.get().is_none() {
-            let _first = self.inspectors.set(Inspectors::start(self.setup.threads.max(1))?);
+            let threads = self.setup.threads.max(1);
+            let _first = self.inspectors.set(Inspectors::start(threads, self.black_box)?);
         }
         Ok(())
     }
@@ -494,7 +495,7 @@ impl Node {
         &self.door
     }
 
-    /// The slots of the serving threads.
+    /// The slots of the serving threads, and behind them of those that inspect for them.
     pub(crate) fn black_box(&self) -> blackbox::Writer {
         self.black_box
     }
@@ -620,7 +621,7 @@ fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'_>) -> Live
                     known.get(&zone.id).map(|site| &site.counts),
                 ),
                 ward: Ward::default(),
-                cache: zone.cache.as_deref().map(SiteCache::of),
+                cache: zone.cache.as_deref().map(|cache| SiteCache::of(cache, zone.waf.as_deref())),
                 memory: Account::new(memory.max() / ZONE_SHARE),
                 #[cfg(feature = "fault-injection")]
                 faults: crate::fault_points::SiteFaults::of(zone),

@@ -55,7 +55,7 @@ pub(crate) struct Edge {
     /// What rules know of the request they are asked about.
     pub(crate) rule_scratch: RefCell<rules::Scratch>,
     /// What firewalls' rules work in.
-    pub(crate) waf_space: RefCell<seclang::Workspace>,
+    pub(crate) waf_space: Cell<Option<seclang::Workspace>>,
     pub(crate) unix_offset_us: Cell<u64>,
     /// Where this thread writes what it polls.
     pub(crate) slot: Slot,
@@ -109,7 +109,7 @@ impl Edge {
             ids: RefCell::new(IdSource::new(seed)),
             scratch: RefCell::default(),
             rule_scratch: RefCell::default(),
-            waf_space: RefCell::default(),
+            waf_space: Cell::default(),
             unix_offset_us: Cell::new(clock.unix_us().saturating_sub(clock.now_us())),
             in_flight: Cell::new(0),
             slot,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use telemetry::access::{Privacy, Record};
-use telemetry::metrics::Direction;
+use telemetry::metrics::{Direction, RuleWork};
 use wire::Exchange;
 
 use crate::course::Course;
@@ -26,6 +26,10 @@ impl Edge {
         }
         if let Some(fault) = course.fault {
             self.metrics.fault(fault as usize);
+        }
+        let steps = course.rules.fuel().used();
+        if steps > 0 {
+            self.metrics.rule_steps(RuleWork::ZoneRules, steps);
         }
         if let Some(outcome) = course.cache.outcome() {
             self.metrics.cache(outcome);

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use exchange::{BodySize, Chunk, Fault, Incoming, Phase, Refusal, Response, Upgrade};
 use origin::{Chosen, Link, Wanted};
 use telemetry::metrics::{OriginConnection, OriginOutcome};
-use wire::{Exchange, Gone, ResponseState, with_scratch};
+use wire::{Exchange, Gone, Kept, ResponseState, with_scratch};
 use zone::Pool;
 
 use crate::course::Course;
@@ -111,6 +111,8 @@ pub(crate) struct Answered {
     pub(crate) link: Link,
     chosen: Chosen,
     pub(crate) upload: Upload,
+    /// The front of its body, where that was read before it may leave.
+    pub(crate) kept: Option<Box<Kept>>,
 }
 
 impl Answered {
@@ -133,6 +135,10 @@ impl Answered {
         cx: &mut Context<'_>,
         scratch: &'a mut [u8],
     ) -> Poll<Result<Incoming<'a>, Fault>> {
+        if let Some(again) = self.kept.as_mut().and_then(|kept| kept.give()) {
+            return Poll::Ready(Ok(again));
+        }
+        self.kept = None;
         self.link.poll_body(cx, scratch)
     }
 
@@ -196,7 +202,7 @@ impl Edge {
                 Ok((link, upload)) => {
                     chosen.succeeded();
                     self.metrics.origin_request(OriginOutcome::Ok);
-                    return Ok(Answered { link, chosen, upload });
+                    return Ok(Answered { link, chosen, upload, kept: None });
                 }
                 Err(failure) => failure,
             };
@@ -391,8 +397,7 @@ impl Edge {
         answered: Answered,
         response: &Response,
     ) {
-        let Answered { mut link, chosen, mut upload } = answered;
-        let mut kept = course.beside.as_mut().and_then(|beside| beside.kept.take());
+        let Answered { mut link, chosen, mut upload, mut kept } = answered;
         let timeouts = chosen.pool().timeouts;
         let (idle_ms, rate) = (timeouts.idle_ms, timeouts.min_rate_bytes_per_s);
         let visitor_idle_ms = course.site.as_ref().map_or(60_000, |site| site.zone.http.body_idle_ms);

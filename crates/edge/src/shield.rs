@@ -23,7 +23,7 @@ use crate::view::{Asked, RequestView};
 
 /// Steps that the rules of all phases may cost one request: some 2 ms, which a thousand rules do not use in
 /// a hundred requests.
-pub(crate) const RULE_STEPS: u64 = 2_000_000;
+pub const RULE_STEPS: u64 = 2_000_000;
 
 /// Ids of rules kept of one request: more than the log has room for.
 const MATCHED_MAX: usize = 64;

@@ -9,6 +9,7 @@
 //! `pipeline.rs`; read next: [`Edge::inspect_request`].
 
 mod answer;
+mod fetched;
 mod inspection;
 mod inspectors;
 mod tail;
@@ -20,11 +21,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use blackbox::Work;
 use bytes::Bytes;
 use exchange::{BodySize, Known, Phase, Refusal, Request, Response, Upgrade};
 use seclang::{Action, Interruption, Phase as RulePhase, Progress, Workspace};
-use telemetry::metrics::{Trouble, WafOutcome};
-use wire::{Exchange, Kept, with_scratch};
+use telemetry::metrics::{RuleWork, Trouble, WafOutcome};
+use wire::{Exchange, with_scratch};
 use zone::{FailMode, HttpSettings, Waf, Zone};
 
 use crate::contain::{guard, is_requests_own, may_be_left_out, mode};
@@ -35,16 +37,18 @@ use crate::pace::Pace;
 use crate::pipeline::Edge;
 use crate::refuse::{fail, redirect, refuse, refuse_as};
 use crate::relay::{Failed, too_slow};
+pub(crate) use fetched::{Judged, Judging, Lent};
 use inspection::{Asking, Inspected};
 pub(crate) use inspection::{Facts, Inspection};
-pub(crate) use inspectors::Inspectors;
+pub use inspectors::slots_for;
+pub(crate) use inspectors::{Inspectors, naming};
 use inspectors::{Job, ON_THREAD_BYTES_MAX};
 use tail::is_multipart;
 pub(crate) use tail::{Behind, Tail};
 pub(crate) use told::Told;
 
 const BLOCKED: &str = "a rule of the zone's firewall";
-const WITHHELD: &str = "a rule of the zone's firewall, by the origin's answer";
+pub(crate) const WITHHELD: &str = "a rule of the zone's firewall, by the origin's answer";
 const TOO_LARGE: &str = "the body is larger than body_window_bytes, and uninspected is \"refuse\"";
 const BUSY: &str = "as many bodies wait for inspection as may";
 
@@ -65,12 +69,10 @@ pub(crate) enum Standing {
 pub(crate) struct Beside {
     /// Inspects what of a form lies behind the window, while it streams.
     pub(crate) tail: Option<Rc<RefCell<Behind>>>,
-    /// The front of the answer's body, read before it may leave.
-    pub(crate) kept: Option<Box<Kept>>,
 }
 
 /// Why an inspection has no verdict.
-enum Stop {
+pub(crate) enum Stop {
     /// The rules broke, or the request spent its budget.
     Broke(Trouble),
     /// The body did not come, or its visitor left.
@@ -187,8 +189,8 @@ impl Edge {
             && inspection.interruption().is_none()
         {
             let again = Inspection::begin(&inspection.waf, &exchange.request, &facts);
-            let tail = self.behind(again, zone).await?;
-            course.beside = Some(Box::new(Beside { tail, kept: None }));
+            let tail = self.behind(again, &exchange.request, zone).await?;
+            course.beside = Some(Box::new(Beside { tail }));
         }
         course.waf = under.map_or(Standing::Unasked, Standing::Under);
         result.map(|_| ())
@@ -201,6 +203,7 @@ impl Edge {
     async fn behind(
         &self,
         again: Option<Inspection>,
+        request: &Request,
         zone: &Zone,
     ) -> Result<Option<Rc<RefCell<Behind>>>, Trouble> {
         let Some(again) = again else { return Ok(None) };
@@ -208,7 +211,10 @@ impl Edge {
         again.shadow = None; // it has seen the window
         self.phase(&mut again, RulePhase::RequestHead).await?;
         let is_open = zone.fail_modes.waf == FailMode::Open;
-        Ok(Some(Rc::new(RefCell::new(Behind { inspection: Some(again), is_open, ..Behind::default() }))))
+        let fault = fault_points::planned("waf_behind", request);
+        let slot = Some(self.slot);
+        let behind = Behind { inspection: Some(again), is_open, fault, slot, ..Behind::default() };
+        Ok(Some(Rc::new(RefCell::new(behind))))
     }
 
     /// Whether a form goes on behind the window. An inspection that a panic took with it is none any more.
@@ -236,7 +242,7 @@ impl Edge {
             return Ok(false);
         }
         inspection.fed_bytes = bytes.len() as u64;
-        self.body_phase(under, RulePhase::RequestBody, &bytes, left).await?;
+        self.body_phase(under, &exchange.request, RulePhase::RequestBody, (&bytes, left)).await?;
         Ok(left > 0 && is_multipart(&exchange.request))
     }
 
@@ -265,9 +271,9 @@ impl Edge {
     async fn body_phase(
         &self,
         under: &mut Option<Box<Inspection>>,
+        request: &Request,
         phase: RulePhase,
-        bytes: &Bytes,
-        left: u64,
+        (bytes, left): (&Bytes, u64),
     ) -> Result<(), Stop> {
         if bytes.len() <= ON_THREAD_BYTES_MAX {
             let Some(inspection) = under else { return Ok(()) };
@@ -285,11 +291,20 @@ impl Edge {
             return Err(Stop::Busy);
         };
         self.metrics.waf_off_thread();
-        let job = Job { inspection, bytes: bytes.clone(), left, phase };
+        let fault = fault_points::planned("waf_pool", request);
+        let here = self.slot.view();
+        let work = Work {
+            fingerprint: here.fingerprint,
+            zone: here.zone,
+            snapshot: here.snapshot,
+            phase: here.phase,
+            rule: 0,
+        };
+        let job = Job { inspection, bytes: bytes.clone(), left, phase, fault, work };
         let Ok(inspected) = inspectors.inspect(job).await else { return Err(Stop::Busy) };
         let (inspection, result) = inspected.map_err(|_| Trouble::Panic)?;
         *under = Some(inspection);
-        result.map_err(|_| Stop::Broke(Trouble::Fuel))
+        result.map_err(Stop::Broke)
     }
 
     /// Runs a piece with the thread's workspace. One that a panic left half done is not used again.
@@ -297,10 +312,10 @@ impl Edge {
         &self,
         piece: impl FnOnce(&mut Workspace) -> Result<T, fuel::Spent>,
     ) -> Result<T, Trouble> {
-        let mut space = self.waf_space.take();
+        let mut space = self.waf_space.take().unwrap_or_else(|| naming(self.slot));
         let result = guard(|| piece(&mut space).map_err(|_| Trouble::Fuel));
         if !matches!(result, Err(Trouble::Panic)) {
-            self.waf_space.replace(space);
+            self.waf_space.replace(Some(space));
         }
         result
     }
@@ -423,7 +438,8 @@ impl Edge {
         false
     }
 
-    async fn end(&self, exchange: &mut Exchange, course: &mut Course, stop: Stop) {
+    /// Ends an exchange whose inspection has no verdict.
+    pub(crate) async fn end(&self, exchange: &mut Exchange, course: &mut Course, stop: Stop) {
         match stop {
             Stop::Body(Failed::Refused(refusal, reason)) => refuse(exchange, course, refusal, reason).await,
             Stop::Body(Failed::Fault(fault)) => fail(exchange, course, fault, self.node.name()).await,
@@ -446,7 +462,10 @@ impl Edge {
     /// Ends an inspection that will not go on, and keeps what it found.
     fn end_inspection(&self, exchange: &Exchange, course: &mut Course) {
         let told = match &course.waf {
-            Standing::Under(inspection) => Told::of(inspection, exchange.bytes_in()),
+            Standing::Under(inspection) => {
+                self.metrics.rule_steps(RuleWork::Firewall, inspection.steps());
+                Told::of(inspection, exchange.bytes_in())
+            }
             _ => return,
         };
         course.waf = Standing::Over(Box::new(told));
@@ -484,6 +503,7 @@ impl Edge {
                         self.broke(Phase::Waf, course, trouble);
                     }
                 }
+                self.metrics.rule_steps(RuleWork::Firewall, inspection.steps());
                 course.waf = Standing::Over(Box::new(Told::of(&inspection, exchange.bytes_in())));
             }
             other => course.waf = other,

@@ -50,7 +50,7 @@ pub struct StuckReport {
     pub zone_name: Option<String>,
     /// The phase.
     pub phase: Phase,
-    /// The rule, by its place in the zone; 0 for none.
+    /// The rule, by its place in the zone, or the id of a firewall's; 0 for none.
     pub rule: u32,
     /// The CPU time its poll has taken so far, in microseconds.
     pub cpu_us: u64,

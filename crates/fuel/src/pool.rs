@@ -22,7 +22,8 @@ use std::thread::JoinHandle;
 /// Most threads of one pool: more than that many cores inspect nothing faster.
 pub const POOL_THREADS_MAX: usize = 64;
 
-type Job = Box<dyn FnOnce() + Send>;
+/// A piece of work, with the number of the thread that does it.
+type Job = Box<dyn FnOnce(usize) + Send>;
 
 struct Queue {
     jobs: VecDeque<Job>,
@@ -89,7 +90,7 @@ impl Pool {
         for number in 0..threads.clamp(1, POOL_THREADS_MAX) {
             let shared = Arc::clone(&pool.shared);
             let thread = std::thread::Builder::new().name(format!("inspect-{number}"));
-            pool.threads.push(thread.spawn(move || work(&shared))?);
+            pool.threads.push(thread.spawn(move || work(&shared, number))?);
         }
         Ok(pool)
     }
@@ -103,11 +104,23 @@ impl Pool {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Pending<T>, Full> {
+        self.submit_on(|_| work())
+    }
+
+    /// As [`Pool::submit`], for work that wants to know which thread does it: 0 up to their number.
+    ///
+    /// # Errors
+    /// As [`Pool::submit`].
+    pub fn submit_on<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(usize) -> T + Send + 'static,
+    ) -> Result<Pending<T>, Full> {
         let place = Arc::new(Mutex::new(Place { result: None, waker: None }));
         let theirs = Promise { place: Arc::downgrade(&place) };
-        let job = Box::new(move || {
+        let job = Box::new(move |thread| {
             if theirs.is_wanted() {
-                let result = catch_unwind(AssertUnwindSafe(work)).map_err(|_| Broken::Panicked);
+                let piece = AssertUnwindSafe(|| work(thread));
+                let result = catch_unwind(piece).map_err(|_| Broken::Panicked);
                 theirs.give(result);
             }
         });
@@ -152,7 +165,7 @@ impl Drop for Pool {
     }
 }
 
-fn work(shared: &Shared) {
+fn work(shared: &Shared, number: usize) {
     loop {
         let mut queue = lock(&shared.queue);
         let job = loop {
@@ -165,7 +178,7 @@ fn work(shared: &Shared) {
             }
         };
         drop(queue);
-        job();
+        job(number);
     }
 }
 

@@ -86,6 +86,7 @@ impl Run<'_> {
             }
             if let Some(slot) = set.prefilter.slot_of(step.rule) {
                 if self.filter.wants(self.values) && self.filter.is_ready(&set.prefilter, phase, self.state) {
+                    self.work.teller.tell(0);
                     let scratch = &mut self.work.scratch;
                     let mut scan = Scan { set, phase, values: self.values, scratch, fuel: self.fuel };
                     if !scan.run(self.state, self.filter)? {
@@ -99,6 +100,7 @@ impl Run<'_> {
             }
             let Some(rule) = set.rules.get(at) else { continue };
             self.fuel.spend(RULE_STEPS)?;
+            self.work.teller.tell(rule.id);
             if self.chain(rule, step.rule)? {
                 match rule.flow {
                     Flow::Next => {}

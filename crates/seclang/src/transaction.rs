@@ -10,6 +10,7 @@
 mod intake;
 pub(crate) mod values;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -85,6 +86,36 @@ pub struct Workspace {
     pub(crate) other: Vec<u8>,
     pub(crate) captures: Vec<Option<Vec<u8>>>,
     pub(crate) scratch: Scratch,
+    pub(crate) teller: RuleTeller,
+}
+
+impl Workspace {
+    /// Has `tell` called with the id of each rule before it is evaluated, and with 0 before values are looked
+    /// through for all rules at once: for whoever must say what a thread was doing when it died.
+    #[must_use]
+    pub fn telling(mut self, tell: impl Fn(u64) + Send + 'static) -> Self {
+        self.teller.0 = Some(Box::new(tell));
+        self
+    }
+}
+
+/// Who is told of rules.
+#[derive(Default)]
+pub(crate) struct RuleTeller(Option<Box<dyn Fn(u64) + Send>>);
+
+impl RuleTeller {
+    #[inline]
+    pub(crate) fn tell(&self, rule: u64) {
+        if let Some(tell) = &self.0 {
+            tell(rule);
+        }
+    }
+}
+
+impl fmt::Debug for RuleTeller {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "RuleTeller({})", self.0.is_some())
+    }
 }
 
 /// One request with its response under inspection.

@@ -21,7 +21,7 @@ use block::{Block, fresh};
 pub use families::reference;
 pub use labels::{
     CacheOutcome, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection, OriginOutcome,
-    Outcome, Protocol, StatusClass, TlsVersion, Trouble, WafOutcome,
+    Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble, WafOutcome,
 };
 use process::Process;
 

@@ -87,6 +87,22 @@ impl Visit {
         }
     }
 
+    /// The answer is not to be stored, whatever it says: it is kept back, or nobody could inspect it. Who
+    /// waits goes to the origin by itself, since what is said to another request may be said to none of
+    /// theirs; what is stored stays.
+    pub fn not_for_store(&self, mut fetch: Fetch, status: u16, now: Now) -> Passing {
+        let reason = NotStored::Firewall;
+        let kept = fetch.stored.take().map(|(object, _)| object);
+        self.give_up(fetch.lease.take(), reason, kept, now);
+        let status = CacheStatus {
+            forward: Some(fetch.forward.as_str()),
+            forward_status: Some(status),
+            detail: Some(reason.as_str()),
+            ..CacheStatus::default()
+        };
+        Passing { status, reason }
+    }
+
     /// Whether [`Visit::failed`] would give something for this trouble now; changes nothing.
     pub fn may_bridge(&self, fetch: &Fetch, trouble: OriginTrouble, now: Now) -> bool {
         fetch.stored.as_ref().is_some_and(|(object, _)| {
@@ -140,7 +156,7 @@ impl Visit {
         let pass_ms = match reason {
             // What is stored stays, and who waits goes by itself.
             _ if kept.is_some() || !reason.is_lasting() => 0,
-            NotStored::Error => PASS_ERROR_MS,
+            NotStored::Error | NotStored::Firewall => PASS_ERROR_MS,
             _ => PASS_MS,
         };
         lease.pass(if pass_ms == 0 { 0 } else { now.mono_ms.saturating_add(pass_ms) });

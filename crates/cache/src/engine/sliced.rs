@@ -130,6 +130,14 @@ impl Slices {
         self.sliced.prepare(fetch.number, fields);
     }
 
+    /// The answer is not to be stored: it is kept back, or nobody could inspect it. Who waits goes to the
+    /// origin by itself.
+    pub fn not_for_store(&self, fetch: SliceFetch) {
+        if let Some(lease) = fetch.lease {
+            lease.pass(0);
+        }
+    }
+
     /// The head of an answer for a slice is there.
     pub fn answered(&self, fetch: SliceFetch, answer: &Response, now: Now) -> SliceOutcome {
         match self.sliced.read(fetch.number, answer, now.unix_ms) {

@@ -58,6 +58,8 @@ pub enum NotStored {
     Variants,
     /// Another request stores the same, or storage has no room.
     Busy,
+    /// Whoever inspects answers keeps it back, or could not inspect it.
+    Firewall,
 }
 
 impl NotStored {
@@ -82,6 +84,7 @@ impl NotStored {
             Self::TooLarge => "too_large",
             Self::Variants => "variants",
             Self::Busy => "busy",
+            Self::Firewall => "firewall",
         }
     }
 

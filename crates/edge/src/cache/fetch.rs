@@ -18,9 +18,9 @@ use cache::engine::{Fetch, Outcome, Serving, Visit};
 use cache::policy::{CacheStatus, FetchTimes, Forward, OriginTrouble, rewrite_browser, strip_own};
 use cache::store::Reader;
 use exchange::{BodySize, Connection, Deadline, Deadlines, Fault, Phase, Request, Response};
-use telemetry::metrics::Trouble;
+use telemetry::metrics::{Trouble, WafOutcome};
 use wire::Exchange;
-use zone::Pool;
+use zone::{Pool, Waf};
 
 use super::give::Stored;
 use super::{Aim, Came};
@@ -31,6 +31,7 @@ use crate::live::Site;
 use crate::pipeline::Edge;
 use crate::relay::{Answered, Failed};
 use crate::shield;
+use crate::waf::{Judged, Judging, Lent, Standing, Stop, Told};
 
 /// A fetch with all that it takes to make it.
 pub(crate) struct Errand {
@@ -42,6 +43,8 @@ pub(crate) struct Errand {
     deadlines: Rc<Deadlines>,
     course: Course,
     aim: Aim,
+    /// The firewall's rules that judge the answer.
+    judge: Option<Arc<Waf>>,
 }
 
 impl Errand {
@@ -60,6 +63,7 @@ impl Errand {
             deadlines: Rc::clone(exchange.deadline.owner()),
             course: course.for_errand(),
             aim: aim.clone(),
+            judge: course.judge().cloned(),
         }
     }
 }
@@ -72,6 +76,8 @@ pub(super) enum Landed {
     Passed(CacheStatus<'static>, Box<(Answered, Response)>),
     /// None, and why the origin was asked.
     Failed(Fault, Forward),
+    /// One that the firewall keeps back, or has no verdict about.
+    KeptBack(CacheStatus<'static>, Option<Stop>),
     /// The errand broke.
     Broke(Trouble),
 }
@@ -109,6 +115,8 @@ pub(super) struct Landing<T> {
     visitor: RefCell<Option<Waker>>,
     task: RefCell<Option<Waker>>,
     is_left: Cell<bool>,
+    /// The visitor's inspection, for the errand to judge the answer with.
+    pub(super) lent: Lent,
 }
 
 impl<T> Default for Landing<T> {
@@ -119,6 +127,7 @@ impl<T> Default for Landing<T> {
             visitor: RefCell::default(),
             task: RefCell::default(),
             is_left: Cell::new(false),
+            lent: Lent::default(),
         }
     }
 }
@@ -193,6 +202,10 @@ impl Edge {
         aim: &Aim,
     ) -> Came {
         let landing = Rc::<Landing<Ending>>::default();
+        let is_judged = errand.judge.is_some();
+        if is_judged {
+            course.lend(&landing.lent);
+        }
         self.send_errand(errand, Some(Rc::clone(&landing)));
         let waits = Waits(landing);
         let landed = poll_fn(|cx| {
@@ -206,8 +219,15 @@ impl Edge {
             exchange.poll_gone(cx).map(|_| None)
         })
         .await;
+        if is_judged {
+            course.take_back(&waits.0.lent);
+        }
         drop(waits);
         let Some((landed, ways)) = landed else { return self.gone(exchange, course) };
+        if is_judged && matches!(course.waf, Standing::Unasked) {
+            // A panic took the inspection with it.
+            course.waf = Standing::Over(Told::boxed(WafOutcome::Broken));
+        }
         course.origin = ways.origin;
         course.origin_index = ways.origin_index;
         course.origin_us = ways.origin_us;
@@ -226,6 +246,14 @@ impl Edge {
                 Came::Passed(passed)
             }
             Landed::Failed(fault, forward) => self.fails(exchange, course, fault, Some(forward)).await,
+            Landed::KeptBack(status, stop) => {
+                course.cache.say(status, None);
+                match stop {
+                    Some(stop) => self.end(exchange, course, stop).await,
+                    None => drop(self.keep_back(exchange, course).await),
+                }
+                Came::Ended
+            }
             Landed::Broke(trouble) => {
                 self.close(exchange, course, trouble).await;
                 Came::Ended
@@ -260,7 +288,9 @@ impl Edge {
     }
 
     async fn run_errand(&self, errand: Errand, landing: Option<Rc<Landing<Ending>>>) {
-        let Errand { visit, mut fetch, request, connection, deadlines, mut course, aim } = errand;
+        let Errand { visit, mut fetch, request, connection, deadlines, mut course, aim, judge } = errand;
+        let own = Lent::default();
+        let lent = landing.as_ref().map_or(&own, |landing| &landing.lent);
         let land = |landed: Landed, course: &Course| {
             if let Some(landing) = &landing {
                 landing.land((landed, Ways::of(course)));
@@ -291,9 +321,30 @@ impl Edge {
             let patience = deadlines.slot();
             let bounds = Bounds { visit: &visit, fetch: &fetch, landing: landing.as_deref(), patience };
             let site = course.site.clone();
-            let asking = self.fetch(&mut exchange, &mut course, &aim.pool, &mut response);
-            let answered = match self.bounded(bounds, site.as_deref(), asking).await {
-                Ok(answered) => answered,
+            let judging = judge.as_ref().map(|waf| Judging {
+                waf,
+                request: &request,
+                lent,
+                is_told: landing.is_some(),
+            });
+            let asking = async {
+                let mut answered = self.fetch(&mut exchange, &mut course, &aim.pool, &mut response).await?;
+                course.origin_us = Some(self.clock.now_us().saturating_sub(course.origin_began_us));
+                course.status = Some(response.status);
+                let trouble = OriginTrouble::Status(response.status);
+                let judged = match judging {
+                    None => Judged::Good,
+                    // Nobody gets it: something stale stands in for it.
+                    Some(_) if visit.may_bridge(&fetch, trouble, self.cache_now()) => Judged::Bridged,
+                    Some(judging) => {
+                        let given = (&mut answered, &response);
+                        Box::pin(self.judge_fetched(&mut exchange, &course, judging, given)).await?
+                    }
+                };
+                Ok((answered, judged))
+            };
+            let (answered, judged) = match self.bounded(bounds, site.as_deref(), asking).await {
+                Ok(judged) => judged,
                 Err(ended) => {
                     let (trouble, fault) = match ended {
                         Ended::Fault(fault) => (OriginTrouble::Unreachable, fault),
@@ -311,11 +362,30 @@ impl Edge {
                     );
                 }
             };
-            course.origin_us = Some(self.clock.now_us().saturating_sub(course.origin_began_us));
-            course.status = Some(response.status);
             let now = self.cache_now();
             let times = FetchTimes { asked_ms, answered_ms: now.unix_ms };
-            match visit.answered(*fetch, &response, &times, now) {
+            let outcome = match judged {
+                Judged::Good => visit.answered(*fetch, &response, &times, now),
+                Judged::Bridged => {
+                    let (forward, trouble) = (fetch.forward(), OriginTrouble::Status(response.status));
+                    let stale = visit.failed(*fetch, trouble, now).map(|mut serving| {
+                        serving.status.forward_status = Some(response.status);
+                        Landed::Stored(serving, None)
+                    });
+                    answered.end(&response);
+                    return land(stale.unwrap_or(Landed::Failed(Fault::HttpProtocolError, forward)), &course);
+                }
+                Judged::Unjudged => Outcome::Pass(visit.not_for_store(*fetch, response.status, now)),
+                kept_back => {
+                    let passing = visit.not_for_store(*fetch, response.status, now);
+                    let stop = if let Judged::Stopped(stop) = kept_back { Some(stop) } else { None };
+                    if landing.is_none() {
+                        self.kept_back_unseen(&course, lent);
+                    }
+                    return land(Landed::KeptBack(passing.status, stop), &course);
+                }
+            };
+            match outcome {
                 Outcome::Serve(serving) => {
                     answered.end(&response);
                     return land(Landed::Stored(serving, None), &course);
@@ -339,6 +409,7 @@ impl Edge {
                 }
                 Outcome::Again(again) => {
                     answered.end(&response);
+                    lent.take(); // it has seen an answer; the next gets one of its own
                     fetch = again;
                 }
             }
@@ -350,8 +421,8 @@ impl Edge {
         &self,
         bounds: Bounds<'_>,
         site: Option<&Site>,
-        asking: impl Future<Output = Result<Answered, Failed>>,
-    ) -> Result<Answered, Ended> {
+        asking: impl Future<Output = Result<(Answered, Judged), Failed>>,
+    ) -> Result<(Answered, Judged), Ended> {
         let Bounds { visit, fetch, landing, patience } = bounds;
         let wait_ms = site.and_then(|site| site.cache.as_ref()).map_or(0, |cache| cache.wait_ms);
         if fetch.stored_head().is_some() {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use cache::engine::{Serving, Slices};
 use cache::policy::{ByteRange, Sending};
 use cache::store::{Object, Piece, Reader};
-use exchange::{BodySize, Chunk, Fault, Response};
+use exchange::{BodySize, Chunk, Fault, Refusal, Response};
 use wire::Exchange;
 
 use super::Aim;
@@ -20,6 +20,7 @@ use super::slices::Slice;
 use crate::course::Course;
 use crate::pipeline::Edge;
 use crate::relay::{Answered, Failed};
+use crate::waf::WITHHELD;
 
 /// An answer out of the store on its way to one visitor.
 pub(crate) struct Stored {
@@ -187,6 +188,7 @@ impl Edge {
                     Slice::Passed(answered) => {
                         self.give_passed(exchange, course, *answered, inner, is_end).await?;
                     }
+                    Slice::KeptBack => return Err(Failed::Refused(Refusal::WafWithheld, WITHHELD)),
                     // Half of one version and half of another is neither: the answer is cut off.
                     Slice::OtherVersion | Slice::Failed(_) => {
                         return Err(Failed::Fault(Fault::HttpResponseIncomplete));

@@ -9,7 +9,7 @@ use cache::policy::{
     Settings, Targeted,
 };
 use exchange::{Known, Request};
-use zone::{CacheQuery, ControlField, ErrorsWord, LifetimeWord, Pool, SetCookieWord};
+use zone::{CacheQuery, ControlField, ErrorsWord, LifetimeWord, Pool, SetCookieWord, Waf, WafRules, Zone};
 
 use crate::course::Course;
 
@@ -35,9 +35,18 @@ fn fnv(text: &str) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// What a firewall lets into the store: everything that may decide about an answer. A change of it leaves
+/// what is stored behind unseen, since nobody knows what the new rules would have said of it; to judge it at
+/// each hit would cost every visitor what one fetch costs now.
+fn judged_by(waf: &Waf) -> String {
+    let exceptions: Vec<&str> = waf.exceptions.iter().map(|one| &*one.shown).collect();
+    let WafRules { key, presets, .. } = &waf.rules;
+    format!("{:?}", (waf.is_blocking, key, presets, waf.response_window_bytes, exceptions))
+}
+
 impl SiteCache {
     /// The cache of a zone as compiled.
-    pub(crate) fn of(zone: &zone::Cache) -> Self {
+    pub(crate) fn of(zone: &zone::Cache, waf: Option<&Waf>) -> Self {
         let query = match &zone.key.query {
             CacheQuery::All => QueryKey::All,
             CacheQuery::Nothing => QueryKey::Nothing,
@@ -97,15 +106,22 @@ impl SiteCache {
             (&zone.control, &zone.key, &zone.lifetimes, &zone.heuristic),
             (zone.set_cookie, zone.errors, zone.guards_extensions, zone.slice_bytes),
         );
-        let version = fnv(&format!("{storing:?}"));
+        let version = fnv(&format!("{storing:?}{}", waf.map(judged_by).unwrap_or_default()));
         Self { settings: Arc::new(settings), wait_ms: zone.wait_ms, version }
     }
 
-    /// What an answer depends on beside the request's own key: the settings it is stored under, the pool that
-    /// is asked, since routes may choose it by a header field, and the host that a trusted proxy names.
-    pub(crate) fn scope(&self, pool: &Pool, course: &Course, request: &Request) -> Vec<u8> {
+    /// What an answer depends on beside the request's own key: the settings and the firewall it is stored
+    /// under, the pool that is asked, since routes may choose it by a header field, and the host that a
+    /// trusted proxy names.
+    pub(crate) fn scope(&self, zone: &Zone, pool: &Pool, course: &Course, request: &Request) -> Vec<u8> {
         let mut scope = Vec::with_capacity(32);
         scope.extend_from_slice(&self.version.to_be_bytes());
+        // Who is left out of the firewall shares what was fetched with others who are, and with nobody else.
+        if let Some(waf) = zone.waf.as_ref().filter(|waf| waf.is_blocking)
+            && !course.judge().is_some_and(|own| Arc::ptr_eq(own, waf))
+        {
+            scope.extend_from_slice(b"unjudged,");
+        }
         scope.extend_from_slice(&pool.id.0);
         if course.is_peer_trusted {
             for host in request.fields.all_known(Known::XForwardedHost) {

@@ -22,6 +22,7 @@ use super::give::first_range;
 use crate::course::Course;
 use crate::pipeline::Edge;
 use crate::relay::{Answered, Failed};
+use crate::waf::{Judged, Judging};
 
 /// What came of a slice.
 pub(crate) enum Slice {
@@ -29,6 +30,8 @@ pub(crate) enum Slice {
     Stored(Arc<Object>, Option<Reader>),
     /// It is not stored: its bytes come from the origin.
     Passed(Box<Answered>),
+    /// The firewall keeps it back, as the course's inspection says.
+    KeptBack,
     /// The object is another by now.
     OtherVersion,
     /// The origin failed.
@@ -133,21 +136,46 @@ impl Edge {
         let mut request = exchange.request.clone();
         let (connection, deadlines) = (Rc::clone(&exchange.connection), Rc::clone(exchange.deadline.owner()));
         let mut own = course.for_errand();
+        let judge = course.judge().cloned();
         let mut work = Work { fingerprint: own.fingerprint, phase: Phase::Cache as u8, ..Work::default() };
         tokio::task::spawn_local(async move {
             let landed = Rc::clone(&at);
             let course = own.for_errand();
             let inner = async {
+                let sent = request.clone();
                 slices.prepare(&fetch, &mut request.fields);
                 edge.prepare(&mut request, &own, &connection, &aim);
                 let mut nobody =
                     Exchange::of_nobody(request, connection, deadlines.slot(), Box::new(|_informed| {}));
                 let mut response = Response::default();
-                let answered = match edge.fetch(&mut nobody, &mut own, &aim.pool, &mut response).await {
+                let mut answered = match edge.fetch(&mut nobody, &mut own, &aim.pool, &mut response).await {
                     Ok(answered) => answered,
                     Err(Failed::Fault(fault)) => return at.land(Slice::Failed(fault)),
                     Err(_) => return at.land(Slice::Failed(Fault::ProxyInternalError)),
                 };
+                // A slice of its own accord: who asks for what lies behind the window gets that inspected
+                // too.
+                if let Some(waf) = &judge {
+                    let judging = Judging { waf, request: &sent, lent: &at.lent, is_told: false };
+                    let given = (&mut answered, &response);
+                    match Box::pin(edge.judge_fetched(&mut nobody, &own, judging, given)).await {
+                        Ok(Judged::Good | Judged::Bridged) => {}
+                        Ok(Judged::Unjudged) => {
+                            slices.not_for_store(fetch);
+                            return at.land(Slice::Passed(Box::new(answered)));
+                        }
+                        Ok(Judged::KeptBack) => {
+                            slices.not_for_store(fetch);
+                            return at.land(Slice::KeptBack);
+                        }
+                        Ok(Judged::Stopped(_)) => {
+                            slices.not_for_store(fetch);
+                            return at.land(Slice::Failed(Fault::ProxyInternalError));
+                        }
+                        Err(Failed::Fault(fault)) => return at.land(Slice::Failed(fault)),
+                        Err(_) => return at.land(Slice::Failed(Fault::ProxyInternalError)),
+                    }
+                }
                 drop(nobody);
                 match slices.answered(fetch, &response, edge.cache_now()) {
                     SliceOutcome::Fill(fill) => {
@@ -168,6 +196,9 @@ impl Edge {
         let waits = Waits(landing);
         poll_fn(|cx| {
             if let Some(slice) = waits.0.take(cx) {
+                if matches!(slice, Slice::KeptBack) {
+                    course.take_back(&waits.0.lent);
+                }
                 return Poll::Ready(Ok(slice));
             }
             exchange.poll_gone(cx).map(|gone| Err(gone.into()))

@@ -2,19 +2,22 @@
 //!
 //! A body's front is held, charged to the exchange, until the verdict; the visitor has seen nothing of the
 //! answer by then, so that it can be kept back whole. Called by `pipeline.rs` between the origin and what is
-//! done to answers.
+//! done to answers; the same for what the cache fetches is `fetched.rs`.
 
 use std::future::poll_fn;
 use std::task::Poll;
 
-use exchange::{BodySize, Phase, Refusal, Response, Upgrade};
+use bytes::Bytes;
+use exchange::{BodySize, Phase, Refusal, Request, Response, Upgrade};
 use seclang::Phase as RulePhase;
+use telemetry::metrics::Trouble;
 use wire::{Exchange, Kept, with_scratch};
 use zone::{FailMode, Zone};
 
 use super::{Inspection, Standing, Stop, WITHHELD, interrupt, rule_detail};
-use crate::contain::{is_requests_own, mode};
+use crate::contain::{guard, is_requests_own, mode};
 use crate::course::Course;
+use crate::fault_points;
 use crate::pace::Pace;
 use crate::pipeline::Edge;
 use crate::relay::{Answered, Failed};
@@ -58,8 +61,7 @@ impl Edge {
         self.slot.phase(Phase::Waf as u8);
         let is_blocking = inspection.waf.is_blocking;
         let mut under = Some(inspection);
-        let held = &mut course.beside.get_or_insert_default().kept;
-        let result = self.answer_phases(exchange, &mut under, (answered, held), response).await;
+        let result = self.answer_phases(exchange, &mut under, answered, response).await;
         course.waf = under.map_or(Standing::Unasked, Standing::Under);
         match result {
             Ok(()) => {}
@@ -79,12 +81,17 @@ impl Edge {
                 return false;
             }
         }
-        let Standing::Under(inspection) = &course.waf else { return true };
-        let Some(interruption) = inspection.interruption().cloned() else { return true };
+        !self.keep_back(exchange, course).await
+    }
+
+    /// Refuses in place of an answer that the rules keep back; whether they do.
+    pub(crate) async fn keep_back(&self, exchange: &mut Exchange, course: &mut Course) -> bool {
+        let Standing::Under(inspection) = &course.waf else { return false };
+        let Some(interruption) = inspection.interruption().cloned() else { return false };
         course.note(Phase::Waf, "withheld", rule_detail(&interruption), self.clock.now_us());
         exchange.hold_also(0);
         interrupt(exchange, course, Refusal::WafWithheld, WITHHELD, &interruption).await;
-        false
+        true
     }
 
     fn give_up(&self, course: &mut Course) {
@@ -98,38 +105,54 @@ impl Edge {
         &self,
         exchange: &mut Exchange,
         under: &mut Option<Box<Inspection>>,
-        (answered, held): (&mut Answered, &mut Option<Box<Kept>>),
+        answered: &mut Answered,
         response: &Response,
     ) -> Result<(), Stop> {
         let Some(inspection) = under.as_mut().filter(|inspection| !inspection.is_over) else {
             return Ok(());
         };
-        inspection.read_answer(response);
-        self.phase(inspection, RulePhase::ResponseHead).await?;
+        self.answer_head(inspection, &exchange.request, response).await?;
         if inspection.interruption().is_some() || exchange.request.upgrade != Upgrade::No {
             return Ok(());
         }
-        let is_plain = response.fields.value(b"content-encoding").is_none_or(is_identity);
-        let window = inspection.waf.response_window_bytes.filter(|_| {
-            is_plain && response.body != BodySize::None && inspection.main.transaction.wants_response_body()
-        });
-        let Some(window) = window else {
-            self.phase(inspection, RulePhase::ResponseBody).await?;
-            return Ok(());
+        let bytes = match inspection.window_of(response) {
+            Some(window) => self.hold_answer(exchange, answered, window).await.map_err(Stop::Body)?,
+            None => Bytes::new(),
         };
-        let mut kept = self.hold_answer(exchange, answered, window).await.map_err(Stop::Body)?;
-        let bytes = kept.share();
-        *held = Some(Box::new(kept));
-        self.body_phase(under, RulePhase::ResponseBody, &bytes, 0).await
+        self.answer_body(under, &exchange.request, &bytes).await
+    }
+
+    /// Phase 3 of the rules.
+    pub(super) async fn answer_head(
+        &self,
+        inspection: &mut Inspection,
+        request: &Request,
+        response: &Response,
+    ) -> Result<(), Trouble> {
+        guard(|| fault_points::step("waf_answer", request))?;
+        inspection.read_answer(response);
+        self.phase(inspection, RulePhase::ResponseHead).await
+    }
+
+    /// Phase 4 of the rules, on the front of a body or on none.
+    pub(super) async fn answer_body(
+        &self,
+        under: &mut Option<Box<Inspection>>,
+        request: &Request,
+        bytes: &Bytes,
+    ) -> Result<(), Stop> {
+        guard(|| fault_points::step("waf_answer_body", request))?;
+        self.body_phase(under, request, RulePhase::ResponseBody, (bytes, 0)).await
     }
 
     /// Reads the front of an answer's body, within the origin's times; the request's body goes on meanwhile.
-    async fn hold_answer(
+    /// The answer keeps it, and gives it again.
+    pub(super) async fn hold_answer(
         &self,
         exchange: &mut Exchange,
         answered: &mut Answered,
         window: usize,
-    ) -> Result<Kept, Failed> {
+    ) -> Result<Bytes, Failed> {
         let timeouts = answered.pool().timeouts;
         let (idle_ms, rate) = (timeouts.idle_ms, timeouts.min_rate_bytes_per_s);
         let mut pace = Pace::begin(idle_ms, rate, self.clock.now_ms(), &exchange.deadline);
@@ -187,7 +210,19 @@ impl Edge {
         })
         .await?;
         exchange.hold_also(kept.len());
-        Ok(kept)
+        let bytes = kept.share();
+        answered.kept = Some(Box::new(kept));
+        Ok(bytes)
+    }
+}
+
+impl Inspection {
+    /// How much of an answer's body is inspected; none of what is no text, or compressed.
+    pub(super) fn window_of(&self, response: &Response) -> Option<usize> {
+        let is_plain = response.fields.value(b"content-encoding").is_none_or(is_identity);
+        let is_wanted =
+            is_plain && response.body != BodySize::None && self.main.transaction.wants_response_body();
+        self.waf.response_window_bytes.filter(|_| is_wanted)
     }
 }
 

@@ -143,6 +143,12 @@ impl Inspection {
         }
     }
 
+    /// Steps of work so far, its shadow's among them.
+    pub(crate) fn steps(&self) -> u64 {
+        let asked = std::iter::once(&self.main).chain(&self.shadow);
+        asked.map(|asking| asking.fuel.used()).sum()
+    }
+
     /// How the rules want the exchange to end, where they may say so.
     pub(crate) fn interruption(&self) -> Option<&Interruption> {
         self.main.transaction.interruption()

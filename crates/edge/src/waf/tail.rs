@@ -10,13 +10,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use exchange::{Chunk, Fault, Incoming, Known, Refusal, Request};
+use blackbox::Slot;
+use exchange::{Chunk, Fault, Incoming, Known, Phase, Refusal, Request};
 use seclang::{Phase as RulePhase, Progress, Workspace};
 use telemetry::metrics::Trouble;
 use wire::Exchange;
 
-use super::{BLOCKED, Inspection, TOO_LARGE};
+use super::{BLOCKED, Inspection, TOO_LARGE, naming};
 use crate::contain::{guard, is_requests_own};
+use crate::fault_points::Planned;
 use crate::relay::Failed;
 
 /// The second inspection, between the exchange's course and its upload.
@@ -29,6 +31,10 @@ pub(crate) struct Behind {
     pub(crate) trouble: Option<Trouble>,
     /// Whether a break lets the request go on.
     pub(crate) is_open: bool,
+    /// What breaks the verdict on purpose.
+    pub(crate) fault: Planned,
+    /// Where its verdict names the firewall and the rule; the upload's own phase is another.
+    pub(crate) slot: Option<Slot>,
 }
 
 /// The second inspection on the way of one upload.
@@ -101,8 +107,19 @@ impl Tail {
         let Some(inspection) = behind.inspection.as_mut().filter(|_| !behind.is_judged) else {
             return Poll::Ready(Ok(()));
         };
-        let space = self.space.get_or_insert_default();
-        match guard(|| inspection.main.step(RulePhase::RequestBody, space).map_err(|_| Trouble::Fuel)) {
+        let slot = behind.slot;
+        let space = self.space.get_or_insert_with(|| Box::new(slot.map_or_else(Workspace::default, naming)));
+        let before = slot.map(|slot| slot.view().phase);
+        slot.inspect(|slot| slot.phase(Phase::Waf as u8));
+        let fault = &behind.fault;
+        let progress = guard(|| {
+            fault.strike()?;
+            inspection.main.step(RulePhase::RequestBody, space).map_err(|_| Trouble::Fuel)
+        });
+        if let (Some(slot), Some(before)) = (slot, before) {
+            slot.phase(before);
+        }
+        match progress {
             Ok(Progress::More) => {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

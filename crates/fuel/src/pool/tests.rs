@@ -69,6 +69,22 @@ fn a_panic_is_a_value_and_its_thread_goes_on() {
 }
 
 #[test]
+fn a_piece_knows_the_thread_that_does_it() {
+    let pool = Pool::start(3, 100).unwrap();
+    let pieces: Vec<_> = (0..50)
+        .map(|_| {
+            let name = |number| (number, std::thread::current().name().map(str::to_owned));
+            pool.submit_on(name).unwrap()
+        })
+        .collect();
+    for piece in pieces {
+        let (number, name) = wait(piece).unwrap();
+        assert!(number < 3);
+        assert_eq!(name, Some(format!("inspect-{number}")));
+    }
+}
+
+#[test]
 fn a_piece_that_nobody_wants_is_not_begun() {
     let (pool, go, first) = busy(2);
     let begun = Arc::new(AtomicUsize::new(0));

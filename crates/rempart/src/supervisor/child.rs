@@ -81,7 +81,8 @@ impl Child {
         threads: usize,
         now: Instant,
     ) -> Result<Self> {
-        let black_box = blackbox::create(threads).context("no memory can be made for a black box")?;
+        let black_box =
+            blackbox::create(edge::slots_for(threads)).context("no memory can be made for a black box")?;
         let (channel, theirs) = Channel::pair()?;
         channel.bound_sends(SEND_WAIT)?;
         let name = match role {

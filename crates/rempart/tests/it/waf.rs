@@ -11,6 +11,7 @@ mod crs;
 mod exceptions;
 mod publishing;
 mod requests;
+mod stored;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;

@@ -197,3 +197,24 @@ fn an_engine_that_is_off_evaluates_nothing() {
     let transaction = upload(&options, &[b"a=evil"], "application/x-www-form-urlencoded");
     assert!(transaction.matches().is_empty());
 }
+
+#[test]
+fn whoever_asks_is_told_of_each_rule_before_it_is_evaluated() {
+    let set = rules(RULES);
+    let mut transaction = begin(&set, &ON);
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let tells = std::sync::Arc::clone(&told);
+    let mut work = Workspace::default().telling(move |rule| tells.lock().expect("no panic").push(rule));
+    let mut fuel = Fuel::new(1_000_000_000);
+    transaction.request_line(b"GET", b"/?a=evil", b"HTTP/1.1");
+    for phase in [Phase::RequestHead, Phase::RequestBody] {
+        transaction.inspect_whole(phase, &mut work, &mut fuel).expect("fuel");
+    }
+    let told = std::mem::take(&mut *told.lock().expect("no panic"));
+    let evaluated: Vec<u64> = told.iter().copied().filter(|rule| *rule != 0).collect();
+    assert!(
+        evaluated.contains(&10) && evaluated.iter().all(|rule| [1, 2, 10, 11].contains(rule)),
+        "{told:?}"
+    );
+    assert!(told.contains(&0), "the look for all rules at once is no rule's: {told:?}");
+}

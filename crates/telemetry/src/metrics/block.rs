@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::labels::{
     CacheOutcome, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection, OriginOutcome,
-    Protocol, StatusClass, TlsVersion, WafOutcome,
+    Protocol, RuleWork, StatusClass, TlsVersion, WafOutcome,
 };
 
 /// Upper bounds of the duration buckets, in microseconds: about three per decade from what a local hit takes
@@ -60,6 +60,8 @@ pub(crate) struct Block {
     pub(crate) waf_off_thread: AtomicU64,
     pub(crate) waf_uninspected: AtomicU64,
     pub(crate) waf_shadow: AtomicU64,
+    pub(crate) waf_kept_back: AtomicU64,
+    pub(crate) rule_steps: [AtomicU64; RuleWork::COUNT],
     pub(crate) cache: [AtomicU64; CacheOutcome::COUNT],
     pub(crate) connections_dropped: AtomicU64,
     pub(crate) connections_shed: AtomicU64,
@@ -85,6 +87,8 @@ impl Block {
             waf_off_thread: AtomicU64::new(0),
             waf_uninspected: AtomicU64::new(0),
             waf_shadow: AtomicU64::new(0),
+            waf_kept_back: AtomicU64::new(0),
+            rule_steps: fresh(),
             cache: fresh(),
             connections_dropped: AtomicU64::new(0),
             connections_shed: AtomicU64::new(0),
@@ -206,6 +210,16 @@ impl ThreadMetrics {
     /// Counts bytes of bodies that the firewall did not inspect and should have.
     pub fn waf_uninspected(&self, bytes: u64) {
         add(&self.block.waf_uninspected, bytes);
+    }
+
+    /// Counts work of rules, in steps.
+    pub fn rule_steps(&self, of: RuleWork, steps: u64) {
+        add(&self.block.rule_steps[of as usize], steps);
+    }
+
+    /// Counts an answer that was fetched for the store alone and kept back.
+    pub fn waf_kept_back(&self) {
+        add(&self.block.waf_kept_back, 1);
     }
 
     /// Counts a request that the firewall's shadow judged otherwise.

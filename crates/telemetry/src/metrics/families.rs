@@ -86,6 +86,10 @@ families! { NODE:
         "Bytes of bodies beyond what is inspected.";
     WAF_SHADOW = Counter "rempart_waf_shadow_differences_total" [""]
         "Requests that a firewall's shadow judged otherwise.";
+    WAF_KEPT_BACK = Counter "rempart_waf_kept_back_fetches_total" [""]
+        "Answers that were fetched for the store alone and that a firewall kept back.";
+    RULE_STEPS = Counter "rempart_rule_steps_total" ["of"]
+        "Work of rules, in steps of about a nanosecond.";
     SNAPSHOT_NUMBER = Gauge "rempart_snapshot_number" [""]
         "Number of the snapshot that new requests see.";
     RELOADS = Counter "rempart_reloads_total" ["result"]

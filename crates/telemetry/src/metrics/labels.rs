@@ -191,6 +191,16 @@ label_set! {
 }
 
 label_set! {
+    /// Whose rules cost something.
+    RuleWork {
+        /// A zone's own.
+        ZoneRules = "zone_rules",
+        /// Its firewall's, a shadow's among them.
+        Firewall = "firewall",
+    }
+}
+
+label_set! {
     /// What the web application firewall came to.
     WafOutcome {
         /// No rule matched.

@@ -11,7 +11,7 @@ use super::block::{BUCKET_LABELS, Block};
 use super::families::{self, Family};
 use super::labels::{
     CacheOutcome, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection, OriginOutcome,
-    Outcome, Protocol, StatusClass, TlsVersion, Trouble, WafOutcome,
+    Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble, WafOutcome,
 };
 use super::{Outside, Registry};
 
@@ -159,6 +159,10 @@ fn waf(page: &mut Page, threads: &[Arc<Block>]) {
     page.single(&families::WAF_OFF_THREAD, sum(threads, |block| &block.waf_off_thread));
     page.single(&families::WAF_UNINSPECTED, sum(threads, |block| &block.waf_uninspected));
     page.single(&families::WAF_SHADOW, sum(threads, |block| &block.waf_shadow));
+    page.single(&families::WAF_KEPT_BACK, sum(threads, |block| &block.waf_kept_back));
+    page.by_label(&families::RULE_STEPS, "of", &RuleWork::LABELS, |place| {
+        sum(threads, |block| &block.rule_steps[place])
+    });
 }
 
 fn node(page: &mut Page, registry: &Registry, outside: &Outside) {

@@ -202,7 +202,6 @@ impl Compiler<'_> {
         if let Some(same) = same {
             return same.waf.clone();
         }
-        let keeps_answers = spec.cache.enabled.value;
         let spec = &spec.waf;
         let body_window_bytes = self.window(&spec.body_window_bytes);
         let response_window_bytes = self.window(&spec.response_window_bytes);
@@ -220,13 +219,6 @@ impl Compiler<'_> {
         {
             let what = "detection_paranoia is below paranoia: rules that count are asked in any case";
             self.report.error_with(detection.place, what, "leave it out, or write a higher level");
-        }
-        if spec.inspect_responses.value && keeps_answers {
-            self.report.warning(
-                spec.inspect_responses.place,
-                "answers that the cache fetches to keep them are not inspected, only those that pass it by",
-                "write [cache] enabled = false where leaks matter more than speed",
-            );
         }
         let thresholds = [spec.inbound_threshold.as_ref(), spec.outbound_threshold.as_ref()];
         let own = presets(spec.paranoia.as_ref(), spec.detection_paranoia.as_ref(), thresholds);
