@@ -29,19 +29,37 @@ pub(crate) const fn deciding(_phase: Phase, _zone: &Zone) -> Result<(), Trouble>
     Ok(())
 }
 
+/// How an encoder of an answer breaks: `Rempart-Fault: encoder=KIND`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EncoderFault {
+    /// It cannot be made (`making`).
+    Making,
+    /// It breaks at its second piece (`coding`).
+    Coding,
+    /// It panics (`panic`).
+    Panic,
+}
+
+/// How the encoder of the answer to this request is to break.
+#[cfg(not(feature = "fault-injection"))]
+#[inline(always)]
+pub(crate) const fn encoder(_request: &Request) -> Option<EncoderFault> {
+    None
+}
+
 #[cfg(not(feature = "fault-injection"))]
 #[inline(always)]
 pub(crate) const fn loading(_zone: &Zone) {}
 
 #[cfg(feature = "fault-injection")]
-pub(crate) use armed::{SiteFaults, applying, at, deciding, loaded, loading, serving};
+pub(crate) use armed::{SiteFaults, applying, at, deciding, encoder, loaded, loading, serving};
 
 #[cfg(feature = "fault-injection")]
 mod armed {
     use std::hint::black_box;
     use std::time::Duration;
 
-    use super::{Phase, Request, Trouble, Zone};
+    use super::{EncoderFault, Phase, Request, Trouble, Zone};
 
     /// Steps of `slow` where no amount is given: some milliseconds, ten times what a request takes.
     const SLOW_STEPS: u64 = 2_000_000;
@@ -81,6 +99,15 @@ mod armed {
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn encoder(request: &Request) -> Option<EncoderFault> {
+        match request.fields.value(b"rempart-fault")?.strip_prefix(b"encoder=")? {
+            b"making" => Some(EncoderFault::Making),
+            b"coding" => Some(EncoderFault::Coding),
+            b"panic" => Some(EncoderFault::Panic),
+            _ => None,
         }
     }
 

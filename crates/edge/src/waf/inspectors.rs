@@ -38,7 +38,7 @@ impl Inspectors {
     /// Starts one thread for every two that serve.
     pub(crate) fn start(serving: usize) -> io::Result<Self> {
         let threads = serving.div_ceil(2);
-        let pool = Pool::start(threads, threads * WAITING_PER_THREAD)?;
+        let pool = Pool::start("inspect", threads, threads * WAITING_PER_THREAD)?;
         Ok(Self { pool, spaces: Arc::default() })
     }
 

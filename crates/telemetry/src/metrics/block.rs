@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::labels::{
-    CacheOutcome, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection, OriginOutcome,
-    Protocol, StatusClass, TlsVersion, WafOutcome,
+    CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection,
+    OriginOutcome, Protocol, StatusClass, TlsVersion, WafOutcome,
 };
 
 /// Upper bounds of the duration buckets, in microseconds: about three per decade from what a local hit takes
@@ -61,6 +61,9 @@ pub(crate) struct Block {
     pub(crate) waf_uninspected: AtomicU64,
     pub(crate) waf_shadow: AtomicU64,
     pub(crate) cache: [AtomicU64; CacheOutcome::COUNT],
+    pub(crate) coded_answers: [[AtomicU64; CodedSource::COUNT]; Coding::COUNT],
+    pub(crate) coding_bytes: [[AtomicU64; Direction::COUNT]; Coding::COUNT],
+    pub(crate) codings_failed: AtomicU64,
     pub(crate) connections_dropped: AtomicU64,
     pub(crate) connections_shed: AtomicU64,
 }
@@ -86,6 +89,9 @@ impl Block {
             waf_uninspected: AtomicU64::new(0),
             waf_shadow: AtomicU64::new(0),
             cache: fresh(),
+            coded_answers: fresh_rows(),
+            coding_bytes: fresh_rows(),
+            codings_failed: AtomicU64::new(0),
             connections_dropped: AtomicU64::new(0),
             connections_shed: AtomicU64::new(0),
         }
@@ -176,6 +182,23 @@ impl ThreadMetrics {
     /// Counts what the cache did for a request.
     pub fn cache(&self, outcome: CacheOutcome) {
         add(&self.block.cache[outcome as usize], 1);
+    }
+
+    /// Counts an answer that went out in a coding given here.
+    pub fn coded_answer(&self, coding: Coding, source: CodedSource) {
+        add(&self.block.coded_answers[coding as usize][source as usize], 1);
+    }
+
+    /// Counts what an encoder was fed and what it gave.
+    pub fn coded(&self, coding: Coding, bytes_in: u64, bytes_out: u64) {
+        let row = &self.block.coding_bytes[coding as usize];
+        add(&row[Direction::In as usize], bytes_in);
+        add(&row[Direction::Out as usize], bytes_out);
+    }
+
+    /// Counts an encoder that could not be made, or broke.
+    pub fn coding_failed(&self) {
+        add(&self.block.codings_failed, 1);
     }
 
     /// Counts connections closed unserved.

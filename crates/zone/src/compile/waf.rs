@@ -202,7 +202,7 @@ impl Compiler<'_> {
         if let Some(same) = same {
             return same.waf.clone();
         }
-        let keeps_answers = spec.cache.enabled.value;
+        let keeps_answers = spec.cache.enabled.value || super::choice::turns_cache_on(spec);
         let spec = &spec.waf;
         let body_window_bytes = self.window(&spec.body_window_bytes);
         let response_window_bytes = self.window(&spec.response_window_bytes);
