@@ -9,5 +9,8 @@ mod choose;
 mod encoder;
 
 pub use accept::{Accepted, Coding};
-pub use choose::{Chosen, CodingRequest, CodingSettings, NotCoded, add_vary, choose, code_head};
-pub use encoder::{Effort, Encoder, EncoderFailed, STEP_BYTES};
+pub use choose::{
+    Chosen, CodingRequest, CodingSettings, NotCoded, add_vary, choose, choose_among, code_head,
+    code_not_modified, code_passed_not_modified, weakened,
+};
+pub use encoder::{Effort, Encoder, EncoderFailed, Levels, STEP_BYTES};

@@ -5,6 +5,7 @@
 //! request: [`Engine::visit`], [`Visit::look`], [`Visit::waited`], [`Visit::answered`] or
 //! [`Visit::failed`]. Read next: `engine/step.rs` for what a step is, `engine/fetch.rs` for answers.
 
+mod coded;
 mod fetch;
 mod sliced;
 mod step;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use exchange::{Request, Response};
 
+pub use coded::CodedStep;
 pub use sliced::{SliceFetch, SliceOutcome, SliceStep, Slices};
 pub use step::{Fetch, Filling, Now, Outcome, Passing, Serving, Step, Visited};
 

@@ -37,6 +37,7 @@ pub use date::{format_date, parse_date};
 pub use freshness::{FetchTimes, Freshness, Source, freshness, initial_age_s, is_heuristically_cacheable};
 pub use guard::keeps_promise;
 pub use hints::{hints_of, may_hint};
+pub(crate) use key::coded_rest;
 pub use key::{Device, Key, KeySettings, QueryKey, VisitorFacts, is_unkeyed_forwarding};
 pub use lookup::{Forward, Found, Lookup, OriginTrouble, lookup, may_serve_on_error};
 pub use range::{AskedRange, ByteRange, Multipart, RangePlan, parse_content_range, parse_range, plan_range};

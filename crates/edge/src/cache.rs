@@ -6,6 +6,7 @@
 //! (`give.rs`); one that may not be stored is handed to the visitor who waits for it, and streams as if there
 //! were no cache. Called by `pipeline.rs`. Read next: [`Edge::look_up`], `fetch.rs`, `tier.rs`.
 
+mod coded;
 mod fetch;
 mod give;
 mod pour;
@@ -32,7 +33,7 @@ use crate::refuse::{fail, refuse};
 use crate::relay::{Answered, Failed};
 
 pub(crate) use give::Stored;
-pub(crate) use sites::SiteCache;
+pub(crate) use sites::{ChosenCaches, SiteCache};
 pub use tier::{CacheSetup, CacheStanding, DiskPurges, DiskSetup, DiskStanding, Purge, Purged};
 pub(crate) use tier::{Tier, keyed};
 
@@ -252,6 +253,16 @@ impl Edge {
         let mut response = stored.take_head();
         if let Err(trouble) = self.dress(exchange, course, zone, None, &mut response) {
             return self.close(exchange, course, trouble).await;
+        }
+        if course.coding.is_some() {
+            match self.code_stored(exchange, course, zone, &mut stored, &mut response).await {
+                Ok(Ok(())) => {}
+                Ok(Err(trouble)) => return self.close(exchange, course, trouble).await,
+                Err(_) => {
+                    course.is_visitor_gone = true;
+                    return exchange.abort();
+                }
+            }
         }
         self.give_stored(exchange, course, stored, &response, aim).await;
         course.note(Phase::Delivery, "ended", 0, self.clock.now_us());

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
 use zone::Whereabouts;
 
-use crate::cache::CacheCourse;
+use crate::cache::{CacheCourse, SiteCache};
+use crate::coding::CodingCourse;
 use crate::limits::Limited;
 use crate::live::Site;
 use crate::shield::RuleState;
@@ -51,8 +52,12 @@ pub(crate) struct Course {
     pub(crate) waf: Standing,
     /// What goes beside the streams of an exchange that is inspected.
     pub(crate) beside: Option<Box<Beside>>,
+    /// The zone's cache as rules have chosen it for this request; none for as it is.
+    pub(crate) chosen_cache: Option<Arc<SiteCache>>,
     /// What the cache has done.
     pub(crate) cache: CacheCourse,
+    /// What it has to do with content codings; none in a zone that gives answers none.
+    pub(crate) coding: Option<Box<CodingCourse>>,
 }
 
 impl Course {
@@ -90,7 +95,9 @@ impl Course {
             rules: RuleState::default(),
             waf: Standing::default(),
             beside: None,
+            chosen_cache: None,
             cache: CacheCourse::default(),
+            coding: None,
         }
     }
 
@@ -104,6 +111,7 @@ impl Course {
             site: self.site.clone(),
             whereabouts: self.whereabouts,
             is_peer_trusted: self.is_peer_trusted,
+            chosen_cache: self.chosen_cache.clone(),
             rules,
             ..begun
         }

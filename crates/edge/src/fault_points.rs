@@ -63,13 +63,31 @@ impl Planned {
     }
 }
 
+/// How an encoder of an answer breaks: `Rempart-Fault: encoder=KIND`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EncoderFault {
+    /// It cannot be made (`making`).
+    Making,
+    /// It breaks at its second piece (`coding`).
+    Coding,
+    /// It panics (`panic`).
+    Panic,
+}
+
+/// How the encoder of the answer to this request is to break.
+#[cfg(not(feature = "fault-injection"))]
+#[inline(always)]
+pub(crate) const fn encoder(_request: &Request) -> Option<EncoderFault> {
+    None
+}
+
 #[cfg(not(feature = "fault-injection"))]
 #[inline(always)]
 pub(crate) const fn loading(_zone: &Zone) {}
 
 #[cfg(feature = "fault-injection")]
 pub(crate) use armed::{
-    Planned, SiteFaults, applying, at, deciding, loaded, loading, planned, serving, step,
+    Planned, SiteFaults, applying, at, deciding, encoder, loaded, loading, planned, serving, step,
 };
 
 #[cfg(feature = "fault-injection")]
@@ -77,7 +95,7 @@ mod armed {
     use std::hint::black_box;
     use std::time::Duration;
 
-    use super::{Phase, Request, Trouble, Zone};
+    use super::{EncoderFault, Phase, Request, Trouble, Zone};
 
     /// Steps of `slow` where no amount is given: some milliseconds, ten times what a request takes.
     const SLOW_STEPS: u64 = 2_000_000;
@@ -137,6 +155,15 @@ mod armed {
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn encoder(request: &Request) -> Option<EncoderFault> {
+        match request.fields.value(b"rempart-fault")?.strip_prefix(b"encoder=")? {
+            b"making" => Some(EncoderFault::Making),
+            b"coding" => Some(EncoderFault::Coding),
+            b"panic" => Some(EncoderFault::Panic),
+            _ => None,
         }
     }
 

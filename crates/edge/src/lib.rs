@@ -14,6 +14,7 @@ mod admission;
 mod blocks;
 mod cache;
 mod clock;
+mod coding;
 mod contain;
 mod course;
 mod facts;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use cache::compress::CodingSettings;
 use exchange::Account;
 use telemetry::metrics::zones::ZoneCounters;
 use zone::{Snapshot, Zone};
@@ -31,6 +32,8 @@ pub struct Site {
     pub(crate) counts: Counts,
     /// What the zone says of its cache; none if it is off.
     pub(crate) cache: Option<SiteCache>,
+    /// What the zone says of content codings; none if it gives answers none.
+    pub(crate) coding: Option<Arc<CodingSettings>>,
     /// What broke for this zone of late.
     pub(crate) ward: Ward,
     #[cfg(feature = "fault-injection")]

@@ -21,6 +21,7 @@ use zone::{Id, Snapshot, Zone};
 use crate::blocks::Blocks;
 use crate::cache::{CacheSetup, CacheStanding, DiskPurges, Purge, Purged, SiteCache, Tier, keyed};
 use crate::clock::Clock;
+use crate::coding::{Coders, coding_of};
 use crate::contain::Ward;
 use crate::facts::Sampler;
 use crate::fingerprint::Door;
@@ -85,6 +86,7 @@ pub struct Node {
     has_candidate: AtomicBool,
     sampler: Sampler,
     inspectors: OnceLock<Inspectors>,
+    coders: OnceLock<Coders>,
     serving: AtomicUsize,
     cut: AtomicUsize,
     swapped_unix_us: AtomicU64,
@@ -206,6 +208,7 @@ impl Node {
             has_candidate: AtomicBool::new(false),
             sampler: Sampler::default(),
             inspectors: OnceLock::new(),
+            coders: OnceLock::new(),
             serving: AtomicUsize::new(0),
             cut: AtomicUsize::new(0),
             swapped_unix_us: AtomicU64::new(unix_us),
@@ -477,13 +480,19 @@ impl Node {
         &self.memory
     }
 
-    /// Starts the threads that inspect bodies, once.
-    pub(crate) fn start_inspectors(&self) -> std::io::Result<()> {
+    /// Starts the threads that inspect bodies, and those that code them, once.
+    pub(crate) fn start_pools(&self) -> std::io::Result<()> {
         if self.inspectors.get().is_none() {
             let threads = self.setup.threads.max(1);
             let _first = self.inspectors.set(Inspectors::start(threads, self.black_box)?);
+            let _first = self.coders.set(Coders::start(threads)?);
         }
         Ok(())
+    }
+
+    /// The threads that code what is stored, once the node serves.
+    pub(crate) fn coders(&self) -> Option<&Coders> {
+        self.coders.get()
     }
 
     /// The threads that inspect bodies, once the node serves.
@@ -622,6 +631,7 @@ fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'_>) -> Live
                 ),
                 ward: Ward::default(),
                 cache: zone.cache.as_deref().map(|cache| SiteCache::of(cache, zone.waf.as_deref())),
+                coding: zone.compression.as_deref().map(|compression| Arc::new(coding_of(compression))),
                 memory: Account::new(memory.max() / ZONE_SHARE),
                 #[cfg(feature = "fault-injection")]
                 faults: crate::fault_points::SiteFaults::of(zone),

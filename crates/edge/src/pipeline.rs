@@ -21,7 +21,7 @@ use wire::{Exchange, Hello, Service, TlsChoice, VisitorTimes, WireEvent};
 use zone::Zone;
 
 use crate::admission::{Refused, admit, identify};
-use crate::cache::{Aim, Looked};
+use crate::cache::{Aim, ChosenCaches, Looked};
 use crate::clock::Clock;
 use crate::contain::{Decided, guard};
 use crate::course::Course;
@@ -54,6 +54,8 @@ pub(crate) struct Edge {
     pub(crate) scratch: RefCell<Vec<u8>>,
     /// What rules know of the request they are asked about.
     pub(crate) rule_scratch: RefCell<rules::Scratch>,
+    /// Caches as rules have chosen them of late.
+    pub(crate) chosen_caches: RefCell<ChosenCaches>,
     /// What firewalls' rules work in.
     pub(crate) waf_space: Cell<Option<seclang::Workspace>>,
     pub(crate) unix_offset_us: Cell<u64>,
@@ -109,6 +111,7 @@ impl Edge {
             ids: RefCell::new(IdSource::new(seed)),
             scratch: RefCell::default(),
             rule_scratch: RefCell::default(),
+            chosen_caches: RefCell::default(),
             waf_space: Cell::default(),
             unix_offset_us: Cell::new(clock.unix_us().saturating_sub(clock.now_us())),
             in_flight: Cell::new(0),
@@ -246,6 +249,7 @@ impl Edge {
             return refuse(exchange, course, Refusal::Overload, ZONE_IS_FULL).await;
         }
         exchange.times = times_of(&site.zone.http);
+        self.begin_coding(exchange, course, &site);
         course.note(Phase::Admission, "admitted", 0, self.clock.now_us());
         #[cfg(feature = "fault-injection")]
         if let Err(trouble) = fault_points::serving(&site.faults).await {
@@ -331,7 +335,9 @@ impl Edge {
 
         // 5 cache; what it answers, or passes on to a visitor who waited for it, ends there
         let mut written = None; // the target of an unsafe request before a prefix is taken away
-        if let Some(cache) = &site.cache {
+        let chosen = course.chosen_cache.clone();
+        let cache = chosen.as_deref().or(site.cache.as_ref());
+        if let Some(cache) = cache {
             self.slot.phase(Phase::Cache as u8);
             match self.look_up(exchange, course, (&site, cache), pool) {
                 Err(trouble) => return self.close(exchange, course, trouble).await,
@@ -369,7 +375,7 @@ impl Edge {
         course.fault = None;
         course.origin_us = Some(now_us.saturating_sub(course.origin_began_us));
         course.note(Phase::Origin, "answered", u32::from(response.status), now_us);
-        if let (Some(cache), Some(target)) = (&site.cache, &written) {
+        if let (Some(cache), Some(target)) = (cache, &written) {
             self.invalidate(exchange, course, (&site, cache), target, &response);
         }
         if matches!(course.waf, Standing::Under(_)) {
@@ -388,6 +394,11 @@ impl Edge {
         response: &mut Response,
     ) {
         if let Err(trouble) = self.dress(exchange, course, zone, Some(&answered), response) {
+            return self.close(exchange, course, trouble).await;
+        }
+        if course.coding.is_some()
+            && let Err(trouble) = self.code_answer(exchange, course, zone, response)
+        {
             return self.close(exchange, course, trouble).await;
         }
         self.deliver(exchange, course, answered, response).await;
@@ -413,13 +424,14 @@ impl Edge {
         self.count_answer(&exchange.request, response, course, &connection)?;
         self.change(Phase::Response, course, |course| {
             fault_points::at(Phase::Response, &exchange.request)?;
-            let changes = match &zone.rules {
-                Some(rules) if rules.response.is_some() => {
+            let rules = zone.rules.as_deref();
+            let changes = match rules.and_then(|rules| Some((rules, rules.response.as_ref()?))) {
+                Some(rules) => {
                     let unix_us = self.unix_offset_us.get() + course.began_us;
                     let asked = Asked::of(course, &connection, &zone.name, unix_us, now_us);
                     self.ask_about_answer(rules, &exchange.request, response, &asked, course)?
                 }
-                _ => Vec::new(),
+                None => Vec::new(),
             };
             forward::towards_visitor(response, course, &connection, exchange.request.version);
             // Never on an answer out of the store: it is everybody's.

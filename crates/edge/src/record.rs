@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use exchange::Method;
 use telemetry::access::{Privacy, Record};
 use telemetry::metrics::{Direction, RuleWork};
 use wire::Exchange;
 
+use crate::coding::label_of;
 use crate::course::Course;
 use crate::pipeline::{Edge, protocol_label};
 use crate::trails::Kept;
@@ -33,6 +35,10 @@ impl Edge {
         }
         if let Some(outcome) = course.cache.outcome() {
             self.metrics.cache(outcome);
+        }
+        let coded = course.coding.as_ref().and_then(|coding| coding.given);
+        if let Some((coding, source)) = coded.filter(|_| exchange.request.method != Method::Head) {
+            self.metrics.coded_answer(label_of(coding), source);
         }
         if let Some(site) = &course.site {
             site.counters.request(self.number, course.status, bytes_in, bytes_out);
@@ -90,6 +96,7 @@ impl Edge {
                 waf: waf.outcome.map(|outcome| outcome.label()),
                 waf_uninspected: Some(waf.uninspected_bytes).filter(|bytes| *bytes > 0),
                 waf_shadow: waf.shadow.map(|outcome| outcome.label()),
+                coding: coded.map(|(coding, _)| coding.as_str()),
             },
             privacy,
         );

@@ -7,12 +7,14 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use cache::compress::STEP_BYTES;
 use exchange::{BodySize, Chunk, Fault, Incoming, Phase, Refusal, Response, Upgrade};
 use origin::{Chosen, Link, Wanted};
 use telemetry::metrics::{OriginConnection, OriginOutcome};
 use wire::{Exchange, Gone, Kept, ResponseState, with_scratch};
 use zone::Pool;
 
+use crate::coding::{Coder, label_of};
 use crate::course::Course;
 use crate::pace::Pace;
 use crate::pipeline::Edge;
@@ -150,6 +152,32 @@ impl Answered {
 
 pub(crate) fn too_slow() -> Failed {
     Failed::Refused(Refusal::BodyTimeout, "the body stood still or came too slowly")
+}
+
+/// The scratch to read with: no more is read at once than is coded at once.
+fn front(scratch: &mut [u8], is_coded: bool) -> &mut [u8] {
+    let end = if is_coded { STEP_BYTES.min(scratch.len()) } else { scratch.len() };
+    scratch.get_mut(..end).unwrap_or_default()
+}
+
+/// Gives what came of an answer as it is.
+fn pass(cx: &mut Context<'_>, exchange: &mut Exchange, incoming: Incoming<'_>) {
+    match incoming {
+        Incoming::Data(chunk) => exchange.send(cx, chunk, false),
+        Incoming::Last(chunk) => exchange.send(cx, chunk, true),
+        Incoming::Trailers(trailers) => exchange.send_trailers(cx, &trailers),
+        Incoming::End => exchange.send(cx, Chunk::Borrowed(b""), true),
+    }
+}
+
+/// Bytes of an answer's body that are through, as the origin sent them: by these its pace is judged.
+fn given(exchange: &Exchange, coder: &Option<Box<Coder>>) -> u64 {
+    coder.as_ref().map_or(exchange.bytes_out(), |coder| coder.bytes().0)
+}
+
+fn held_beside(kept: &Option<Box<Kept>>, coder: &Option<Box<Coder>>) -> usize {
+    let kept = kept.as_ref().map_or(0, |kept| kept.len());
+    kept + coder.as_ref().map_or(0, |coder| coder.waiting())
 }
 
 /// Informational answers passed on for one request: a few hints and a 100 are usual, and each is held until
@@ -398,6 +426,7 @@ impl Edge {
         response: &Response,
     ) {
         let Answered { mut link, chosen, mut upload, mut kept } = answered;
+        let mut coder = course.coding.as_mut().and_then(|coding| coding.take_coder());
         let timeouts = chosen.pool().timeouts;
         let (idle_ms, rate) = (timeouts.idle_ms, timeouts.min_rate_bytes_per_s);
         let visitor_idle_ms = course.site.as_ref().map_or(60_000, |site| site.zone.http.body_idle_ms);
@@ -431,7 +460,7 @@ impl Edge {
                     _ if upload.moved => {
                         upload.moved = false;
                         pace.forgive(); // an answer that waits for its request has no rate of its own
-                        pace.moved(exchange.bytes_out(), self.clock.now_ms(), &exchange.deadline);
+                        pace.moved(given(exchange, &coder), self.clock.now_ms(), &exchange.deadline);
                     }
                     _ => {}
                 }
@@ -446,34 +475,42 @@ impl Edge {
                         if std::mem::replace(&mut moved_bytes, exchange.bytes_moved())
                             != exchange.bytes_moved()
                         {
-                            pace.moved(exchange.bytes_out(), self.clock.now_ms(), &exchange.deadline);
+                            pace.moved(given(exchange, &coder), self.clock.now_ms(), &exchange.deadline);
                         }
                         break;
                     }
                 }
                 is_visitor_slow = false;
-                let again = kept.as_mut().and_then(|kept| kept.give());
-                exchange.hold_also(kept.as_ref().map_or(0, |kept| kept.len()));
-                if again.is_none() {
-                    kept = None;
-                }
-                let step =
-                    with_scratch(|scratch| match again.map_or_else(|| link.poll_body(cx, scratch), ready) {
-                        Poll::Pending => Poll::Pending,
-                        Poll::Ready(Err(fault)) => Poll::Ready(Err(Failed::Fault(fault))),
-                        Poll::Ready(Ok(incoming)) => {
-                            match incoming {
-                                Incoming::Data(chunk) => exchange.send(cx, chunk, false),
-                                Incoming::Last(chunk) => exchange.send(cx, chunk, true),
-                                Incoming::Trailers(trailers) => exchange.send_trailers(cx, &trailers),
-                                Incoming::End => exchange.send(cx, Chunk::Borrowed(b""), true),
-                            }
-                            Poll::Ready(Ok(()))
+                let step = if let Some(coder) = coder.as_mut().filter(|coder| coder.has_work()) {
+                    Poll::Ready(coder.step().map_err(|_| self.coding_broke()))
+                } else {
+                    let again = kept.as_mut().and_then(|kept| kept.give());
+                    if again.is_none() {
+                        kept = None;
+                    }
+                    with_scratch(|scratch| {
+                        let scratch = front(scratch, coder.is_some());
+                        match again.map_or_else(|| link.poll_body(cx, scratch), ready) {
+                            Poll::Pending => Poll::Pending,
+                            Poll::Ready(Err(fault)) => Poll::Ready(Err(Failed::Fault(fault))),
+                            Poll::Ready(Ok(incoming)) => Poll::Ready(match &mut coder {
+                                Some(coder) => coder.take(incoming).map_err(|_| self.coding_broke()),
+                                None => {
+                                    pass(cx, exchange, incoming);
+                                    Ok(())
+                                }
+                            }),
                         }
-                    });
+                    })
+                };
                 match step {
                     Poll::Pending => {
                         // Nothing more is at hand: what there is leaves now (events, a head before a pause).
+                        if let Some(coder) = &mut coder
+                            && coder.flush().map_err(|_| self.coding_broke())?
+                        {
+                            coder.give(cx, exchange);
+                        }
                         match exchange.poll_flush(cx) {
                             Poll::Ready(flushed) => flushed?,
                             Poll::Pending => is_visitor_slow = true,
@@ -487,16 +524,24 @@ impl Edge {
                     }
                     Poll::Ready(result) => result?,
                 }
+                if let Some(coder) = &mut coder {
+                    coder.give(cx, exchange);
+                }
+                exchange.hold_also(held_beside(&kept, &coder));
                 if exchange.state() != ResponseState::Streaming {
                     return Poll::Ready(Ok(()));
                 }
-                if !pace.moved(exchange.bytes_out(), self.clock.now_ms(), &exchange.deadline) {
+                if !pace.moved(given(exchange, &coder), self.clock.now_ms(), &exchange.deadline) {
                     return Poll::Ready(Err(Failed::Fault(Fault::ConnectionReadTimeout)));
+                }
+                if coder.as_mut().is_some_and(|coder| coder.must_rest()) {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
             }
             pace.wait_for(if is_visitor_slow { visitor_idle_ms } else { idle_ms }, &exchange.deadline);
             if exchange.deadline.is_due()
-                && !pace.may_go_on(exchange.bytes_out(), self.clock.now_ms(), &exchange.deadline)
+                && !pace.may_go_on(given(exchange, &coder), self.clock.now_ms(), &exchange.deadline)
             {
                 return Poll::Ready(Err(match is_visitor_slow {
                     true => Failed::Gone,
@@ -506,6 +551,10 @@ impl Edge {
             Poll::Pending
         })
         .await;
+        if let Some(coder) = &coder {
+            let (bytes_in, bytes_out) = coder.bytes();
+            self.metrics.coded(label_of(coder.coding()), bytes_in, bytes_out);
+        }
         match ended {
             Ok(()) if exchange.state() == ResponseState::Complete => link.finish(),
             Ok(()) => course.fault = Some(Fault::HttpResponseIncomplete),
@@ -523,6 +572,12 @@ impl Edge {
                 exchange.abort();
             }
         }
+    }
+
+    /// How an answer ends whose encoder broke after its head was out.
+    fn coding_broke(&self) -> Failed {
+        self.metrics.coding_failed();
+        Failed::Fault(Fault::ProxyInternalError)
     }
 
     /// The key of consistent hashing, as the pool asks for it.

@@ -98,7 +98,7 @@ pub fn run(
     let spare_admin = admin.as_ref().filter(|_| count > 1).map(TcpListener::try_clone).transpose()?;
     let relief = Arc::new(Relief::new(spares, spare_admin));
     let watch = Watch::start(node, &relief)?;
-    node.start_inspectors()?;
+    node.start_pools()?;
     let mut admin = admin;
     let mut threads = Vec::new();
     for (number, share) in shares.into_iter().enumerate() {

@@ -71,6 +71,9 @@ impl RuleState {
     }
 }
 
+/// What rules choose of the cache for one request, in order.
+pub(crate) type CacheChoices = Vec<Arc<rules::CacheSpec>>;
+
 /// What the rules of a request's phases came to.
 #[derive(Debug)]
 pub(crate) struct Ruled {
@@ -80,7 +83,10 @@ pub(crate) struct Ruled {
     /// Header changes for the request as it goes to the origin.
     pub(crate) headers: Vec<Effect>,
     pub(crate) verdict: Verdict,
-    /// What limits are to do, and whose they are. Boxed: few requests meet one, and each would be larger.
+    /// What rules choose of the cache, in order. Boxed, as what follows is: few requests meet one, and each
+    /// would be larger.
+    cache: Option<Box<CacheChoices>>,
+    /// What limits are to do, and whose they are.
     pub(crate) limited: Option<Box<(Arc<RateLimits>, Measured)>>,
     skipped: Skipped,
     fuel: Fuel,
@@ -136,6 +142,7 @@ pub(crate) fn ask(
         target: None,
         headers: Vec::new(),
         verdict: Verdict::Continue,
+        cache: None,
         limited: None,
         skipped: Skipped::default(),
         fuel: Fuel::new(RULE_STEPS),
@@ -232,10 +239,10 @@ impl Ruled {
                 Effect::SetHeader(..) | Effect::AddHeader(..) | Effect::RemoveHeader(_) => {
                     self.headers.push(effect);
                 }
-                // No action that has these is taken when a zone is compiled.
+                Effect::Cache(choice) => self.cache.get_or_insert_default().push(choice),
+                // No action that has these is taken when a zone is compiled, or none in a request's phases.
                 Effect::Route(_)
                 | Effect::Config(_)
-                | Effect::Cache(_)
                 | Effect::Compress(_)
                 | Effect::LogNames(_)
                 | Effect::LogValue(..)
@@ -305,6 +312,9 @@ impl Edge {
         course.rules.towards_origin = ruled.headers;
         course.rules.skipped = ruled.skipped;
         course.rules.fuel = ruled.fuel;
+        if let Some(choices) = ruled.cache {
+            course.chosen_cache = self.chosen_cache(course, *choices);
+        }
         self.tell(Phase::Shield, course, &ruled.matched);
         match ruled.verdict {
             Verdict::Continue | Verdict::ServeError(_) => {
@@ -334,19 +344,18 @@ impl Edge {
         false
     }
 
-    /// Asks the rules of responses: what to change in the answer's fields.
+    /// Asks the rules of one phase of responses.
     ///
     /// # Errors
     /// The request spent its budget.
     pub(crate) fn ask_about_answer(
         &self,
-        rules: &Rules,
+        (rules, phase): (&Rules, &PhaseRules),
         request: &Request,
         response: &Response,
         asked: &Asked<'_>,
         course: &mut Course,
     ) -> Result<Vec<Effect>, Trouble> {
-        let Some(phase) = &rules.response else { return Ok(Vec::new()) };
         let view = RequestView { asked, request, rewritten: None, response: Some(response) };
         let RuleState { fuel, skipped, .. } = &mut course.rules;
         let outcome = self.with_scratch(|scratch| {

@@ -258,6 +258,24 @@ impl Charge {
         Ok(Self { node, zone: None, connection, head, pieces: 0, place: None })
     }
 
+    /// The charge of work done for visitors, such as an encoder's memory: on the node and the zone, within
+    /// what pieces may fill. Not on a connection, which would read nothing more for what none of its bodies
+    /// holds.
+    ///
+    /// # Errors
+    /// The zone or the node has no room for it.
+    pub fn of_work(node: &Arc<Account>, zone: &Arc<Account>, bytes: u64) -> Result<Self, Over> {
+        if !node.take(bytes, node.pieces_max()) {
+            return Err(node.count(Over::Node));
+        }
+        if !zone.take(bytes, zone.pieces_max()) {
+            node.give(bytes);
+            return Err(node.count(Over::Zone));
+        }
+        let (node, zone) = (Some(Arc::clone(node)), Some(Arc::clone(zone)));
+        Ok(Self { node, zone, connection: None, head: bytes, pieces: 0, place: None })
+    }
+
     /// Charges it to its zone too, once that is known.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
 //! A bounded pool of threads for work that is too long for a slice and cannot be cut into slices.
 //!
-//! Inspecting a body of over 8 KiB holds its serving thread for longer than a request may be late, so it is
-//! done here: at most a fixed number of pieces at once, at most a fixed number waiting, and the rest is
-//! refused at once ([`Full`]), which is the caller's to answer by its fail mode. A panic in a piece is a
-//! value ([`Broken::Panicked`]) and ends neither the thread nor the pool. A piece whose result nobody wants
-//! any more is left out if it has not begun; one that has begun runs to its end, since it cannot be
-//! interrupted: its fuel bounds it.
+//! Inspecting a body of over 8 KiB, or compressing one well, holds its serving thread for longer than a
+//! request may be late, so it is done here: at most a fixed number of pieces at once, at most a fixed number
+//! waiting, and the rest is refused at once ([`Full`]), which is the caller's to answer by its fail mode. A
+//! panic in a piece is a value ([`Broken::Panicked`]) and ends neither the thread nor the pool. A piece whose
+//! result nobody wants any more is left out if it has not begun; one that has begun runs to its end, since it
+//! cannot be interrupted: its fuel bounds it.
 //!
 //! Knows no runtime: results come by waker. Callers: `seclang`'s users. Read next: [`Pool::submit`].
 
@@ -42,7 +42,7 @@ pub struct Full;
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the inspection pool has no room")
+        f.write_str("the pool has no room")
     }
 }
 
@@ -60,8 +60,8 @@ pub enum Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Panicked => "the inspection panicked",
-            Self::Ended => "the inspection pool ended first",
+            Self::Panicked => "the piece panicked",
+            Self::Ended => "the pool ended first",
         })
     }
 }
@@ -79,17 +79,18 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Starts a pool of `threads` (1 to [`POOL_THREADS_MAX`]) in which at most `waiting_max` pieces wait.
+    /// Starts a pool of `threads` (1 to [`POOL_THREADS_MAX`]), named after `name`, in which at most
+    /// `waiting_max` pieces wait.
     ///
     /// # Errors
     /// No thread could be started.
-    pub fn start(threads: usize, waiting_max: usize) -> io::Result<Self> {
+    pub fn start(name: &str, threads: usize, waiting_max: usize) -> io::Result<Self> {
         let queue = Queue { jobs: VecDeque::new(), is_ending: false };
         let shared = Arc::new(Shared { queue: Mutex::new(queue), has_work: Condvar::new(), waiting_max });
         let mut pool = Self { shared, threads: Vec::new() };
         for number in 0..threads.clamp(1, POOL_THREADS_MAX) {
             let shared = Arc::clone(&pool.shared);
-            let thread = std::thread::Builder::new().name(format!("inspect-{number}"));
+            let thread = std::thread::Builder::new().name(format!("{name}-{number}"));
             pool.threads.push(thread.spawn(move || work(&shared, number))?);
         }
         Ok(pool)

@@ -53,6 +53,7 @@ fn main() {
         waf: None,
         waf_uninspected: None,
         waf_shadow: None,
+        coding: None,
     };
     let mut out = Vec::new();
     let mut time = TimeText::new();

@@ -113,6 +113,8 @@ pub struct Record<'a> {
     pub waf_uninspected: Option<u64>,
     /// What the WAF's shadow came to.
     pub waf_shadow: Option<&'a str>,
+    /// The content coding that the answer was given here.
+    pub coding: Option<&'a str>,
 }
 
 impl Record<'_> {
@@ -168,6 +170,7 @@ impl Record<'_> {
         optional_text(out, b",\"waf\":", self.waf.map(str::as_bytes));
         optional_number(out, b",\"waf_uninspected\":", self.waf_uninspected);
         optional_text(out, b",\"waf_shadow\":", self.waf_shadow.map(str::as_bytes));
+        optional_text(out, b",\"coding\":", self.coding.map(str::as_bytes));
         out.extend_from_slice(b"}\n");
     }
 }
@@ -271,6 +274,7 @@ const FIELDS: &[Field] = &[
         "bytes of bodies that the WAF should have inspected and did not",
     ),
     field("waf_shadow", "text or null", "what the WAF's shadow came to"),
+    field("coding", "text or null", "content coding that the response was given here, such as `gzip`"),
 ];
 
 /// Gives the reference page of the access log's fields, in Markdown; written to `docs/reference/` by

@@ -20,8 +20,8 @@ pub use block::{BUCKETS_US, ThreadMetrics};
 use block::{Block, fresh};
 pub use families::reference;
 pub use labels::{
-    CacheOutcome, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection, OriginOutcome,
-    Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble, WafOutcome,
+    CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection,
+    OriginOutcome, Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble, WafOutcome,
 };
 use process::Process;
 

@@ -14,6 +14,7 @@
 //! Called by the tests of other crates only. Read next: [`origin`], then [`compare`].
 
 pub mod authority;
+pub mod coding;
 pub mod compare;
 pub mod crs;
 pub mod digest;

@@ -158,9 +158,55 @@ settings! {
     }
 }
 
+settings! {
+    /// `cache` of a rule: what it chooses instead of the zone's `[cache]`. What is not written stays so.
+    pub struct RuleCacheSpec in "cache" {
+        /// Whether the answer may be kept, and given again; `false` sends the request past the cache.
+        optional enabled: bool,
+        /// How long answers of 200 to 399 are fresh here, in seconds, whatever they say; 0 for not stored.
+        optional edge_s: Count<0, AGE_S_MAX>,
+        /// How long answers of some statuses are fresh here; the first that fits counts, before `edge_s`.
+        plain lifetime: List<RuleLifetimeSpec> = List(Vec::new()),
+        /// Seconds that browsers are told, counted from now.
+        optional browser_s: Count<0, AGE_S_MAX>,
+        /// What tells one answer from another.
+        optional key: RuleCacheKeySpec,
+    }
+}
+
+settings! {
+    /// `lifetime` of a rule's `cache`.
+    pub struct RuleLifetimeSpec in "lifetime" {
+        /// For which statuses.
+        required status: OneOrMany<Statuses>,
+        /// How long such an answer is fresh here, in seconds, whatever it says; 0 for not stored.
+        required seconds: Count<0, AGE_S_MAX>,
+    }
+}
+
+settings! {
+    /// `key` of a rule's `cache`.
+    pub struct RuleCacheKeySpec in "key" {
+        /// Whether the query is part of the key.
+        optional query: QueryWord,
+        /// Only these parameters of the query are.
+        optional query_only: List<Text>,
+        /// All parameters but these are.
+        optional query_except: List<Text>,
+        /// Whether the order of parameters is of no account.
+        optional sort_query: bool,
+        /// Header fields whose values are part of the key.
+        optional headers: List<FieldName>,
+        /// Cookies whose values are part of the key.
+        optional cookies: List<Text>,
+    }
+}
+
 /// The cache of a zone, as run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cache {
+    /// Whether it is used where no rule says otherwise.
+    pub is_on: bool,
     /// Fields heeded before `Cache-Control`, in this order.
     pub control: Vec<ControlField>,
     /// What is in the key.

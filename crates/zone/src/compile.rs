@@ -7,6 +7,8 @@
 //! `rule`, `rate`.
 
 mod cache;
+mod choice;
+mod compression;
 #[cfg(feature = "fault-injection")]
 mod fault_points;
 pub(crate) mod geo;
@@ -420,6 +422,7 @@ impl Compiler<'_> {
         let lists = if same.is_some() { rules::Lists::new() } else { self.lists(spec) };
         let rules = self.rules(spec, &key, &lists, same);
         let rate_limits = self.rate_limits(spec, &key, &lists, same);
+        self.idle_choices(spec);
         let waf = self.waf(spec, same);
         let has_tls_origin = pools.first().is_some_and(|pool| {
             pool.origins.iter().any(|origin| origin.scheme == crate::pool::OriginScheme::Https)
@@ -445,7 +448,8 @@ impl Compiler<'_> {
             rules,
             waf,
             rate_limits,
-            cache: self.cache(&spec.cache),
+            cache: self.cache(&spec.cache, choice::turns_cache_on(spec)),
+            compression: self.compression(&spec.compression, choice::turns_compression_on(spec)),
             tls,
             http: self.http(&spec.http),
             fail_modes: FailModes {

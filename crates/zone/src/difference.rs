@@ -43,11 +43,13 @@ pub enum Kind {
     Geo,
     /// A zone's cache, switched on.
     Cache,
+    /// A zone's compression, switched on.
+    Compression,
 }
 
 impl Kind {
     /// Every kind, in the order of reports.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Zone,
         Self::Hostname,
         Self::Pool,
@@ -59,6 +61,7 @@ impl Kind {
         Self::ConcurrencyLimit,
         Self::Certificate,
         Self::Cache,
+        Self::Compression,
         Self::Geo,
     ];
 
@@ -78,6 +81,7 @@ impl Kind {
             Self::Certificate => "certificate",
             Self::Geo => "address data",
             Self::Cache => "cache",
+            Self::Compression => "compression",
         }
     }
 }
@@ -195,6 +199,9 @@ fn things(zone: Option<&Arc<Zone>>) -> BTreeSet<Thing> {
     if zone.cache.is_some() {
         add(Kind::Cache, name.clone());
     }
+    if zone.compression.is_some() {
+        add(Kind::Compression, name.clone());
+    }
     if let Some(path) = &zone.tls.certificate_path {
         add(Kind::Certificate, format!("{name}: {path}"));
     }
@@ -220,8 +227,8 @@ impl Difference {
     ///
     /// From [`FEW`] zones or hostnames on, gains do not make up for losses: a folder of other zones in the
     /// place of the right one is a removal of all. With fewer they do, since a site that is renamed or moves
-    /// to another server is everyday. Routes, rules, caches and certificates are not judged
-    /// alone, since a zone may well do without.
+    /// to another server is everyday. Routes, rules, caches, compression and certificates are
+    /// not judged alone, since a zone may well do without.
     #[must_use]
     pub fn removals_over(&self, percent_max: u8) -> Vec<String> {
         let mut found = Vec::new();

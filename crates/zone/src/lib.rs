@@ -12,6 +12,7 @@ pub mod bundle;
 pub mod cache;
 pub mod cidr;
 pub mod compile;
+pub mod compression;
 pub mod difference;
 pub mod geo;
 pub mod hosts;
@@ -38,6 +39,7 @@ pub use cache::{
 pub use cidr::Cidr;
 pub use compile::waf::{RULE_FOLDERS, belongs_to_rules};
 pub use compile::{FileKind, NamedFile, compile, compile_after, files_named};
+pub use compression::{Algorithm, Compression, CompressionLevels};
 pub use difference::{Difference, Kind, Thing, difference};
 pub use geo::{Geo, Whereabouts};
 pub use hosts::Hostname;

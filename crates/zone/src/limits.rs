@@ -115,6 +115,9 @@ pub const CACHE_VARIANTS_MAX: u64 = 1_000;
 /// fetch too much.
 pub const CACHE_SLICE_BYTES: std::ops::RangeInclusive<u64> = 64 * 1024..=16 * 1024 * 1024;
 
+/// Types in one list of a zone's compression: each answer's type is compared with each.
+pub const COMPRESSED_TYPES_MAX: usize = 128;
+
 /// Error pages of one zone: as many as there are statuses that Rempart sends by itself.
 pub const ERROR_PAGES_MAX: usize = 64;
 

@@ -8,11 +8,16 @@ use std::collections::HashMap;
 use rules::{Phase, Rulesets};
 
 /// The phases of a request that have a place on its way, in the order they run.
-pub const REQUEST_PHASES: [Phase; 4] =
-    [Phase::DynamicRedirect, Phase::RequestTransform, Phase::FirewallCustom, Phase::LateTransform];
+pub const REQUEST_PHASES: [Phase; 5] = [
+    Phase::DynamicRedirect,
+    Phase::RequestTransform,
+    Phase::FirewallCustom,
+    Phase::LateTransform,
+    Phase::CacheSettings,
+];
 
-/// The phase of a response that has one.
-pub const RESPONSE_PHASE: Phase = Phase::ResponseHeadersTransform;
+/// The phases of a response that have one, in the order they run.
+pub const RESPONSE_PHASES: [Phase; 2] = [Phase::ResponseHeadersTransform, Phase::ResponseCompression];
 
 /// A phase with at least one rule that is switched on.
 #[derive(Debug)]
@@ -28,8 +33,10 @@ pub struct PhaseRules {
 pub struct Rules {
     /// Of requests, in the order they run.
     pub request: Vec<PhaseRules>,
-    /// Of responses.
+    /// What changes the fields of responses.
     pub response: Option<PhaseRules>,
+    /// What chooses how responses are compressed.
+    pub compression: Option<PhaseRules>,
     /// Places in the zone, from 1, by the id of each rule that is switched on.
     pub(crate) places: HashMap<String, u32>,
 }
@@ -39,6 +46,11 @@ impl Rules {
     #[must_use]
     pub fn place(&self, id: &str) -> u32 {
         self.places.get(id).copied().unwrap_or(0)
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.request.is_empty() && self.response.is_none() && self.compression.is_none()
     }
 
     /// The ids of the rules that are switched on, in no order.

@@ -4,7 +4,8 @@
 //! [`mod@crate::compile`]'s question, and what runs is [`crate::zone::Zone`]. The doc line of each field is
 //! its text in the reference too. Key names are fixed: add, never rename.
 
-use crate::cache::CacheSpec;
+use crate::cache::{CacheSpec, RuleCacheSpec};
+use crate::compression::{CompressionSpec, RuleCompressSpec};
 use crate::id::Id;
 use crate::limits::{AGE_S_MAX, HEALTH_TIMEOUT_MS, WEIGHT_MAX};
 use crate::pool::ProxyVersion;
@@ -83,6 +84,8 @@ settings! {
         section fail_modes: FailModesSpec,
         /// The cache of this zone: answers that may be shared are kept, and served without asking the origin.
         section cache: CacheSpec,
+        /// Compression of answers on their way to visitors.
+        section compression: CompressionSpec,
         /// The web application firewall of this zone.
         section waf: WafSpec,
         /// Lists that rules call `$name`.
@@ -455,13 +458,13 @@ settings! {
     /// `[[rule]]` of a zone.
     pub struct RuleSpec in "[[rule]]" {
         /// When it is asked: `http_request_dynamic_redirect`, `http_request_transform`,
-        /// `http_request_firewall_custom`, `http_request_late_transform` (in this order, before routes) or
-        /// `http_response_headers_transform`.
+        /// `http_request_firewall_custom`, `http_request_late_transform`, `http_request_cache_settings` (in
+        /// this order, before routes), `http_response_headers_transform` or `http_response_compression`.
         plain phase: Text = Text("http_request_firewall_custom".to_owned()),
         /// The condition, in the rule language.
         required expression: Body,
-        /// What it does: `block`, `log`, `skip`, `redirect` or `rewrite`; `challenge` and its kin refuse
-        /// for now.
+        /// What it does: `block`, `log`, `skip`, `redirect`, `rewrite`, `set_cache_settings` or
+        /// `compress_response`; `challenge` and its kin refuse for now.
         required action: Text,
         /// A name; the id is derived from it.
         optional name: Name,
@@ -480,6 +483,10 @@ settings! {
         optional rewrite: RuleRewriteSpec,
         /// What `skip` leaves out.
         optional skip: RuleSkipSpec,
+        /// What `set_cache_settings` chooses.
+        optional cache: RuleCacheSpec,
+        /// What `compress_response` chooses.
+        optional compress: RuleCompressSpec,
     }
 }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::cache::Cache;
+use crate::compression::Compression;
 use crate::hosts::Hostname;
 use crate::id::Id;
 use crate::pool::Pool;
@@ -41,6 +42,8 @@ pub struct Zone {
     pub rate_limits: Option<Arc<RateLimits>>,
     /// Its cache; none if it is off.
     pub cache: Option<Arc<Cache>>,
+    /// What it compresses on the way out; none if nothing.
+    pub compression: Option<Arc<Compression>>,
     /// TLS towards visitors.
     pub tls: Tls,
     /// HTTP towards visitors.

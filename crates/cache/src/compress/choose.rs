@@ -3,9 +3,10 @@
 //! Never what is coded already, nor what a range is cut out of, nor against `no-transform`. Called by the
 //! edge with the answer as the visitor would get it uncoded. Read next: [`choose`], then `encoder.rs`.
 
-use exchange::{BodySize, Known, Response};
+use exchange::{BodySize, Fields, Known, Method, Request, Response};
 
 use super::accept::{Accepted, Coding};
+use super::encoder::{Effort, Levels};
 use crate::policy::ResponseControl;
 use crate::policy::words::{lines, members};
 
@@ -23,6 +24,25 @@ pub struct CodingSettings {
     /// Bytes of a body below which coding gains nothing. Default 256: what fits one packet with its head
     /// anyway.
     pub body_bytes_min: u64,
+    /// Levels for what is coded while its visitor waits.
+    pub streamed: Levels,
+    /// Levels for what is coded once and kept.
+    pub stored: Levels,
+}
+
+impl CodingSettings {
+    /// The types that are coded where nobody says otherwise.
+    pub fn usual_types() -> Vec<Box<[u8]>> {
+        TYPES.iter().map(|name| name.as_bytes().into()).collect()
+    }
+
+    /// The level of a coding.
+    pub fn level(&self, coding: Coding, effort: Effort) -> u8 {
+        match effort {
+            Effort::Streaming => self.streamed.level(coding),
+            Effort::Stored => self.stored.level(coding),
+        }
+    }
 }
 
 const TYPES: [&str; 18] = [
@@ -51,8 +71,10 @@ impl Default for CodingSettings {
         Self {
             is_on: true,
             codings: Coding::ALL.to_vec(),
-            types: TYPES.iter().map(|name| name.as_bytes().into()).collect(),
+            types: Self::usual_types(),
             body_bytes_min: 256,
+            streamed: Levels::of(Effort::Streaming),
+            stored: Levels::of(Effort::Stored),
         }
     }
 }
@@ -72,7 +94,7 @@ pub enum NotCoded {
     Type,
     /// Too small.
     Small,
-    /// The visitor asks for ranges: they are of what is uncoded, whose `ETag` is strong.
+    /// The visitor asks for ranges, or gets one: they are of what is uncoded, whose `ETag` is strong.
     Ranges,
     /// The visitor takes none of the zone's codings.
     NotTaken,
@@ -82,14 +104,14 @@ impl NotCoded {
     /// The word for it in the trail.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Off => "off",
-            Self::Status => "status",
-            Self::Coded => "coded",
-            Self::NoTransform => "no_transform",
-            Self::Type => "type",
-            Self::Small => "small",
-            Self::Ranges => "ranges",
-            Self::NotTaken => "not_taken",
+            Self::Off => "uncoded_off",
+            Self::Status => "uncoded_status",
+            Self::Coded => "uncoded_already",
+            Self::NoTransform => "uncoded_no_transform",
+            Self::Type => "uncoded_type",
+            Self::Small => "uncoded_small",
+            Self::Ranges => "uncoded_ranges",
+            Self::NotTaken => "uncoded_not_taken",
         }
     }
 }
@@ -103,29 +125,67 @@ pub enum Chosen {
     Uncoded(NotCoded),
 }
 
+impl Chosen {
+    /// Whether another request could have had the answer otherwise: it must say so ([`add_vary`]).
+    pub fn is_varying(self) -> bool {
+        matches!(self, Self::As(_) | Self::Uncoded(NotCoded::Ranges | NotCoded::NotTaken))
+    }
+}
+
 /// What of a request bears on coding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CodingRequest {
     /// What the visitor takes.
     pub accepted: Accepted,
+    /// It is a HEAD: the head is as of the answer to a GET (RFC 9110 §9.3.2).
+    pub is_head: bool,
     /// It asks for ranges.
     pub has_ranges: bool,
-    /// It says `no-transform`, and the zone respects that.
+    /// It says `no-transform`.
     pub no_transform: bool,
 }
 
-/// Chooses a coding. `answer` is whole and uncoded; its `body` says how long it is.
+impl CodingRequest {
+    /// Reads a request. Its `no-transform` (RFC 9111 §5.2.1.6) is heeded whatever else of its `Cache-Control`
+    /// is: it costs nobody but its sender.
+    pub fn read(request: &Request) -> Self {
+        let fields = &request.fields;
+        Self {
+            accepted: Accepted::read(fields),
+            is_head: request.method == Method::Head,
+            has_ranges: request.method == Method::Get && fields.value(b"range").is_some(),
+            no_transform: lines(fields, b"cache-control")
+                .flat_map(members)
+                .any(|directive| directive.eq_ignore_ascii_case(b"no-transform")),
+        }
+    }
+}
+
+/// Chooses a coding of the zone's. `answer` is whole and uncoded; its `body` says how long it is.
 pub fn choose(request: &CodingRequest, answer: &Response, settings: &CodingSettings) -> Chosen {
+    let codings = if settings.is_on { settings.codings.as_slice() } else { &[] };
+    choose_among(codings, request, answer, settings)
+}
+
+/// Chooses one of these codings, the preferred first, for an answer as [`choose`] takes it.
+pub fn choose_among(
+    codings: &[Coding],
+    request: &CodingRequest,
+    answer: &Response,
+    settings: &CodingSettings,
+) -> Chosen {
     let fields = &answer.fields;
     let no = |reason| Chosen::Uncoded(reason);
-    if !settings.is_on || settings.codings.is_empty() {
+    if codings.is_empty() {
         return no(NotCoded::Off);
     }
-    // Error pages are worth it; 204, 206 and 304 have nothing whole to code.
-    if !matches!(answer.status, 200 | 201 | 203 | 400..=599) {
+    // A part of something that would have been coded whole.
+    let is_part = answer.status == 206;
+    // Error pages are worth it; 204 and 304 have nothing whole to code.
+    if !is_part && !matches!(answer.status, 200 | 201 | 203 | 400..=599) {
         return no(NotCoded::Status);
     }
-    if fields.value(b"content-encoding").is_some() || fields.value(b"content-range").is_some() {
+    if fields.value(b"content-encoding").is_some() || !is_part && fields.value(b"content-range").is_some() {
         return no(NotCoded::Coded);
     }
     if request.no_transform || ResponseControl::read(fields).no_transform {
@@ -134,19 +194,23 @@ pub fn choose(request: &CodingRequest, answer: &Response, settings: &CodingSetti
     if !fields.known(Known::ContentType).is_some_and(|content_type| is_coded_type(content_type, settings)) {
         return no(NotCoded::Type);
     }
-    let is_small = match answer.body {
-        BodySize::None => answer.declared_length.is_none_or(|length| length < settings.body_bytes_min),
-        BodySize::Length(length) => length < settings.body_bytes_min,
-        BodySize::Unknown => false,
+    if is_part {
+        return no(NotCoded::Ranges);
+    }
+    let length = match answer.body {
+        BodySize::None if request.is_head => answer.declared_length,
+        BodySize::None => Some(0),
+        BodySize::Length(length) => Some(length),
+        BodySize::Unknown => None,
     };
-    if is_small {
+    if length.is_some_and(|length| length < settings.body_bytes_min.max(1)) {
         return no(NotCoded::Small);
     }
     if request.has_ranges {
         return no(NotCoded::Ranges);
     }
     let mut best = None;
-    for coding in &settings.codings {
+    for coding in codings {
         let weight = request.accepted.weight(Some(*coding));
         // Equal weights leave the choice to us: the earlier in the zone's list.
         if weight > 0 && best.is_none_or(|(_, most)| weight > most) {
@@ -164,18 +228,25 @@ pub fn choose(request: &CodingRequest, answer: &Response, settings: &CodingSetti
 fn is_coded_type(content_type: &[u8], settings: &CodingSettings) -> bool {
     let name = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
     let name = crate::policy::words::trim(name).to_ascii_lowercase();
-    // Server-sent events are small pieces that must leave at once; an encoder would hold them or gain
-    // nothing.
-    name != b"text/event-stream"
+    // Events go on for as long as a page is open, and each stream would hold an encoder for it; messages of
+    // gRPC have a compression of their own, and wait for one another.
+    let is_whole_only = name == b"text/event-stream";
+    !name.starts_with(b"application/grpc")
         && settings.types.iter().any(|known| match &**known {
-            start if start.ends_with(b"/") => name.starts_with(start),
+            start if start.ends_with(b"/") => !is_whole_only && name.starts_with(start),
             end if end.starts_with(b"+") => name.ends_with(end),
             whole => name == whole,
         })
 }
 
+/// The tag of the coded form of what has this one: the same content in other bytes (RFC 9110 §8.8.1). None
+/// if it is weak already.
+pub fn weakened(tag: &[u8]) -> Option<Vec<u8>> {
+    (!tag.starts_with(b"W/")).then(|| [b"W/", tag].concat())
+}
+
 /// Says in the head that the answer depends on `Accept-Encoding`. For every answer that was or might have
-/// been coded: [`Chosen::As`], [`NotCoded::NotTaken`] and [`NotCoded::Ranges`].
+/// been coded ([`Chosen::is_varying`]).
 pub fn add_vary(answer: &mut Response) {
     let is_said = lines(&answer.fields, b"vary")
         .flat_map(members)
@@ -195,10 +266,7 @@ pub fn code_head(answer: &mut Response, coding: Coding, coded_bytes: Option<u64>
         [b"content-md5", b"digest", b"content-digest", b"repr-digest", b"accept-ranges", b"content-length"];
     fields.retain(|field| !of_bytes.iter().any(|name| field.name.eq_ignore_ascii_case(name)));
     fields.push(b"Content-Encoding", coding.as_str().as_bytes());
-    let weak = fields.value(b"etag").filter(|tag| !tag.starts_with(b"W/")).map(|tag| [b"W/", tag].concat());
-    if let Some(weak) = weak {
-        fields.set(b"ETag", &weak);
-    }
+    weaken_tag(fields);
     match answer.body {
         BodySize::None => answer.declared_length = coded_bytes,
         BodySize::Length(_) | BodySize::Unknown => {
@@ -208,10 +276,36 @@ pub fn code_head(answer: &mut Response, coding: Coding, coded_bytes: Option<u64>
     add_vary(answer);
 }
 
+fn weaken_tag(fields: &mut Fields) {
+    if let Some(weak) = fields.value(b"etag").and_then(weakened) {
+        fields.set(b"ETag", &weak);
+    }
+}
+
+/// Makes a 304 speak of what the visitor would have got whole (RFC 9110 §15.4.5): of the coded form, if that
+/// is what was chosen for `whole`.
+pub fn code_not_modified(answer: &mut Response, whole: Chosen) {
+    if whole.is_varying() {
+        add_vary(answer);
+    }
+    if let Chosen::As(_) = whole {
+        weaken_tag(&mut answer.fields);
+        answer.fields.remove(b"accept-ranges");
+    }
+}
+
+/// As [`code_not_modified`], for a 304 of an origin, which does not say what it is of: the visitor has asked
+/// with the weak form of its strong tag, which nobody has made but [`code_head`].
+pub fn code_passed_not_modified(answer: &mut Response, request: &Fields) {
+    let Some(weak) = answer.fields.value(b"etag").and_then(weakened) else { return };
+    if lines(request, b"if-none-match").any(|line| memchr::memmem::find(line, &weak).is_some()) {
+        answer.fields.set(b"ETag", &weak);
+        add_vary(answer);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use exchange::Fields;
-
     use super::*;
 
     fn request(accept: &str) -> CodingRequest {
@@ -249,7 +343,7 @@ mod tests {
     #[test]
     fn only_what_gains_is_coded() {
         for content_type in
-            ["image/png", "video/mp4", "font/woff2", "application/zip", "text/event-stream", ""]
+            ["image/png", "video/mp4", "font/woff2", "application/zip", "application/grpc+json", ""]
         {
             let kept = answer(content_type, &[]);
             assert_eq!(chosen("gzip", &kept), Chosen::Uncoded(NotCoded::Type), "{content_type}");
@@ -278,7 +372,7 @@ mod tests {
         ] {
             assert_eq!(chosen("gzip", &answer("text/html", &[field])), Chosen::Uncoded(reason));
         }
-        for status in [204, 206, 304, 301] {
+        for status in [204, 304, 301] {
             let other = Response { status, ..answer("text/html", &[]) };
             assert_eq!(chosen("gzip", &other), Chosen::Uncoded(NotCoded::Status));
         }
@@ -286,8 +380,74 @@ mod tests {
         let settings = CodingSettings::default();
         let html = answer("text/html", &[]);
         assert_eq!(choose(&ranges, &html, &settings), Chosen::Uncoded(NotCoded::Ranges));
+        let part = Response { status: 206, ..answer("text/html", &[("Content-Range", "bytes 0-1/2")]) };
+        assert_eq!(chosen("gzip", &part), Chosen::Uncoded(NotCoded::Ranges));
+        assert!(chosen("gzip", &part).is_varying());
         let off = CodingSettings { is_on: false, ..settings };
         assert_eq!(choose(&request("gzip"), &html, &off), Chosen::Uncoded(NotCoded::Off));
+    }
+
+    #[test]
+    fn a_stream_of_events_is_coded_where_it_is_named_in_full() {
+        let events = Response { body: BodySize::Unknown, ..answer("text/event-stream; charset=utf-8", &[]) };
+        assert_eq!(chosen("gzip", &events), Chosen::Uncoded(NotCoded::Type));
+        let mut settings = CodingSettings::default();
+        settings.types.push(b"text/event-stream"[..].into());
+        assert_eq!(choose(&request("gzip"), &events, &settings), Chosen::As(Coding::Gzip));
+    }
+
+    #[test]
+    fn a_head_is_judged_as_the_answer_to_a_get() {
+        let asked = CodingRequest { is_head: true, ..request("gzip") };
+        let of =
+            |declared_length| Response { body: BodySize::None, declared_length, ..answer("text/html", &[]) };
+        let settings = CodingSettings::default();
+        assert_eq!(choose(&asked, &of(Some(5000)), &settings), Chosen::As(Coding::Gzip));
+        assert_eq!(choose(&asked, &of(None), &settings), Chosen::As(Coding::Gzip));
+        assert_eq!(choose(&asked, &of(Some(5)), &settings), Chosen::Uncoded(NotCoded::Small));
+        assert_eq!(choose(&request("gzip"), &of(None), &settings), Chosen::Uncoded(NotCoded::Small));
+    }
+
+    #[test]
+    fn reads_what_a_request_says_of_coding() {
+        let mut asked = Request::default();
+        asked.set_method(b"GET");
+        asked.fields.push(b"Accept-Encoding", b"br");
+        asked.fields.push(b"Range", b"bytes=0-1");
+        let read = CodingRequest::read(&asked);
+        assert!(read.accepted.takes(Some(Coding::Brotli)) && read.has_ranges && !read.is_head);
+        assert!(!read.no_transform);
+        asked.fields.push(b"Cache-Control", b"max-age=0, No-Transform");
+        assert!(CodingRequest::read(&asked).no_transform);
+        asked.set_method(b"HEAD");
+        let read = CodingRequest::read(&asked);
+        assert!(read.is_head && !read.has_ranges);
+    }
+
+    #[test]
+    fn a_304_speaks_of_what_the_visitor_would_have_got() {
+        let not_modified = |tag: &str| {
+            let mut answer = Response { status: 304, ..Response::default() };
+            answer.fields.push(b"ETag", tag.as_bytes());
+            answer
+        };
+        let tag = |answer: &Response| answer.fields.value(b"etag").map(<[u8]>::to_vec);
+        let mut coded = not_modified("\"a\"");
+        code_not_modified(&mut coded, Chosen::As(Coding::Gzip));
+        assert_eq!((tag(&coded), coded.fields.value(b"vary").is_some()), (Some(b"W/\"a\"".to_vec()), true));
+        let mut plain = not_modified("\"a\"");
+        code_not_modified(&mut plain, Chosen::Uncoded(NotCoded::NotTaken));
+        assert_eq!((tag(&plain), plain.fields.value(b"vary").is_some()), (Some(b"\"a\"".to_vec()), true));
+        let mut other = not_modified("\"a\"");
+        code_not_modified(&mut other, Chosen::Uncoded(NotCoded::Type));
+        assert_eq!((tag(&other), other.fields.value(b"vary")), (Some(b"\"a\"".to_vec()), None));
+        for (asked, becomes) in [("\"b\", W/\"a\"", "W/\"a\""), ("\"a\"", "\"a\""), ("W/\"b\"", "\"a\"")] {
+            let mut fields = Fields::new();
+            fields.push(b"If-None-Match", asked.as_bytes());
+            let mut passed = not_modified("\"a\"");
+            code_passed_not_modified(&mut passed, &fields);
+            assert_eq!(tag(&passed), Some(becomes.as_bytes().to_vec()), "{asked}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 use std::io::Write;
 
+use zstd::zstd_safe::CParameter;
+
 use super::accept::Coding;
 
 /// Bytes to feed at once on a serving thread.
@@ -16,25 +18,59 @@ use super::accept::Coding;
 /// the serving threads.
 pub const STEP_BYTES: usize = 16 * 1024;
 
-/// How much work a coding is worth.
-///
-/// On the same text, compressed size and MB/s: gzip 3 0.293 at 110, gzip 6 0.279 at 35; brotli 2 0.292 at
-/// 85, brotli 4 0.279 at 27, brotli 7 0.253 at 8; zstd 3 0.287 at 200, zstd 12 0.257 at 5.
+/// For whom a body is coded: how far back an encoder looks, and by [`Levels`] how hard it works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// While the visitor waits: gzip 3, brotli 2, zstd 3. Beyond these the next percent costs twice the time.
+    /// For one visitor, who waits.
     Streaming,
-    /// Once for many visitors, off the serving threads: gzip 6, brotli 7, zstd 12.
+    /// Once for many visitors, off the serving threads.
     Stored,
 }
 
-/// Bits of the window an encoder looks back in. 2^18 keeps an encoder near 1 MiB; 2^20 is worth it once for
-/// a stored body. Decoders in browsers take up to 2^23 (RFC 8878 §3.1.1.1.2).
-fn window_bits(effort: Effort) -> u32 {
-    match effort {
-        Effort::Streaming => 18,
-        Effort::Stored => 20,
+/// A level for each coding.
+///
+/// The defaults, on source text, with compressed size and MB/s: while a visitor waits gzip 3 (0.293 at 110),
+/// brotli 2 (0.292 at 85), zstd 3 (0.287 at 200), beyond which the next percent costs twice the time; for
+/// what is stored gzip 6 (0.279 at 35), brotli 5 and zstd 9, beyond which memory and time double for one
+/// percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Levels {
+    /// 1 to 19.
+    pub zstd: u8,
+    /// 0 to 11.
+    pub brotli: u8,
+    /// 1 to 9.
+    pub gzip: u8,
+}
+
+impl Levels {
+    /// The usual ones.
+    pub fn of(effort: Effort) -> Self {
+        match effort {
+            Effort::Streaming => Self { zstd: 3, brotli: 2, gzip: 3 },
+            Effort::Stored => Self { zstd: 9, brotli: 5, gzip: 6 },
+        }
     }
+
+    /// That of a coding.
+    pub fn level(&self, coding: Coding) -> u8 {
+        match coding {
+            Coding::Zstd => self.zstd,
+            Coding::Brotli => self.brotli,
+            Coding::Gzip => self.gzip,
+        }
+    }
+}
+
+/// Bits of the window an encoder looks back in: 2^18 keeps an encoder for one visitor near 1 MiB; 2^20 is
+/// worth it once for a stored body that is known to fill it. Decoders in browsers take up to 2^23 (RFC 8878
+/// §3.1.1.1.2).
+fn window_bits(effort: Effort, body_bytes: Option<u64>) -> u32 {
+    let bits_max = match (effort, body_bytes) {
+        (Effort::Stored, Some(_)) => 20,
+        (Effort::Streaming, _) | (Effort::Stored, None) => 18,
+    };
+    body_bytes.map_or(bits_max, |bytes| bits_max.min(64 - bytes.max(1024).leading_zeros()))
 }
 
 /// An encoder. Dropped before [`Encoder::finish`], what it gave is cut off and no decoder takes it for whole.
@@ -70,36 +106,72 @@ impl std::fmt::Display for EncoderFailed {
 impl std::error::Error for EncoderFailed {}
 
 impl Encoder {
-    /// An encoder for one body. `body_bytes` is its length if it is known: a small body gets a small window.
+    /// An encoder for one body, at a level of the coding's own. `body_bytes` is its length if it is known: a
+    /// small body gets a small window.
     ///
     /// # Errors
     ///
     /// [`EncoderFailed`] when there is no memory for it.
-    pub fn new(coding: Coding, effort: Effort, body_bytes: Option<u64>) -> Result<Self, EncoderFailed> {
-        let is_stored = effort == Effort::Stored;
-        let fits = body_bytes.map_or(window_bits(effort), |bytes| 64 - bytes.max(1024).leading_zeros());
-        let bits = window_bits(effort).min(fits);
+    pub fn new(
+        coding: Coding,
+        effort: Effort,
+        level: u8,
+        body_bytes: Option<u64>,
+    ) -> Result<Self, EncoderFailed> {
+        let bits = window_bits(effort, body_bytes);
         Ok(Self(match coding {
             Coding::Gzip => {
-                let level = flate2::Compression::new(if is_stored { 6 } else { 3 });
+                let level = flate2::Compression::new(u32::from(level.min(9)));
                 Engine::Gzip(flate2::write::GzEncoder::new(Vec::new(), level))
             }
             Coding::Brotli => {
-                let quality = if is_stored { 7 } else { 2 };
+                let quality = u32::from(level.min(11));
                 let writer = brotli::CompressorWriter::new(Vec::new(), 4096, quality, bits);
                 Engine::Brotli(Box::new(writer))
             }
             Coding::Zstd => {
-                let level = if is_stored { 12 } else { 3 };
+                let level = i32::from(level.clamp(1, 19));
                 let mut encoder =
                     zstd::stream::write::Encoder::new(Vec::new(), level).map_err(|_| EncoderFailed)?;
                 encoder.window_log(bits).map_err(|_| EncoderFailed)?;
-                if let Some(bytes) = body_bytes {
-                    encoder.set_pledged_src_size(Some(bytes)).map_err(|_| EncoderFailed)?;
+                match body_bytes {
+                    Some(bytes) => encoder.set_pledged_src_size(Some(bytes)),
+                    // Of a body of no known length it makes tables as for the longest: 48 MiB at level 12.
+                    None if level >= 5 => encoder
+                        .set_parameter(CParameter::HashLog(bits + 1))
+                        .and_then(|()| encoder.set_parameter(CParameter::ChainLog(bits))),
+                    None => Ok(()),
                 }
+                .map_err(|_| EncoderFailed)?;
                 Engine::Zstd(encoder)
             }
         }))
+    }
+
+    /// About the bytes that an encoder holds while it works, to charge it by; rounded up from what was
+    /// measured (`--example encoders`).
+    pub fn memory_bytes(coding: Coding, effort: Effort, level: u8, body_bytes: Option<u64>) -> u64 {
+        const KIB: u64 = 1024;
+        let bits = window_bits(effort, body_bytes);
+        match coding {
+            Coding::Gzip => 512 * KIB,
+            Coding::Brotli => {
+                let tables = match level {
+                    0..=3 => 512,
+                    4 => 2304,
+                    5 => 3072,
+                    6..=7 => 11 * KIB,
+                    8..=9 => 37 * KIB,
+                    _ => 24 * KIB,
+                };
+                tables * KIB + (4 << bits)
+            }
+            // Two tables of at most twice the window's places, the window itself, and two buffers.
+            Coding::Zstd => {
+                let tables = if level < 5 { 1024 * KIB } else { 16 << bits };
+                tables.min(16 << bits) + (1 << bits) + 384 * KIB
+            }
+        }
     }
 
     /// Feeds a chunk and appends what is ready to `out`; often nothing.
@@ -180,7 +252,8 @@ mod tests {
     }
 
     fn coded(coding: Coding, effort: Effort, chunks: &[&[u8]], length: Option<u64>) -> Vec<u8> {
-        let mut encoder = Encoder::new(coding, effort, length).expect("there is memory");
+        let level = Levels::of(effort).level(coding);
+        let mut encoder = Encoder::new(coding, effort, level, length).expect("there is memory");
         let mut out = Vec::new();
         for chunk in chunks {
             encoder.push(chunk, &mut out).expect("it takes everything");
@@ -205,7 +278,7 @@ mod tests {
     #[test]
     fn what_was_flushed_can_be_read_before_the_end() {
         for coding in Coding::ALL {
-            let mut encoder = Encoder::new(coding, Effort::Streaming, None).expect("there is memory");
+            let mut encoder = Encoder::new(coding, Effort::Streaming, 3, None).expect("there is memory");
             let mut out = Vec::new();
             encoder.push(b"data: 1\n\n", &mut out).expect("it takes everything");
             encoder.flush(&mut out).expect("it flushes");

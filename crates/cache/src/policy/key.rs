@@ -188,11 +188,7 @@ impl Key {
     /// The key of a coded form of one body ([`super::Metadata::body_id`]).
     #[must_use]
     pub fn with_coding(&self, coding: crate::compress::Coding, body_id: u64) -> Self {
-        let mut key = self.clone();
-        key.text.push(CODED);
-        push_part(&mut key.text, |out| out.extend_from_slice(coding.as_str().as_bytes()));
-        key.text.extend_from_slice(&body_id.to_be_bytes());
-        key
+        self.with_rest(&coded_rest(self.rest(), coding, body_id))
     }
 
     /// The key of another target under the same host, scheme and port, for invalidation (RFC 9111 §4.4);
@@ -209,6 +205,16 @@ impl Key {
         let (zone, host_end) = (self.zone, self.host_end);
         (common_end <= KEY_BYTES_MAX).then_some(Self { zone, text, host_end, target_end, common_end })
     }
+}
+
+/// The [`Key::rest`] of a coded form of the body that lies under a key with this one.
+pub(crate) fn coded_rest(rest: &[u8], coding: crate::compress::Coding, body_id: u64) -> Vec<u8> {
+    let mut coded = Vec::with_capacity(rest.len() + 20);
+    coded.extend_from_slice(rest);
+    coded.push(CODED);
+    push_part(&mut coded, |out| out.extend_from_slice(coding.as_str().as_bytes()));
+    coded.extend_from_slice(&body_id.to_be_bytes());
+    coded
 }
 
 /// The port of the authority, unless it is the scheme's own.

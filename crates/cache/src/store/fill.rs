@@ -153,12 +153,36 @@ impl Lease {
     /// # Errors
     ///
     /// The lease, unspent, and why the answer cannot be kept.
-    pub fn begin(mut self, answer: Answer<'_>) -> Result<Fill, (Self, NotKept)> {
+    pub fn begin(self, answer: Answer<'_>) -> Result<Fill, (Self, NotKept)> {
+        self.begin_with(answer, |_object| ())
+    }
+
+    /// Begins to store another form of a stored object's body, under the lease's own key: gone with every
+    /// purge that is against the object, and with the snapshot that it was fetched under.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lease::begin`].
+    pub fn begin_form(self, of: &Object, numbers: [u64; NUMBERS]) -> Result<Fill, (Self, NotKept)> {
+        let head = Head { bytes: Bytes::new(), numbers, snapshot: of.head.snapshot };
+        self.begin_with(Answer { head, tags: &[], body_bytes: None }, |object| {
+            object.born = object.born.min(of.born);
+            object.tags.clone_from(&of.tags);
+        })
+    }
+
+    fn begin_with(
+        mut self,
+        answer: Answer<'_>,
+        change: impl FnOnce(&mut Object),
+    ) -> Result<Fill, (Self, NotKept)> {
         if let Some(why) = self.refusal(&answer) {
             return Err((self, why));
         }
         let body = Body::open(self.store.held(), OVERHEAD_BYTES + self.overhead(&answer.head));
-        let object = Arc::new(self.object(answer, body, DISK_NONE));
+        let mut object = self.object(answer, body, DISK_NONE);
+        change(&mut object);
+        let object = Arc::new(object);
         let (is_kept, previous) = self.publish(&object);
         // Those who waited made more than one request of it.
         let is_known = self.pending.is_known || self.pending.tickets() > 0;

@@ -19,10 +19,10 @@ use crate::pipeline::Edge;
 use crate::relay::Answered;
 
 /// How long the slowest reader of a body that is not kept may stand still while others wait for it.
-const STILL_MS: u32 = 5_000;
+pub(super) const STILL_MS: u32 = 5_000;
 
 /// Bytes that a fill goes on for when its last visitor has left.
-const UNREAD_BYTES_MAX: u64 = 8 << 20;
+pub(super) const UNREAD_BYTES_MAX: u64 = 8 << 20;
 
 impl Edge {
     /// Pours an origin's body into a fill, to its end. What fails is told to the readers.

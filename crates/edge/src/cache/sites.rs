@@ -9,9 +9,15 @@ use cache::policy::{
     Settings, Targeted,
 };
 use exchange::{Known, Request};
-use zone::{CacheQuery, ControlField, ErrorsWord, LifetimeWord, Pool, SetCookieWord, Waf, WafRules, Zone};
+use rules::{KeyPart, Ttl};
+use zone::{
+    CacheLifetime, CacheQuery, ControlField, ErrorsWord, LifetimeWord, Pool, SetCookieWord, Waf, WafRules,
+    Zone,
+};
 
 use crate::course::Course;
+use crate::pipeline::Edge;
+use crate::shield::CacheChoices;
 
 /// The cache of one site.
 #[derive(Debug)]
@@ -74,7 +80,7 @@ impl SiteCache {
             },
         });
         let settings = Settings {
-            is_on: true,
+            is_on: zone.is_on,
             targeted: targeted.collect(),
             key,
             respects_request: zone.respects_request,
@@ -130,5 +136,149 @@ impl SiteCache {
             }
         }
         scope
+    }
+}
+
+/// Combinations of choices that a thread keeps: zones have few rules that choose, and of one request few fit.
+const CHOSEN_MAX: usize = 64;
+
+/// Caches as rules have chosen them: what makes one costs more than a request should, and is the same for all
+/// that the same rules fit. A thread's own.
+#[derive(Debug, Default)]
+pub(crate) struct ChosenCaches(Vec<Chosen>);
+
+#[derive(Debug)]
+struct Chosen {
+    /// The zone as published, which a change makes another.
+    fingerprint: [u8; 32],
+    choices: CacheChoices,
+    cache: Arc<SiteCache>,
+}
+
+impl ChosenCaches {
+    /// The cache of a zone with these choices of its rules, in order; of two for one thing the later counts.
+    fn chosen(&mut self, zone: &Zone, base: &zone::Cache, choices: CacheChoices) -> Arc<SiteCache> {
+        let is_same = |known: &Chosen| {
+            known.fingerprint == zone.fingerprint
+                && known.choices.len() == choices.len()
+                && known.choices.iter().zip(&choices).all(|(a, b)| Arc::ptr_eq(a, b))
+        };
+        if let Some(at) = self.0.iter().position(is_same) {
+            // The latest stands first, and the last goes.
+            if let Some(front) = self.0.get_mut(..=at) {
+                front.rotate_right(1);
+            }
+        } else {
+            let cache = Arc::new(SiteCache::of(&with_choices(base, &choices), zone.waf.as_deref()));
+            self.0.insert(0, Chosen { fingerprint: zone.fingerprint, choices, cache });
+            self.0.truncate(CHOSEN_MAX);
+        }
+        self.0.first().map_or_else(
+            || Arc::new(SiteCache::of(base, zone.waf.as_deref())),
+            |first| Arc::clone(&first.cache),
+        )
+    }
+}
+
+/// A cache as compiled, with what rules choose in place of what the zone says.
+fn with_choices(base: &zone::Cache, choices: &[Arc<rules::CacheSpec>]) -> zone::Cache {
+    let mut cache = base.clone();
+    for choice in choices {
+        cache.is_on = choice.cache.unwrap_or(cache.is_on);
+        if let Some(Ttl::Override(seconds)) = choice.browser_ttl {
+            cache.browser_s = Some(seconds);
+        }
+        let by_status = choice.edge_ttl_by_status.iter().copied();
+        let usual = match choice.edge_ttl {
+            Some(Ttl::Override(seconds)) => Some((200, 399, seconds)),
+            _ => None,
+        };
+        let lifetimes = by_status.chain(usual).map(|(first, last, seconds)| CacheLifetime {
+            first,
+            last,
+            seconds,
+            mode: if seconds == 0 { LifetimeWord::Never } else { LifetimeWord::Always },
+        });
+        // The first that fits counts.
+        cache.lifetimes = lifetimes.chain(std::mem::take(&mut cache.lifetimes)).collect();
+        match &choice.key_query {
+            Some(KeyPart::All) => cache.key.query = CacheQuery::All,
+            Some(KeyPart::None) => cache.key.query = CacheQuery::Nothing,
+            Some(KeyPart::Include(names)) => cache.key.query = CacheQuery::Only(names.clone()),
+            Some(KeyPart::Exclude(names)) => cache.key.query = CacheQuery::AllBut(names.clone()),
+            None => {}
+        }
+        if let Some(KeyPart::Include(names)) = &choice.key_headers {
+            cache.key.headers.clone_from(names);
+        }
+        if let Some(KeyPart::Include(names)) = &choice.key_cookies {
+            cache.key.cookies.clone_from(names);
+        }
+        cache.key.sorts_query = choice.key_ignores_query_order.unwrap_or(cache.key.sorts_query);
+    }
+    cache
+}
+
+impl Edge {
+    /// The cache of the course's zone as rules chose it; none for a zone that has none to choose of.
+    pub(crate) fn chosen_cache(&self, course: &Course, choices: CacheChoices) -> Option<Arc<SiteCache>> {
+        let zone = &course.site.as_ref()?.zone;
+        Some(self.chosen_caches.borrow_mut().chosen(zone, zone.cache.as_deref()?, choices))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base() -> zone::Cache {
+        let text = "name = \"z\"\nhostnames = [\"a.example\"]\n[cache]\nenabled = true\nbrowser_s = 5\n\
+                    key = { query_except = [\"utm_*\"] }\n[[cache.lifetime]]\nstatus = 200\nseconds = 1\n\
+                    [[pool]]\nname = \"app\"\norigins = [{ url = \"http://10.0.0.1\" }]\n";
+        let source = zone::Source { name: "z.toml".to_owned(), bytes: text.as_bytes().to_vec() };
+        let bundle = zone::Bundle::new(vec![source], None, std::collections::BTreeMap::new());
+        let snapshot = zone::compile(&bundle, 1, &|_| None).expect("it compiles");
+        zone::Cache::clone(snapshot.zones()[0].cache.as_deref().expect("it is on"))
+    }
+
+    fn choice(change: impl FnOnce(&mut rules::CacheSpec)) -> Arc<rules::CacheSpec> {
+        let mut choice = rules::CacheSpec::default();
+        change(&mut choice);
+        Arc::new(choice)
+    }
+
+    #[test]
+    fn what_a_rule_does_not_name_stays_as_the_zone_has_it() {
+        let base = base();
+        assert_eq!(with_choices(&base, &[choice(|_| {})]), base);
+        let off = with_choices(&base, &[choice(|choice| choice.cache = Some(false))]);
+        assert_eq!(off, zone::Cache { is_on: false, ..base });
+    }
+
+    #[test]
+    fn of_two_choices_for_one_thing_the_later_counts() {
+        let first = choice(|choice| {
+            choice.edge_ttl = Some(Ttl::Override(60));
+            choice.browser_ttl = Some(Ttl::Override(7));
+            choice.key_query = Some(KeyPart::None);
+        });
+        let second = choice(|choice| {
+            choice.edge_ttl_by_status = vec![(404, 404, 0)];
+            choice.edge_ttl = Some(Ttl::Override(600));
+            choice.key_headers = Some(KeyPart::Include(vec!["x-tenant".to_owned()]));
+        });
+        let both = with_choices(&base(), &[first, second]);
+        assert_eq!((both.browser_s, both.key.query.clone()), (Some(7), CacheQuery::Nothing));
+        assert_eq!(both.key.headers, ["x-tenant"]);
+        let lifetime = |first, last, seconds, mode| CacheLifetime { first, last, seconds, mode };
+        assert_eq!(
+            both.lifetimes,
+            [
+                lifetime(404, 404, 0, LifetimeWord::Never),
+                lifetime(200, 399, 600, LifetimeWord::Always),
+                lifetime(200, 399, 60, LifetimeWord::Always),
+                lifetime(200, 200, 1, LifetimeWord::Default),
+            ]
+        );
     }
 }

@@ -91,7 +91,8 @@ impl Edge {
         }
     }
 
-    async fn wait_for_slice(
+    /// Waits for another's fetch or the disk; none when that takes too long.
+    pub(super) async fn wait_for_slice(
         &self,
         exchange: &mut Exchange,
         ticket: Ticket,

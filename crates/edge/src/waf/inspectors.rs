@@ -96,7 +96,7 @@ impl Inspectors {
     /// Starts one thread for every two that serve.
     pub(crate) fn start(serving: usize, black_box: Writer) -> io::Result<Self> {
         let threads = threads_for(serving);
-        let pool = Pool::start(threads, threads * WAITING_PER_THREAD)?;
+        let pool = Pool::start("inspect", threads, threads * WAITING_PER_THREAD)?;
         let seat = |number| Mutex::new(Seat { space: None, slot: None, black_box, index: serving + number });
         Ok(Self { pool, seats: (0..threads).map(seat).collect() })
     }

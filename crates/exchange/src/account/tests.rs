@@ -44,6 +44,18 @@ fn a_charge_counts_on_every_level_and_is_given_back() {
 }
 
 #[test]
+fn work_is_charged_to_node_and_zone_within_what_pieces_may_fill() {
+    let (node, zone) = (Account::new(80 * STEP), Account::new(40 * STEP));
+    let work = Charge::of_work(&node, &zone, 30 * STEP).expect("room");
+    assert_eq!((node.held(), zone.held()), (30 * STEP, 30 * STEP));
+    assert_eq!(Charge::of_work(&node, &zone, 6 * STEP).err(), Some(Over::Zone));
+    let other = Account::new(1 << 30);
+    assert_eq!(Charge::of_work(&node, &other, 41 * STEP).err(), Some(Over::Node));
+    drop(work);
+    assert_eq!((node.held(), zone.held(), other.held()), (0, 0, 0));
+}
+
+#[test]
 fn heads_are_refused_at_the_bound_and_pieces_before_it() {
     let node = Account::new(80 * STEP);
     let connection = connection();

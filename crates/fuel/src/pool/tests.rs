@@ -27,7 +27,7 @@ fn wait<T>(mut pending: Pending<T>) -> Result<T, Broken> {
 
 /// A pool of one thread that is busy until the sender sends.
 fn busy(waiting_max: usize) -> (Pool, SyncSender<()>, Pending<()>) {
-    let pool = Pool::start(1, waiting_max.max(1)).unwrap();
+    let pool = Pool::start("test", 1, waiting_max.max(1)).unwrap();
     let (go, gone): (SyncSender<()>, Receiver<()>) = sync_channel(1);
     let (tell, told) = sync_channel(1);
     let first = pool
@@ -42,7 +42,7 @@ fn busy(waiting_max: usize) -> (Pool, SyncSender<()>, Pending<()>) {
 
 #[test]
 fn results_come_back_by_waker() {
-    let pool = Pool::start(2, 100).unwrap();
+    let pool = Pool::start("test", 2, 100).unwrap();
     let pieces: Vec<_> = (0..50).map(|number| pool.submit(move || number * 2).unwrap()).collect();
     let results: Vec<i32> = pieces.into_iter().map(|piece| wait(piece).unwrap()).collect();
     assert_eq!(results, (0..50).map(|number| number * 2).collect::<Vec<_>>());
@@ -61,7 +61,7 @@ fn what_finds_no_room_is_refused_at_once() {
 
 #[test]
 fn a_panic_is_a_value_and_its_thread_goes_on() {
-    let pool = Pool::start(1, 10).unwrap();
+    let pool = Pool::start("test", 1, 10).unwrap();
     let broken: Pending<()> = pool.submit(|| panic!("a fault point of the pool")).unwrap();
     let next = pool.submit(|| 7).unwrap();
     assert_eq!(wait(broken), Err(Broken::Panicked));
@@ -70,7 +70,7 @@ fn a_panic_is_a_value_and_its_thread_goes_on() {
 
 #[test]
 fn a_piece_knows_the_thread_that_does_it() {
-    let pool = Pool::start(3, 100).unwrap();
+    let pool = Pool::start("test", 3, 100).unwrap();
     let pieces: Vec<_> = (0..50)
         .map(|_| {
             let name = |number| (number, std::thread::current().name().map(str::to_owned));

@@ -53,6 +53,13 @@ impl Stage {
         Stage::with(&origin.url(), "", None, Some(origin), Value::Null)
     }
 
+    /// A stage with the scripted origin, in a zone that compresses and keeps answers.
+    pub(crate) fn compressing() -> Result<Stage> {
+        let origin = OriginSpec::new().unrecorded().answering(answer)?;
+        let lines = "[compression]\nenabled = true\n[cache]\nenabled = true";
+        Stage::with(&origin.url(), lines, None, Some(origin), Value::Null)
+    }
+
     /// A stage whose origin is a script of its own: it prints one line of JSON with its `port` when it
     /// listens. `scheme` and `lines` are those of the zone's pool.
     pub(crate) fn before(script: &str, scheme: &str, lines: &str) -> Result<Stage> {
@@ -217,6 +224,8 @@ fn python() -> Result<PathBuf> {
 /// | --- | --- |
 /// | `/bytes/N` | N bytes of pattern 1, whole or the one range asked for, with a strong validator |
 /// | `/stream/N` | the same without a length |
+/// | `/text/N`, `/text/chunked/N` | the same, as text, with a length or without |
+/// | `/kept/N`, `/kept/chunked/N` | the same, fresh for a minute |
 /// | `/echo` | JSON: method, target, fields, length and hash of the body, trailers |
 /// | `/trailers` | a body with two trailer fields |
 /// | `/gzip` | a body that came compressed |
@@ -233,6 +242,18 @@ fn answer(request: &Request) -> Answer {
     }
     if let Some(length) = number("/stream/") {
         return Answer::new(200).pattern(1, 0, length).chunked();
+    }
+    for (prefix, control) in [("/text/", "no-store"), ("/kept/", "max-age=60")] {
+        let text = |length| {
+            let answer = Answer::new(200).pattern(1, 0, length).field("Content-Type", "text/plain");
+            answer.field("Cache-Control", control)
+        };
+        if let Some(length) = number(prefix) {
+            return text(length);
+        }
+        if let Some(length) = number(&format!("{prefix}chunked/")) {
+            return text(length).chunked();
+        }
     }
     if let Some(status) = number("/status/") {
         return Answer::ok("status\n").status(u16::try_from(status).unwrap_or(500));

@@ -4,6 +4,7 @@
 //! next: [`basics`], then [`fetches`].
 
 mod basics;
+mod chosen;
 #[cfg(feature = "fault-injection")]
 mod contained;
 mod disk;

@@ -7,6 +7,7 @@
 
 mod budgets;
 mod cache;
+mod compression;
 #[cfg(feature = "fault-injection")]
 mod contain;
 mod drain;

@@ -43,6 +43,7 @@ fn typical() -> Record<'static> {
         waf: Some("would_refuse"),
         waf_uninspected: Some(12),
         waf_shadow: None,
+        coding: Some("br"),
     }
 }
 
@@ -68,7 +69,7 @@ fn writes_every_value() {
         "ttfb_us": 1200, "origin": "http://10.0.0.1:8080", "origin_us": 1000, "retries": 0, "cache": null,
         "cache_age": null, "fault": null, "verdict": "pass", "rules": ["r1", "r2"], "score": null,
         "user_agent": "Mozilla/5.0 (X11; Linux x86_64)", "referer": "https://example.org/?q=private#part",
-        "waf": "would_refuse", "waf_uninspected": 12, "waf_shadow": null,
+        "waf": "would_refuse", "waf_uninspected": 12, "waf_shadow": null, "coding": "br",
     });
     assert_eq!(read(&typical(), Privacy::default()), expected);
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::labels::{
-    CacheOutcome, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection, OriginOutcome,
-    Protocol, RuleWork, StatusClass, TlsVersion, WafOutcome,
+    CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection,
+    OriginOutcome, Protocol, RuleWork, StatusClass, TlsVersion, WafOutcome,
 };
 
 /// Upper bounds of the duration buckets, in microseconds: about three per decade from what a local hit takes
@@ -63,6 +63,9 @@ pub(crate) struct Block {
     pub(crate) waf_kept_back: AtomicU64,
     pub(crate) rule_steps: [AtomicU64; RuleWork::COUNT],
     pub(crate) cache: [AtomicU64; CacheOutcome::COUNT],
+    pub(crate) coded_answers: [[AtomicU64; CodedSource::COUNT]; Coding::COUNT],
+    pub(crate) coding_bytes: [[AtomicU64; Direction::COUNT]; Coding::COUNT],
+    pub(crate) codings_failed: AtomicU64,
     pub(crate) connections_dropped: AtomicU64,
     pub(crate) connections_shed: AtomicU64,
 }
@@ -90,6 +93,9 @@ impl Block {
             waf_kept_back: AtomicU64::new(0),
             rule_steps: fresh(),
             cache: fresh(),
+            coded_answers: fresh_rows(),
+            coding_bytes: fresh_rows(),
+            codings_failed: AtomicU64::new(0),
             connections_dropped: AtomicU64::new(0),
             connections_shed: AtomicU64::new(0),
         }
@@ -180,6 +186,23 @@ impl ThreadMetrics {
     /// Counts what the cache did for a request.
     pub fn cache(&self, outcome: CacheOutcome) {
         add(&self.block.cache[outcome as usize], 1);
+    }
+
+    /// Counts an answer that went out in a coding given here.
+    pub fn coded_answer(&self, coding: Coding, source: CodedSource) {
+        add(&self.block.coded_answers[coding as usize][source as usize], 1);
+    }
+
+    /// Counts what an encoder was fed and what it gave.
+    pub fn coded(&self, coding: Coding, bytes_in: u64, bytes_out: u64) {
+        let row = &self.block.coding_bytes[coding as usize];
+        add(&row[Direction::In as usize], bytes_in);
+        add(&row[Direction::Out as usize], bytes_out);
+    }
+
+    /// Counts an encoder that could not be made, or broke.
+    pub fn coding_failed(&self) {
+        add(&self.block.codings_failed, 1);
     }
 
     /// Counts connections closed unserved.

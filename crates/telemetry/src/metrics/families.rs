@@ -76,6 +76,12 @@ families! { NODE:
         "Stored answers.";
     CACHE_EVENTS = Counter "rempart_cache_events_total" ["event"]
         "What happened to stored answers and to the disk they are on.";
+    CODED_ANSWERS = Counter "rempart_coded_answers_total" ["coding, source"]
+        "Answers compressed here, by coding: for one visitor, or once for all in the cache.";
+    CODING_BYTES = Counter "rempart_coding_bytes_total" ["coding, direction"]
+        "Bytes that encoders were fed, and that they gave.";
+    CODINGS_FAILED = Counter "rempart_codings_failed_total" [""]
+        "Encoders that broke, or that there was no memory for.";
     HEALTH_CHECKS = Counter "rempart_health_checks_total" ["result"]
         "Active health checks of origins.";
     WAF = Counter "rempart_waf_requests_total" ["outcome"]

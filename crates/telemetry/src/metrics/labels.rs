@@ -135,6 +135,28 @@ label_set! {
 }
 
 label_set! {
+    /// A content coding that answers are given here.
+    Coding {
+        /// Zstandard.
+        Zstd = "zstd",
+        /// Brotli.
+        Brotli = "br",
+        /// gzip.
+        Gzip = "gzip",
+    }
+}
+
+label_set! {
+    /// Where the coded form of an answer came from.
+    CodedSource {
+        /// Coded for this answer alone.
+        Streamed = "streamed",
+        /// Of the store, where it is coded once for all visitors.
+        Stored = "stored",
+    }
+}
+
+label_set! {
     /// Success or failure of something the node does for itself.
     Outcome {
         /// It worked.

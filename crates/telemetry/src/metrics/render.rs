@@ -10,8 +10,8 @@ use std::sync::{Arc, PoisonError};
 use super::block::{BUCKET_LABELS, Block};
 use super::families::{self, Family};
 use super::labels::{
-    CacheOutcome, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection, OriginOutcome,
-    Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble, WafOutcome,
+    CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection,
+    OriginOutcome, Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble, WafOutcome,
 };
 use super::{Outside, Registry};
 
@@ -147,6 +147,21 @@ fn origins(page: &mut Page, registry: &Registry, threads: &[Arc<Block>]) {
     page.by_label(&families::CACHE, "result", &CacheOutcome::LABELS, |place| {
         sum(threads, |block| &block.cache[place])
     });
+    page.family(&families::CODED_ANSWERS);
+    for (row, coding) in Coding::LABELS.into_iter().enumerate() {
+        for (column, source) in CodedSource::LABELS.into_iter().enumerate() {
+            let value = sum(threads, |block| &block.coded_answers[row][column]);
+            page.sample(families::CODED_ANSWERS.name, &[("coding", coding), ("source", source)], value);
+        }
+    }
+    page.family(&families::CODING_BYTES);
+    for (row, coding) in Coding::LABELS.into_iter().enumerate() {
+        for (column, direction) in Direction::LABELS.into_iter().enumerate() {
+            let value = sum(threads, |block| &block.coding_bytes[row][column]);
+            page.sample(families::CODING_BYTES.name, &[("coding", coding), ("direction", direction)], value);
+        }
+    }
+    page.single(&families::CODINGS_FAILED, sum(threads, |block| &block.codings_failed));
     page.by_label(&families::HEALTH_CHECKS, "result", &Outcome::LABELS, |place| {
         registry.health_checks[place].load(Relaxed)
     });

@@ -68,6 +68,7 @@ fn record(path: &[u8]) -> Record<'_> {
         waf: None,
         waf_uninspected: None,
         waf_shadow: None,
+        coding: None,
     }
 }
 

@@ -124,9 +124,9 @@ const PACKAGES: &[(&str, Users)] = &[
     ("serde_json", InTests(&["rempart", "testkit"])),
     // Content codings: gzip in Rust (zlib-rs), brotli in Rust, zstd with its authors' C; aws-lc has made a C
     // compiler a need already.
-    ("flate2", Only(&["cache"])),
-    ("brotli", Only(&["cache"])),
-    ("zstd", Only(&["cache"])),
+    ("flate2", Only(&["cache", "testkit"])),
+    ("brotli", Only(&["cache", "testkit"])),
+    ("zstd", Only(&["cache", "testkit"])),
     // The program.
     // Sockets that a service manager made: the one way to them without `unsafe` of our own.
     ("listenfd", Only(&["rempart"])),

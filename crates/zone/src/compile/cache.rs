@@ -28,8 +28,9 @@ fn seconds(value: u64) -> u32 {
 }
 
 impl Compiler<'_> {
-    /// The cache of a zone; none where it is off. What is written is judged all the same.
-    pub(super) fn cache(&mut self, spec: &Placed<CacheSpec>) -> Option<Arc<Cache>> {
+    /// The cache of a zone; none where it is off and no rule may turn it on. What is written is judged all
+    /// the same.
+    pub(super) fn cache(&mut self, spec: &Placed<CacheSpec>, is_turned_on: bool) -> Option<Arc<Cache>> {
         let key = self.cache_key(&spec.key);
         let lifetimes = self.cache_lifetimes(&spec.lifetime);
         let slice_bytes = spec.slice_bytes.0;
@@ -45,6 +46,7 @@ impl Compiler<'_> {
         }
         let bypass_cookies = self.names(&spec.bypass_cookies);
         let cache = Cache {
+            is_on: spec.enabled.value,
             control,
             key,
             respects_request: spec.respect_request.value,
@@ -66,7 +68,7 @@ impl Compiler<'_> {
             variants_max: u16::try_from(spec.max_variants.0).unwrap_or(u16::MAX),
             wait_ms: seconds(spec.wait_ms.0),
         };
-        spec.enabled.value.then(|| Arc::new(cache))
+        (spec.enabled.value || is_turned_on).then(|| Arc::new(cache))
     }
 
     fn cache_key(&mut self, spec: &Placed<CacheKeySpec>) -> CacheKey {
@@ -98,7 +100,7 @@ impl Compiler<'_> {
         CacheKey { query, sorts_query, headers, cookies, device, country }
     }
 
-    fn keyed_headers(&mut self, headers: &Placed<List<FieldName>>) -> Vec<String> {
+    pub(super) fn keyed_headers(&mut self, headers: &Placed<List<FieldName>>) -> Vec<String> {
         if headers.0.len() > CACHE_KEY_PARTS_MAX {
             self.report.error(headers.place, format!("more than {CACHE_KEY_PARTS_MAX} header fields"));
         }
@@ -115,7 +117,7 @@ impl Compiler<'_> {
     }
 
     /// Names of parameters or cookies.
-    fn names(&mut self, list: &Placed<List<Text>>) -> Vec<String> {
+    pub(super) fn names(&mut self, list: &Placed<List<Text>>) -> Vec<String> {
         if list.0.len() > CACHE_NAMES_MAX {
             self.report.error(list.place, format!("more than {CACHE_NAMES_MAX} names"));
         }

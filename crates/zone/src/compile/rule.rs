@@ -18,7 +18,7 @@ use crate::limits::{LISTS_MAX, RULES_MAX};
 use crate::problem::Place;
 use crate::read::Placed;
 use crate::read::values::{Body, Text, quoted};
-use crate::rule::{PhaseRules, REQUEST_PHASES, RESPONSE_PHASE, Rules};
+use crate::rule::{PhaseRules, REQUEST_PHASES, RESPONSE_PHASES, Rules};
 use crate::spec::{HeaderChangeSpec, ListSpec, RuleBlockSpec, RuleSpec, ZoneSpec};
 use crate::zone::Zone;
 
@@ -105,13 +105,14 @@ impl Compiler<'_> {
             }
             if rulesets.rules() > 0 {
                 let compiled = PhaseRules { rulesets, first };
-                match phase == RESPONSE_PHASE {
-                    true => rules.response = Some(compiled),
-                    false => rules.request.push(compiled),
+                match phase {
+                    Phase::ResponseHeadersTransform => rules.response = Some(compiled),
+                    Phase::ResponseCompression => rules.compression = Some(compiled),
+                    _ => rules.request.push(compiled),
                 }
             }
         }
-        (!rules.request.is_empty() || rules.response.is_some()).then(|| Arc::new(rules))
+        (!rules.is_empty()).then(|| Arc::new(rules))
     }
 
     pub(super) fn lists(&mut self, spec: &ZoneSpec) -> Lists {
@@ -190,7 +191,7 @@ impl Compiler<'_> {
 
     /// The phase by its name, if it has a place on a request's way.
     fn phase(&mut self, written: &Placed<Text>) -> Option<Phase> {
-        let here = || REQUEST_PHASES.into_iter().chain([RESPONSE_PHASE]).map(|phase| phase.row().name);
+        let here = || REQUEST_PHASES.into_iter().chain(RESPONSE_PHASES).map(|phase| phase.row().name);
         match Phase::named(&written.0) {
             Some(phase) if here().any(|name| name == phase.row().name) => Some(phase),
             Some(_) => {
@@ -228,11 +229,23 @@ impl Compiler<'_> {
             ("redirect", rule.redirect.as_ref().map(|table| table.place)),
             ("rewrite", rule.rewrite.as_ref().map(|table| table.place)),
             ("skip", rule.skip.as_ref().map(|table| table.place)),
+            ("cache", rule.cache.as_ref().map(|table| table.place)),
+            ("compress", rule.compress.as_ref().map(|table| table.place)),
         ];
+        let own = table_of(kind);
         for (name, place) in tables {
-            if let Some(place) = place.filter(|_| name != kind.row().name) {
+            if let Some(place) = place.filter(|_| name != own) {
                 let message = format!("`{name}` has no meaning for the action {}", quoted(&written.0));
-                self.report.error_with(place, message, format!("write action = \"{name}\" or leave it out"));
+                let action = match name {
+                    "cache" => "set_cache_settings",
+                    "compress" => "compress_response",
+                    name => name,
+                };
+                self.report.error_with(
+                    place,
+                    message,
+                    format!("write action = \"{action}\" or leave it out"),
+                );
             }
         }
         let action = match kind {
@@ -253,28 +266,34 @@ impl Compiler<'_> {
             ActionKind::Skip => Action::Skip(self.skip(rule)),
             ActionKind::Redirect => Action::Redirect(self.redirect(rule)),
             ActionKind::Rewrite => Action::Rewrite(self.rewrite(rule)),
+            ActionKind::SetCacheSettings => Action::SetCacheSettings(self.cache_choice(rule)),
+            ActionKind::CompressResponse => Action::CompressResponse(self.compress_choice(rule)),
             ActionKind::Execute
             | ActionKind::Route
             | ActionKind::SetConfig
-            | ActionKind::CompressResponse
-            | ActionKind::SetCacheSettings
             | ActionKind::ServeError
             | ActionKind::LogCustomField
             | ActionKind::ForceConnectionClose => {
                 let message = format!("the action {} is not there yet", quoted(&written.0));
-                let suggestion = "there are block, challenge, log, redirect, rewrite, skip";
+                let suggestion = "there are block, challenge, compress_response, log, redirect, rewrite, \
+                                  set_cache_settings, skip";
                 self.report.error_with(written.place, message, suggestion);
                 return None;
             }
         };
-        let is_without =
-            matches!(action, Action::Skip(None) | Action::Redirect(None) | Action::Rewrite(None));
+        let is_without = matches!(
+            action,
+            Action::Skip(None)
+                | Action::Redirect(None)
+                | Action::Rewrite(None)
+                | Action::SetCacheSettings(None)
+                | Action::CompressResponse(None)
+        );
         if is_without {
-            let name = kind.row().name;
-            let has_table = tables.iter().any(|(table, place)| *table == name && place.is_some());
+            let has_table = tables.iter().any(|(table, place)| *table == own && place.is_some());
             if !has_table {
-                let message = format!("the action `{name}` needs the table `{name}`");
-                self.report.missing(rule.place, &message, format!("write {name} = {{ … }}"));
+                let message = format!("the action `{}` needs the table `{own}`", kind.row().name);
+                self.report.missing(rule.place, &message, format!("write {own} = {{ … }}"));
             }
             return None;
         }
@@ -415,6 +434,7 @@ impl Compiler<'_> {
                 found.map_or(headers.place, |text| text.place)
             }),
             "uri" => rewrite.map(|rewrite| rewrite.place),
+            "edge_ttl_by_status" => rule.cache.as_ref().map(|cache| cache.place),
             _ => rule.action.as_ref().map(|action| action.place),
         };
         let whole = whole.unwrap_or(rule.place);
@@ -442,6 +462,15 @@ impl Compiler<'_> {
         let source = self.bundle.specs().get(file).or(self.bundle.defaults());
         let raw = source.and_then(|source| source.bytes.get(string.offset as usize..)).unwrap_or_default();
         Place::new(file, string.offset as usize + inside(raw, at))
+    }
+}
+
+/// The table that an action has its parameters in.
+fn table_of(kind: ActionKind) -> &'static str {
+    match kind {
+        ActionKind::SetCacheSettings => "cache",
+        ActionKind::CompressResponse => "compress",
+        kind => kind.row().name,
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod bundles;
 mod caches;
+mod compressions;
 mod defaults;
 mod difference;
 mod hosts;

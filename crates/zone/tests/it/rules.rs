@@ -14,7 +14,7 @@ fn with(rest: &str) -> String {
 
 fn phases(snapshot: &Snapshot) -> Vec<(Phase, usize, u32)> {
     let Some(rules) = &snapshot.zones()[0].rules else { return Vec::new() };
-    let of = rules.request.iter().chain(&rules.response);
+    let of = rules.request.iter().chain(&rules.response).chain(&rules.compression);
     of.map(|phase| (phase.rulesets.phase(), phase.rulesets.rules(), phase.first)).collect()
 }
 
