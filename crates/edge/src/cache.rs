@@ -6,6 +6,7 @@
 //! (`give.rs`); one that may not be stored is handed to the visitor who waits for it, and streams as if there
 //! were no cache. Called by `pipeline.rs`. Read next: [`Edge::look_up`], `fetch.rs`, `tier.rs`.
 
+mod disk_watch;
 mod fetch;
 mod give;
 mod pour;
@@ -387,6 +388,9 @@ impl Edge {
         // References in the answer are on the visitor's side of trusted proxies.
         exchange.request.scheme = course.scheme;
         let place = place_of(cache, &site.zone, course, &exchange.request);
-        tier.engine().invalidate(&exchange.request, response, &place);
+        let urls = tier.engine().invalidate(&exchange.request, response, &place);
+        if let Some(on_changed) = &self.node.setup().on_changed {
+            urls.into_iter().for_each(|url| on_changed(site.zone.id, url));
+        }
     }
 }
