@@ -27,6 +27,11 @@ fn aioquic_is_served_over_http3() -> Result<()> {
 }
 
 #[test]
+fn stored_answers_are_served_over_http3() -> Result<()> {
+    Stage::storing()?.play("http3_cache.py")
+}
+
+#[test]
 fn a_drain_says_goaway_and_ends_what_is_in_flight() -> Result<()> {
     Stage::new()?.play_to_its_end("drain.py")
 }

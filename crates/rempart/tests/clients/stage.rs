@@ -53,6 +53,12 @@ impl Stage {
         Stage::with(&origin.url(), "", None, Some(origin), Value::Null)
     }
 
+    /// A stage with the scripted origin and a cache.
+    pub(crate) fn storing() -> Result<Stage> {
+        let origin = OriginSpec::new().unrecorded().answering(answer)?;
+        Stage::with(&origin.url(), "\n[cache]\nenabled = true\n", None, Some(origin), Value::Null)
+    }
+
     /// A stage whose origin is a script of its own: it prints one line of JSON with its `port` when it
     /// listens. `scheme` and `lines` are those of the zone's pool.
     pub(crate) fn before(script: &str, scheme: &str, lines: &str) -> Result<Stage> {
@@ -216,6 +222,8 @@ fn python() -> Result<PathBuf> {
 /// | path | answer |
 /// | --- | --- |
 /// | `/bytes/N` | N bytes of pattern 1, whole or the one range asked for, with a strong validator |
+/// | `/fresh/N` | as `/bytes/N`, to be kept for ten minutes |
+/// | `/stale` | stale from the first, and 503 to who validates it |
 /// | `/stream/N` | the same without a length |
 /// | `/echo` | JSON: method, target, fields, length and hash of the body, trailers |
 /// | `/trailers` | a body with two trailer fields |
@@ -231,6 +239,9 @@ fn answer(request: &Request) -> Answer {
     if let Some(length) = number("/bytes/") {
         return ranged(request, length);
     }
+    if let Some(length) = number("/fresh/") {
+        return ranged(request, length).field("Cache-Control", "max-age=600");
+    }
     if let Some(length) = number("/stream/") {
         return Answer::new(200).pattern(1, 0, length).chunked();
     }
@@ -239,6 +250,11 @@ fn answer(request: &Request) -> Answer {
     }
     match path {
         "/echo" => echo(request),
+        "/stale" if request.fields.has("if-none-match") => Answer::new(503),
+        "/stale" => Answer::ok("stale\n")
+            .field("Cache-Control", "max-age=60, stale-if-error=600")
+            .field("Age", "100")
+            .field("ETag", "\"stale\""),
         "/trailers" => Answer::ok("body\n")
             .field("Trailer", "x-sum, x-count")
             .trailer("x-sum", &sha256_hex(b"body\n"))
