@@ -128,16 +128,15 @@ impl Engine {
     }
 
     /// Makes unusable what an unsafe request's answer says has changed (RFC 9111 §4.4). For every request
-    /// that bypassed by its method, with the answer that the visitor gets. Gives how many targets.
-    pub fn invalidate(&self, request: &Request, answer: &Response, place: &Place<'_>) -> usize {
+    /// that bypassed by its method, with the answer that the visitor gets. Gives what tells each of them to
+    /// other processes of the node ([`Store::invalidate_told`]).
+    pub fn invalidate(&self, request: &Request, answer: &Response, place: &Place<'_>) -> Vec<u64> {
         let targets = invalidated(request, answer);
-        let Some(key) = Key::of(request, place.zone, &place.settings.key, &place.facts) else { return 0 };
-        for target in &targets {
-            if let Some(gone) = key.with_target(target, &place.settings.key) {
-                self.store.invalidate(place.zone, gone.host(), gone.target());
-            }
-        }
-        targets.len()
+        let Some(key) = Key::of(request, place.zone, &place.settings.key, &place.facts) else {
+            return Vec::new();
+        };
+        let keyed = targets.iter().filter_map(|target| key.with_target(target, &place.settings.key));
+        keyed.map(|gone| self.store.invalidate(place.zone, gone.host(), gone.target())).collect()
     }
 }
 

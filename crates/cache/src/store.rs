@@ -582,7 +582,25 @@ impl Store {
 
     /// Whether memory has an object under a hash.
     pub(crate) fn is_in_memory(&self, hash: u128) -> bool {
-        read(self.shard(hash)).has_object(hash)
+        read(self.shard(hash)).object(hash).is_some()
+    }
+
+    /// Notes that the disk does not have an object any more: its next hit offers it again.
+    pub(crate) fn note_off_disk(&self, hash: u128) {
+        if let Some(object) = read(self.shard(hash)).object(hash) {
+            object.disk.store(object::DISK_NONE, Relaxed);
+        }
+    }
+
+    /// The same for all there are: the folder was emptied, which is seldom.
+    pub(crate) fn note_all_off_disk(&self) {
+        for shard in &self.0.shards {
+            for (_, slot) in read(shard).slots_from(0) {
+                if let Stored::Object(object) = &slot.stored {
+                    object.disk.store(object::DISK_NONE, Relaxed);
+                }
+            }
+        }
     }
 
     /// Whether objects that only their readers hold take up all that may be added to `bytes_max`.
@@ -649,10 +667,26 @@ impl Store {
     /// its own nothing but the URL until [`limits::CHANGED_URLS_MAX`] are on record; then what is older than
     /// the later half of them. (Past [`limits::PURGED_ZONES_MAX`] zones it goes into the table that purges by
     /// URL share.) No entry of the numbered log: each node hears of its own visitors' requests only.
-    pub fn invalidate(&self, zone: u128, host: &[u8], target: &[u8]) {
+    ///
+    /// Gives what tells the URL to another store of the same seed, for [`Store::invalidate_told`].
+    pub fn invalidate(&self, zone: u128, host: &[u8], target: &[u8]) -> u64 {
+        let url = self.0.seed.url(zone, host, target);
+        self.invalidate_told(zone, url);
+        url
+    }
+
+    /// The same for a URL that another process of the node was asked to change.
+    pub fn invalidate_told(&self, zone: u128, url: u64) {
+        self.0.counters.urls_changed.add(1);
+        self.0.purges.change(zone, url, |entry| self.record(entry, 0, Box::new(|_recorded| ())));
+    }
+
+    /// Makes all of a zone unusable: another process of the node was asked to change more of its URLs than it
+    /// could tell of one by one. No entry of the numbered log.
+    pub fn invalidate_zone(&self, zone: u128) {
         self.0.counters.urls_changed.add(1);
         let record = |entry| self.record(entry, 0, Box::new(|_recorded| ()));
-        self.0.purges.change(&self.0.seed, (zone, host, target), record);
+        self.0.purges.purge(&self.0.seed, &Purge::Zone { zone }, Strength::Hard, record);
     }
 
     /// Makes all objects stored under a snapshot's number unusable at once, now and later.

@@ -76,6 +76,7 @@ fn serve(requests: &str) {
         black_box: None,
         fingerprint_key: [3, 4],
         on_stuck: None,
+        on_changed: None,
         connections_max: 1_000,
         cache: None,
     };

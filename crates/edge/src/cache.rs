@@ -7,6 +7,7 @@
 //! were no cache. Called by `pipeline.rs`. Read next: [`Edge::look_up`], `fetch.rs`, `tier.rs`.
 
 mod coded;
+mod disk_watch;
 mod fetch;
 mod give;
 mod pour;
@@ -402,6 +403,9 @@ impl Edge {
         // References in the answer are on the visitor's side of trusted proxies.
         exchange.request.scheme = course.scheme;
         let place = place_of(cache, &site.zone, course, &exchange.request);
-        tier.engine().invalidate(&exchange.request, response, &place);
+        let urls = tier.engine().invalidate(&exchange.request, response, &place);
+        if let Some(on_changed) = &self.node.setup().on_changed {
+            urls.into_iter().for_each(|url| on_changed(site.zone.id, url));
+        }
     }
 }

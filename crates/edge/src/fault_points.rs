@@ -3,11 +3,26 @@
 //!
 //! A request names its fault by the field `Rempart-Fault: PHASE=KIND[:AMOUNT]`; published data name theirs by
 //! host names under `fault.invalid` (RFC 2606 §2), which nobody can own. Without the feature each point is a
-//! constant. Callers: `pipeline.rs` at each phase, `node.rs` where it builds sites.
+//! constant. Callers: `pipeline.rs` at each phase, `node.rs` where it builds sites. Those of the cache's disk
+//! are in `fault_points/disk.rs`.
 
 use exchange::{Phase, Request};
 use telemetry::metrics::Trouble;
 use zone::Zone;
+
+#[cfg(feature = "fault-injection")]
+mod disk;
+
+#[cfg(feature = "fault-injection")]
+pub(crate) use disk::cache_files;
+
+/// The files of the cache's folder.
+#[cfg(not(feature = "fault-injection"))]
+pub(crate) fn cache_files(
+    folder: cache::store::disk::Folder,
+) -> std::sync::Arc<dyn cache::store::disk::Files> {
+    std::sync::Arc::new(folder)
+}
 
 /// Breaks here if the request asks for it.
 ///

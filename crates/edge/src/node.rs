@@ -58,6 +58,10 @@ pub struct NodeSetup {
     pub on_stuck: Option<Box<dyn Fn(StuckReport) + Send + Sync>>,
     /// Most visitors' connections at once over all threads; a connection to an origin may come with each.
     pub connections_max: usize,
+    /// Told of each URL that an unsafe request has changed, by its zone and a number that stands for the URL
+    /// in all processes of the node: whoever serves beside this one has to hear of it
+    /// ([`Node::changed_elsewhere`]). Called by serving threads: it must not wait.
+    pub on_changed: Option<Box<dyn Fn(Id, u64) + Send + Sync>>,
     /// What zones' caches may hold; none for a node that keeps no answers.
     pub cache: Option<CacheSetup>,
 }
@@ -333,6 +337,22 @@ impl Node {
     pub fn forget_stored_under(&self, snapshot: u64) {
         if let Some(tier) = self.cache() {
             tier.withdraw(snapshot);
+        }
+    }
+
+    /// Makes what is stored under URLs unusable that unsafe requests to another process of the node have
+    /// changed: these of a zone, or with `None` all of it.
+    pub fn changed_elsewhere(&self, zone: Id, urls: Option<&[u64]>) {
+        if let Some(tier) = self.cache() {
+            tier.changed_elsewhere(zone, urls);
+        }
+    }
+
+    /// Looks how the cache's disk is, and tells what has changed. Called every tenth of a second.
+    pub(crate) fn look_at_disk(&self) {
+        // A process that drains has given it up.
+        if let Some(tier) = self.cache().filter(|_| !self.is_draining()) {
+            tier.look(&self.setup.events);
         }
     }
 

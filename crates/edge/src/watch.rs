@@ -11,6 +11,8 @@
 //! its slot, and after [`LOST_US`] whoever wired the node is told once, to replace the process. When the
 //! thread's beat moves again, relief ends.
 //!
+//! The cache's disk, whose threads may hang in the kernel, is looked at on the way (`cache/disk_watch.rs`).
+//!
 //! Caller: `serving.rs`. Read next: [`Pulse::sample`].
 
 use std::io;
@@ -28,6 +30,9 @@ use crate::relief::Relief;
 
 /// How often the threads are looked at: 50 times a second, a microsecond each.
 const SAMPLE_MS: u64 = 20;
+
+/// Looks at the threads for each look at the cache's disk, which is looked at ten times a second.
+const DISK_EVERY: u64 = 5;
 
 /// A poll's own CPU time, in microseconds, from which on its thread counts as stuck: three hundred times what
 /// a request takes. A poll may begin just after a look and pass this just after another, so that it is
@@ -133,8 +138,13 @@ impl Watch {
             let slots: Vec<Slot> =
                 (0..node.setup().threads.max(1)).filter_map(|i| black_box.slot(i)).collect();
             let mut pulses: Vec<Pulse> = slots.iter().map(|_| Pulse::default()).collect();
+            let mut looks = 0_u64;
             while !ends.load(Ordering::Acquire) {
                 std::thread::park_timeout(Duration::from_millis(SAMPLE_MS));
+                looks += 1;
+                if looks.is_multiple_of(DISK_EVERY) {
+                    node.look_at_disk();
+                }
                 for (number, (slot, pulse)) in slots.iter().zip(&mut pulses).enumerate() {
                     let view = slot.view();
                     let Some(now_us) = cpu_us(view.thread) else { continue };

@@ -227,7 +227,7 @@ impl CommandLog {
             end -= 1;
         }
         let reason = reason.get(..end).unwrap_or_default().replace(char::is_control, " ");
-        self.append(Order::Block { range, until_unix_s: now_s + for_s, reason }, now_s)
+        self.append(vec![Order::Block { range, until_unix_s: now_s + for_s, reason }], now_s)
     }
 
     /// Takes a block back. Gives the order's number.
@@ -239,15 +239,18 @@ impl CommandLog {
         self.expire(now_s);
         let range = range.to_string();
         ensure!(self.blocks.iter().any(|block| block.range == range), "{range} is not blocked");
-        self.append(Order::Unblock { range }, now_s)
+        self.append(vec![Order::Unblock { range }], now_s)
     }
 
-    /// Orders a purge. Gives the order's number.
+    /// Orders purges, all or none of them by one write to the disk. Gives the number of the first; the others
+    /// have those after it.
     ///
     /// # Errors
-    /// When the disk does not take the order.
-    pub(crate) fn purge(&mut self, purging: Purging, now_s: u64) -> Result<u64> {
-        self.append(Order::Purge(purging), now_s)
+    /// When the disk does not take the orders.
+    pub(crate) fn purge(&mut self, purgings: Vec<Purging>, now_s: u64) -> Result<u64> {
+        let first = self.number + 1;
+        self.append(purgings.into_iter().map(Order::Purge).collect(), now_s)?;
+        Ok(first)
     }
 
     /// The purges it has.
@@ -255,25 +258,34 @@ impl CommandLog {
         &self.purges
     }
 
-    /// Writes an order down, and then carries it out. What is refused leaves the log as it was.
-    fn append(&mut self, order: Order, now_s: u64) -> Result<u64> {
-        self.make_room(now_s)?;
-        let line = Line { number: self.number + 1, unix_s: now_s, order };
-        let mut bytes = serde_json::to_vec(&line)?;
-        bytes.push(b'\n');
+    /// Writes orders down, and then has them in force. What is refused leaves the log as it was. Gives the
+    /// number of the last.
+    fn append(&mut self, orders: Vec<Order>, now_s: u64) -> Result<u64> {
+        self.make_room(orders.len(), now_s)?;
+        let lines: Vec<Line> = (self.number + 1..)
+            .zip(orders)
+            .map(|(number, order)| Line { number, unix_s: now_s, order })
+            .collect();
+        let mut bytes = Vec::new();
+        for line in &lines {
+            serde_json::to_writer(&mut bytes, line)?;
+            bytes.push(b'\n');
+        }
         self.write(&bytes).with_context(|| {
             let path = self.path.display();
             format!("the order is not taken: {path} cannot be written; is there room on its disk?")
         })?;
-        self.number = line.number;
-        self.lines += 1;
-        self.apply(line.number, line.order);
+        for line in lines {
+            self.number = line.number;
+            self.lines += 1;
+            self.apply(line.number, line.order);
+        }
         Ok(self.number)
     }
 
     /// Puts a file aside that nobody could read after a restart, and writes one anew that is long. That an
     /// order needs none of it to be taken makes a failure here something to tell, and no refusal.
-    fn make_room(&mut self, now_s: u64) -> Result<()> {
+    fn make_room(&mut self, orders: usize, now_s: u64) -> Result<()> {
         if self.found.unreadable.is_some() {
             self.read_again_or_put_aside(now_s)?;
         }
@@ -283,7 +295,7 @@ impl CommandLog {
         }
         let Err(error) = self.compact(now_s) else { return Ok(()) };
         ensure!(
-            length + (LONGEST_BYTES_MAX as u64) < BYTES_MAX as u64,
+            length as usize + orders * LONGEST_BYTES_MAX < BYTES_MAX,
             "the order is not taken: the command log is full, and cannot be written anew: {error:#}"
         );
         if let Some(events) = &self.events {

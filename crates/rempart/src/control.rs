@@ -23,6 +23,8 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::changed::ChangedUrls;
+
 /// Bytes of one message. The longest is the setup: 64 listeners of some 150 bytes and a path.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
@@ -218,6 +220,11 @@ pub(crate) enum ToEdge {
         /// The culprit, or the suspects.
         killed: Vec<Killed>,
     },
+    /// To an edge that serves beside another: URLs that unsafe requests to that one have changed.
+    Changed {
+        /// Which.
+        changed: ChangedUrls,
+    },
     /// Publish the files anew.
     Reload,
     /// Reopen the access log's file.
@@ -245,6 +252,11 @@ pub(crate) enum FromEdge {
     Standing {
         /// Number of the snapshot.
         number: u64,
+    },
+    /// Unsafe requests have changed these URLs; whoever serves beside it has to hear of it.
+    Changed {
+        /// Which.
+        changed: ChangedUrls,
     },
     /// There is nothing to serve: neither the files nor a kept generation can be used, as said on stderr.
     Unusable,

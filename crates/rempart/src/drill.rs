@@ -24,9 +24,12 @@ mod authority;
 mod changes;
 mod contained;
 mod deaths;
+mod disk;
+mod herd;
 mod load;
 mod node;
 mod origin;
+mod pages;
 mod peers;
 mod poison;
 mod report;
@@ -211,6 +214,62 @@ const DRILLS: &[Drill] = &[
         done: "no admin listener, no names that resolve, every visitor's connection taken: the local socket",
         needs_fault_points: false,
         run: scarce::break_glass,
+    },
+    Drill {
+        id: "C1",
+        name: "cache-full",
+        outage: "Akamai 2021: a limit was reached and everything stopped",
+        done: "the cache's disk is full under load, then has room again",
+        needs_fault_points: false,
+        run: disk::full,
+    },
+    Drill {
+        id: "C2",
+        name: "cache-stalled",
+        outage: "any disk that hangs: a thread that waits for it serves nobody",
+        done: "every read and write of the cache's disk hangs under load, then comes back",
+        needs_fault_points: true,
+        run: disk::stalled,
+    },
+    Drill {
+        id: "C3",
+        name: "cache-flipped",
+        outage: "any disk that lies: a broken page went out to everybody for as long as it was fresh",
+        done: "bits flip in the stored answers and in their index, while the node is down and while it runs",
+        needs_fault_points: false,
+        run: disk::flipped,
+    },
+    Drill {
+        id: "C4",
+        name: "cache-killed",
+        outage: "any crash of a process that stores (Facebook 2021, Azure Front Door 2025)",
+        done: "kill -9 of the edge, three times, in the middle of storing",
+        needs_fault_points: false,
+        run: disk::killed,
+    },
+    Drill {
+        id: "C5",
+        name: "cache-poisoned",
+        outage: "bunny.net 2021: nodes started into the same broken file again and again",
+        done: "the cache's folder is of another version, garbled, cut, emptied, each before a start",
+        needs_fault_points: false,
+        run: disk::poisoned,
+    },
+    Drill {
+        id: "C6",
+        name: "herd",
+        outage: "Google Cloud 2025-06-12: all came at once for what was gone, and kept it down",
+        done: "a thousand visitors ask for one expired page, of an origin that is slow, then fails",
+        needs_fault_points: false,
+        run: herd::herd,
+    },
+    Drill {
+        id: "C7",
+        name: "purge-storm",
+        outage: "Fastly 2021: emptied caches sent every visitor to the origins",
+        done: "purges by the local socket, one after the other on twelve connections, under load",
+        needs_fault_points: false,
+        run: herd::purge_storm,
     },
 ];
 

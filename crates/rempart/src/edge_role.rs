@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,8 +25,9 @@ use telemetry::sink::{AccessLog, Limits, Target};
 use zone::Snapshot;
 
 use crate::certificates::Watch;
+use crate::changed::Teller;
 use crate::clock;
-use crate::command_log::CommandLog;
+use crate::command_log::{CommandLog, Purging};
 use crate::command_socket;
 use crate::commands::{counted, tell, tell_lines};
 use crate::configuration::{Problems, data_dir};
@@ -175,7 +177,7 @@ impl Ground<'_> {
         let keys = load_keys(&self.data_dir, self.events)?;
         // Without it nothing is explained after a death, and everything is served.
         let black_box = blackbox::Writer::map(black_box).ok();
-        let supervisor = Arc::clone(self.channel);
+        let (supervisor, changed) = (Arc::clone(self.channel), Teller::start(self.channel));
         let setup_role = setup.role;
         let deadly = setup.deadly.iter().map(|it| (it.fingerprint, it.until_unix_s)).collect();
         let setup = edge::NodeSetup {
@@ -194,6 +196,7 @@ impl Ground<'_> {
                 // thread.
                 let _ = supervisor.send(&message, &[], false);
             })),
+            on_changed: Some(Box::new(move |zone, url| changed.add(zone, url))),
             connections_max: connections_max(raise_descriptor_limit(), setup.descriptors()),
             cache: self.cache(setup_role, &keys),
         };
@@ -253,6 +256,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         node: Arc::clone(&node),
         publishing: publishing.clone(),
         log: Mutex::new(log),
+        purges: Mutex::default(),
         events: events.clone(),
         channel: Arc::clone(channel),
         setup: setup.clone(),
@@ -437,7 +441,8 @@ impl Control<'_> {
             Ok(Some((ToEdge::CandidateEnded { how, culprit }, _))) => {
                 self.publishing.candidate_ended(how, culprit);
             }
-            Ok(Some((ToEdge::UpgradeProves, _))) => self.commands.yields.store(true, Ordering::Release),
+            Ok(Some((ToEdge::UpgradeProves, _))) => self.commands.yield_orders(),
+            Ok(Some((ToEdge::Changed { changed }, _))) => changed.carry_out(self.node),
             Ok(Some((ToEdge::UpgradeFailed { .. }, _))) => {
                 self.publishing.upgrade_failed();
                 self.commands.take_orders_again();
@@ -489,11 +494,21 @@ impl Control<'_> {
     }
 }
 
+/// A purge that waits to be written down.
+struct WaitingPurge {
+    order: Purging,
+    /// Its number, or why it is refused.
+    taken: SyncSender<Result<u64, String>>,
+    done: SyncSender<edge::Purged>,
+}
+
 /// What commands act on.
 struct Commands {
     node: Arc<edge::Node>,
     publishing: Publishing,
     log: Mutex<CommandLog>,
+    /// At most one for each connection to the command socket.
+    purges: Mutex<Vec<WaitingPurge>>,
     events: Events,
     channel: Arc<Channel>,
     setup: Setup,
@@ -506,6 +521,15 @@ struct Commands {
 }
 
 impl Commands {
+    /// A successor takes the orders from now on; what it is ordered holds here too, for as long as both
+    /// serve.
+    fn yield_orders(self: &Arc<Self>) {
+        self.yields.store(true, Ordering::Release);
+        let commands = Arc::downgrade(self);
+        let goes_on = move || commands.upgrade().is_some_and(|it| it.yields.load(Ordering::Acquire));
+        purging::follow(&self.node, &self.data_dir, goes_on);
+    }
+
     /// The successor is no more. What it was ordered is in the log.
     fn take_orders_again(&self) {
         if self.yields.swap(false, Ordering::AcqRel) {
@@ -597,21 +621,12 @@ impl Commands {
             Ok(order) => order,
             Err(error) => return Answer::refused(format!("{error:#}")),
         };
-        let now_s = clock::unix_us() / 1_000_000;
-        let (done, is_kept) = std::sync::mpsc::sync_channel(1);
-        let number = {
-            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = match log.purge(order.clone(), now_s) {
-                Ok(number) => number,
-                Err(error) => return Answer::refused(format!("{error:#}")),
-            };
-            // Under the lock: the disk remembers the highest number it has, so they come in order.
-            purging::carry_out(&self.node, &order, number, move |purged| {
-                let _nobody_waits_any_more = done.try_send(purged);
-            });
-            number
-        };
         let text = order.to_string();
+        let (done, is_kept) = std::sync::mpsc::sync_channel(1);
+        let number = match self.order_purge(order, done) {
+            Ok(number) => number,
+            Err(refused) => return Answer::refused(refused),
+        };
         self.events.info("purged", &[("what", text.as_str().into()), ("number", number.into())]);
         let warning = match is_kept.recv_timeout(purging::KEEP_WAIT) {
             Ok(edge::Purged::Kept) => None,
@@ -620,6 +635,37 @@ impl Commands {
         };
         let warning = warning.map(str::to_owned);
         Answer { ok: true, number: Some(number), warning, ..Answer::default() }
+    }
+
+    /// Writes a purge down and carries it out; gives its number. Those that come while another is written go
+    /// together by the next write, since each write waits for the disk.
+    fn order_purge(&self, order: Purging, done: SyncSender<edge::Purged>) -> Result<u64, String> {
+        let (taken, is_taken) = std::sync::mpsc::sync_channel(1);
+        let lock = || self.purges.lock().unwrap_or_else(PoisonError::into_inner);
+        lock().push(WaitingPurge { order, taken, done });
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = std::mem::take(&mut *lock());
+        if !all.is_empty() {
+            let now_s = clock::unix_us() / 1_000_000;
+            let written = log.purge(all.iter().map(|waiting| waiting.order.clone()).collect(), now_s);
+            for (place, WaitingPurge { order, taken, done }) in (0..).zip(all) {
+                let told = match &written {
+                    Ok(first) => {
+                        // Under the lock: the disk remembers the highest number it has, so they come in
+                        // order.
+                        purging::carry_out(&self.node, &order, first + place, move |purged| {
+                            let _nobody_waits_any_more = done.try_send(purged);
+                        });
+                        Ok(first + place)
+                    }
+                    Err(error) => Err(format!("{error:#}")),
+                };
+                let _nobody_asks_any_more = taken.try_send(told);
+            }
+        }
+        drop(log);
+        // Told already: by this one, or by who had the log before it and took this order along.
+        is_taken.try_recv().unwrap_or_else(|_| Err("the order was lost: try again".to_owned()))
     }
 
     fn hand_over(&self) -> Answer {

@@ -14,6 +14,7 @@ compile_error!("fault points are for tests: build without `fault-injection`, or 
 
 mod addresses;
 mod certificates;
+mod changed;
 mod clock;
 mod command_log;
 mod command_socket;

@@ -158,16 +158,17 @@ pub(crate) fn carry_out_after(node: &Node, purges: &Purges, number: u64) {
     }
 }
 
-/// Follows the log of another process: for one that serves beside it, with a store of its own.
-pub(crate) fn follow(node: &Arc<Node>, data_dir: &Path) {
+/// Follows the log of another process, for as long as that is said: for one that serves beside it, with a
+/// store of its own.
+pub(crate) fn follow(node: &Arc<Node>, data_dir: &Path, goes_on: impl Fn() -> bool + Send + 'static) {
     let (node, data_dir) = (Arc::downgrade(node), data_dir.to_owned());
     let work = move || {
         let path = data_dir.join("commands");
         let mut seen = state_of(&path);
         let mut last = newest(&data_dir);
-        loop {
+        while goes_on() {
             thread::sleep(LOOK_EVERY);
-            let Some(node) = node.upgrade() else { return };
+            let Some(node) = node.upgrade().filter(|node| !node.is_draining()) else { return };
             let state = state_of(&path);
             if state == seen {
                 continue;

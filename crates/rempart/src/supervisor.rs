@@ -23,6 +23,7 @@ use telemetry::events::{Events, Value};
 use telemetry::sink::Target;
 
 use crate::addresses::Addresses;
+use crate::changed::ChangedUrls;
 use crate::clock;
 use crate::configuration::{NodeFile, data_dir, read_node_file};
 use crate::control::{Begin, FromEdge, Killed, Role, ToEdge};
@@ -484,6 +485,11 @@ impl Supervisor {
     ) -> Result<Option<ExitCode>> {
         let now = clock::now();
         let is_first = !self.was_ready && self.walk.quick_deaths() == 0;
+        if let FromEdge::Changed { changed } = message {
+            // Of one that drains too: its visitors go on changing what its successor has stored.
+            self.pass_changed_on(pid, changed);
+            return Ok(None);
+        }
         let Some(child) = self.child(pid) else { return Ok(None) };
         if child.state == State::Leaving {
             // It was replaced: what it says of changes, visitors and itself is another edge's matter now.
@@ -552,8 +558,23 @@ impl Supervisor {
             }
             FromEdge::Upgrade => self.begin_upgrade(),
             FromEdge::Stuck { fingerprint, zone } => self.replace_stuck(pid, fingerprint, zone, now),
+            FromEdge::Changed { .. } => {}
         }
         Ok(None)
+    }
+
+    /// Tells every edge that answers from a store of its own, but for the one that said it.
+    fn pass_changed_on(&self, from: Pid, changed: ChangedUrls) {
+        let message = ToEdge::Changed { changed };
+        let hears = |child: &&Child| {
+            let serves = child.state == State::Serving || child.role == Role::Candidate;
+            child.pid != from && serves && child.state != State::Leaving && child.role != Role::Splice
+        };
+        for child in self.children.iter().filter(hears) {
+            if let Err(error) = child.tell(&message, &[]) {
+                self.events.error("edge_not_told", &[("cause", (&error.to_string()).into())]);
+            }
+        }
     }
 
     fn edge_is_ready(&mut self, number: u64, zones: usize, announce: &mut Option<impl FnOnce(&Addresses)>) {

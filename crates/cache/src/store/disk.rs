@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ord
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::{io, thread};
 
+mod activity;
 pub mod files;
 pub mod format;
 mod index;
@@ -27,6 +28,7 @@ mod under_way;
 mod waiting;
 mod writer;
 
+pub use activity::{Activity, WriteFailure};
 pub use files::{Files, Folder, StoredFile};
 pub use listing::{DiskCursor, Listed};
 pub use reader::ReadWorker;
@@ -201,6 +203,7 @@ pub struct Disk {
     /// Bytes of all files.
     bytes: AtomicU64,
     watch: Watch,
+    pulse: activity::Pulse,
 }
 
 impl std::fmt::Debug for Disk {
@@ -279,6 +282,7 @@ pub fn attach(store: &Store, files: Arc<dyn Files>, settings: DiskSettings) -> O
         applied_to: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
         watch: Watch::default(),
+        pulse: activity::Pulse::default(),
     });
     store.0.disk.set(Arc::clone(&disk)).ok()?;
     let readers = (0..settings.readers.max(1)).map(|_| ReadWorker::new(store.clone(), Arc::clone(&disk)));
@@ -365,6 +369,14 @@ impl Disk {
     #[must_use]
     pub fn index_bytes(&self) -> usize {
         self.index.memory_bytes()
+    }
+
+    /// What its threads are doing.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        // In this order: a read that comes back between the two is one done too many, and no stall.
+        let waiting = self.watch.asked.load(SeqCst);
+        self.pulse.activity(waiting, self.watch.done.load(SeqCst))
     }
 
     /// Bytes of all files.

@@ -263,13 +263,8 @@ impl Purges {
     }
 
     /// Makes what is stored under a URL that an unsafe request changed unusable.
-    pub(crate) fn change(
-        &self,
-        seed: &Seed,
-        (zone, host, target): (u128, &[u8], &[u8]),
-        record: impl FnOnce(Entry),
-    ) {
-        self.add(What::Changed { zone, url: seed.url(zone, host, target) }, Strength::Hard, record);
+    pub(crate) fn change(&self, zone: u128, url: u64, record: impl FnOnce(Entry)) {
+        self.add(What::Changed { zone, url }, Strength::Hard, record);
     }
 
     /// Makes all objects of a snapshot number unusable, those under way included.

@@ -110,11 +110,13 @@ impl Shard {
         self.table.find(key.hash as u64, is_it).copied()
     }
 
-    /// Whether an object is stored under a hash; a hint, since keys are not compared.
-    pub(crate) fn has_object(&self, hash: u128) -> bool {
+    /// The object under a hash, if there is one; a hint, since keys are not compared.
+    pub(crate) fn object(&self, hash: u128) -> Option<&Arc<Object>> {
         let is_it = |id: &u32| self.slot(*id).is_some_and(|slot| slot.key.hash == hash);
-        let slot = self.table.find(hash as u64, is_it).and_then(|id| self.slot(*id));
-        slot.is_some_and(|slot| matches!(slot.stored, Stored::Object(_)))
+        match &self.slot(*self.table.find(hash as u64, is_it)?)?.stored {
+            Stored::Object(object) => Some(object),
+            Stored::Nothing | Stored::Pass { .. } => None,
+        }
     }
 
     pub(crate) fn slot(&self, id: u32) -> Option<&Slot> {

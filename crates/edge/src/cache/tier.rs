@@ -6,7 +6,7 @@
 //! HTTP.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use cache::engine::Engine;
 use cache::policy::{KeySettings, VisitorFacts};
@@ -15,6 +15,9 @@ use cache::store::{DiskSettings, DiskState, MemorySettings, Recorded, Seed, Stor
 use exchange::Request;
 use telemetry::events::Events;
 use zone::Id;
+
+use super::disk_watch::{DiskWatch, Said, Seen};
+use crate::fault_points;
 
 /// What a node may hold for the caches of all zones.
 #[derive(Clone, Debug)]
@@ -126,6 +129,8 @@ pub struct DiskStanding {
     pub bytes: u64,
     /// Most bytes there may be.
     pub bytes_max: u64,
+    /// What ails it, in the word of the event `cache_disk_trouble`.
+    pub trouble: Option<&'static str>,
 }
 
 /// See the module.
@@ -133,6 +138,7 @@ pub(crate) struct Tier {
     engine: Engine,
     setup: CacheSetup,
     running: Mutex<Option<Running>>,
+    watch: Mutex<DiskWatch>,
 }
 
 impl Tier {
@@ -141,7 +147,7 @@ impl Tier {
         let store = Store::new(MemorySettings::of(setup.memory_bytes), Seed(setup.seed));
         let mut running = None;
         if let Some(disk) = &setup.disk {
-            let files = Arc::new(disk::Folder(disk.folder.clone()));
+            let files = fault_points::cache_files(disk::Folder(disk.folder.clone()));
             let workers = disk::attach(&store, files, DiskSettings::of(disk.bytes));
             match workers.map(disk::Workers::start) {
                 Some(Ok(threads)) => running = Some(threads),
@@ -153,7 +159,7 @@ impl Tier {
                 None => {}
             }
         }
-        Self { engine: Engine::new(store), setup, running: Mutex::new(running) }
+        Self { engine: Engine::new(store), setup, running: Mutex::new(running), watch: Mutex::default() }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -168,6 +174,45 @@ impl Tier {
     pub(crate) fn release(&self) {
         if let Some(running) = &*self.running.lock().unwrap_or_else(PoisonError::into_inner) {
             running.release();
+        }
+    }
+
+    /// Looks how the disk is, and tells what has changed. To be called every tenth of a second.
+    pub(crate) fn look(&self, events: &Events) {
+        let Some(disk) = self.store().disk() else { return };
+        let counts = self.store().counts();
+        let seen = Seen {
+            state: disk.state(),
+            activity: disk.activity(),
+            damaged: counts.disk_records_damaged + counts.disk_entries_damaged,
+        };
+        let said = self.watch.lock().unwrap_or_else(PoisonError::into_inner).see(&seen);
+        said.iter().for_each(|said| self.tell(said, events));
+    }
+
+    fn tell(&self, said: &Said, events: &Events) {
+        let folder =
+            self.setup.disk.as_ref().map(|disk| disk.folder.display().to_string()).unwrap_or_default();
+        let folder = ("folder", folder.as_str().into());
+        match said {
+            Said::Begins { trouble, cause } => {
+                let fields = [
+                    folder,
+                    ("trouble", trouble.word().into()),
+                    ("cause", cause.as_str().into()),
+                    ("remedy", trouble.remedy().into()),
+                ];
+                events.warn("cache_disk_trouble", &fields);
+            }
+            Said::Ends { trouble } => {
+                events.info("cache_disk_recovered", &[folder, ("trouble", trouble.word().into())]);
+            }
+            Said::Damaged { count } => {
+                let remedy = "what was damaged is fetched anew and no wrong byte was sent; a disk that does \
+                              this again wants replacing";
+                let fields = [folder, ("count", (*count).into()), ("remedy", remedy.into())];
+                events.warn("cache_disk_damaged", &fields);
+            }
         }
     }
 
@@ -197,6 +242,16 @@ impl Tier {
                 Recorded::NotRecorded => Purged::NotKept,
             });
         });
+    }
+
+    /// Makes what is stored under URLs unusable that another process was asked to change; `None`: all of a
+    /// zone.
+    pub(crate) fn changed_elsewhere(&self, zone: Id, urls: Option<&[u64]>) {
+        let zone = u128::from_be_bytes(zone.0);
+        match urls {
+            Some(urls) => urls.iter().for_each(|url| self.store().invalidate_told(zone, *url)),
+            None => self.store().invalidate_zone(zone),
+        }
     }
 
     /// Makes everything unusable that was stored under a snapshot.
@@ -251,6 +306,7 @@ impl Tier {
             objects: disk.objects() as u64,
             bytes: disk.bytes(),
             bytes_max: setup.bytes,
+            trouble: self.watch.lock().unwrap_or_else(PoisonError::into_inner).trouble(),
         });
         CacheStanding { objects: usage.objects, bytes: usage.bytes, bytes_max: self.setup.memory_bytes, disk }
     }

@@ -50,6 +50,7 @@ impl Serving {
             black_box: None,
             fingerprint_key: [1, 2],
             on_stuck: None,
+            on_changed: None,
             connections_max: 100,
             cache: None,
         };

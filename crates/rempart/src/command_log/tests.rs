@@ -235,16 +235,27 @@ fn tag(tag: &str) -> Purging {
 fn purges_are_there_after_a_restart_and_after_the_log_was_written_anew() {
     let folder = Folder::new().unwrap();
     let mut log = CommandLog::open(folder.path(), 0);
-    assert_eq!(log.purge(tag("a"), 0).unwrap(), 1);
+    assert_eq!(log.purge(vec![tag("a")], 0).unwrap(), 1);
     assert_eq!(log.block("192.0.2.1", 60, "", 0).unwrap(), 2);
     log.purges.forget_to(0);
     log.lines = LINES_MAX;
-    assert_eq!(log.purge(tag("b"), 0).unwrap(), 3);
+    assert_eq!(log.purge(vec![tag("b")], 0).unwrap(), 3);
     let mut again = CommandLog::open(folder.path(), 0);
     assert_eq!(again.purges().kept, [(1, tag("a")), (3, tag("b"))]);
     assert_eq!((again.purges().forgotten_to, again.number, again.blocks(0).len()), (0, 3, 1));
     again.purges.forget_to(1);
     again.lines = LINES_MAX;
-    again.purge(tag("c"), 0).unwrap();
+    again.purge(vec![tag("c")], 0).unwrap();
     assert_eq!(CommandLog::open(folder.path(), 0).purges().forgotten_to, 1, "what is missing stays known");
+}
+
+#[test]
+fn purges_that_come_together_have_numbers_in_a_row_and_are_all_there_after_a_restart() {
+    let folder = Folder::new().unwrap();
+    let mut log = CommandLog::open(folder.path(), 0);
+    assert_eq!(log.purge(vec![tag("a"), tag("b"), tag("c")], 0).unwrap(), 1);
+    assert_eq!(log.purge(vec![tag("d")], 0).unwrap(), 4);
+    let again = CommandLog::open(folder.path(), 0);
+    assert_eq!(again.purges().kept, [(1, tag("a")), (2, tag("b")), (3, tag("c")), (4, tag("d"))]);
+    assert_eq!((again.number, again.lines), (4, 4));
 }

@@ -39,6 +39,8 @@ const VISITS_MAX: u64 = 1_000_000;
 pub(super) enum End {
     /// With a whole answer of this status.
     Answered(u16),
+    /// With a whole answer that is not what it has to be.
+    Wrong(String),
     /// No connection came about.
     Refused(String),
     /// The connection broke, or no answer came in time.
@@ -60,6 +62,31 @@ impl Visit {
     /// Whether a visitor would say that the site is broken.
     pub(super) fn has_failed(&self) -> bool {
         !matches!(self.end, End::Answered(status) if status < 500)
+    }
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fetched {
+    /// Its status.
+    pub(super) status: u16,
+    /// Status line and fields.
+    head: String,
+    /// Its body.
+    pub(super) body: String,
+}
+
+impl Fetched {
+    /// The first field of a name.
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        let fields = self.head.lines().filter_map(|line| line.split_once(':'));
+        let mut named = fields.filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        named.next().map(|(_, value)| value.trim())
+    }
+
+    /// Whether it came out of the cache, as `Cache-Status` says (RFC 9211).
+    pub(super) fn is_hit(&self) -> bool {
+        self.field("cache-status").is_some_and(|said| said.starts_with("rempart; hit"))
     }
 }
 
@@ -87,6 +114,16 @@ impl Target {
     pub(super) fn ask(&self, path: &str, fields: &str) -> Result<(u16, String)> {
         let connection = connect(self.address, 0).context("no connection")?;
         self.talk(connection, path, fields)
+    }
+
+    /// Asks from one of the networks, and gives the answer with its fields.
+    ///
+    /// # Errors
+    /// As [`Target::ask`].
+    pub(super) fn fetch(&self, network: u64, path: &str) -> Result<Fetched> {
+        let connection = connect(self.address, network % NETWORKS).context("no connection")?;
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.host);
+        fetch(connection, head.as_bytes())
     }
 
     /// Asks from one of the networks.
@@ -131,8 +168,13 @@ fn connect(address: SocketAddr, network: u64) -> std::io::Result<TcpStream> {
     Ok(connection)
 }
 
-/// Sends a request and reads one answer to its announced end.
-fn exchange(mut connection: impl Read + Write, request: &[u8]) -> Result<(u16, String)> {
+/// Sends a request and reads one answer to its announced end; gives status and body.
+fn exchange(connection: impl Read + Write, request: &[u8]) -> Result<(u16, String)> {
+    fetch(connection, request).map(|fetched| (fetched.status, fetched.body))
+}
+
+/// The same with all there is.
+fn fetch(mut connection: impl Read + Write, request: &[u8]) -> Result<Fetched> {
     connection.write_all(request).context("the request could not be sent")?;
     connection.flush().context("the request could not be sent")?;
     let mut bytes = Vec::new();
@@ -152,7 +194,7 @@ fn exchange(mut connection: impl Read + Write, request: &[u8]) -> Result<(u16, S
 }
 
 /// Reads an answer with a length, if all of it is there.
-fn whole(bytes: &[u8]) -> Result<Option<(u16, String)>> {
+fn whole(bytes: &[u8]) -> Result<Option<Fetched>> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let head = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned();
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
@@ -163,7 +205,8 @@ fn whole(bytes: &[u8]) -> Result<Option<(u16, String)>> {
     let body = bytes.get(end + 4..).unwrap_or_default();
     // A drill's own answers all have one.
     let length = length.unwrap_or(0).min(ANSWER_BYTES_MAX);
-    Ok(body.get(..length).map(|body| (status, String::from_utf8_lossy(body).into_owned())))
+    let body = body.get(..length).map(|body| String::from_utf8_lossy(body).into_owned());
+    Ok(body.map(|body| Fetched { status, head, body }))
 }
 
 /// A visitor that stays connected and says nothing between its requests.
@@ -197,6 +240,15 @@ impl Kept {
     /// When no whole answer comes.
     pub(super) fn answer(&self) -> Result<(u16, String)> {
         exchange(&self.connection, &[])
+    }
+
+    /// Asks, stays connected, and gives the answer with its fields.
+    ///
+    /// # Errors
+    /// As [`Kept::send`] and [`Kept::answer`].
+    pub(super) fn fetch(&self, path: &str) -> Result<Fetched> {
+        self.send(path)?;
+        fetch(&self.connection, &[])
     }
 
     /// Asks, and stays connected.
@@ -295,13 +347,23 @@ impl Load {
     /// # Errors
     /// When the system gives no thread.
     pub(super) fn begin(target: &Target, per_second: u64) -> Result<Self> {
+        let target = target.clone();
+        Self::asking(per_second, move |number| target.visit(number))
+    }
+
+    /// The same with what each visitor asks, by its number, and thinks of the answer.
+    ///
+    /// # Errors
+    /// As [`Load::begin`].
+    pub(super) fn asking(per_second: u64, ask: impl Fn(u64) -> End + Send + Sync + 'static) -> Result<Self> {
+        let ask = Arc::new(ask);
         let (ends, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let next = Arc::new(AtomicU64::new(0));
         let begun = clock::now();
         let mut visitors = Vec::new();
         for _ in 0..VISITORS {
             let (ends, asked, next) = (Arc::clone(&ends), Arc::clone(&asked), Arc::clone(&next));
-            let target = target.clone();
+            let ask = Arc::clone(&ask);
             let visitor = thread::Builder::new().name("visitor".to_owned()).spawn(move || {
                 let mut visits = Vec::new();
                 loop {
@@ -312,7 +374,7 @@ impl Load {
                     if ends.load(Ordering::Relaxed) || number >= VISITS_MAX {
                         return visits;
                     }
-                    let end = target.visit(number);
+                    let end = ask(number);
                     let took = clock::now().saturating_duration_since(begun + at);
                     visits.push(Visit { at, took, end });
                     asked.fetch_add(1, Ordering::Relaxed);
@@ -321,6 +383,11 @@ impl Load {
             visitors.push(visitor);
         }
         Ok(Self { ends, asked, visitors })
+    }
+
+    /// How many have an answer by now, or have failed.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Waits until so many more have an answer, or have failed.
@@ -367,11 +434,22 @@ mod tests {
 
     #[test]
     fn an_answer_is_whole_when_its_length_is_there() {
-        let whole = |text: &str| whole(text.as_bytes()).unwrap();
+        let whole =
+            |text: &str| whole(text.as_bytes()).unwrap().map(|fetched| (fetched.status, fetched.body));
         assert_eq!(whole("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n"), None);
         assert_eq!(whole("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\non"), None);
         assert_eq!(whole("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\none"), Some((200, "one".into())));
         assert!(super::whole(b"nonsense\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn an_answer_out_of_the_cache_is_told_by_its_field() {
+        let hit = |line: &str| {
+            let text = format!("HTTP/1.1 200 OK\r\n{line}\r\nContent-Length: 0\r\n\r\n");
+            whole(text.as_bytes()).unwrap().unwrap().is_hit()
+        };
+        assert!(hit("cache-status: rempart; hit; ttl=5"));
+        assert!(!hit("Cache-Status: rempart; fwd=uri-miss; stored") && !hit("X: rempart; hit"));
     }
 
     #[test]
@@ -409,6 +487,10 @@ mod tests {
     fn what_a_visitor_calls_broken_is_no_answer_or_one_of_the_500s() {
         let failed = |end| Visit { at: Duration::ZERO, took: Duration::ZERO, end }.has_failed();
         assert!(!failed(End::Answered(200)) && !failed(End::Answered(404)));
-        assert!(failed(End::Answered(502)) && failed(End::Refused(String::new())));
+        assert!(
+            failed(End::Answered(502))
+                && failed(End::Wrong(String::new()))
+                && failed(End::Refused(String::new()))
+        );
     }
 }

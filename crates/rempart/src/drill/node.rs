@@ -276,6 +276,44 @@ impl Node {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
+    /// What became of the cache's disk by now, as `rempart status` says it.
+    ///
+    /// # Errors
+    /// As [`Node::status`].
+    pub(super) fn disk(&self) -> Result<Value> {
+        Ok(self.status()?["cache"]["disk"].clone())
+    }
+
+    /// Waits until the cache's disk is in use.
+    ///
+    /// # Errors
+    /// When it does not come to be.
+    pub(super) fn wait_for_disk(&self) -> Result<()> {
+        let is_ready = wait_until(PATIENCE, || self.disk().is_ok_and(|disk| disk["state"] == "ready"));
+        anyhow::ensure!(is_ready, "the cache's disk does not come into use: {}", self.disk()?);
+        Ok(())
+    }
+
+    /// How often something happened to stored answers, by the word of the metric's label.
+    ///
+    /// # Errors
+    /// As [`Node::metric`].
+    pub(super) fn cache_events(&self, event: &str) -> Result<u64> {
+        self.metric(&format!("rempart_cache_events_total{{event=\"{event}\"}}"))
+    }
+
+    /// A whole number among the metrics, by its series.
+    ///
+    /// # Errors
+    /// When there is no admin listener, or no such series.
+    pub(super) fn metric(&self, series: &str) -> Result<u64> {
+        let address = self.addresses["admin"].as_str().context("no admin listener")?.parse()?;
+        let (_, text) = Target::plain(address, "localhost").ask("/metrics", "")?;
+        let values = text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let value = values.filter_map(|value| value.trim().parse().ok()).next();
+        value.with_context(|| format!("no metric {series}"))
+    }
+
     /// The process that serves.
     ///
     /// # Errors

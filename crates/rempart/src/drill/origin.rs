@@ -1,9 +1,10 @@
-//! The origin of a drill: answers every request with one text, in the clear or over TLS, from threads of its
-//! own.
+//! The origin of a drill: answers every request with one text, or as the drill says by its path, in the clear
+//! or over TLS, from threads of its own.
 //!
-//! It reads GET requests without bodies alone. Stopping it closes its port. Called by the drills.
+//! It reads GET requests without bodies alone. Stopping it closes its port. Called by the drills; read next:
+//! [`super::pages`].
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,9 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long a connection may be silent: longer than a drill lasts.
 const IDLE: Duration = Duration::from_secs(600);
 
+/// Writes the answer to a request for a path; the connection ends when it cannot.
+type Reply = dyn Fn(&str, &mut dyn Write) -> io::Result<()> + Send + Sync;
+
 /// A running origin.
 pub(super) struct Origin {
     address: SocketAddr,
@@ -32,22 +36,40 @@ impl Origin {
     /// # Errors
     /// When there is no port or thread.
     pub(super) fn start(text: &str, tls: Option<Arc<ServerConfig>>) -> Result<Self> {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}",
+            text.len()
+        );
+        Self::serve(Arc::new(move |_path, to| to.write_all(answer.as_bytes())), tls)
+    }
+
+    /// Starts one without TLS that writes a whole answer, head included, to each request for a path.
+    ///
+    /// # Errors
+    /// As [`Origin::start`].
+    pub(super) fn replying(
+        reply: impl Fn(&str, &mut dyn Write) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        Self::serve(Arc::new(reply), None)
+    }
+
+    fn serve(reply: Arc<Reply>, tls: Option<Arc<ServerConfig>>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for an origin")?;
         let address = listener.local_addr()?;
         let ends = Arc::new(AtomicBool::new(false));
-        let (ended, text) = (Arc::clone(&ends), text.to_owned());
+        let ended = Arc::clone(&ends);
         let accepting = thread::Builder::new().name("origin".to_owned()).spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
                 if ended.load(Ordering::Relaxed) {
                     return;
                 }
-                let (text, tls) = (text.clone(), tls.clone());
+                let (reply, tls) = (Arc::clone(&reply), tls.clone());
                 // A visitor whose connection gets no thread sees it end: the drill counts that.
                 let _ = thread::Builder::new().name("origin".to_owned()).spawn(move || match tls {
-                    None => answer(connection, &text),
+                    None => answer(connection, &*reply),
                     Some(config) => {
                         if let Ok(tls) = ServerConnection::new(config) {
-                            answer_tls(StreamOwned::new(tls, connection), &text);
+                            answer_tls(StreamOwned::new(tls, connection), &*reply);
                         }
                     }
                 });
@@ -73,29 +95,31 @@ impl Drop for Origin {
     }
 }
 
-fn answer(connection: TcpStream, text: &str) {
+fn answer(connection: TcpStream, reply: &Reply) {
     let _ = connection.set_read_timeout(Some(IDLE));
     let _ = connection.set_nodelay(true);
-    answer_all(connection, text);
+    answer_all(connection, reply);
 }
 
-fn answer_tls(stream: StreamOwned<ServerConnection, TcpStream>, text: &str) {
+fn answer_tls(stream: StreamOwned<ServerConnection, TcpStream>, reply: &Reply) {
     let _ = stream.sock.set_read_timeout(Some(IDLE));
-    answer_all(stream, text);
+    answer_all(stream, reply);
+}
+
+/// The path of a request.
+fn path_of(head: &[u8]) -> &str {
+    let mut words = head.split(|byte| *byte == b' ');
+    words.nth(1).and_then(|path| std::str::from_utf8(path).ok()).unwrap_or("/")
 }
 
 /// Answers one request after the other until the connection ends.
-fn answer_all(mut connection: impl Read + Write, text: &str) {
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}",
-        text.len()
-    );
+fn answer_all(mut connection: impl Read + Write, reply: &Reply) {
     let mut bytes = Vec::new();
     let mut room = [0; 4096];
     while bytes.len() < HEAD_BYTES_MAX {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-            bytes.drain(..end + 4);
-            if connection.write_all(answer.as_bytes()).and_then(|()| connection.flush()).is_err() {
+            let head: Vec<u8> = bytes.drain(..end + 4).collect();
+            if reply(path_of(&head), &mut connection).and_then(|()| connection.flush()).is_err() {
                 return;
             }
             continue;

@@ -7,7 +7,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -111,19 +111,43 @@ fn of(count: usize, all: usize) -> String {
 }
 
 /// A small file system that ends with this.
-struct Small(PathBuf);
+pub(super) struct Small(PathBuf);
 
 impl Small {
-    fn mount(path: PathBuf) -> Result<Self> {
+    /// Makes one of so many MiB. Only root can.
+    ///
+    /// # Errors
+    /// When the system does not let it.
+    pub(super) fn mount(path: PathBuf, mib: u32) -> Result<Self> {
         fs::create_dir_all(&path)?;
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=2m,mode=0700", "rempart-drill"])
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=0700"), "rempart-drill"])
             .arg(&path)
             .stdin(Stdio::null())
             .output()
             .context("mount(8) cannot be run")?;
         ensure!(mounted.status.success(), "{}", String::from_utf8_lossy(&mounted.stderr).trim_end());
         Ok(Self(path))
+    }
+
+    /// Makes it larger, as an operator would who adds a disk.
+    ///
+    /// # Errors
+    /// When the system does not let it.
+    pub(super) fn grow(&self, mib: u32) -> Result<()> {
+        let mounted = Command::new("mount")
+            .args(["-o", &format!("remount,size={mib}m")])
+            .arg(&self.0)
+            .stdin(Stdio::null())
+            .output()
+            .context("mount(8) cannot be run")?;
+        ensure!(mounted.status.success(), "{}", String::from_utf8_lossy(&mounted.stderr).trim_end());
+        Ok(())
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 }
 
@@ -135,7 +159,7 @@ impl Drop for Small {
 }
 
 fn full_disk(run: &Run, outcome: &mut Outcome) -> Result<()> {
-    let small = match Small::mount(run.path("small")) {
+    let small = match Small::mount(run.path("small"), 2) {
         Ok(small) => small,
         Err(error) => {
             outcome.note(format!("the full disk was left out: no small file system can be made: {error:#}"));

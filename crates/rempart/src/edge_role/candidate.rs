@@ -21,6 +21,7 @@ use telemetry::sink::AccessLog;
 use zone::Snapshot;
 
 use super::{Ground, LOG_CLOSE, Sockets, open_access_log, wait_until_served, when_drained};
+use crate::changed::ChangedUrls;
 use crate::clock;
 use crate::command_log::CommandLog;
 use crate::control::{Channel, Setup, ToEdge, beside};
@@ -87,6 +88,7 @@ pub(super) fn run(ground: &Ground<'_>, setup: &Setup, mut sockets: Sockets) -> R
         if from_supervisor {
             match ground.channel.receive::<ToEdge>()? {
                 Some((ToEdge::Drain { within_ms }, _)) => candidate.drain(within_ms),
+                Some((ToEdge::Changed { changed }, _)) => candidate.note_changed(&changed),
                 Some(_) => {}
                 None => {
                     is_supervised = false;
@@ -162,6 +164,13 @@ impl Candidate<'_> {
         }
     }
 
+    /// What it has stored of these was changed by visitors of the edge that tries it.
+    fn note_changed(&self, changed: &ChangedUrls) {
+        if let Stage::Compiled(compiled) = &self.stage {
+            changed.carry_out(&compiled.node);
+        }
+    }
+
     fn note_drained(&mut self) {
         if let Stage::Compiled(compiled) = &mut self.stage {
             compiled.drained = None;
@@ -215,7 +224,7 @@ impl Candidate<'_> {
         let node = self.ground.node(self.setup, 1, &access_log, black_box, snapshot)?;
         let now_s = clock::unix_us() / 1_000_000;
         node.block(&CommandLog::open(&self.ground.data_dir, now_s).ranges(now_s));
-        purging::follow(&node, &self.ground.data_dir);
+        purging::follow(&node, &self.ground.data_dir, || true);
         self.stage = Stage::Compiled(Box::new(Compiled { node, access_log, drained: None, probed_at: None }));
         Ok(())
     }

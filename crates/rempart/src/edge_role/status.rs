@@ -70,6 +70,7 @@ fn cache(standing: &edge::CacheStanding) -> Value {
             "objects": disk.objects,
             "bytes": disk.bytes,
             "bytes_max": disk.bytes_max,
+            "trouble": disk.trouble,
         })
     });
     json!({
@@ -104,7 +105,13 @@ mod tests {
                 objects: 3,
                 bytes: 4,
                 bytes_max: 5,
-                disk: Some(edge::DiskStanding { state: "ready".into(), objects: 6, bytes: 7, bytes_max: 8 }),
+                disk: Some(edge::DiskStanding {
+                    state: "ready".into(),
+                    objects: 6,
+                    bytes: 7,
+                    bytes_max: 8,
+                    trouble: Some("stalled"),
+                }),
             }),
             zones: vec![edge::ZoneStatus {
                 name: "z".into(),
@@ -144,5 +151,6 @@ mod tests {
         assert_eq!(described["zones"][0]["name"], "z");
         assert_eq!(described["cache"]["bytes_max"], 5);
         assert_eq!(described["cache"]["disk"]["state"], "ready");
+        assert_eq!(described["cache"]["disk"]["trouble"], "stalled");
     }
 }

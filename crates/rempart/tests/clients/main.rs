@@ -32,6 +32,11 @@ fn compressed_answers_are_undone_by_curl_and_curl_cffi() -> Result<()> {
 }
 
 #[test]
+fn stored_answers_are_served_over_http3() -> Result<()> {
+    Stage::storing()?.play("http3_cache.py")
+}
+
+#[test]
 fn a_drain_says_goaway_and_ends_what_is_in_flight() -> Result<()> {
     Stage::new()?.play_to_its_end("drain.py")
 }

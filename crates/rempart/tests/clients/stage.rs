@@ -60,6 +60,12 @@ impl Stage {
         Stage::with(&origin.url(), lines, None, Some(origin), Value::Null)
     }
 
+    /// A stage with the scripted origin and a cache.
+    pub(crate) fn storing() -> Result<Stage> {
+        let origin = OriginSpec::new().unrecorded().answering(answer)?;
+        Stage::with(&origin.url(), "\n[cache]\nenabled = true\n", None, Some(origin), Value::Null)
+    }
+
     /// A stage whose origin is a script of its own: it prints one line of JSON with its `port` when it
     /// listens. `scheme` and `lines` are those of the zone's pool.
     pub(crate) fn before(script: &str, scheme: &str, lines: &str) -> Result<Stage> {
@@ -223,6 +229,8 @@ fn python() -> Result<PathBuf> {
 /// | path | answer |
 /// | --- | --- |
 /// | `/bytes/N` | N bytes of pattern 1, whole or the one range asked for, with a strong validator |
+/// | `/fresh/N` | as `/bytes/N`, to be kept for ten minutes |
+/// | `/stale` | stale from the first, and 503 to who validates it |
 /// | `/stream/N` | the same without a length |
 /// | `/text/N`, `/text/chunked/N` | the same, as text, with a length or without |
 /// | `/kept/N`, `/kept/chunked/N` | the same, fresh for a minute |
@@ -239,6 +247,9 @@ fn answer(request: &Request) -> Answer {
     let number = |prefix: &str| path.strip_prefix(prefix).and_then(|rest| rest.parse::<u64>().ok());
     if let Some(length) = number("/bytes/") {
         return ranged(request, length);
+    }
+    if let Some(length) = number("/fresh/") {
+        return ranged(request, length).field("Cache-Control", "max-age=600");
     }
     if let Some(length) = number("/stream/") {
         return Answer::new(200).pattern(1, 0, length).chunked();
@@ -260,6 +271,11 @@ fn answer(request: &Request) -> Answer {
     }
     match path {
         "/echo" => echo(request),
+        "/stale" if request.fields.has("if-none-match") => Answer::new(503),
+        "/stale" => Answer::ok("stale\n")
+            .field("Cache-Control", "max-age=60, stale-if-error=600")
+            .field("Age", "100")
+            .field("ETag", "\"stale\""),
         "/trailers" => Answer::ok("body\n")
             .field("Trailer", "x-sum, x-count")
             .trailer("x-sum", &sha256_hex(b"body\n"))

@@ -140,8 +140,7 @@ impl Writer {
             return Ok(Format::Emptied);
         }
         Err(Trouble::Refused(format!(
-            "the cache folder is not used and left as it is: {refusal}; empty it, name another folder, or \
-             start with the setting that empties it"
+            "the cache folder is not used and left as it is: {refusal}; empty it, or name another folder"
         )))
     }
 
@@ -166,6 +165,7 @@ impl Writer {
         let files = Arc::clone(&self.disk.files);
         let names = files.names()?;
         self.disk.index.clear();
+        self.store.note_all_off_disk();
         self.disk.segments.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.sizes.clear();
         self.current = None;

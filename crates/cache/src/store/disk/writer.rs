@@ -21,8 +21,8 @@ use super::index::Place;
 use super::opening::{Trouble, read_entries};
 use super::under_way::Way;
 use super::{
-    Disk, FAILED, LOADING, READY, REFUSED, RELEASED, Recorded, Segment, WriteJob, data_name, index_name,
-    purge_log,
+    Disk, FAILED, LOADING, READY, REFUSED, RELEASED, Recorded, Segment, WriteJob, activity, data_name,
+    index_name, purge_log,
 };
 use crate::store::Store;
 use crate::store::object::{DISK_NONE, Object};
@@ -180,6 +180,9 @@ impl Writer {
         if self.disk.writes.is_closed() && !matches!(self.stage, Stage::Over) {
             return self.give_up();
         }
+        if matches!(self.stage, Stage::Open | Stage::Load(_)) {
+            self.disk.pulse.step();
+        }
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Claim => self.turn_to_claim(wait),
             Stage::Open => self.turn_to_open(wait),
@@ -299,7 +302,9 @@ impl Writer {
     }
 
     fn turn_to_write(&mut self, wait: Duration) -> Turn {
+        self.disk.pulse.rest();
         let mut next = self.disk.writes.take(wait);
+        self.disk.pulse.step();
         // After the job was taken: a purge before it is in the log before what it stores is.
         let purges = self.record_purges();
         if matches!(self.stage, Stage::Over) {
@@ -321,6 +326,7 @@ impl Writer {
             }
         }
         self.flush();
+        self.disk.pulse.rest();
         if is_idle { Turn::Idle } else { Turn::Worked }
     }
 
@@ -505,6 +511,7 @@ impl Writer {
             return self.give_batch_back(true);
         }
         self.failures = 0;
+        self.disk.pulse.succeed();
         let Some(current) = &self.current else { return };
         let (mut written, mut given_up) = (0, Vec::new());
         for Gathered { entry, way, .. } in self.batch.drain(..) {
@@ -575,10 +582,15 @@ impl Writer {
         self.batch.drain(..too_many);
     }
 
-    fn note_failure(&mut self, cause: &io::Error) {
+    fn note_failed(&mut self, cause: &io::Error) {
         self.store.counters().disk_write_errors.add(1);
+        self.disk.pulse.fail(cause);
         self.failures = (self.failures + 1).min(10);
         self.skipped = (1 << self.failures).min(SKIPPED_MAX);
+    }
+
+    fn note_failure(&mut self, cause: &io::Error) {
+        self.note_failed(cause);
         // Part of the batch may be indexed on disk though it was given up here: another segment, so that
         // nothing is written over what an entry speaks of. Its bytes are there, however many.
         if let Some(current) = self.current.take() {
@@ -588,8 +600,7 @@ impl Writer {
             self.sizes.insert(current.id, Sizes { data_bytes, index_bytes });
             self.count_bytes();
         }
-        let is_full = matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        if is_full && self.sizes.len() > 1 {
+        if activity::is_full(cause) && self.sizes.len() > 1 {
             self.reclaim_oldest(0);
         }
     }
@@ -642,6 +653,7 @@ impl Writer {
             self.store.counters().disk_writes_again.add(1);
         } else {
             self.disk.under_way.end(*hash, *way);
+            self.store.note_off_disk(*hash);
         }
     }
 
@@ -671,6 +683,7 @@ impl Writer {
         let (mut kept, mut kept_bytes) = (Vec::<Kept>::new(), 0);
         let data = files.open(&data_name(segment), false);
         for entry in entries.iter().flat_map(|(entries, _)| entries.chunks_exact(ENTRY_BYTES)) {
+            self.disk.pulse.step();
             let Some(entry) = Entry::decode(segment, entry).filter(|entry| entry.is_stored) else { continue };
             let is_here = |place: &Place| place.segment == segment && place.offset == entry.offset;
             if self.disk.index.find(entry.hash).filter(is_here).is_none() {
@@ -692,7 +705,9 @@ impl Writer {
                     self.disk.under_way.end(entry.hash, way);
                 }
             }
-            self.disk.index.remove_at(entry.hash, segment, entry.offset);
+            if self.disk.index.remove_at(entry.hash, segment, entry.offset) {
+                self.store.note_off_disk(entry.hash);
+            }
         }
         self.disk.segments.write().unwrap_or_else(PoisonError::into_inner).remove(&segment);
         // The index first: half a segment is removed at the next start.
@@ -701,12 +716,10 @@ impl Writer {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed,
         };
-        if let Err(_cause) = remove(index_name(segment)).and_then(|()| remove(data_name(segment))) {
+        if let Err(cause) = remove(index_name(segment)).and_then(|()| remove(data_name(segment))) {
             self.drop_kept(&kept);
             self.measure(segment);
-            self.store.counters().disk_write_errors.add(1);
-            self.failures = (self.failures + 1).min(10);
-            self.skipped = (1 << self.failures).min(SKIPPED_MAX);
+            self.note_failed(&cause);
             return None;
         }
         self.sizes.remove(&segment);
@@ -718,6 +731,7 @@ impl Writer {
     fn drop_kept(&self, kept: &[Kept]) {
         for Kept { hash, way, .. } in kept {
             self.disk.under_way.end(*hash, *way);
+            self.store.note_off_disk(*hash);
         }
     }
 

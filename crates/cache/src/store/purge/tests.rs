@@ -180,7 +180,7 @@ fn what_is_on_record_can_be_given_to_another() {
 }
 
 fn change(purges: &Purges, zone: u128, target: &str) {
-    purges.change(&SEED, (zone, HOST, target.as_bytes()), |_| ());
+    purges.change(zone, SEED.url(zone, HOST, target.as_bytes()), |_| ());
 }
 
 fn changed_of(purges: &Purges, zone: u128) -> usize {

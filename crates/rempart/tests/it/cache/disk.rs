@@ -159,9 +159,15 @@ fn a_folder_that_cannot_be_used_costs_nothing_but_the_disk() -> Result<()> {
     let node = start(&spec)?;
     get(&node, "/a")?;
     assert!(is_hit(&get(&node, "/a")?));
-    node.wait_until("the state of the disk", || {
-        node.command(&["status", "--json"])
-            .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("unreachable: "))
-    })?;
-    node.finish_healthy()
+    let told = node.wait_for_event(|event| event["event"] == "cache_disk_trouble")?;
+    assert_eq!(told["trouble"], "unreachable", "{told}");
+    let disk = status(&node)?["cache"]["disk"].clone();
+    assert!(disk["state"].as_str().is_some_and(|state| state.starts_with("unreachable: ")), "{disk}");
+    assert_eq!(disk["trouble"], "unreachable");
+    let mut node = node;
+    node.terminate()?;
+    assert!(node.wait()?.success());
+    let alarms = testkit::node::alarms(&node.stderr_lines());
+    assert_eq!(alarms.len(), 1, "told once: {alarms:#?}");
+    Ok(())
 }

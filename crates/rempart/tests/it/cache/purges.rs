@@ -181,38 +181,111 @@ fn nothing_purged_is_seen_again_however_many_ask_and_purge() -> Result<()> {
     node.finish_healthy()
 }
 
-/// One GET from a network of its own.
-fn get_from(node: &Node, network: u8, target: &str) -> Result<Response> {
+/// One request from a network of its own.
+fn ask_from(node: &Node, network: u8, method: &str, target: &str) -> Result<Response> {
     use socket2::{Domain, Socket, Type};
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&std::net::SocketAddr::from(([127, 0, network, 1], 0)).into())?;
     socket.connect(&node.address("http")?.into())?;
-    Visitor::on(testkit::stream::Stream::from_tcp(socket.into())?).fetch(HOST, target)
+    let stream = testkit::stream::Stream::from_tcp(socket.into())?;
+    Visitor::on(stream).ask(method, target, HOST, &fields(&[]), b"")
+}
+
+fn get_from(node: &Node, network: u8, target: &str) -> Result<Response> {
+    ask_from(node, network, "GET", target)
+}
+
+/// A node that tries a change with half of its visitors, without end; and a network of visitors of each
+/// process, the one that serves and the one that tries.
+fn trying(origin: &ScriptedOrigin) -> Result<(Node, u8, u8)> {
+    let publish = "[publish]\ncompare_ms = 0\ncanary_percent = 50\ncanary_ms = 600000\nsoak_ms = 0";
+    let spec = cleartext().more(&format!("[cache]\ndisk_bytes = 0\n{publish}")).zone("a", zone(origin, ""));
+    let node = start(&spec)?;
+    node.write_zone("a", &format!("server_timing = true\n{}", zone(origin, "")))?;
+    node.reload()?;
+    // The change is told by a field that it adds.
+    let of_candidate =
+        |network| get_from(&node, network, "/").is_ok_and(|answer| answer.fields.has("server-timing"));
+    node.wait_until("visitors of the candidate", || (0..60).any(of_candidate))?;
+    let serves = (0..60).find(|network| !of_candidate(*network)).context("a network of the edge's")?;
+    let tries = (0..60).find(|network| of_candidate(*network)).context("a network of the candidate's")?;
+    Ok((node, serves, tries))
+}
+
+/// Ends a node in the middle of a change.
+fn end(mut node: Node) -> Result<()> {
+    node.terminate()?;
+    node.wait()?;
+    Ok(())
 }
 
 #[test]
 fn a_purge_reaches_the_process_that_tries_a_change() -> Result<()> {
     let origin = fresh()?;
-    let publish = "[publish]\ncompare_ms = 0\ncanary_percent = 50\ncanary_ms = 600000\nsoak_ms = 0";
-    let spec = cleartext().more(&format!("[cache]\ndisk_bytes = 0\n{publish}")).zone("a", zone(&origin, ""));
-    let node = start(&spec)?;
-    node.write_zone("a", &format!("server_timing = true\n{}", zone(&origin, "")))?;
-    node.reload()?;
-    // The change is told by a field that it adds.
-    let of_candidate =
-        |network| get_from(&node, network, "/a").is_ok_and(|answer| answer.fields.has("server-timing"));
-    node.wait_until("visitors of the candidate", || (0..60).any(of_candidate))?;
-    let network = (0..60).find(|network| of_candidate(*network)).context("a network of the candidate's")?;
-    let stored = get_from(&node, network, "/a")?;
+    let (node, _, tries) = trying(&origin)?;
+    get_from(&node, tries, "/a")?;
+    let stored = get_from(&node, tries, "/a")?;
     assert!(is_hit(&stored) && stored.fields.has("server-timing"), "{}", said(&stored));
     purge(&node, &["--zone", "a"])?;
     // It hears of it by the log, a moment later.
     node.wait_until("the purge at the candidate", || {
-        get_from(&node, network, "/a")
+        get_from(&node, tries, "/a")
             .is_ok_and(|answer| answer.fields.has("server-timing") && answer.text() != stored.text())
     })?;
-    let mut node = node;
-    node.terminate()?;
-    node.wait()?;
-    Ok(())
+    end(node)
+}
+
+#[test]
+fn what_visitors_change_at_one_process_is_gone_at_the_one_beside_it() -> Result<()> {
+    let origin = fresh()?;
+    let (node, serves, tries) = trying(&origin)?;
+    for (writer, reader) in [(serves, tries), (tries, serves)] {
+        for target in ["/a", "/b"] {
+            get_from(&node, reader, target)?;
+            assert!(is_hit(&get_from(&node, reader, target)?));
+        }
+        let stored = get_from(&node, reader, "/a")?.text();
+        assert_eq!(ask_from(&node, writer, "POST", "/a")?.status, 200);
+        // The supervisor passes it on, a moment later.
+        node.wait_until("the change at the other process", || {
+            get_from(&node, reader, "/a").is_ok_and(|answer| answer.text() != stored)
+        })?;
+        assert!(is_hit(&get_from(&node, reader, "/b")?), "nobody changed that");
+    }
+    end(node)
+}
+
+#[test]
+fn what_visitors_change_at_an_edge_that_drains_is_gone_at_its_successor() -> Result<()> {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = counting(move |request, answer| match request.method.as_str() {
+        "POST" => answer.wait_before_head(&held),
+        _ => answer.field("Cache-Control", "max-age=60"),
+    })?;
+    let node = before(&origin, "")?;
+    let edge = || -> Result<serde_json::Value> {
+        let status: serde_json::Value = serde_json::from_slice(&node.command(&["status", "--json"])?.stdout)?;
+        Ok(status["edge_pid"].clone())
+    };
+    let older = edge()?;
+    let mut writer = visitor(&node)?;
+    writer.send_head("POST", "/a", HOST, &fields(&[("Content-Length", "0")]))?;
+    origin.wait_until(|counters| counters.requests == 1)?;
+    assert!(node.command(&["upgrade"])?.status.success());
+    node.wait_for_events("resumed", 1)?;
+    assert_ne!(edge()?, older);
+    // The older edge may still have a newcomer or two, and answers none of them from what it has stored.
+    let again = |target: &str| -> Result<String> {
+        let stored = until(&node, target, is_hit)?.text();
+        until(&node, target, |answer| is_hit(answer) && answer.text() == stored)?;
+        Ok(stored)
+    };
+    let (changed, left) = (again("/a")?, again("/b")?);
+    gate.open_for_good();
+    assert_eq!(writer.expect_response("POST")?.status, 200, "by the edge that drains");
+    until(&node, "/a", |answer| is_hit(answer) && answer.text() != changed)?;
+    until(&node, "/b", |answer| is_hit(answer) && answer.text() == left)?;
+    drop(writer);
+    node.finish_healthy()
 }

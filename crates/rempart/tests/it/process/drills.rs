@@ -84,9 +84,44 @@ fn zones_that_agreed_are_passed_through_when_no_edge_can_start() {
     passes("D34", &[]);
 }
 
+#[test]
+fn a_full_disk_of_the_cache_costs_no_visitor_anything() {
+    passes("C1", &[]);
+}
+
+#[test]
+fn flipped_bits_of_stored_answers_are_misses() {
+    passes("C3", &[]);
+}
+
+#[test]
+fn an_edge_killed_while_it_stores_leaves_what_was_committed_and_no_half() {
+    passes("C4", &[]);
+}
+
+#[test]
+fn a_folder_of_the_cache_that_is_spoiled_costs_what_it_held() {
+    passes("C5", &[]);
+}
+
+#[test]
+fn a_thousand_visitors_on_one_expired_page_make_one_fetch() {
+    passes("C6", &[]);
+}
+
+#[test]
+fn a_storm_of_purges_shows_nobody_a_purged_byte() {
+    passes("C7", &["--seconds", "2"]);
+}
+
 #[cfg(feature = "fault-injection")]
 mod with_fault_points {
     use super::passes;
+
+    #[test]
+    fn a_stalled_disk_of_the_cache_keeps_nobody_waiting() {
+        passes("C2", &[]);
+    }
 
     #[test]
     fn a_phase_breaks_as_declared() {

@@ -223,6 +223,48 @@ fn a_full_disk_gives_up_its_oldest_and_goes_on() {
 }
 
 #[test]
+fn what_lost_its_place_on_disk_and_is_in_memory_is_written_again() {
+    let files = FaultyFiles::default();
+    let mut rig = Rig::open(&files);
+    let there = |rig: &Rig| (0..60).filter(|number| on_disk(rig, &target(*number))).count();
+    files.fill_up(200_000);
+    for number in 0..60 {
+        rig.write(&target(number), &body(&target(number), 1, 5_000));
+    }
+    assert!(there(&rig) < 60, "there is no room for all");
+    files.heal();
+    for _ in 0..200 {
+        (0..60).for_each(|number| drop(hit(&rig.store, &key(&target(number)))));
+        rig.turn();
+    }
+    assert_eq!(there(&rig), 60, "each was hit on since");
+}
+
+#[test]
+fn what_an_emptied_folder_lost_and_is_in_memory_is_written_again() {
+    let files = filled(3);
+    let mut rig = Rig::open(&files);
+    for number in 0..3 {
+        assert!(rig.read(&key(&target(number))).is_some());
+    }
+    // The purge cannot be written down, so that nothing on disk may be used after it.
+    files.fail(Fault::Writing("purges"));
+    rig.store.purge(&Purge::Zone { zone: 9 }, Strength::Hard, 1, |_| ());
+    rig.turn();
+    files.heal();
+    assert_eq!((rig.disk().state(), rig.disk().objects()), (DiskState::Ready, 0));
+    (0..3).for_each(|number| drop(hit(&rig.store, &key(&target(number)))));
+    rig.turn();
+    assert_eq!(rig.disk().objects(), 3, "each was hit on since");
+}
+
+/// Whether the index has an object.
+fn on_disk(rig: &Rig, target: &str) -> bool {
+    let object = hit(&rig.store, &key(target));
+    rig.disk().index.find(object.key.hash).is_some()
+}
+
+#[test]
 fn writes_that_take_a_few_bytes_at_a_time_are_finished() {
     let files = FaultyFiles::default();
     files.write_at_most(7);
