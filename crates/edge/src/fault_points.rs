@@ -3,7 +3,8 @@
 //!
 //! A request names its fault by the field `Rempart-Fault: PHASE=KIND[:AMOUNT]`; published data name theirs by
 //! host names under `fault.invalid` (RFC 2606 §2), which nobody can own. Without the feature each point is a
-//! constant. Callers: `pipeline.rs` at each phase, `node.rs` where it builds sites.
+//! constant. The calendar is broken by a file, `REMPART_FAULT_CLOCK` in the environment of the process.
+//! Callers: `pipeline.rs` at each phase, `node.rs` where it builds sites, `clock.rs`.
 
 use exchange::{Phase, Request};
 use telemetry::metrics::Trouble;
@@ -34,11 +35,13 @@ pub(crate) const fn deciding(_phase: Phase, _zone: &Zone) -> Result<(), Trouble>
 pub(crate) const fn loading(_zone: &Zone) {}
 
 #[cfg(feature = "fault-injection")]
-pub(crate) use armed::{SiteFaults, applying, at, deciding, loaded, loading, serving};
+pub(crate) use armed::{SiteFaults, applying, at, calendar, deciding, loaded, loading, serving};
 
 #[cfg(feature = "fault-injection")]
 mod armed {
+    use std::ffi::OsString;
     use std::hint::black_box;
+    use std::sync::OnceLock;
     use std::time::Duration;
 
     use super::{Phase, Request, Trouble, Zone};
@@ -81,6 +84,21 @@ mod armed {
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The calendar as the file that `REMPART_FAULT_CLOCK` names wants it: `+US` or `-US` for a step, `=US`
+    /// for a clock that stands still. Without the file, or while it is empty, it is as the machine has it.
+    pub(crate) fn calendar(unix_us: u64) -> u64 {
+        static PATH: OnceLock<Option<OsString>> = OnceLock::new();
+        let Some(path) = PATH.get_or_init(|| std::env::var_os("REMPART_FAULT_CLOCK")) else { return unix_us };
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let (sign, amount) = text.trim().split_at_checked(1).unwrap_or_default();
+        match (sign, amount.parse::<u64>()) {
+            ("+", Ok(us)) => unix_us.saturating_add(us),
+            ("-", Ok(us)) => unix_us.saturating_sub(us),
+            ("=", Ok(us)) => us,
+            _ => unix_us,
         }
     }
 

@@ -131,6 +131,7 @@ fn run(
     let settings = sockets.node_file.node.clone();
     let data_dir = data_dir(&settings);
     let generations = Generations::open(&data_dir)?;
+    generations.were_told(&setup.unusable);
     let ground = Ground { signals, channel, events, generations, settings, data_dir };
     let started = match setup.role {
         Role::Serving => match ground.start(&setup.config, setup.begin) {
@@ -177,7 +178,7 @@ impl Ground<'_> {
         let black_box = blackbox::Writer::map(black_box).ok();
         let supervisor = Arc::clone(self.channel);
         let setup_role = setup.role;
-        let deadly = setup.deadly.iter().map(|it| (it.fingerprint, it.until_unix_s)).collect();
+        let deadly = setup.deadly.iter().map(|it| (it.fingerprint, it.left_s)).collect();
         let setup = edge::NodeSetup {
             threads,
             settings: self.settings.clone(),
@@ -225,9 +226,9 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     let access_log = open_access_log(&ground.settings.access_log, events);
     let kept = started.kept.is_some();
     let node = ground.node(&setup, setup.threads, &access_log, &sockets.black_box, started.snapshot)?;
-    let now_s = clock::unix_us() / 1_000_000;
-    let mut log = CommandLog::open(&ground.data_dir, now_s).telling(events);
-    node.block(&log.ranges(now_s));
+    let moment = clock::Moment::now();
+    let mut log = CommandLog::open(&ground.data_dir, moment).telling(events);
+    node.block(&log.ranges(moment));
     let handed = sockets.duplicates()?;
     let listeners = sockets.take_serving(setup.threads, setup.udp_generation);
     let running = edge::run(&node, listeners, sockets.admin.take())
@@ -269,7 +270,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     let has_failed = Arc::new(AtomicBool::new(false));
     let drained = when_drained(running, Arc::clone(&has_failed))?;
     wait_until_served(&node, setup.threads)?;
-    channel.send(&FromEdge::Ready { number, zones }, &[], false)?;
+    channel.send(&FromEdge::Ready { number, zones, unusable: ground.generations.told() }, &[], false)?;
     let mut control = Control {
         node: &node,
         access_log: &access_log,
@@ -443,7 +444,7 @@ impl Control<'_> {
                 self.commands.take_orders_again();
             }
             Ok(Some((ToEdge::Refuse { deadly }, _))) => {
-                let deadly = deadly.iter().map(|it| (it.fingerprint, it.until_unix_s)).collect();
+                let deadly = deadly.iter().map(|it| (it.fingerprint, it.left_s)).collect();
                 self.node.refuse_fingerprints(deadly);
             }
             Ok(Some((ToEdge::Killed { killed }, _))) => self.publishing.killed(killed),
@@ -509,11 +510,11 @@ impl Commands {
     /// The successor is no more. What it was ordered is in the log.
     fn take_orders_again(&self) {
         if self.yields.swap(false, Ordering::AcqRel) {
-            let now_s = clock::unix_us() / 1_000_000;
+            let now = clock::Moment::now();
             let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
             let last = log.purges().newest();
-            *log = CommandLog::open(&self.data_dir, now_s).telling(&self.events);
-            self.node.block(&log.ranges(now_s));
+            *log = CommandLog::open(&self.data_dir, now).telling(&self.events);
+            self.node.block(&log.ranges(now));
             purging::carry_out_after(&self.node, log.purges(), last);
         }
     }
@@ -532,14 +533,14 @@ impl Commands {
                 self.publishing.publish(options, progress)
             }
             Request::Block { range, for_s, reason } => {
-                self.order(|log, now_s| log.block(&range, for_s, &reason, now_s), "blocked", &range)
+                self.order(|log, now| log.block(&range, for_s, &reason, now), "blocked", &range)
             }
             Request::Unblock { range } => {
-                self.order(|log, now_s| log.unblock(&range, now_s), "unblocked", &range)
+                self.order(|log, now| log.unblock(&range, now), "unblocked", &range)
             }
             Request::Blocks {} => {
-                let now_s = clock::unix_us() / 1_000_000;
-                let blocks = self.log.lock().unwrap_or_else(PoisonError::into_inner).blocks(now_s).to_vec();
+                let now = clock::Moment::now();
+                let blocks = self.log.lock().unwrap_or_else(PoisonError::into_inner).blocks(now);
                 Answer { ok: true, blocks, ..Answer::default() }
             }
             Request::Purge { what, is_soft } => self.purge(&what, is_soft),
@@ -575,15 +576,15 @@ impl Commands {
     /// Writes an order into the command log and carries it out.
     fn order(
         &self,
-        order: impl FnOnce(&mut CommandLog, u64) -> Result<u64>,
+        order: impl FnOnce(&mut CommandLog, clock::Moment) -> Result<u64>,
         event: &'static str,
         range: &str,
     ) -> Answer {
-        let now_s = clock::unix_us() / 1_000_000;
+        let now = clock::Moment::now();
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        match order(&mut log, now_s) {
+        match order(&mut log, now) {
             Ok(number) => {
-                self.node.block(&log.ranges(now_s));
+                self.node.block(&log.ranges(now));
                 self.events.info(event, &[("range", range.into()), ("number", number.into())]);
                 Answer { ok: true, number: Some(number), ..Answer::default() }
             }
@@ -597,11 +598,11 @@ impl Commands {
             Ok(order) => order,
             Err(error) => return Answer::refused(format!("{error:#}")),
         };
-        let now_s = clock::unix_us() / 1_000_000;
+        let now = clock::Moment::now();
         let (done, is_kept) = std::sync::mpsc::sync_channel(1);
         let number = {
             let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = match log.purge(order.clone(), now_s) {
+            let number = match log.purge(order.clone(), now) {
                 Ok(number) => number,
                 Err(error) => return Answer::refused(format!("{error:#}")),
             };

@@ -6,7 +6,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ const IDLE: Duration = Duration::from_secs(600);
 pub(super) struct Origin {
     address: SocketAddr,
     ends: Arc<AtomicBool>,
+    asked: Arc<AtomicU64>,
     accepting: Option<JoinHandle<()>>,
 }
 
@@ -35,30 +36,36 @@ impl Origin {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for an origin")?;
         let address = listener.local_addr()?;
         let ends = Arc::new(AtomicBool::new(false));
-        let (ended, text) = (Arc::clone(&ends), text.to_owned());
+        let asked = Arc::new(AtomicU64::new(0));
+        let (ended, counted, text) = (Arc::clone(&ends), Arc::clone(&asked), text.to_owned());
         let accepting = thread::Builder::new().name("origin".to_owned()).spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
                 if ended.load(Ordering::Relaxed) {
                     return;
                 }
-                let (text, tls) = (text.clone(), tls.clone());
+                let (text, tls, asked) = (text.clone(), tls.clone(), Arc::clone(&counted));
                 // A visitor whose connection gets no thread sees it end: the drill counts that.
                 let _ = thread::Builder::new().name("origin".to_owned()).spawn(move || match tls {
-                    None => answer(connection, &text),
+                    None => answer(connection, &text, &asked),
                     Some(config) => {
                         if let Ok(tls) = ServerConnection::new(config) {
-                            answer_tls(StreamOwned::new(tls, connection), &text);
+                            answer_tls(StreamOwned::new(tls, connection), &text, &asked);
                         }
                     }
                 });
             }
         })?;
-        Ok(Self { address, ends, accepting: Some(accepting) })
+        Ok(Self { address, ends, asked, accepting: Some(accepting) })
     }
 
     /// Where it listens.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many requests came.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 }
 
@@ -73,19 +80,19 @@ impl Drop for Origin {
     }
 }
 
-fn answer(connection: TcpStream, text: &str) {
+fn answer(connection: TcpStream, text: &str, asked: &AtomicU64) {
     let _ = connection.set_read_timeout(Some(IDLE));
     let _ = connection.set_nodelay(true);
-    answer_all(connection, text);
+    answer_all(connection, text, asked);
 }
 
-fn answer_tls(stream: StreamOwned<ServerConnection, TcpStream>, text: &str) {
+fn answer_tls(stream: StreamOwned<ServerConnection, TcpStream>, text: &str, asked: &AtomicU64) {
     let _ = stream.sock.set_read_timeout(Some(IDLE));
-    answer_all(stream, text);
+    answer_all(stream, text, asked);
 }
 
 /// Answers one request after the other until the connection ends.
-fn answer_all(mut connection: impl Read + Write, text: &str) {
+fn answer_all(mut connection: impl Read + Write, text: &str, asked: &AtomicU64) {
     let answer = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}",
         text.len()
@@ -95,6 +102,7 @@ fn answer_all(mut connection: impl Read + Write, text: &str) {
     while bytes.len() < HEAD_BYTES_MAX {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             bytes.drain(..end + 4);
+            asked.fetch_add(1, Ordering::Relaxed);
             if connection.write_all(answer.as_bytes()).and_then(|()| connection.flush()).is_err() {
                 return;
             }
