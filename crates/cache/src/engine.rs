@@ -256,7 +256,7 @@ impl Visit {
         let Some(serving) = self.hit(object, meta, now) else {
             return self.go_alone(request, None, Forward::UriMiss);
         };
-        if !self.may_serve_others() || now.unix_ms < meta.troubled_until_ms {
+        if !self.may_serve_others() || meta.is_troubled(now.unix_ms) {
             return Step::Serve(serving);
         }
         match self.store.lookup_beyond(object, now.mono_ms) {

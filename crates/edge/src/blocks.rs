@@ -15,7 +15,7 @@ use zone::Cidr;
 /// Most ranges at a time: what a person or a script gathers in an emergency. Longer lists are rules' work.
 pub const BLOCKS_MAX: usize = 10_000;
 
-/// Ranges with the second after 1970 until which each is refused, by length of prefix.
+/// Ranges with the second of the node's clock until which each is refused, by length of prefix.
 #[derive(Default)]
 struct Ranges {
     by_prefix: Vec<(u8, HashMap<IpAddr, u64>)>,
@@ -29,8 +29,8 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// Puts exactly these in force, each until its second after 1970. Beyond [`BLOCKS_MAX`] the rest is left
-    /// out.
+    /// Puts exactly these in force, each until its second of the node's clock. Beyond [`BLOCKS_MAX`] the
+    /// rest is left out.
     pub(crate) fn set(&self, blocks: &[(Cidr, u64)]) {
         let mut ranges = Ranges::default();
         for (range, until_s) in blocks.iter().take(BLOCKS_MAX) {

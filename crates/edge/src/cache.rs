@@ -160,7 +160,7 @@ impl Edge {
     fn cache_now(&self) -> Now {
         let now_us = self.clock.now_us();
         Now {
-            unix_ms: (self.unix_offset_us.get() + now_us) / 1000,
+            unix_ms: (self.node.steady().ahead_us() + now_us) / 1000,
             mono_ms: now_us / 1000,
             seed: self.draw(),
         }

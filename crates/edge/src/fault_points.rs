@@ -3,8 +3,9 @@
 //!
 //! A request names its fault by the field `Rempart-Fault: PHASE=KIND[:AMOUNT]`; published data name theirs by
 //! host names under `fault.invalid` (RFC 2606 §2), which nobody can own. Without the feature each point is a
-//! constant. Callers: `pipeline.rs` at each phase, `node.rs` where it builds sites. Those of the cache's disk
-//! are in `fault_points/disk.rs`.
+//! constant. The calendar is broken by a file, `REMPART_FAULT_CLOCK` in the environment of the process.
+//! Callers: `pipeline.rs` at each phase, `node.rs` where it builds sites, `clock.rs`. Those of the cache's
+//! disk are in `fault_points/disk.rs`.
 
 use exchange::{Phase, Request};
 use telemetry::metrics::Trouble;
@@ -102,12 +103,14 @@ pub(crate) const fn loading(_zone: &Zone) {}
 
 #[cfg(feature = "fault-injection")]
 pub(crate) use armed::{
-    Planned, SiteFaults, applying, at, deciding, encoder, loaded, loading, planned, serving, step,
+    Planned, SiteFaults, applying, at, calendar, deciding, encoder, loaded, loading, planned, serving, step,
 };
 
 #[cfg(feature = "fault-injection")]
 mod armed {
+    use std::ffi::OsString;
     use std::hint::black_box;
+    use std::sync::OnceLock;
     use std::time::Duration;
 
     use super::{EncoderFault, Phase, Request, Trouble, Zone};
@@ -179,6 +182,21 @@ mod armed {
             b"coding" => Some(EncoderFault::Coding),
             b"panic" => Some(EncoderFault::Panic),
             _ => None,
+        }
+    }
+
+    /// The calendar as the file that `REMPART_FAULT_CLOCK` names wants it: `+US` or `-US` for a step, `=US`
+    /// for a clock that stands still. Without the file, or while it is empty, it is as the machine has it.
+    pub(crate) fn calendar(unix_us: u64) -> u64 {
+        static PATH: OnceLock<Option<OsString>> = OnceLock::new();
+        let Some(path) = PATH.get_or_init(|| std::env::var_os("REMPART_FAULT_CLOCK")) else { return unix_us };
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let (sign, amount) = text.trim().split_at_checked(1).unwrap_or_default();
+        match (sign, amount.parse::<u64>()) {
+            ("+", Ok(us)) => unix_us.saturating_add(us),
+            ("-", Ok(us)) => unix_us.saturating_sub(us),
+            ("=", Ok(us)) => us,
+            _ => unix_us,
         }
     }
 

@@ -64,13 +64,13 @@ impl Fingerprints {
 #[derive(Debug, Default)]
 pub struct Door {
     is_shut: AtomicBool,
-    /// Fingerprints with the second after 1970 until which each is refused.
+    /// Fingerprints with the second of the node's clock until which each is refused.
     refused: ArcSwap<HashMap<u64, u64>>,
 }
 
 impl Door {
-    /// Refuses exactly these from now on, each until its second after 1970. Beyond [`FINGERPRINTS_MAX`] those
-    /// that would be refused longest are kept.
+    /// Refuses exactly these from now on, each until its second of the node's clock. Beyond
+    /// [`FINGERPRINTS_MAX`] those that would be refused longest are kept.
     pub fn refuse(&self, mut fingerprints: Vec<(u64, u64)>) {
         fingerprints.sort_by_key(|(_, until_s)| std::cmp::Reverse(*until_s));
         fingerprints.truncate(FINGERPRINTS_MAX);

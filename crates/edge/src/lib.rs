@@ -42,6 +42,7 @@ mod watch;
 
 pub use blocks::BLOCKS_MAX;
 pub use cache::{CacheSetup, CacheStanding, DiskPurges, DiskSetup, DiskStanding, Purge, Purged};
+pub use clock::unix_us;
 pub use facts::Facts;
 pub use fingerprint::{Door, FINGERPRINTS_MAX, Fingerprints};
 pub use live::Live;

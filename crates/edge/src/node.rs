@@ -20,7 +20,7 @@ use zone::{Id, Snapshot, Zone};
 
 use crate::blocks::Blocks;
 use crate::cache::{CacheSetup, CacheStanding, DiskPurges, Purge, Purged, SiteCache, Tier, keyed};
-use crate::clock::Clock;
+use crate::clock::{Clock, Steady, unix_us};
 use crate::coding::{Coders, coding_of};
 use crate::contain::Ward;
 use crate::facts::Sampler;
@@ -85,6 +85,7 @@ pub struct Node {
     trails: Vec<Trails>,
     tls: TlsShared,
     clock: Clock,
+    steady: Arc<Steady>,
     is_draining: AtomicBool,
     drain_ms: AtomicU64,
     has_candidate: AtomicBool,
@@ -184,7 +185,7 @@ impl Node {
         // Unique to this process, so that two nodes of one name in a row are no loop.
         let loop_token =
             format!("{}-{:016x}", setup.settings.name, setup.seed[0] ^ setup.seed[1].rotate_left(29));
-        let unix_us = clock.unix_us();
+        let unix_us = unix_us();
         #[cfg(feature = "fault-injection")]
         crate::fault_points::loaded(live.sites.iter().map(|site| &*site.zone));
         let drain_ms = setup.settings.drain_ms;
@@ -206,6 +207,7 @@ impl Node {
             registry,
             zone_table,
             tls,
+            steady: Arc::new(Steady::start(clock)),
             clock,
             is_draining: AtomicBool::new(false),
             drain_ms: AtomicU64::new(drain_ms),
@@ -237,21 +239,25 @@ impl Node {
         crate::fault_points::loaded(live.sites.iter().map(|site| &*site.zone));
         self.live.store(live);
         self.version.fetch_add(1, Ordering::Release);
-        self.swapped_unix_us.store(self.clock.unix_us(), Ordering::Relaxed);
+        self.swapped_unix_us.store(unix_us(), Ordering::Relaxed);
     }
 
-    /// Refuses exactly the requests with these fingerprints from now on, each until its second after 1970:
-    /// they have ended a process and would end this one. At most
+    /// Refuses exactly the requests with these fingerprints from now on, each for so many seconds, whatever
+    /// is done to the machine's clock meanwhile: they have ended a process and would end this one. At most
     /// [`FINGERPRINTS_MAX`](crate::FINGERPRINTS_MAX); beyond it those refused longest stay. Each refused
     /// request is counted as `deadly_request`.
     pub fn refuse_fingerprints(&self, fingerprints: Vec<(u64, u64)>) {
-        self.door.refuse(fingerprints);
+        let now_s = self.clock.now_s();
+        let until = |(fingerprint, left_s): (u64, u64)| (fingerprint, now_s.saturating_add(left_s));
+        self.door.refuse(fingerprints.into_iter().map(until).collect());
     }
 
-    /// Refuses exactly visitors of these ranges from now on, each until its second after 1970: the emergency
-    /// block list. At most [`BLOCKS_MAX`](crate::BLOCKS_MAX).
+    /// Refuses exactly visitors of these ranges from now on, each for so many seconds, whatever is done to
+    /// the machine's clock meanwhile: the emergency block list. At most [`BLOCKS_MAX`](crate::BLOCKS_MAX).
     pub fn block(&self, ranges: &[(zone::Cidr, u64)]) {
-        self.blocks.set(ranges);
+        let now_s = self.clock.now_s();
+        let until = |(range, left_s): &(zone::Cidr, u64)| (*range, now_s.saturating_add(*left_s));
+        self.blocks.set(&ranges.iter().map(until).collect::<Vec<_>>());
     }
 
     pub(crate) fn blocks(&self) -> &Blocks {
@@ -572,6 +578,11 @@ impl Node {
 
     pub(crate) fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// The time that stored answers are dated by.
+    pub(crate) fn steady(&self) -> &Arc<Steady> {
+        &self.steady
     }
 
     pub(crate) fn tls(&self) -> &TlsShared {

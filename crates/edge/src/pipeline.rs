@@ -113,7 +113,7 @@ impl Edge {
             rule_scratch: RefCell::default(),
             chosen_caches: RefCell::default(),
             waf_space: Cell::default(),
-            unix_offset_us: Cell::new(clock.unix_us().saturating_sub(clock.now_us())),
+            unix_offset_us: Cell::new(clock.unix_offset_us()),
             in_flight: Cell::new(0),
             slot,
             fingerprints: Fingerprints::new(node.setup().fingerprint_key),
@@ -138,7 +138,11 @@ impl Edge {
     /// Every 100 ms: calendar time, log lines.
     pub(crate) fn tick(&self) {
         self.slot.beat();
-        self.unix_offset_us.set(self.clock.unix_us().saturating_sub(self.clock.now_us()));
+        let unix_offset_us = self.clock.unix_offset_us();
+        self.unix_offset_us.set(unix_offset_us);
+        if self.number == 0 {
+            self.node.steady().follow(unix_offset_us, self.clock.now_us());
+        }
         self.batch.borrow_mut().flush();
         self.origins.tick(self.clock.now_ms());
         let _refreshed = self.live();
@@ -201,7 +205,7 @@ impl Edge {
         let live = self.live();
         course.snapshot = live.snapshot.number;
         self.slot.zone([0; 8], course.snapshot);
-        if self.node.door().refuses(course.fingerprint, || self.clock.unix_us() / 1_000_000) {
+        if self.node.door().refuses(course.fingerprint, || self.clock.now_s()) {
             let reason = "requests like this one have ended the process";
             return refuse(exchange, course, Refusal::DeadlyRequest, reason).await;
         }
@@ -222,7 +226,7 @@ impl Edge {
                 course.whereabouts = geo.find(course.visitor.ip());
             }
             self.node.sampler().offer(&exchange.request, &exchange.connection, course);
-            if self.node.blocks().refuses(course.visitor.ip(), || self.clock.unix_us() / 1_000_000) {
+            if self.node.blocks().refuses(course.visitor.ip(), || self.clock.now_s()) {
                 let site = live.site_for(exchange.request.host()).cloned();
                 let reason = "the visitor's address is on the emergency block list";
                 return Ok(Err(Refused { refusal: Refusal::Blocked, reason, site }));

@@ -32,8 +32,9 @@ pub(crate) fn route<'a>(zone: &'a Zone, request: &Request, scheme: Scheme) -> Re
             location.push(b':');
             location.extend_from_slice(itoa::Buffer::new().format(zone.tls.redirect_port).as_bytes());
         }
-        // Not what rules made of it: that is for the origin's eyes, and would be rewritten again.
-        location.extend_from_slice(request.sent_target());
+        // Not what rules made of it: that is for the origin's eyes, and would be rewritten again. `OPTIONS *`
+        // asks about the server as a whole, whose URL has no path (RFC 9112 §3.2.4, §3.3).
+        location.extend_from_slice(in_url(request.sent_target()));
         let status = zone.tls.redirect_status;
         return Ok(Routed::Redirect { word: "redirect_to_https", status, location });
     }
@@ -44,7 +45,7 @@ pub(crate) fn route<'a>(zone: &'a Zone, request: &Request, scheme: Scheme) -> Re
             Routed::Pool { pool, strip: *strip_prefix }
         }
         Action::Redirect { status, location } => {
-            let (authority, path) = (request.authority(), request.path());
+            let (authority, path) = (request.authority(), in_url(request.path()));
             let location = location.filled(scheme.as_str(), authority, path, request.query());
             Routed::Redirect { word: "redirect", status: *status, location }
         }
@@ -53,6 +54,11 @@ pub(crate) fn route<'a>(zone: &'a Zone, request: &Request, scheme: Scheme) -> Re
         }
         Action::Nothing => Routed::Nothing,
     })
+}
+
+/// A request's target, or its path, as a part of a URL.
+fn in_url(target: &[u8]) -> &[u8] {
+    if target == b"*" { b"" } else { target }
 }
 
 /// Where a request goes without the phase: to the first pool, with the path as it came.

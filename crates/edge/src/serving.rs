@@ -13,7 +13,7 @@ use wire::{QuicListenerSettings, Service as _, TcpListenerSettings, Thread, acce
 use zone::ListenerProtocol;
 
 use crate::admin::Admin;
-use crate::clock::http_date;
+use crate::clock::{http_date, unix_us};
 use crate::node::Node;
 use crate::pipeline::Edge;
 use crate::relief::{Relief, Spare};
@@ -138,7 +138,7 @@ fn serve(
         let connections_max = (node.setup().connections_max / threads).max(16);
         let index = u8::try_from(number).unwrap_or(u8::MAX);
         let thread = Thread::new(Rc::clone(&edge), Rc::clone(&deadlines), index, connections_max);
-        thread.set_date(http_date(node.clock().unix_us() / 1_000_000));
+        thread.set_date(http_date(unix_us() / 1_000_000));
         let mut candidates = Vec::new();
         for share in shares {
             let settings = tcp_settings(&share.settings, share.local, share.udp.is_some());
@@ -155,12 +155,16 @@ fn serve(
                 socket.set_nonblocking(true)?;
                 let (reset_key, token_key) = node.setup().quic_keys;
                 let tls = node.tls().quic_config(node).map_err(io::Error::other)?;
+                let steady = Arc::clone(node.steady());
                 let settings = QuicListenerSettings {
                     tls,
                     slot: share.udp_slots.0,
                     slots: share.udp_slots.1,
                     reset_key,
                     token_key,
+                    // A visitor that was told to retry is not turned away because the clock was set
+                    // meanwhile.
+                    token_time: Arc::new(move || steady.unix_us()),
                 };
                 tokio::task::spawn_local(accept_quic(Rc::clone(&thread), socket, settings));
             }
@@ -189,7 +193,7 @@ pub(crate) fn serve_admin(
     let socket = tokio::net::TcpListener::from_std(socket)?;
     // Some operators and scrapers, never the public: a small share of the descriptors.
     let thread = Thread::new(service, Rc::clone(deadlines), u8::MAX, 64);
-    thread.set_date(http_date(node.clock().unix_us() / 1_000_000));
+    thread.set_date(http_date(unix_us() / 1_000_000));
     let settings =
         TcpListenerSettings { is_tls: false, allows_h2c: false, trusts_proxy: None, http3_port: None };
     let accepting = tokio::task::spawn_local(accept_tcp(Rc::clone(&thread), socket, settings));
@@ -247,12 +251,12 @@ async fn tick(
         thread.set_times(edge.visitor_times());
         if edge.number == 0 {
             node.tell_origin_events();
-            node.door().sweep(node.clock().unix_us() / 1_000_000);
+            node.door().sweep(node.clock().now_s());
         }
         if !node.has_candidate() && !thread.is_draining() {
             take_left(thread, candidates);
         }
-        let now_s = node.clock().unix_us() / 1_000_000;
+        let now_s = unix_us() / 1_000_000;
         if now_s != second {
             second = now_s;
             let date = http_date(now_s);

@@ -1,11 +1,12 @@
-//! The numbered command log: orders that take effect at once and are no configuration: emergency
-//! blocks, and purges of the cache.
+//! The numbered command log: orders that take effect at once and are no configuration: emergency blocks, and
+//! purges of the cache.
 //!
 //! `<data_dir>/commands`, one JSON object a line, appended and synced before an order is carried out, so that
 //! a process which takes over knows them too. When it grows it is written anew with what is still in force. A
 //! line that is damaged is passed over: an order is lost rather than the node. One without its end is no
 //! order, since nobody was told that it was taken; it is cut off before the next order, not when it is seen:
-//! another process may be writing it. Called by [`crate::edge_role`].
+//! another process may be writing it. Times in the file are the calendar's, since they outlive the machine's;
+//! what is in force is counted by a clock that nobody can set. Called by [`crate::edge_role`].
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -22,6 +23,7 @@ use zone::Cidr;
 mod purges;
 
 pub(crate) use self::purges::{Purges, Purging};
+use crate::clock::Moment;
 use crate::files::{read_bounded, write_whole};
 
 /// Lines after which the log is written anew: a few times what can be in force.
@@ -60,8 +62,19 @@ const _: () = assert!(
 struct Line {
     number: u64,
     unix_s: u64,
+    /// The same moment by a clock that nobody can set, and which start of the machine that counts from.
+    #[serde(default)]
+    boot_s: u64,
+    #[serde(default)]
+    boot: u64,
     #[serde(flatten)]
     order: Order,
+}
+
+impl Line {
+    fn new(number: u64, order: Order, now: Moment) -> Self {
+        Self { number, unix_s: now.unix_s(), boot_s: now.boot_s(), boot: now.boot(), order }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,13 +106,40 @@ pub(crate) struct Block {
     pub(crate) reason: String,
 }
 
+/// A block as it is counted here: by a clock that nobody can set.
+#[derive(Debug, Clone)]
+struct InForce {
+    range: String,
+    until_boot_s: u64,
+    reason: String,
+}
+
+impl InForce {
+    /// A block that was ordered at a moment. Whatever was done to the calendar since, it lasts at most for as
+    /// long as it was ordered for.
+    fn read(range: String, ordered: &Moment, until_unix_s: u64, reason: String, now: Moment) -> Self {
+        let for_s = until_unix_s.saturating_sub(ordered.unix_s());
+        let left_s = for_s.saturating_sub(now.since(ordered).as_secs());
+        Self { range, until_boot_s: now.boot_s().saturating_add(left_s), reason }
+    }
+
+    fn left_s(&self, now: Moment) -> u64 {
+        self.until_boot_s.saturating_sub(now.boot_s())
+    }
+
+    fn told(&self, now: Moment) -> Block {
+        let until_unix_s = now.unix_s().saturating_add(self.left_s(now));
+        Block { range: self.range.clone(), until_unix_s, reason: self.reason.clone() }
+    }
+}
+
 /// The log of one data folder, and what is in force by it.
 #[derive(Debug)]
 pub(crate) struct CommandLog {
     path: PathBuf,
     number: u64,
     lines: usize,
-    blocks: Vec<Block>,
+    blocks: Vec<InForce>,
     purges: Purges,
     found: Found,
     events: Option<Events>,
@@ -116,7 +156,7 @@ struct Found {
 impl CommandLog {
     /// Reads it, and changes nothing. One that cannot be read is as if it were empty: that must not keep
     /// sites down.
-    pub(crate) fn open(data_dir: &Path, now_s: u64) -> Self {
+    pub(crate) fn open(data_dir: &Path, now: Moment) -> Self {
         let path = data_dir.join("commands");
         let mut found = Found::default();
         let bytes = match read_bounded(&path, BYTES_MAX) {
@@ -131,7 +171,7 @@ impl CommandLog {
         let (blocks, purges) = (Vec::new(), Purges::default());
         let mut log = Self { path, number: 0, lines: 0, blocks, purges, found, events: None };
         // By range, with the place of the order: a long log is read before anybody is served.
-        let mut blocks: HashMap<String, (usize, Block)> = HashMap::new();
+        let mut blocks: HashMap<String, (usize, InForce)> = HashMap::new();
         for line in whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             log.lines += 1;
             let Ok(line) = serde_json::from_slice::<Line>(line) else {
@@ -139,19 +179,21 @@ impl CommandLog {
                 continue;
             };
             log.number = log.number.max(line.number);
+            let ordered = Moment::of(line.unix_s, line.boot_s, line.boot);
             match line.order {
                 Order::Block { range, until_unix_s, reason } => {
-                    blocks.insert(range.clone(), (log.lines, Block { range, until_unix_s, reason }));
+                    let block = InForce::read(range.clone(), &ordered, until_unix_s, reason, now);
+                    blocks.insert(range, (log.lines, block));
                 }
                 Order::Unblock { range } => drop(blocks.remove(&range)),
                 Order::Purge(purging) => log.purges.add(line.number, purging),
                 Order::Forgotten { purges_to } => log.purges.forget_to(purges_to),
             }
         }
-        let mut blocks: Vec<(usize, Block)> = blocks.into_values().collect();
+        let mut blocks: Vec<(usize, InForce)> = blocks.into_values().collect();
         blocks.sort_unstable_by_key(|(place, _)| *place);
         log.blocks = blocks.into_iter().map(|(_, block)| block).collect();
-        log.expire(now_s);
+        log.expire(now);
         log
     }
 
@@ -174,32 +216,33 @@ impl CommandLog {
         self
     }
 
-    fn apply(&mut self, number: u64, order: Order) {
-        match order {
+    fn apply(&mut self, line: Line, now: Moment) {
+        match line.order {
             Order::Block { range, until_unix_s, reason } => {
                 self.blocks.retain(|block| block.range != range);
-                self.blocks.push(Block { range, until_unix_s, reason });
+                self.blocks.push(InForce::read(range, &now, until_unix_s, reason, now));
             }
             Order::Unblock { range } => self.blocks.retain(|block| block.range != range),
-            Order::Purge(purging) => self.purges.add(number, purging),
+            Order::Purge(purging) => self.purges.add(line.number, purging),
             Order::Forgotten { purges_to } => self.purges.forget_to(purges_to),
         }
     }
 
-    fn expire(&mut self, now_s: u64) {
-        self.blocks.retain(|block| block.until_unix_s > now_s);
+    fn expire(&mut self, now: Moment) {
+        self.blocks.retain(|block| block.left_s(now) > 0);
     }
 
     /// Everything in force, in the order it came.
-    pub(crate) fn blocks(&mut self, now_s: u64) -> &[Block] {
-        self.expire(now_s);
-        &self.blocks
+    pub(crate) fn blocks(&mut self, now: Moment) -> Vec<Block> {
+        self.expire(now);
+        self.blocks.iter().map(|block| block.told(now)).collect()
     }
 
-    /// The same for the edge.
-    pub(crate) fn ranges(&mut self, now_s: u64) -> Vec<(Cidr, u64)> {
-        let range = |block: &Block| Some((block.range.parse().ok()?, block.until_unix_s));
-        self.blocks(now_s).iter().filter_map(range).collect()
+    /// The same for the edge: each range with the seconds that it is refused yet.
+    pub(crate) fn ranges(&mut self, now: Moment) -> Vec<(Cidr, u64)> {
+        self.expire(now);
+        let range = |block: &InForce| Some((block.range.parse().ok()?, block.left_s(now)));
+        self.blocks.iter().filter_map(range).collect()
     }
 
     /// Orders a range to be refused for a time. Gives the order's number.
@@ -207,7 +250,7 @@ impl CommandLog {
     /// # Errors
     /// When the range is no range or holds too many, the time is out of bounds, the list is full, or the disk
     /// does not take the order.
-    pub(crate) fn block(&mut self, range: &str, for_s: u64, reason: &str, now_s: u64) -> Result<u64> {
+    pub(crate) fn block(&mut self, range: &str, for_s: u64, reason: &str, now: Moment) -> Result<u64> {
         let range: Cidr = range.parse().with_context(|| format!("{range:?} is no address or range"))?;
         let widest = if range.network().is_ipv4() { 8 } else { 16 };
         ensure!(
@@ -215,7 +258,7 @@ impl CommandLog {
             "a range as wide as {range} holds too many visitors: name one of at least /{widest}"
         );
         ensure!((1..=BLOCK_S_MAX).contains(&for_s), "a block lasts 1 s to {BLOCK_S_MAX} s");
-        self.expire(now_s);
+        self.expire(now);
         let range = range.to_string();
         let is_known = self.blocks.iter().any(|block| block.range == range);
         ensure!(
@@ -227,19 +270,19 @@ impl CommandLog {
             end -= 1;
         }
         let reason = reason.get(..end).unwrap_or_default().replace(char::is_control, " ");
-        self.append(vec![Order::Block { range, until_unix_s: now_s + for_s, reason }], now_s)
+        self.append(vec![Order::Block { range, until_unix_s: now.unix_s() + for_s, reason }], now)
     }
 
     /// Takes a block back. Gives the order's number.
     ///
     /// # Errors
     /// When the range is not blocked, or the disk does not take the order.
-    pub(crate) fn unblock(&mut self, range: &str, now_s: u64) -> Result<u64> {
+    pub(crate) fn unblock(&mut self, range: &str, now: Moment) -> Result<u64> {
         let range: Cidr = range.parse().with_context(|| format!("{range:?} is no address or range"))?;
-        self.expire(now_s);
+        self.expire(now);
         let range = range.to_string();
         ensure!(self.blocks.iter().any(|block| block.range == range), "{range} is not blocked");
-        self.append(vec![Order::Unblock { range }], now_s)
+        self.append(vec![Order::Unblock { range }], now)
     }
 
     /// Orders purges, all or none of them by one write to the disk. Gives the number of the first; the others
@@ -247,9 +290,9 @@ impl CommandLog {
     ///
     /// # Errors
     /// When the disk does not take the orders.
-    pub(crate) fn purge(&mut self, purgings: Vec<Purging>, now_s: u64) -> Result<u64> {
+    pub(crate) fn purge(&mut self, purgings: Vec<Purging>, now: Moment) -> Result<u64> {
         let first = self.number + 1;
-        self.append(purgings.into_iter().map(Order::Purge).collect(), now_s)?;
+        self.append(purgings.into_iter().map(Order::Purge).collect(), now)?;
         Ok(first)
     }
 
@@ -260,12 +303,10 @@ impl CommandLog {
 
     /// Writes orders down, and then has them in force. What is refused leaves the log as it was. Gives the
     /// number of the last.
-    fn append(&mut self, orders: Vec<Order>, now_s: u64) -> Result<u64> {
-        self.make_room(orders.len(), now_s)?;
-        let lines: Vec<Line> = (self.number + 1..)
-            .zip(orders)
-            .map(|(number, order)| Line { number, unix_s: now_s, order })
-            .collect();
+    fn append(&mut self, orders: Vec<Order>, now: Moment) -> Result<u64> {
+        self.make_room(orders.len(), now)?;
+        let lines: Vec<Line> =
+            (self.number + 1..).zip(orders).map(|(number, order)| Line::new(number, order, now)).collect();
         let mut bytes = Vec::new();
         for line in &lines {
             serde_json::to_writer(&mut bytes, line)?;
@@ -278,22 +319,22 @@ impl CommandLog {
         for line in lines {
             self.number = line.number;
             self.lines += 1;
-            self.apply(line.number, line.order);
+            self.apply(line, now);
         }
         Ok(self.number)
     }
 
     /// Puts a file aside that nobody could read after a restart, and writes one anew that is long. That an
     /// order needs none of it to be taken makes a failure here something to tell, and no refusal.
-    fn make_room(&mut self, orders: usize, now_s: u64) -> Result<()> {
+    fn make_room(&mut self, orders: usize, now: Moment) -> Result<()> {
         if self.found.unreadable.is_some() {
-            self.read_again_or_put_aside(now_s)?;
+            self.read_again_or_put_aside(now)?;
         }
         let length = fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
         if self.lines < LINES_MAX && length < BYTES_ANEW as u64 {
             return Ok(());
         }
-        let Err(error) = self.compact(now_s) else { return Ok(()) };
+        let Err(error) = self.compact(now) else { return Ok(()) };
         ensure!(
             length as usize + orders * LONGEST_BYTES_MAX < BYTES_MAX,
             "the order is not taken: the command log is full, and cannot be written anew: {error:#}"
@@ -307,8 +348,8 @@ impl CommandLog {
         Ok(())
     }
 
-    fn read_again_or_put_aside(&mut self, now_s: u64) -> Result<()> {
-        let again = Self::open(self.path.parent().unwrap_or(Path::new(".")), now_s);
+    fn read_again_or_put_aside(&mut self, now: Moment) -> Result<()> {
+        let again = Self::open(self.path.parent().unwrap_or(Path::new(".")), now);
         if again.found.unreadable.is_none() {
             // The cause is gone: descriptors that were used up, or somebody mended it.
             let events = self.events.take();
@@ -359,12 +400,12 @@ impl CommandLog {
     }
 
     /// Writes the log anew with what is in force.
-    fn compact(&mut self, now_s: u64) -> Result<()> {
+    fn compact(&mut self, now: Moment) -> Result<()> {
         let mut bytes = Vec::new();
         for block in &self.blocks {
-            let Block { range, until_unix_s, reason } = block.clone();
+            let Block { range, until_unix_s, reason } = block.told(now);
             let order = Order::Block { range, until_unix_s, reason };
-            serde_json::to_writer(&mut bytes, &Line { number: self.number, unix_s: now_s, order })?;
+            serde_json::to_writer(&mut bytes, &Line::new(self.number, order, now))?;
             bytes.push(b'\n');
         }
         let missing = Order::Forgotten { purges_to: self.purges.forgotten_to };
@@ -373,7 +414,7 @@ impl CommandLog {
         let purges: Vec<(u64, Order)> = missing.into_iter().chain(kept).collect();
         let count = purges.len();
         for (number, order) in purges {
-            serde_json::to_writer(&mut bytes, &Line { number, unix_s: now_s, order })?;
+            serde_json::to_writer(&mut bytes, &Line::new(number, order, now))?;
             bytes.push(b'\n');
         }
         write_whole(&self.path, &bytes, 0o600).context("the command log cannot be written anew")?;

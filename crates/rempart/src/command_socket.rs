@@ -7,13 +7,14 @@
 use std::io::{self, BufRead as _, BufReader, IoSlice, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::Arc;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{DupFlags, Errno, dup3};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use crate::messages::{Answer, REQUEST_BYTES_MAX, Request};
@@ -45,14 +46,16 @@ pub(crate) fn serve(listener: UnixListener, carry: Arc<Carry>) -> io::Result<Acc
     let (ours, theirs) = UnixStream::pair()?;
     // Another process may take the connection between the two calls.
     listener.set_nonblocking(true)?;
+    let listener = Arc::new(listener);
+    let reserve = Arc::new(Reserve::new(&listener));
     let accept = move || {
         loop {
-            let mut watched = [PollFd::new(&listener, PollFlags::IN), PollFd::new(&theirs, PollFlags::IN)];
+            let mut watched = [PollFd::new(&*listener, PollFlags::IN), PollFd::new(&theirs, PollFlags::IN)];
             let polled = poll(&mut watched, None);
             if !watched[1].revents().is_empty() {
                 return;
             }
-            let accepted = polled.map_err(io::Error::from).and_then(|_| listener.accept());
+            let accepted = polled.map_err(io::Error::from).and_then(|_| reserve.accept());
             let connection = match accepted {
                 Ok((connection, _)) => connection,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
@@ -67,11 +70,12 @@ pub(crate) fn serve(listener: UnixListener, carry: Arc<Carry>) -> io::Result<Acc
                 let _ = answer(&connection, &Answer::refused("too many commands at once: try again"));
                 continue;
             }
-            let carry = Arc::clone(&carry);
+            let (carry, reserve) = (Arc::clone(&carry), Arc::clone(&reserve));
             let started = thread::Builder::new().name("command".into()).spawn(move || {
                 let _place = place;
                 // Whoever asked is gone when this fails; there is nobody to tell.
                 let _ = serve_connection(&connection, &*carry);
+                reserve.end(connection);
             });
             // Without a thread the connection is closed; the command says that the node gave no answer.
             drop(started);
@@ -79,6 +83,43 @@ pub(crate) fn serve(listener: UnixListener, carry: Arc<Carry>) -> io::Result<Acc
     };
     thread::Builder::new().name("commands".into()).spawn(accept)?;
     Ok(Accepting(ours))
+}
+
+/// A descriptor held back for the moment when visitors have taken all others: whoever looks after the node is
+/// to be answered then most of all.
+struct Reserve {
+    listener: Arc<UnixListener>,
+    held: Mutex<Option<OwnedFd>>,
+}
+
+impl Reserve {
+    fn new(listener: &Arc<UnixListener>) -> Self {
+        let held = Mutex::new(listener.as_fd().try_clone_to_owned().ok());
+        Self { listener: Arc::clone(listener), held }
+    }
+
+    /// Accepts a connection, if need be in the place of what is held back.
+    fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
+        match self.listener.accept() {
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) => {
+                let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+                drop(held.ok_or(error)?);
+                self.listener.accept()
+            }
+            accepted => accepted,
+        }
+    }
+
+    /// Ends a connection. If nothing is held back its descriptor is from now on: it is given another meaning
+    /// in one step, so that no visitor who waits for one gets it.
+    fn end(&self, connection: UnixStream) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_none() {
+            let mut descriptor = OwnedFd::from(connection);
+            let turned = dup3(&*self.listener, &mut descriptor, DupFlags::CLOEXEC);
+            *held = turned.is_ok().then_some(descriptor);
+        }
+    }
 }
 
 /// A place among [`CONNECTIONS_MAX`], given back on drop.
@@ -189,6 +230,24 @@ mod tests {
         let answers = exchange(&vec![b'x'; REQUEST_BYTES_MAX]);
         assert_eq!(answers.len(), 1);
         assert!(answers[0].error.as_deref().unwrap().contains("one line"));
+    }
+
+    #[test]
+    fn an_ended_connection_is_held_back_when_nothing_else_is() {
+        let folder = testkit::folder::Folder::new().unwrap();
+        let path = folder.path().join("socket");
+        let listener = Arc::new(UnixListener::bind(&path).unwrap());
+        let reserve = Reserve::new(&listener);
+        let is_held = || reserve.held.lock().unwrap().is_some();
+        assert!(is_held());
+        drop(reserve.held.lock().unwrap().take());
+        let mut visitor = UnixStream::connect(&path).unwrap();
+        reserve.end(reserve.accept().unwrap().0);
+        assert!(is_held());
+        assert_eq!(visitor.read(&mut [0]).unwrap(), 0, "the connection has ended all the same");
+        UnixStream::connect(&path).unwrap();
+        reserve.end(reserve.accept().unwrap().0);
+        assert!(is_held());
     }
 
     #[test]

@@ -94,8 +94,14 @@ pub(crate) enum Begin {
 pub(crate) struct Deadly {
     /// What tells it, in the black box and at the door.
     pub(crate) fingerprint: u64,
-    /// Until when it is refused, in seconds after 1970.
-    pub(crate) until_unix_s: u64,
+    /// For how many seconds it is refused yet; an older supervisor does not say.
+    #[serde(default = "refused_s")]
+    pub(crate) left_s: u64,
+}
+
+/// For how many seconds a request is refused: long enough to find and mend what it met.
+pub(crate) const fn refused_s() -> u64 {
+    3600
 }
 
 /// A request that an edge died of, or may have.
@@ -153,6 +159,9 @@ pub(crate) struct Setup {
     /// For the splice: the table of whom to pass through.
     #[serde(default)]
     pub(crate) splice_table: Option<PathBuf>,
+    /// Kept generations that an edge before this one told as unusable.
+    #[serde(default)]
+    pub(crate) unusable: Vec<u64>,
 }
 
 /// Descriptors before the listeners', always there: the node file, the command socket, the black box.
@@ -247,11 +256,17 @@ pub(crate) enum FromEdge {
         number: u64,
         /// How many zones it has.
         zones: usize,
+        /// Kept generations that were told as unusable, by number.
+        #[serde(default)]
+        unusable: Vec<u64>,
     },
     /// A spare or successor has compiled and waits.
     Standing {
         /// Number of the snapshot.
         number: u64,
+        /// As of [`FromEdge::Ready`].
+        #[serde(default)]
+        unusable: Vec<u64>,
     },
     /// Unsafe requests have changed these URLs; whoever serves beside it has to hear of it.
     Changed {
@@ -529,6 +544,7 @@ mod tests {
             deadly: Vec::new(),
             serves_on: true,
             splice_table: None,
+            unusable: Vec::new(),
             threads: tcp,
             listeners: vec![plan(0), plan(1)],
             admin: Some(([127, 0, 0, 1], 9901).into()),
@@ -559,10 +575,10 @@ mod tests {
     #[test]
     fn a_vanished_other_end_is_told_apart_from_a_message() {
         let (supervisor, edge) = ends();
-        edge.send(&FromEdge::Ready { number: 3, zones: 1 }, &[], false).unwrap();
+        edge.send(&FromEdge::Ready { number: 3, zones: 1, unusable: Vec::new() }, &[], false).unwrap();
         drop(edge);
         let (message, _) = supervisor.receive::<FromEdge>().unwrap().unwrap();
-        assert_eq!(message, FromEdge::Ready { number: 3, zones: 1 });
+        assert_eq!(message, FromEdge::Ready { number: 3, zones: 1, unusable: Vec::new() });
         assert!(supervisor.receive::<FromEdge>().unwrap().is_none());
         assert!(supervisor.send(&ToEdge::Drain { within_ms: None }, &[], false).is_err());
     }

@@ -16,12 +16,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::clock;
 use crate::commands::tell;
 use crate::{flags, keys};
 
 mod authority;
 mod changes;
+mod clock;
 mod contained;
 mod deaths;
 mod disk;
@@ -153,8 +153,8 @@ const DRILLS: &[Drill] = &[
         id: "D15",
         name: "emptied",
         outage: "AWS us-east-1 2025-10-20, Cloudflare 2026-02-20: a plan removed what served",
-        done: "changes that would empty the zones, remove most of them, or empty a pool; a change of an \
-        older state",
+        done: "changes that would empty the zones, remove most of them, or empty a pool or a list; a change \
+               of an older state",
         needs_fault_points: false,
         run: changes::emptied,
     },
@@ -214,6 +214,14 @@ const DRILLS: &[Drill] = &[
         done: "no admin listener, no names that resolve, every visitor's connection taken: the local socket",
         needs_fault_points: false,
         run: scarce::break_glass,
+    },
+    Drill {
+        id: "D22",
+        name: "clock",
+        outage: "leap second 2012, Cloudflare 2017-01-01: clocks went back, and what counted on them broke",
+        done: "the clock goes a second back, an hour ahead, an hour back, and stands still, under load",
+        needs_fault_points: true,
+        run: clock::stepped,
     },
     Drill {
         id: "C1",
@@ -322,12 +330,12 @@ fn run_all(chosen: &[&Drill], folder: &Path, lasting: Duration, wanted: &flags::
     told.head("Rempart")?;
     for drill in chosen {
         let run = Run { folder: folder.join(drill.id), lasting, edits: wanted.edits };
-        let begun = clock::now();
+        let begun = crate::clock::now();
         let mut outcome = Outcome::new(!wanted.untimed);
         if let Err(error) = (drill.run)(&run, &mut outcome) {
             outcome.broke_off(&error);
         }
-        let took = clock::now().saturating_duration_since(begun);
+        let took = crate::clock::now().saturating_duration_since(begun);
         told.tell(drill.title(), &outcome, took)?;
     }
     if wanted.all && !HAS_FAULT_POINTS {

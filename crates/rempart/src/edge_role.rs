@@ -133,6 +133,7 @@ fn run(
     let settings = sockets.node_file.node.clone();
     let data_dir = data_dir(&settings);
     let generations = Generations::open(&data_dir)?;
+    generations.were_told(&setup.unusable);
     let ground = Ground { signals, channel, events, generations, settings, data_dir };
     let started = match setup.role {
         Role::Serving => match ground.start(&setup.config, setup.begin) {
@@ -179,7 +180,7 @@ impl Ground<'_> {
         let black_box = blackbox::Writer::map(black_box).ok();
         let (supervisor, changed) = (Arc::clone(self.channel), Teller::start(self.channel));
         let setup_role = setup.role;
-        let deadly = setup.deadly.iter().map(|it| (it.fingerprint, it.until_unix_s)).collect();
+        let deadly = setup.deadly.iter().map(|it| (it.fingerprint, it.left_s)).collect();
         let setup = edge::NodeSetup {
             threads,
             settings: self.settings.clone(),
@@ -228,9 +229,9 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     let access_log = open_access_log(&ground.settings.access_log, events);
     let kept = started.kept.is_some();
     let node = ground.node(&setup, setup.threads, &access_log, &sockets.black_box, started.snapshot)?;
-    let now_s = clock::unix_us() / 1_000_000;
-    let mut log = CommandLog::open(&ground.data_dir, now_s).telling(events);
-    node.block(&log.ranges(now_s));
+    let moment = clock::Moment::now();
+    let mut log = CommandLog::open(&ground.data_dir, moment).telling(events);
+    node.block(&log.ranges(moment));
     let handed = sockets.duplicates()?;
     let listeners = sockets.take_serving(setup.threads, setup.udp_generation);
     let running = edge::run(&node, listeners, sockets.admin.take())
@@ -273,7 +274,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     let has_failed = Arc::new(AtomicBool::new(false));
     let drained = when_drained(running, Arc::clone(&has_failed))?;
     wait_until_served(&node, setup.threads)?;
-    channel.send(&FromEdge::Ready { number, zones }, &[], false)?;
+    channel.send(&FromEdge::Ready { number, zones, unusable: ground.generations.told() }, &[], false)?;
     let mut control = Control {
         node: &node,
         access_log: &access_log,
@@ -448,7 +449,7 @@ impl Control<'_> {
                 self.commands.take_orders_again();
             }
             Ok(Some((ToEdge::Refuse { deadly }, _))) => {
-                let deadly = deadly.iter().map(|it| (it.fingerprint, it.until_unix_s)).collect();
+                let deadly = deadly.iter().map(|it| (it.fingerprint, it.left_s)).collect();
                 self.node.refuse_fingerprints(deadly);
             }
             Ok(Some((ToEdge::Killed { killed }, _))) => self.publishing.killed(killed),
@@ -533,11 +534,11 @@ impl Commands {
     /// The successor is no more. What it was ordered is in the log.
     fn take_orders_again(&self) {
         if self.yields.swap(false, Ordering::AcqRel) {
-            let now_s = clock::unix_us() / 1_000_000;
+            let now = clock::Moment::now();
             let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
             let last = log.purges().newest();
-            *log = CommandLog::open(&self.data_dir, now_s).telling(&self.events);
-            self.node.block(&log.ranges(now_s));
+            *log = CommandLog::open(&self.data_dir, now).telling(&self.events);
+            self.node.block(&log.ranges(now));
             purging::carry_out_after(&self.node, log.purges(), last);
         }
     }
@@ -556,14 +557,14 @@ impl Commands {
                 self.publishing.publish(options, progress)
             }
             Request::Block { range, for_s, reason } => {
-                self.order(|log, now_s| log.block(&range, for_s, &reason, now_s), "blocked", &range)
+                self.order(|log, now| log.block(&range, for_s, &reason, now), "blocked", &range)
             }
             Request::Unblock { range } => {
-                self.order(|log, now_s| log.unblock(&range, now_s), "unblocked", &range)
+                self.order(|log, now| log.unblock(&range, now), "unblocked", &range)
             }
             Request::Blocks {} => {
-                let now_s = clock::unix_us() / 1_000_000;
-                let blocks = self.log.lock().unwrap_or_else(PoisonError::into_inner).blocks(now_s).to_vec();
+                let now = clock::Moment::now();
+                let blocks = self.log.lock().unwrap_or_else(PoisonError::into_inner).blocks(now);
                 Answer { ok: true, blocks, ..Answer::default() }
             }
             Request::Purge { what, is_soft } => self.purge(&what, is_soft),
@@ -599,15 +600,15 @@ impl Commands {
     /// Writes an order into the command log and carries it out.
     fn order(
         &self,
-        order: impl FnOnce(&mut CommandLog, u64) -> Result<u64>,
+        order: impl FnOnce(&mut CommandLog, clock::Moment) -> Result<u64>,
         event: &'static str,
         range: &str,
     ) -> Answer {
-        let now_s = clock::unix_us() / 1_000_000;
+        let now = clock::Moment::now();
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        match order(&mut log, now_s) {
+        match order(&mut log, now) {
             Ok(number) => {
-                self.node.block(&log.ranges(now_s));
+                self.node.block(&log.ranges(now));
                 self.events.info(event, &[("range", range.into()), ("number", number.into())]);
                 Answer { ok: true, number: Some(number), ..Answer::default() }
             }
@@ -646,8 +647,8 @@ impl Commands {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let all = std::mem::take(&mut *lock());
         if !all.is_empty() {
-            let now_s = clock::unix_us() / 1_000_000;
-            let written = log.purge(all.iter().map(|waiting| waiting.order.clone()).collect(), now_s);
+            let now = clock::Moment::now();
+            let written = log.purge(all.iter().map(|waiting| waiting.order.clone()).collect(), now);
             for (place, WaitingPurge { order, taken, done }) in (0..).zip(all) {
                 let told = match &written {
                     Ok(first) => {

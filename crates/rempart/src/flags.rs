@@ -18,6 +18,17 @@ pub(crate) fn notify_socket() -> Option<OsString> {
     std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
 }
 
+/// How many descriptors the service manager keeps for the node, if it says (systemd 254 and later).
+pub(crate) fn descriptor_store_places() -> Option<usize> {
+    std::env::var_os("FDSTORE")?.to_str()?.parse().ok()
+}
+
+/// The names of the descriptors that a service manager gave, in their order (sd_listen_fds_with_names(3)).
+pub(crate) fn given_names() -> Vec<String> {
+    let names = std::env::var_os("LISTEN_FDNAMES").unwrap_or_default();
+    names.to_string_lossy().split(':').map(str::to_owned).collect()
+}
+
 /// Where the node file is looked for when nobody names it, in this order.
 const CONFIG_PATHS: [&str; 2] = ["./rempart.toml", "/etc/rempart/rempart.toml"];
 

@@ -5,6 +5,7 @@
 //! are bytes. It neither compiles nor decides what is good. Called by [`crate::publishing`] and
 //! [`crate::configuration`].
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -65,6 +66,8 @@ pub(crate) struct Generations {
     folder: PathBuf,
     last_good: PathBuf,
     unkept: Arc<Mutex<Option<Unkept>>>,
+    /// Numbers of those that were told as unusable.
+    told: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 impl Generations {
@@ -75,7 +78,23 @@ impl Generations {
     pub(crate) fn open(data_dir: &Path) -> Result<Self> {
         let folder = data_dir.join("generations");
         crate::privileges::make_data_dir(&folder, None)?;
-        Ok(Self { folder, last_good: data_dir.join("last-good"), unkept: Arc::default() })
+        let last_good = data_dir.join("last-good");
+        Ok(Self { folder, last_good, unkept: Arc::default(), told: Arc::default() })
+    }
+
+    /// Notes those that another process has told as unusable.
+    pub(crate) fn were_told(&self, numbers: &[u64]) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).extend(numbers);
+    }
+
+    /// Whether it is news that this one is unusable: once for each, however often it is tried.
+    pub(crate) fn is_news(&self, number: u64) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(number)
+    }
+
+    /// Those that were told.
+    pub(crate) fn told(&self) -> Vec<u64> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
     /// Lists what is kept, newest first. Names that are none of ours are passed over.

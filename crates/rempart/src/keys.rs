@@ -107,6 +107,13 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     Ok(bytes)
 }
 
+/// Has the TLS library gather its first randomness, which takes 30 ms of the processor (it times memory
+/// against the clock): before it is needed, since visitors would wait for it.
+pub(crate) fn begin_randomness() {
+    // One that has none fails again where it matters, and says so there.
+    let _drawn = aws_lc_rs::rand::fill(&mut [0]);
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

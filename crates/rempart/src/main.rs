@@ -25,6 +25,7 @@ mod demo;
 mod demo_site;
 mod drill;
 mod edge_role;
+mod fd_store;
 mod files;
 mod flags;
 mod generations;

@@ -149,12 +149,13 @@ pub(crate) fn start_kept(
     for generation in to_try(begin, generations) {
         match restore(generations, &generation, previous) {
             Ok(snapshot) => return Ok(Start { snapshot, stamps: BTreeMap::new(), kept: Some(generation) }),
-            Err(error) => {
+            Err(error) if generations.is_news(generation.number) => {
                 let cause = format!("{error:#}");
                 let fields: [(&'static str, Value<'_>); 2] =
                     [("generation", generation.number.into()), ("cause", (&cause).into())];
                 events.error("kept_generation_unusable", &fields);
             }
+            Err(_) => {}
         }
     }
     Err(Problems(vec![Problem {

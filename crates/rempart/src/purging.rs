@@ -174,9 +174,9 @@ pub(crate) fn follow(node: &Arc<Node>, data_dir: &Path, goes_on: impl Fn() -> bo
                 continue;
             }
             seen = state;
-            let now_s = clock::unix_us() / 1_000_000;
-            let mut log = CommandLog::open(&data_dir, now_s);
-            node.block(&log.ranges(now_s));
+            let now = clock::Moment::now();
+            let mut log = CommandLog::open(&data_dir, now);
+            node.block(&log.ranges(now));
             carry_out_after(&node, log.purges(), last);
             last = log.purges().newest();
         }
@@ -185,7 +185,7 @@ pub(crate) fn follow(node: &Arc<Node>, data_dir: &Path, goes_on: impl Fn() -> bo
 }
 
 fn newest(data_dir: &Path) -> u64 {
-    CommandLog::open(data_dir, clock::unix_us() / 1_000_000).purges().newest()
+    CommandLog::open(data_dir, clock::Moment::now()).purges().newest()
 }
 
 fn state_of(path: &Path) -> Option<(u64, std::time::SystemTime)> {

@@ -21,6 +21,9 @@ use listenfd::ListenFd;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::fd_store::{Kept, Place};
+use crate::flags::given_names;
+
 pub(crate) mod steering;
 
 /// Connections that may wait for `accept`, per thread. A burst of new visitors in the time of one slow poll
@@ -60,7 +63,8 @@ pub(crate) const fn udp_slots(threads: usize) -> usize {
 
 /// Binds one address for all threads, over TCP and, for HTTP/3, over UDP at the same port.
 ///
-/// Port 0 takes one that is free for both. A socket that a service manager made for the address comes first.
+/// Port 0 takes one that is free for both. Sockets that a service manager kept for the address are taken as
+/// they are, and one that it made comes first.
 ///
 /// # Errors
 /// When the address cannot be bound; the text says why and what to do.
@@ -85,17 +89,26 @@ fn bind_both(
     http3: bool,
     given: &mut Given,
 ) -> Result<ListenerSockets, (&'static str, io::Error)> {
-    let first = given.take(wanted, Kind::Tcp);
-    let tcp = bind_group(first, wanted, tcp_slots(threads), Kind::Tcp).map_err(|error| ("TCP", error))?;
-    let address = local(&tcp).map_err(|error| ("TCP", error))?;
-    let udp = if http3 {
-        let first = given.take(address, Kind::Udp);
-        bind_group(first, address, udp_slots(threads), Kind::Udp).map_err(|error| ("UDP", error))?
-    } else {
-        Vec::new()
-    };
     let owned = |sockets: Vec<Socket>| sockets.into_iter().map(OwnedFd::from).collect();
-    Ok(ListenerSockets { address, tcp: owned(tcp), udp: owned(udp) })
+    let (address, tcp) = match given.kept.take(wanted, false) {
+        Some(kept) => kept,
+        None => {
+            let first = given.take(wanted, Kind::Tcp);
+            let tcp =
+                bind_group(first, wanted, tcp_slots(threads), Kind::Tcp).map_err(|error| ("TCP", error))?;
+            (local(&tcp).map_err(|error| ("TCP", error))?, owned(tcp))
+        }
+    };
+    let udp = match given.kept.take(address, true).filter(|_| http3) {
+        Some((_, kept)) => kept,
+        None if http3 => {
+            let first = given.take(address, Kind::Udp);
+            let udp = bind_group(first, address, udp_slots(threads), Kind::Udp);
+            owned(udp.map_err(|error| ("UDP", error))?)
+        }
+        None => Vec::new(),
+    };
+    Ok(ListenerSockets { address, tcp, udp })
 }
 
 /// Binds the admin listener.
@@ -136,15 +149,21 @@ pub(crate) fn bind_command(path: &Path) -> Result<OwnedFd> {
     Ok(listener.into())
 }
 
-/// Sockets that a service manager made (sd_listen_fds(3)): they are there before the node and outlive it.
+/// Sockets that a service manager has (sd_listen_fds(3)): they are there before the node and outlive it.
 #[derive(Debug, Default)]
-pub(crate) struct Given(Vec<(SocketAddr, Kind, Socket)>);
+pub(crate) struct Given {
+    /// Those that it made.
+    made: Vec<(SocketAddr, Kind, Socket)>,
+    /// Those that it keeps from an earlier run of this node.
+    kept: Kept,
+}
 
 impl Given {
     /// Takes what the environment tells of, for this process alone. What is no internet socket is left alone.
     pub(crate) fn from_environment() -> Self {
+        let names = given_names();
         let mut passed = ListenFd::from_env();
-        let mut given = Vec::new();
+        let (mut made, mut kept) = (Vec::new(), Vec::new());
         for index in 0..passed.len() {
             let tcp = passed.take_tcp_listener(index).ok().flatten().map(|it| (Kind::Tcp, Socket::from(it)));
             let found = tcp.or_else(|| {
@@ -152,23 +171,30 @@ impl Given {
             });
             let Some((kind, socket)) = found else { continue };
             let address = socket.local_addr().ok().and_then(|address| address.as_socket());
-            if let Some(address) = address
-                && socket.set_nonblocking(true).is_ok()
-            {
-                given.push((address, kind, socket));
+            let Some(address) = address.filter(|_| socket.set_nonblocking(true).is_ok()) else { continue };
+            let is_its = |place: &Place| (place.address, place.is_udp) == (address, kind == Kind::Udp);
+            match names.get(index).and_then(|name| Place::of(name)).filter(is_its) {
+                Some(place) => kept.push((place, socket.into())),
+                None => made.push((address, kind, socket)),
             }
         }
-        Self(given)
+        Self { made, kept: Kept::new(kept) }
+    }
+
+    /// Those of an earlier run of this node.
+    pub(crate) fn kept(&mut self) -> &mut Kept {
+        &mut self.kept
     }
 
     fn take(&mut self, wanted: SocketAddr, kind: Kind) -> Option<Socket> {
-        let place = self.0.iter().position(|(address, is, _)| *address == wanted && *is == kind)?;
-        Some(self.0.swap_remove(place).2)
+        let place = self.made.iter().position(|(address, is, _)| *address == wanted && *is == kind)?;
+        Some(self.made.swap_remove(place).2)
     }
 
-    /// Addresses that no listener of the node file asked for.
-    pub(crate) fn left(&self) -> Vec<SocketAddr> {
-        self.0.iter().map(|(address, _, _)| *address).collect()
+    /// Addresses that none of these listeners has.
+    pub(crate) fn left(&self, listeners: &[ListenerSockets]) -> Vec<SocketAddr> {
+        let is_served = |address: &SocketAddr| listeners.iter().any(|it| it.address == *address);
+        self.made.iter().map(|(address, _, _)| *address).filter(|address| !is_served(address)).collect()
     }
 }
 

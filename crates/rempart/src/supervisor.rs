@@ -8,6 +8,7 @@
 //! [`crate::demo`]; read next: [`child`], [`walk`], [`resume`], then [`crate::edge_role`], the child's side.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
@@ -27,6 +28,7 @@ use crate::changed::ChangedUrls;
 use crate::clock;
 use crate::configuration::{NodeFile, data_dir, read_node_file};
 use crate::control::{Begin, FromEdge, Killed, Role, ToEdge};
+use crate::fd_store;
 use crate::keys;
 use crate::lock::Lock;
 use crate::notify;
@@ -145,6 +147,8 @@ struct Supervisor {
     culprits: Culprits,
     /// What an edge died of, until another serves that can be told.
     killed: Vec<Killed>,
+    /// Kept generations that an edge told as unusable: the next one need not.
+    unusable: BTreeSet<u64>,
     is_stopping: bool,
     can_upgrade: bool,
     lock: Lock,
@@ -172,11 +176,15 @@ impl Supervisor {
         };
         let command_path = data_dir.join(COMMAND_SOCKET);
         let mut orphan = Orphan::find(&command_path)?;
-        // The slots of its sockets are counted by its threads.
-        let wanted_threads = threads;
-        let threads = orphan.as_ref().map_or(threads, |orphan| orphan.threads);
-        let patience = Patience::new(&data_dir, node.drain_ms, &signals);
         let mut given = sockets::Given::from_environment();
+        let wanted: Vec<_> = node.listeners.iter().map(|it| (it.address, it.http3)).collect();
+        // The slots of sockets that are taken over are counted by the threads of an earlier run.
+        let wanted_threads = threads;
+        let threads_before = orphan.as_ref().map(|orphan| orphan.threads);
+        let threads = threads_before.or_else(|| given.kept().threads(&wanted)).unwrap_or(threads);
+        let withdrawn = given.kept().withdraw_unusable(&wanted, threads);
+        let kept = given.kept().count();
+        let patience = Patience::new(&data_dir, node.drain_ms, &signals);
         let mut listeners = Vec::new();
         for wanted in &node.listeners {
             let given = RefCell::new(&mut given);
@@ -211,7 +219,7 @@ impl Supervisor {
         let events =
             Events::start(Target::Stderr, clock::unix_us).context("standard error cannot be used")?;
         tell_warnings(&node.warnings, &events);
-        for address in given.left() {
+        for address in given.left(&listeners) {
             let remedy =
                 "the service manager gives a socket that no [[listener]] names: add one, or remove it there";
             let address = address.to_string();
@@ -220,14 +228,21 @@ impl Supervisor {
             events.warn("socket_not_used", &fields);
         }
         privileges::tell_root(target.as_ref(), &events);
-        if let Some(orphan) = &orphan {
+        if orphan.is_some() {
             let fields: [(&'static str, Value<'_>); 1] = [("threads", threads.into())];
             events.info("sockets_taken_over", &fields);
-            if orphan.threads != wanted_threads {
-                let remedy = "stop the node and start it again to change [node] threads";
-                events.warn("threads_kept", &[("threads", threads.into()), ("remedy", remedy.into())]);
-            }
         }
+        if threads != wanted_threads {
+            let remedy = "stop the node and start it again to change [node] threads";
+            events.warn("threads_kept", &[("threads", threads.into()), ("remedy", remedy.into())]);
+        }
+        if withdrawn > 0 {
+            events.info("sockets_withdrawn", &[("sockets", withdrawn.into())]);
+        }
+        if kept > 0 && orphan.is_none() {
+            events.info("sockets_restored", &[("sockets", kept.into())]);
+        }
+        fd_store::keep(&listeners, &events);
         let steering = Steering {
             threads,
             udp_generation: orphan.as_ref().map_or(0, |orphan| 1 - orphan.udp_generation.min(1)),
@@ -256,6 +271,7 @@ impl Supervisor {
             upgrade: None,
             culprits: Culprits::default(),
             killed: Vec::new(),
+            unusable: BTreeSet::new(),
             is_stopping: false,
             can_upgrade,
             lock,
@@ -455,8 +471,9 @@ impl Supervisor {
             // One that does not listen is killed when its time is over.
             let _ = child.tell(&ToEdge::Drain { within_ms: None }, &[]);
         }
-        // The edge has copies, which it closes once it has accepted what was queued. From then on
-        // newcomers are refused at once, rather than left waiting in a queue that nobody serves.
+        // The edge has copies, which it closes once it has accepted what was queued. From then on newcomers
+        // are refused at once, rather than left waiting in a queue that nobody serves; unless a service
+        // manager keeps the sockets: then they wait for the next start, or for its word that there is none.
         self.listeners.clear();
     }
 
@@ -497,7 +514,9 @@ impl Supervisor {
         }
         let role = child.role;
         match message {
-            FromEdge::Ready { number, zones } => {
+            FromEdge::Ready { number, zones, unusable } => {
+                self.unusable.extend(unusable);
+                let Some(child) = self.child(pid) else { return Ok(None) };
                 child.number = number;
                 child.kill_at = None;
                 match role {
@@ -509,7 +528,9 @@ impl Supervisor {
                     }
                 }
             }
-            FromEdge::Standing { number } => {
+            FromEdge::Standing { number, unusable } => {
+                self.unusable.extend(unusable);
+                let Some(child) = self.child(pid) else { return Ok(None) };
                 child.number = number;
                 child.kill_at = None;
                 if child.state == State::Starting {

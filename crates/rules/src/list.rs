@@ -13,7 +13,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 
-use crate::address::{AddressSet, network_range, parse_network};
+use crate::address::{AddressRanges, AddressSet, network_range, parse_network};
 use crate::kind::Scalar;
 use crate::limits::Limits;
 
@@ -93,7 +93,10 @@ impl List {
     pub fn parse(kind: ListKind, text: &str, limits: &Limits) -> Result<List, Vec<ListProblem>> {
         let mut problems = Vec::new();
         let mut entries = 0;
-        let mut addresses = Vec::new();
+        // A line too many is seen when it comes; until then nothing is copied for want of room.
+        let lines = memchr::memchr_iter(b'\n', text.as_bytes()).count() + 1;
+        let room = if kind == ListKind::Addresses { lines.min(limits.list_entries_max) } else { 0 };
+        let mut addresses = AddressRanges::with_capacity(room);
         let mut integers = Vec::new();
         let mut texts = Texts::default();
         for (place, line) in text.lines().enumerate() {
@@ -131,7 +134,7 @@ impl List {
             return Err(problems);
         }
         let content = match kind {
-            ListKind::Addresses => Content::Addresses(AddressSet::from_ranges(addresses)),
+            ListKind::Addresses => Content::Addresses(addresses.into_set()),
             ListKind::Asns | ListKind::Integers => Content::Integers(IntSet::new(integers)),
             ListKind::Hostnames | ListKind::Strings => Content::Texts(texts),
         };
@@ -208,6 +211,12 @@ impl List {
 
 /// The entry of a line: a `#` begins a comment at the line's start or after a blank.
 fn without_comment(line: &str) -> &str {
+    // Most lines have neither a comment nor blanks.
+    let is_plain = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
+    let bytes = line.as_bytes();
+    if is_plain(bytes.first()) && is_plain(bytes.last()) && memchr::memchr(b'#', bytes).is_none() {
+        return line;
+    }
     let mut end = line.len();
     for (place, _) in line.match_indices('#') {
         let before = line.get(..place).unwrap_or_default();
@@ -220,7 +229,12 @@ fn without_comment(line: &str) -> &str {
 }
 
 fn address_range(entry: &str) -> Result<(IpAddr, IpAddr), String> {
-    if let Ok(address) = entry.parse() {
+    // What most lines are is read first, and once.
+    if memchr::memchr(b'/', entry.as_bytes()).is_some() {
+        if let Ok((address, length)) = parse_network(entry) {
+            return Ok(network_range(address, length));
+        }
+    } else if let Ok(address) = entry.parse() {
         return Ok((address, address));
     }
     if let Some((low, high)) = entry.split_once("..") {
@@ -355,6 +369,11 @@ impl Lists {
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Arc<List>> {
         self.by_name.get(name)
+    }
+
+    /// Each with its name, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<List>)> {
+        self.by_name.iter().map(|(name, list)| (name.as_str(), list))
     }
 
     /// Names in no order.

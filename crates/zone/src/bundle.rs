@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
@@ -33,12 +34,23 @@ pub struct Source {
 }
 
 /// All that a snapshot is compiled from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Bundle {
     specs: Vec<Source>,
     defaults: Option<Source>,
     files: BTreeMap<String, Vec<u8>>,
+    /// The hash, once somebody asked: it is asked for again and again on a change's way.
+    hash: OnceLock<[u8; 32]>,
 }
+
+impl PartialEq for Bundle {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { specs, defaults, files, hash: _ } = self;
+        (specs, defaults, files) == (&other.specs, &other.defaults, &other.files)
+    }
+}
+
+impl Eq for Bundle {}
 
 /// Why bytes are no bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +94,7 @@ impl Bundle {
     pub fn new(mut specs: Vec<Source>, defaults: Option<Source>, files: BTreeMap<String, Vec<u8>>) -> Self {
         specs.sort();
         let files = files.into_iter().map(|(path, bytes)| (path, without_keys(bytes))).collect();
-        Self { specs, defaults, files }
+        Self { specs, defaults, files, hash: OnceLock::new() }
     }
 
     /// The zone files, by name.
@@ -106,43 +118,53 @@ impl Bundle {
     /// Replaces the bytes of one file, as when a certificate was renewed. Private keys in it are left out.
     pub fn replace_file(&mut self, path: &str, bytes: Vec<u8>) {
         self.files.insert(path.to_owned(), without_keys(bytes));
+        self.hash = OnceLock::new();
     }
 
     /// SHA-256 over all of it. Two bundles with the same hash compile to the same zones (given the same
-    /// keys). Takes time in proportion to the size.
+    /// keys). Takes time in proportion to the size, once.
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
-        hash_of(&self.body())
+        *self.hash.get_or_init(|| {
+            let mut hash = hash_of_header(self.body_bytes());
+            self.write_body(&mut |piece| hash.update(piece));
+            hash.finalize().into()
+        })
     }
 
     /// Writes it as bytes, for disk or transport.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let body = self.body();
-        let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
+        let length = self.body_bytes();
+        let mut out = Vec::with_capacity(HEADER_BYTES + length);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&SCHEMA.to_be_bytes());
-        out.extend_from_slice(&(body.len() as u64).to_be_bytes());
-        out.extend_from_slice(&hash_of(&body));
-        out.extend_from_slice(&body);
+        out.extend_from_slice(&(length as u64).to_be_bytes());
+        out.extend_from_slice(&self.hash());
+        self.write_body(&mut |piece| out.extend_from_slice(piece));
         out
     }
 
-    fn body(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        push_count(&mut out, self.specs.len());
+    fn body_bytes(&self) -> usize {
+        let mut length = 0;
+        self.write_body(&mut |piece| length += piece.len());
+        length
+    }
+
+    /// Gives the body piece by piece, so that a large one need not be there twice.
+    fn write_body(&self, out: &mut dyn FnMut(&[u8])) {
+        write_count(out, self.specs.len());
         for source in &self.specs {
-            push_part(&mut out, &source.name, &source.bytes);
+            write_part(out, &source.name, &source.bytes);
         }
-        out.push(u8::from(self.defaults.is_some()));
+        out(&[u8::from(self.defaults.is_some())]);
         if let Some(source) = &self.defaults {
-            push_part(&mut out, &source.name, &source.bytes);
+            write_part(out, &source.name, &source.bytes);
         }
-        push_count(&mut out, self.files.len());
+        write_count(out, self.files.len());
         for (path, bytes) in &self.files {
-            push_part(&mut out, path, bytes);
+            write_part(out, path, bytes);
         }
-        out
     }
 
     /// Reads a bundle from bytes; checks length, schema and hash first.
@@ -187,7 +209,7 @@ impl Bundle {
         }
         let bundle = Self::new(specs, defaults, parts.into_iter().collect());
         // One bundle has one form: anything else would give two hashes to the same content.
-        if hash_of(&bundle.body()) == hash { Ok(bundle) } else { Err(BundleFault::Layout) }
+        if bundle.hash() == hash { Ok(bundle) } else { Err(BundleFault::Layout) }
     }
 }
 
@@ -215,26 +237,30 @@ fn without_keys(bytes: Vec<u8>) -> Vec<u8> {
     out
 }
 
-fn hash_of(body: &[u8]) -> [u8; 32] {
+/// A hash that has read the header of a body of so many bytes.
+fn hash_of_header(body_bytes: usize) -> Sha256 {
     let mut hash = Sha256::new();
     hash.update(MAGIC);
     hash.update(SCHEMA.to_be_bytes());
-    hash.update((body.len() as u64).to_be_bytes());
-    hash.update(body);
-    hash.finalize().into()
+    hash.update((body_bytes as u64).to_be_bytes());
+    hash
+}
+
+fn hash_of(body: &[u8]) -> [u8; 32] {
+    hash_of_header(body.len()).chain_update(body).finalize().into()
 }
 
 /// Counts and lengths beyond 4 GiB cannot be: [`BUNDLE_BYTES_MAX`] stands before them. Were one there, the
 /// bundle would be refused when read.
-fn push_count(out: &mut Vec<u8>, count: usize) {
-    out.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
+fn write_count(out: &mut dyn FnMut(&[u8]), count: usize) {
+    out(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
 }
 
-fn push_part(out: &mut Vec<u8>, name: &str, bytes: &[u8]) {
-    push_count(out, name.len());
-    out.extend_from_slice(name.as_bytes());
-    push_count(out, bytes.len());
-    out.extend_from_slice(bytes);
+fn write_part(out: &mut dyn FnMut(&[u8]), name: &str, bytes: &[u8]) {
+    write_count(out, name.len());
+    out(name.as_bytes());
+    write_count(out, bytes.len());
+    out(bytes);
 }
 
 /// Bytes being cut into parts, front to back.

@@ -445,6 +445,10 @@ impl Compiler<'_> {
             routes,
             fallback,
             pools,
+            lists: match same {
+                Some(same) => same.lists.clone(),
+                None => lists.iter().map(|(name, list)| (name.to_owned(), list.entries())).collect(),
+            },
             rules,
             waf,
             rate_limits,

@@ -110,6 +110,8 @@ pub struct Difference {
     pub lost: Vec<Thing>,
     /// Names of zones that were there before and are different now in any way, certificates included.
     pub changed: Vec<String>,
+    /// Lists that have no entry any more, with their zone and how many they had.
+    emptied: Vec<(String, usize)>,
     before: BTreeMap<Kind, usize>,
     after: BTreeMap<Kind, usize>,
 }
@@ -136,8 +138,10 @@ pub fn difference(before: &Snapshot, after: &Snapshot) -> Difference {
         for thing in &things_after {
             *found.after.entry(thing.kind).or_default() += 1;
         }
-        if let (Some(_), Some(is)) = (was, is) {
+        if let (Some(was), Some(is)) = (was, is) {
             found.changed.push(is.name.clone());
+            let emptied = was.lists.iter().filter(|(name, had)| **had > 0 && is.lists.get(*name) == Some(&0));
+            found.emptied.extend(emptied.map(|(name, had)| (format!("{}: {name}", is.name), *had)));
         }
         found.lost.extend(things_before.difference(&things_after).cloned());
         found.gained.extend(things_after.difference(&things_before).cloned());
@@ -227,8 +231,9 @@ impl Difference {
     ///
     /// From [`FEW`] zones or hostnames on, gains do not make up for losses: a folder of other zones in the
     /// place of the right one is a removal of all. With fewer they do, since a site that is renamed or moves
-    /// to another server is everyday. Routes, rules, caches, compression and certificates are
-    /// not judged alone, since a zone may well do without.
+    /// to another server is everyday. A list is emptied by whoever writes it, never on purpose all at once;
+    /// one that is taken out is seen in the zone's file. Routes, rules, caches, compression and certificates
+    /// are not judged alone, since a zone may well do without.
     #[must_use]
     pub fn removals_over(&self, percent_max: u8) -> Vec<String> {
         let mut found = Vec::new();
@@ -248,6 +253,9 @@ impl Difference {
             } else if lost * 100 > before * usize::from(percent_max) {
                 found.push(format!("{lost} of {before} {word}s would go, over {percent_max} %"));
             }
+        }
+        for (list, had) in &self.emptied {
+            found.push(format!("no entry of the list {list} is left of {had}"));
         }
         found
     }

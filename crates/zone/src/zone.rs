@@ -3,6 +3,7 @@
 //! A compiled zone cannot be invalid: [`mod@crate::compile`] builds it, and nothing else can. It holds no
 //! state of traffic. Read next: [`crate::route`], [`crate::pool`], [`crate::tls`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cache::Cache;
@@ -34,6 +35,8 @@ pub struct Zone {
     pub fallback: Action,
     /// Pools, in the order written.
     pub pools: Vec<Arc<Pool>>,
+    /// Its lists, by name, with how many entries each has.
+    pub lists: BTreeMap<String, usize>,
     /// Its rules; none if no rule is switched on.
     pub rules: Option<Arc<Rules>>,
     /// Its web application firewall, if it has one.

@@ -14,7 +14,7 @@ use crate::store::{Fill, KeyRef, Lease, Object, Ticket};
 /// The present, as the edge reads it, and a number nobody can guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970, of a time that does not step: what is stored ages by it.
     pub unix_ms: u64,
     /// Milliseconds of the node's monotonic clock.
     pub mono_ms: u64,

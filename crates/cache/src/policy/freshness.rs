@@ -11,13 +11,16 @@ use super::targeted::Targeted;
 use super::validator::Validators;
 use super::words::{SECONDS_MAX, lines};
 
-/// When a request left and when the head of its answer had come: milliseconds since 1970.
+/// When a request left and when the head of its answer had come: milliseconds since 1970, by the calendar,
+/// since they are compared with the origin's `Date`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FetchTimes {
     /// `request_time` of RFC 9111 §4.2.3.
     pub asked_ms: u64,
     /// `response_time` of RFC 9111 §4.2.3.
     pub answered_ms: u64,
+    /// The same moment as [`Now::unix_ms`](crate::engine::Now::unix_ms) has it: from here on the answer ages.
+    pub received_ms: u64,
 }
 
 /// `corrected_initial_age` of RFC 9111 §4.2.3: the larger of what `Date` and what `Age` with the time on

@@ -7,7 +7,6 @@ use super::control::MaxStale;
 use super::request::Asked;
 use super::settings::Settings;
 use super::stored::{Metadata, Traits};
-use crate::limits::TROUBLE_MS;
 
 /// What storage found for a request's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,10 +142,10 @@ fn consider(
             return Lookup::Stale;
         }
     }
-    // More than that ahead, the clock has stepped back, and nobody knows how long ago it was.
-    let is_left_alone = (1..=TROUBLE_MS).contains(&meta.troubled_until_ms.saturating_sub(now_ms));
     let trouble = OriginTrouble::Unreachable;
-    if is_left_alone && may_serve_on_error(asked, meta, is_purged_softly, trouble, settings, now_ms) {
+    if meta.is_troubled(now_ms)
+        && may_serve_on_error(asked, meta, is_purged_softly, trouble, settings, now_ms)
+    {
         return Lookup::StaleOnError;
     }
     Lookup::Revalidate(Forward::Stale)

@@ -155,7 +155,7 @@ fn once(merged: &Response, stored: &Metadata, times: &FetchTimes) -> Option<ToSt
         !field.is_hop_by_hop && !matches!(field.known, Known::Age | Known::ContentLength)
     })?;
     let initial_age_s = super::freshness::initial_age_s(&merged.fields, times);
-    let meta = Metadata { received_ms: times.answered_ms, initial_age_s, lifetime_s: 0, ..*stored };
+    let meta = Metadata { received_ms: times.received_ms, initial_age_s, lifetime_s: 0, ..*stored };
     Some(ToStore { meta, head, vary: super::vary::Vary::Nothing, tags: Vec::new() })
 }
 

@@ -7,15 +7,16 @@ use bytes::Bytes;
 use exchange::{BodySize, Fields, Response};
 
 use super::validator::Validators;
+use crate::limits::TROUBLE_MS;
 
 /// How many numbers a [`Metadata`] is.
 pub const NUMBERS: usize = 8;
 
 /// The numbers that decide whether a stored answer may be used.
 ///
-/// Times are Unix times of this node's clock. When the clock steps back, an answer counts as new as when it
-/// was stored; when it steps ahead, answers turn stale early: both are on the safe side of one
-/// revalidation.
+/// Times are Unix times of a clock that the caller keeps from stepping. Where it was set over a restart: an
+/// answer from the future counts as new as when it was stored, and when it was set ahead, answers turn stale
+/// early.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     /// 200 to 599.
@@ -111,6 +112,12 @@ impl Metadata {
     /// Whether its lifetime is longer than its age (RFC 9111 §4.2).
     pub fn is_fresh(&self, now_ms: u64) -> bool {
         self.lifetime_s > self.age_s(now_ms)
+    }
+
+    /// Whether the origin failed a moment ago, and is left alone. Further ahead than such a moment lasts, the
+    /// clock was set back over a restart, and nobody knows how long ago it was.
+    pub fn is_troubled(&self, now_ms: u64) -> bool {
+        (1..=TROUBLE_MS).contains(&self.troubled_until_ms.saturating_sub(now_ms))
     }
 
     /// Packs it into numbers that storage keeps as they are.

@@ -189,7 +189,7 @@ fn consider(
         .with_if(Traits::HAS_HINTS, settings.early_hints && may_hint(answer));
     let meta = Metadata {
         status,
-        received_ms: times.answered_ms,
+        received_ms: times.received_ms,
         initial_age_s: initial_age_s(fields, times),
         lifetime_s: fresh.lifetime_s,
         stale_while_revalidate_s: stale_s(control.stale_while_revalidate),

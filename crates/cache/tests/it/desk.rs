@@ -195,7 +195,7 @@ impl Desk {
             seen.asked_origin = Some(to_origin);
             return seen;
         };
-        let times = FetchTimes { asked_ms: self.now_ms, answered_ms: self.now_ms };
+        let times = FetchTimes { asked_ms: self.now_ms, answered_ms: self.now_ms, received_ms: self.now_ms };
         let revalidated = stored.map(|Kept { meta, head, is_soft }| Revalidated {
             meta,
             head,

@@ -327,7 +327,7 @@ impl World {
         if answer.status >= 500 {
             self.trouble_ms.push((visitor.url, self.unix_ms));
         }
-        let times = FetchTimes { asked_ms, answered_ms: self.unix_ms };
+        let times = FetchTimes { asked_ms, answered_ms: self.unix_ms, received_ms: self.unix_ms };
         match visit.answered(fetch, &answer, &times, now) {
             Outcome::Serve(serving) => {
                 self.counts.renewed += u64::from(answer.status == 304);

@@ -129,7 +129,11 @@ impl Bench {
             let mut fields = request.fields.clone();
             fetch.prepare(&mut fields);
             let (answer, body) = self.origin.answer(&fields);
-            let times = FetchTimes { asked_ms: self.now.unix_ms, answered_ms: self.now.unix_ms };
+            let times = FetchTimes {
+                asked_ms: self.now.unix_ms,
+                answered_ms: self.now.unix_ms,
+                received_ms: self.now.unix_ms,
+            };
             match visit.answered(fetch, &answer, &times, self.now) {
                 Outcome::Serve(serving) => return self.read(*serving),
                 Outcome::Fill(mut filling) => {

@@ -91,7 +91,11 @@ impl Bench {
     fn answered(&self, way: &Way, mut fetch: Fetch, answer: &Response) -> Outcome {
         let mut fields = way.request.fields.clone();
         fetch.prepare(&mut fields);
-        let times = FetchTimes { asked_ms: self.now.unix_ms, answered_ms: self.now.unix_ms };
+        let times = FetchTimes {
+            asked_ms: self.now.unix_ms,
+            answered_ms: self.now.unix_ms,
+            received_ms: self.now.unix_ms,
+        };
         way.visit.answered(fetch, answer, &times, self.now)
     }
 

@@ -363,7 +363,11 @@ impl Edge {
                 }
             };
             let now = self.cache_now();
-            let times = FetchTimes { asked_ms, answered_ms: now.unix_ms };
+            // Dates are compared with the calendar; how long it took, and what the answer's age is counted
+            // from, are nobody else's business.
+            let calendar_ms = (self.unix_offset_us.get() + self.clock.now_us()) / 1000;
+            let asked_ms = calendar_ms.saturating_sub(now.unix_ms.saturating_sub(asked_ms));
+            let times = FetchTimes { asked_ms, answered_ms: calendar_ms, received_ms: now.unix_ms };
             let outcome = match judged {
                 Judged::Good => visit.answered(*fetch, &response, &times, now),
                 Judged::Bridged => {

@@ -23,7 +23,11 @@ pub(super) fn emptied(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let origin = Origin::start("from the origin", None)?;
     let folder = run.folder("node", &NodeText::default())?;
     let whole = passing("a", &["a.example"], origin.address());
+    let list = "\n[[list]]\nname = \"blocked\"\nkind = \"ip\"\nfile = \"../blocked.txt\"\n\
+                [[rule]]\nname = \"blocked\"\nexpression = \"ip.src in $blocked\"\naction = \"block\"\n";
+    let whole = whole + list;
     let lay = || -> Result<()> {
+        folder.write("blocked.txt", b"192.0.2.1\n198.51.100.0/24\n")?;
         folder.zone("a", &whole)?;
         folder.zone("b", &answering("b", "two"))?;
         folder.zone("c", &answering("c", "three"))
@@ -48,6 +52,8 @@ pub(super) fn emptied(run: &Run, outcome: &mut Outcome) -> Result<()> {
     refuse("a pool is empty")?;
     folder.zone("a", &whole.replace("[\"a.example\"]", "[]"))?;
     refuse("a zone has no host name")?;
+    folder.write("blocked.txt", b"# nobody\n")?;
+    refuse("a list is emptied")?;
     std::fs::rename(folder.at("zones"), folder.at("elsewhere"))?;
     let (is_taken, said) = node.publish(&[])?;
     std::fs::rename(folder.at("elsewhere"), folder.at("zones"))?;

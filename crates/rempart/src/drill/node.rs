@@ -26,6 +26,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Lines of events kept; a drill has some hundred.
 const EVENTS_MAX: usize = 100_000;
 
+/// The file in a node's folder that its calendar is read past, in a build with fault points.
+pub(super) const CLOCK: &str = "clock";
+
 /// Publishes at once: no stages.
 pub(super) const AT_ONCE: &str = "[publish]\ncompare_ms = 0\ncanary_percent = 0\nsoak_ms = 0\n";
 
@@ -179,6 +182,7 @@ impl Node {
             .args(["serve", "--config"])
             .arg(folder.at("rempart.toml"))
             .current_dir(&folder.path)
+            .env("REMPART_FAULT_CLOCK", folder.at(CLOCK))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -7,7 +7,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ type Reply = dyn Fn(&str, &mut dyn Write) -> io::Result<()> + Send + Sync;
 pub(super) struct Origin {
     address: SocketAddr,
     ends: Arc<AtomicBool>,
+    asked: Arc<AtomicU64>,
     accepting: Option<JoinHandle<()>>,
 }
 
@@ -57,7 +58,12 @@ impl Origin {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for an origin")?;
         let address = listener.local_addr()?;
         let ends = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&ends);
+        let asked = Arc::new(AtomicU64::new(0));
+        let (ended, counted) = (Arc::clone(&ends), Arc::clone(&asked));
+        let reply: Arc<Reply> = Arc::new(move |path, to| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            reply(path, to)
+        });
         let accepting = thread::Builder::new().name("origin".to_owned()).spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
                 if ended.load(Ordering::Relaxed) {
@@ -75,12 +81,17 @@ impl Origin {
                 });
             }
         })?;
-        Ok(Self { address, ends, accepting: Some(accepting) })
+        Ok(Self { address, ends, asked, accepting: Some(accepting) })
     }
 
     /// Where it listens.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many requests came.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 }
 

@@ -84,6 +84,11 @@ fn few_descriptors(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let served = (0..5).filter(|_| is_served() == 2).count();
     outcome.check("no descriptor is left", is_full && open() == DESCRIPTORS, of(open(), DESCRIPTORS));
     outcome.check("those connected are served meanwhile", served == 5, of(served, 5));
+    // All that is left is held back for whoever looks after the node.
+    let status = node.status();
+    let told =
+        status.as_ref().map_or_else(|error| format!("{error:#}"), |status| status["snapshot"].to_string());
+    outcome.check("`status` answers meanwhile", status.is_ok() && open() == DESCRIPTORS, told);
     drop(held);
     let answers: Vec<_> = newcomers.iter().map(Kept::answer).collect();
     let answered =

@@ -21,8 +21,7 @@ const RATE: u64 = 50;
 
 /// D8: a start with nothing but the disk, of which the newest part is broken.
 pub(super) fn alone(run: &Run, outcome: &mut Outcome) -> Result<()> {
-    // A spare reads the same generations, and would tell of them too.
-    let folder = run.folder("node", &NodeText { node: "spare = false\n", ..NodeText::default() })?;
+    let folder = run.folder("node", &NodeText::default())?;
     folder.zone("a", &answering("a", "one"))?;
     let node = folder.start()?;
     folder.zone("a", &answering("a", "two"))?;
@@ -43,6 +42,8 @@ pub(super) fn alone(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let took = node.started_in;
     outcome.figure("started_in_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
     outcome.check_time("serving from disk", took, Duration::from_secs(2));
+    // It has read the same generations.
+    node.wait_for(0, "spare_ready")?;
     for event in ["kept_generation_unusable", "started_from_kept_generation"] {
         node.wait_for(0, event)?;
         let told = node.told(0, event).len();

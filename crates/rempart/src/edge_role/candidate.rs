@@ -222,8 +222,8 @@ impl Candidate<'_> {
         let access_log = open_access_log(&self.ground.settings.access_log, self.ground.events);
         let black_box = &self.black_box;
         let node = self.ground.node(self.setup, 1, &access_log, black_box, snapshot)?;
-        let now_s = clock::unix_us() / 1_000_000;
-        node.block(&CommandLog::open(&self.ground.data_dir, now_s).ranges(now_s));
+        let now = clock::Moment::now();
+        node.block(&CommandLog::open(&self.ground.data_dir, now).ranges(now));
         purging::follow(&node, &self.ground.data_dir, || true);
         self.stage = Stage::Compiled(Box::new(Compiled { node, access_log, drained: None, probed_at: None }));
         Ok(())

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::Ground;
 use crate::control::{Begin, FromEdge, Role, Setup, ToEdge};
+use crate::keys;
 use crate::publishing::{self, Start};
 
 /// How the wait ended.
@@ -32,6 +33,7 @@ pub(super) fn wait(ground: &Ground<'_>, setup: &mut Setup) -> Result<Standing> {
         Ok(ready) => ready,
         Err(code) => return Ok(Standing::Ends(code)),
     };
+    keys::begin_randomness();
     say_standing(ground, &ready)?;
     loop {
         let mut watched =
@@ -96,7 +98,7 @@ fn compile(ground: &Ground<'_>, setup: &Setup) -> Result<Vec<Start>, ExitCode> {
 
 fn say_standing(ground: &Ground<'_>, ready: &[Start]) -> Result<()> {
     let number = ready.first().map_or(0, |start| start.snapshot.number);
-    ground.channel.send(&FromEdge::Standing { number }, &[], false)
+    ground.channel.send(&FromEdge::Standing { number, unusable: ground.generations.told() }, &[], false)
 }
 
 /// Takes what stands ready for this beginning, or compiles it.

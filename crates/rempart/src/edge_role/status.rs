@@ -130,6 +130,7 @@ mod tests {
             deadly: Vec::new(),
             serves_on: true,
             splice_table: None,
+            unusable: Vec::new(),
             threads: 2,
             listeners: vec![ListenerPlan {
                 index: 0,

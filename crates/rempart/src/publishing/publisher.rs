@@ -198,14 +198,15 @@ impl Publisher {
         self.table.write(&live.snapshot);
         let number = live.snapshot.number;
         let now = clock::now();
-        let now_us = clock::unix_us();
         self.recent.restart(now, self.figures());
         let last_good = self.setup.generations.last_good().map(|generation| generation.number);
-        let left = |until_us: u64| now + Duration::from_micros(until_us.saturating_sub(now_us));
         match Mark::read(&self.setup.data_dir) {
             Some(mark) if mark.number == number => {
-                let until = left(mark.until_unix_us);
-                let confirm_until = mark.confirm_until_unix_us.map(left);
+                // Whoever sets the clock neither ends a watch nor makes a deadline pass.
+                let watched = clock::Moment::now().since(&mark.began);
+                let left = |ms: u64| now + Duration::from_millis(ms).saturating_sub(watched);
+                let until = left(mark.for_ms);
+                let confirm_until = mark.confirm_within_ms.map(left);
                 self.soak = Some(Soak { mark, until, confirm_until, before: Figures::default() });
             }
             // The first ever: there is nothing to go back to.
@@ -712,7 +713,7 @@ impl Publisher {
             since_unix_us: clock::unix_us(),
             note: note.to_owned(),
             last_good,
-            confirm_until_unix_us: self.soak.as_ref().and_then(|soak| soak.mark.confirm_until_unix_us),
+            confirm_until_unix_us: self.soak.as_ref().and_then(|soak| soak.mark.confirm_until_unix_us()),
             rejected: self.rejected.all().to_vec(),
             upgrades_failed: 0,
         };

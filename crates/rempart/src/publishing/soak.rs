@@ -14,7 +14,7 @@ use telemetry::events::{Events, Value};
 
 use super::health::{Figures, Judgement, judge};
 use super::rejected::{Rejected, Rejection};
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::files::{read_bounded, write_whole};
 use crate::generations::Generations;
 
@@ -31,14 +31,21 @@ pub(crate) struct Mark {
     pub(crate) hash: String,
     /// The number of what served before.
     pub(crate) previous: u64,
-    /// Until when it is watched, in microseconds after 1970.
-    pub(crate) until_unix_us: u64,
-    /// Until when it waits to be confirmed, in microseconds after 1970.
+    /// When the watch began.
+    pub(crate) began: Moment,
+    /// For how long it is watched from then, in milliseconds.
+    pub(crate) for_ms: u64,
+    /// Within how many it has to be confirmed.
     #[serde(default)]
-    pub(crate) confirm_until_unix_us: Option<u64>,
+    pub(crate) confirm_within_ms: Option<u64>,
 }
 
 impl Mark {
+    /// Until when it waits to be confirmed, in microseconds after 1970 by the calendar at its beginning.
+    pub(crate) fn confirm_until_unix_us(&self) -> Option<u64> {
+        self.confirm_within_ms.map(|within| self.began.unix_us_after(Duration::from_millis(within)))
+    }
+
     fn path(data_dir: &Path) -> PathBuf {
         data_dir.join("soaking")
     }
@@ -144,7 +151,8 @@ mod tests {
 
     fn mark(number: u64) -> Mark {
         let hash = format!("{number:064x}");
-        Mark { number, hash, previous: number - 1, until_unix_us: 9, confirm_until_unix_us: Some(8) }
+        let began = Moment::of(1_764_000_000, 7, 1);
+        Mark { number, hash, previous: number - 1, began, for_ms: 9_000, confirm_within_ms: Some(8_000) }
     }
 
     fn generations(folder: &Folder) -> Generations {

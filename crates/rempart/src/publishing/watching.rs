@@ -31,20 +31,21 @@ impl Publisher {
         confirm_within_s: Option<u64>,
         before: Figures,
     ) {
-        let (now, now_us) = (clock::now(), clock::unix_us());
+        let now = clock::now();
         let soak = Duration::from_millis(self.setup.running.stages.soak_ms);
         let confirm = confirm_within_s.map(Duration::from_secs);
         if soak.is_zero() && confirm.is_none() {
             return self.make_good(number);
         }
         let soak = soak.max(confirm.unwrap_or_default());
-        let micros = |time: Duration| now_us + u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let mark = Mark {
             number,
             hash,
             previous,
-            until_unix_us: micros(soak),
-            confirm_until_unix_us: confirm.map(micros),
+            began: clock::Moment::now(),
+            for_ms: millis(soak),
+            confirm_within_ms: confirm.map(millis),
         };
         if let Err(error) = mark.write(&self.setup.data_dir) {
             self.not_kept(&error);
@@ -212,7 +213,7 @@ impl Publisher {
         match &mut self.soak {
             Some(soak) if soak.confirm_until.is_some() => {
                 soak.confirm_until = None;
-                soak.mark.confirm_until_unix_us = None;
+                soak.mark.confirm_within_ms = None;
                 let (number, mark) = (soak.mark.number, soak.mark.clone());
                 if let Err(error) = mark.write(&self.setup.data_dir) {
                     self.not_kept(&error);

@@ -86,7 +86,7 @@ impl Supervisor {
         let mut slots = black_box.map(culprits::slots).unwrap_or_default();
         // What it served is withdrawn whole: its deaths do not set back the zone as it serves.
         slots.iter_mut().for_each(|slot| slot.zone = [0; 8]);
-        let killed = self.culprits.after(&slots, clock::unix_us() / 1_000_000);
+        let killed = self.culprits.after(&slots, clock::boot_s());
         let culprit = killed
             .first()
             .map(|killed| format!("the request {:016x} in the phase {}", killed.fingerprint, killed.phase));

@@ -3,21 +3,21 @@
 //!
 //! Only a certain culprit counts: the one slot that the dying thread marked. After a kill from outside every
 //! request in the middle of a poll is a suspect, and is told as such, but a busy page must not be refused for
-//! having been there. Pure but for the reading. Called by [`super`]; the slots are [`blackbox`]'s.
+//! having been there. Pure but for the reading; `now_s` is in seconds since the machine began, which nobody
+//! can set. Called by [`super`]; the slots are [`blackbox`]'s.
 
 use std::os::fd::OwnedFd;
 
 use blackbox::{SlotState, SlotView};
 use exchange::Phase;
 
-use crate::control::{Deadly, Killed};
+use crate::control::{Deadly, Killed, refused_s};
 
 /// Deaths by which a request is refused: once may be an accident of two things at a time.
 const KILLS_MAX: u32 = 2;
 
-/// How long a request is refused, and how long a death is remembered: long enough to find and mend what it
-/// met.
-const REMEMBERED_S: u64 = 3600;
+/// How long a request is refused, and how long a death is remembered.
+const REMEMBERED_S: u64 = refused_s();
 
 /// Requests remembered; more than a few are no accident but somebody who tries.
 const KILLERS_MAX: usize = 256;
@@ -103,18 +103,18 @@ impl Culprits {
         let is_on = |killer: &&Killer| killer.kills >= KILLS_MAX && killer.last_s + REMEMBERED_S > now_s;
         let deadly = |killer: &Killer| Deadly {
             fingerprint: killer.fingerprint,
-            until_unix_s: killer.last_s + REMEMBERED_S,
+            left_s: (killer.last_s + REMEMBERED_S).saturating_sub(now_s),
         };
         self.killers.iter().filter(is_on).map(deadly).collect()
     }
 
     /// Takes over who is refused from a supervisor before this one.
-    pub(super) fn remember(&mut self, deadly: &[Deadly]) {
+    pub(super) fn remember(&mut self, deadly: &[Deadly], now_s: u64) {
         let killer = |deadly: &Deadly| Killer {
             fingerprint: deadly.fingerprint,
             zone: [0; 8],
             kills: KILLS_MAX,
-            last_s: deadly.until_unix_s.saturating_sub(REMEMBERED_S),
+            last_s: (now_s + deadly.left_s.min(REMEMBERED_S)).saturating_sub(REMEMBERED_S),
         };
         self.killers.extend(deadly.iter().take(KILLERS_MAX).map(killer));
     }
@@ -150,7 +150,8 @@ mod tests {
         assert_eq!(first[0].phase, "shield");
         assert_eq!(culprits.deadly(100), []);
         assert!(culprits.after(&dies_of(7, 1), 200)[0].is_refused);
-        assert_eq!(culprits.deadly(200), [Deadly { fingerprint: 7, until_unix_s: 200 + REMEMBERED_S }]);
+        assert_eq!(culprits.deadly(200), [Deadly { fingerprint: 7, left_s: REMEMBERED_S }]);
+        assert_eq!(culprits.deadly(300), [Deadly { fingerprint: 7, left_s: REMEMBERED_S - 100 }]);
         assert_eq!(culprits.deadly(200 + REMEMBERED_S), [], "it is refused for an hour");
     }
 
@@ -180,12 +181,12 @@ mod tests {
     #[test]
     fn what_hung_a_thread_is_refused_at_once() {
         let mut culprits = Culprits::default();
-        let killed = culprits.hung(&slot(SlotState::Busy, 7, 1, None), 5);
+        let killed = culprits.hung(&slot(SlotState::Busy, 7, 1, None), 5000);
         assert_eq!((killed.is_refused, killed.kills, killed.sets_back), (true, 2, false));
-        assert_eq!(culprits.deadly(5).len(), 1);
+        assert_eq!(culprits.deadly(5000).len(), 1);
         let mut next = Culprits::default();
-        next.remember(&culprits.deadly(5));
-        assert_eq!(next.deadly(5), culprits.deadly(5));
+        next.remember(&culprits.deadly(6000), 6000);
+        assert_eq!(next.deadly(7000), culprits.deadly(7000));
     }
 
     #[test]

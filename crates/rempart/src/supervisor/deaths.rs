@@ -37,7 +37,7 @@ impl Supervisor {
         now: Instant,
     ) {
         let slots = black_box.map(culprits::slots).unwrap_or_default();
-        let killed = self.culprits.after(&slots, clock::unix_us() / 1_000_000);
+        let killed = self.culprits.after(&slots, clock::boot_s());
         self.tell_killed(&killed);
         if self.upgrade.is_some() && self.serving().is_some() {
             // The successor serves already, or is about to: if it cannot, giving the upgrade up starts
@@ -115,7 +115,7 @@ impl Supervisor {
 
     /// Requests refused at every door.
     pub(super) fn deadly(&self) -> Vec<Deadly> {
-        self.culprits.deadly(clock::unix_us() / 1_000_000)
+        self.culprits.deadly(clock::boot_s())
     }
 
     /// Tells what an edge died of, before anybody serves again who could name the zone.
@@ -164,7 +164,7 @@ impl Supervisor {
         // The thread hangs on, so its slot still says what with.
         let hangs = |slot: &&SlotView| Some(slot.fingerprint) == fingerprint && slot.zone == zone;
         if let Some(slot) = slots.iter().find(hangs) {
-            let killed = self.culprits.hung(slot, clock::unix_us() / 1_000_000);
+            let killed = self.culprits.hung(slot, clock::boot_s());
             self.killed.push(killed);
         }
         self.restarts += 1;

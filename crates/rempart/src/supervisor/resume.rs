@@ -197,7 +197,9 @@ fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
     let events = Events::start(Target::Stderr, clock::unix_us).context("standard error cannot be used")?;
     let data_dir = data_dir(&file.node);
     let mut culprits = Culprits::default();
-    culprits.remember(&carried.deadly);
+    culprits.remember(&carried.deadly, clock::boot_s());
+    // A binary that knew of no keeping may have been before this one.
+    crate::fd_store::keep(&listeners, &events);
     let has_serving = children.iter().any(|child| child.state == State::Serving);
     Ok(Supervisor {
         binary: carried.binary,
@@ -226,6 +228,7 @@ fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
         upgrade: None,
         culprits,
         killed: Vec::new(),
+        unusable: std::collections::BTreeSet::new(),
         is_stopping: false,
         can_upgrade: true,
         lock,

@@ -48,6 +48,7 @@ impl Supervisor {
             deadly: self.deadly(),
             serves_on: self.can_upgrade,
             splice_table: Some(table_path(&self.data_dir)),
+            unusable: self.unusable.iter().copied().collect(),
         };
         let node_file = memory_file(&self.file.source.bytes)?;
         let mut descriptors = vec![node_file.as_fd(), self.command_socket.as_fd()];

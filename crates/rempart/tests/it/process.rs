@@ -1,12 +1,13 @@
 //! What only the binary does: supervision, publishing, commands, the demo.
 //!
 //! What a request meets is tested elsewhere. Read next: [`supervision`], [`hand_over`], [`double_faults`],
-//! [`publishing`], [`stages`], [`service`], [`drills`], [`demo`].
+//! [`publishing`], [`stages`], [`service`], [`keys_at_rest`], [`drills`], [`demo`].
 
 mod demo;
 mod double_faults;
 mod drills;
 mod hand_over;
+mod keys_at_rest;
 mod publishing;
 mod service;
 mod stages;

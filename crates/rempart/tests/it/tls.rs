@@ -282,6 +282,9 @@ fn cleartext_is_sent_to_https_where_the_zone_wants_it() -> Result<()> {
     let mut plain = Visitor::tcp(node.address("http")?)?;
     let response = plain.fetch("a.example:8080", "/");
     assert_eq!(response?.fields.first("location"), Some("https://a.example/"));
+    // What asks about the server as a whole has a URL without a path (RFC 9112 §3.3).
+    let response = plain.ask("OPTIONS", "*", "a.example", &fields(&[]), b"")?;
+    assert_eq!((response.status, response.fields.first("location")), (308, Some("https://a.example")));
     assert_eq!(origin.counters().requests, 0);
     node.write_zone(
         "a",

@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::{hkdf, hmac, rand};
 use quinn::crypto::rustls::QuicServerConfig;
@@ -42,6 +42,18 @@ pub struct QuicListenerSettings {
     pub reset_key: [u8; 64],
     /// Key of address validation tokens (RFC 9000 §8.1); the same for all threads and after a restart.
     pub token_key: [u8; 32],
+    /// By what address validation tokens are dated: microseconds since 1970. Should not step, or visitors in
+    /// the middle of a retry are turned away.
+    pub token_time: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// Dates tokens.
+struct TokenTime(Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl quinn::TimeSource for TokenTime {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros((self.0)())
+    }
 }
 
 /// Makes connection ids that name a socket.
@@ -102,6 +114,7 @@ fn bind(socket: UdpSocket, settings: &QuicListenerSettings) -> Option<quinn::End
     let mut server = quinn::ServerConfig::new(Arc::new(crypto), Arc::new(token_key));
     server
         .transport_config(Arc::new(transport()))
+        .time_source(Arc::new(TokenTime(Arc::clone(&settings.token_time))))
         .max_incoming(QUIC_WAITING_HANDSHAKES)
         .incoming_buffer_size(QUIC_WAITING_BYTES)
         .incoming_buffer_size_total(QUIC_WAITING_BYTES * QUIC_WAITING_HANDSHAKES as u64);

@@ -160,12 +160,13 @@ impl Compiler<'_> {
             }
             (None, Some(path)) => {
                 let shown = self.path(path);
-                let text = std::str::from_utf8(self.file(path)?).map(str::to_owned);
-                let Ok(text) = text else {
+                let parsed =
+                    std::str::from_utf8(self.file(path)?).map(|text| List::parse(kind, text, &limits));
+                let Ok(parsed) = parsed else {
                     self.report.error(path.place, format!("the list {} is not UTF-8", quoted(&shown)));
                     return None;
                 };
-                match List::parse(kind, &text, &limits) {
+                match parsed {
                     Ok(made) => Some(made),
                     Err(problems) => {
                         for problem in problems {

@@ -113,3 +113,24 @@ fn a_cache_switched_on_or_off_is_named() {
     let other = difference(&on, &zone("[cache]\nenabled = true\nalways_online = true"));
     assert_eq!((other.changed, other.gained.len(), other.lost.len()), (vec!["a".to_owned()], 0, 0));
 }
+
+#[test]
+fn a_list_that_loses_all_its_entries_needs_a_word() {
+    let zone = |lists: &str| {
+        let text = format!(
+            "name = \"a\"\nhostnames = [\"a.example\"]\n{lists}\n[[pool]]\nname = \"app\"\n\
+             origins = [{{ url = \"http://127.0.0.1:1\" }}]\n"
+        );
+        let source = Source { name: "a.toml".to_owned(), bytes: text.into_bytes() };
+        compile(&Bundle::new(vec![source], None, BTreeMap::new()), 1, &|_| None).expect("it compiles")
+    };
+    let list =
+        |entries: &str| zone(&format!("[[list]]\nname = \"blocked\"\nkind = \"ip\"\nentries = [{entries}]"));
+    let (full, one, empty) = (list("\"192.0.2.1\", \"192.0.2.2\""), list("\"192.0.2.1\""), list(""));
+    let refused = |before: &Snapshot, after: &Snapshot| difference(before, after).removals_over(100);
+    assert_eq!(refused(&full, &empty), ["no entry of the list a: blocked is left of 2"]);
+    assert_eq!(refused(&full, &one), [""; 0]);
+    assert_eq!(refused(&empty, &full), [""; 0]);
+    assert_eq!(refused(&empty, &empty), [""; 0]);
+    assert_eq!(refused(&full, &zone("")), [""; 0], "a list that is taken out is seen in the zone's file");
+}

@@ -5,8 +5,8 @@ use cache::policy::{FetchTimes, initial_age_s};
 use crate::desk::{Desk, START_S, answer};
 
 fn age(fields: &[(&str, &str)], asked_s: u64, answered_s: u64) -> u32 {
-    let times =
-        FetchTimes { asked_ms: (START_S + asked_s) * 1000, answered_ms: (START_S + answered_s) * 1000 };
+    let (asked_ms, answered_ms) = ((START_S + asked_s) * 1000, (START_S + answered_s) * 1000);
+    let times = FetchTimes { asked_ms, answered_ms, received_ms: answered_ms };
     initial_age_s(&answer(200, fields).fields, &times)
 }
 

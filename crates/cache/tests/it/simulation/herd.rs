@@ -47,7 +47,11 @@ impl Herd {
     }
 
     fn answer(&self, visit: &Visit, fetch: Fetch, answer: &Response) -> Outcome {
-        let times = FetchTimes { asked_ms: self.now.unix_ms, answered_ms: self.now.unix_ms };
+        let times = FetchTimes {
+            asked_ms: self.now.unix_ms,
+            answered_ms: self.now.unix_ms,
+            received_ms: self.now.unix_ms,
+        };
         visit.answered(fetch, answer, &times, self.now)
     }
 

@@ -144,6 +144,11 @@ mod with_fault_points {
     }
 
     #[test]
+    fn a_clock_that_is_set_ends_nothing_that_lasts() {
+        passes("D22", &[]);
+    }
+
+    #[test]
     fn a_request_that_kills_is_refused_after_the_second_time() {
         passes("D35", &[]);
     }

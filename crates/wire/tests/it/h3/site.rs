@@ -326,6 +326,7 @@ impl Node {
             slots: 1,
             reset_key: [7; 64],
             token_key: [8; 32],
+            token_time: Arc::new(|| 1_764_000_000_000_000),
         };
         let accepting = tokio::task::spawn_local(wire::accept_quic(Rc::clone(&thread), socket, settings));
         Self { thread, address, root, accepting }
