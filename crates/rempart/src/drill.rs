@@ -26,6 +26,7 @@ mod contained;
 mod deaths;
 mod disk;
 mod herd;
+mod hostile;
 mod load;
 mod node;
 mod origin;
@@ -66,6 +67,8 @@ pub(in crate::drill) struct Run {
     pub(in crate::drill) lasting: Duration,
     /// Random edits of D19.
     pub(in crate::drill) edits: u32,
+    /// The folder of OWASP CRS, for D10.
+    pub(in crate::drill) rules: Option<PathBuf>,
 }
 
 impl Run {
@@ -190,6 +193,14 @@ const DRILLS: &[Drill] = &[
         done: "error, panic, spent fuel, spent memory and ten times the work in each phase",
         needs_fault_points: true,
         run: contained::phases,
+    },
+    Drill {
+        id: "D10",
+        name: "hostile",
+        outage: "Cloudflare 2019-07-02: one expression of a firewall took every processor",
+        done: "forms, JSON, XML, parts and queries that are made to cost, up to 1 MiB, against every rule",
+        needs_fault_points: false,
+        run: hostile::corpora,
     },
     Drill {
         id: "D16",
@@ -328,8 +339,9 @@ fn make_own(folder: &Path) -> Result<()> {
 fn run_all(chosen: &[&Drill], folder: &Path, lasting: Duration, wanted: &flags::Drill) -> Result<bool> {
     let mut told = Telling::new(wanted);
     told.head("Rempart")?;
+    let rules = wanted.rules.as_ref().map(std::path::absolute).transpose()?;
     for drill in chosen {
-        let run = Run { folder: folder.join(drill.id), lasting, edits: wanted.edits };
+        let run = Run { folder: folder.join(drill.id), lasting, edits: wanted.edits, rules: rules.clone() };
         let begun = crate::clock::now();
         let mut outcome = Outcome::new(!wanted.untimed);
         if let Err(error) = (drill.run)(&run, &mut outcome) {

@@ -257,6 +257,9 @@ pub(crate) struct Drill {
     /// Random edits of D19
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) edits: u32,
+    /// The folder of OWASP CRS, for D10: without it a few rules of its own
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) rules: Option<PathBuf>,
     /// Show times and judge counts and states alone: for a machine that is busy with something else
     #[arg(long)]
     pub(crate) untimed: bool,

@@ -23,6 +23,7 @@ use sender::Sender;
 
 mod connection;
 mod endpoint;
+mod overheard;
 mod receiver;
 mod request;
 mod sender;

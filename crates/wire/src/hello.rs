@@ -3,10 +3,11 @@
 //!
 //! The TLS library reads the same bytes again afterwards and has the last word. So this parser agrees with it
 //! on what a server name is, refuses what no honest visitor sends, and leaves keys, tickets and every other
-//! extension unread. It never writes, keeps no state between calls and does not decrypt; QUIC hides its hello
-//! in encrypted packets and never comes here.
+//! extension unread. It never writes and does not decrypt. Over QUIC, where the hello has no records and
+//! quinn decrypts it, only the fingerprint is of use ([`Gathering`]).
 //!
-//! Called by the TLS listener while it waits for a whole hello. Read [`read_hello`] next.
+//! Called by the TLS listener while it waits for a whole hello, and by `h3/overheard.rs`. Read [`read_hello`]
+//! next.
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use std::net::IpAddr;
 
 use rustls::pki_types::DnsName;
 
-use crate::ja4;
+use crate::ja4::{self, Carrier};
 
 /// Bytes of one handshake message, its header of four included. RFC 8446 §4 allows 16 MiB, but a hello with
 /// post-quantum keys has 2 KiB and one with a ticket stays below 20 KiB; the TLS library stops at the same
@@ -63,7 +64,7 @@ pub struct Hello {
     pub has_alpn: bool,
     /// `supported_versions` (RFC 8446 §4.2.1) names TLS 1.3.
     pub offers_tls13: bool,
-    /// JA4 of this hello in its form for TCP: 36 characters, beginning with `t`.
+    /// JA4 of this hello: 36 characters, beginning with `t` over TCP and with `q` over QUIC.
     pub ja4: Box<str>,
 }
 
@@ -115,13 +116,46 @@ pub fn read_hello(buffer: &[u8]) -> Result<Option<Hello>, NotHello> {
     match gather_message(buffer)? {
         Some(message) => {
             let body = message.get(MESSAGE_HEADER_BYTES..).ok_or(NotHello::Malformed)?;
-            read_message(body).map(Some).ok_or(NotHello::Malformed)
+            read_message(body, Carrier::Tcp).map(Some).ok_or(NotHello::Malformed)
         }
         None => {
             debug_assert!(buffer.len() < HELLO_BUFFER_BYTES_MAX, "a full buffer always has an answer");
             Ok(None)
         }
     }
+}
+
+/// The first message of a handshake whose bytes come in order and without records, as over QUIC (RFC 9001
+/// §4.1.3).
+#[derive(Debug, Default)]
+pub(crate) struct Gathering(Vec<u8>);
+
+impl Gathering {
+    /// Adds the next bytes; the message's body once it is whole. At most [`HELLO_BYTES_MAX`] are kept.
+    ///
+    /// # Errors
+    /// Another message, or a larger one.
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>, NotHello> {
+        let room = HELLO_BYTES_MAX.saturating_sub(self.0.len());
+        self.0.extend(bytes.iter().take(room));
+        let Some((&[kind, high, middle, low], body)) = self.0.split_first_chunk::<MESSAGE_HEADER_BYTES>()
+        else {
+            return Ok(None);
+        };
+        if kind != MESSAGE_CLIENT_HELLO {
+            return Err(NotHello::Malformed);
+        }
+        let size = u32::from_be_bytes([0, high, middle, low]) as usize;
+        if size + MESSAGE_HEADER_BYTES > HELLO_BYTES_MAX {
+            return Err(NotHello::TooLarge);
+        }
+        Ok(body.get(..size).map(<[u8]>::to_vec))
+    }
+}
+
+/// The fingerprint of a hello that came over QUIC, from the message's body; none if it is malformed.
+pub(crate) fn quic_fingerprint(body: &[u8]) -> Option<Box<str>> {
+    read_message(body, Carrier::Quic).map(|hello| hello.ja4)
 }
 
 /// Finds the first handshake message in its records and joins its pieces; borrows when there is one piece.
@@ -182,7 +216,7 @@ fn gather_message(buffer: &[u8]) -> Result<Option<Cow<'_, [u8]>>, NotHello> {
 }
 
 /// Takes apart the body of a ClientHello (RFC 8446 §4.1.2, RFC 5246 §7.4.1.2). `None` if it is malformed.
-fn read_message(body: &[u8]) -> Option<Hello> {
+fn read_message(body: &[u8], carrier: Carrier) -> Option<Hello> {
     let mut input = Input(body);
     let legacy_version = input.u16()?;
     input.take(32)?; // random
@@ -213,6 +247,7 @@ fn read_message(body: &[u8]) -> Option<Hello> {
     }
 
     let traits = ja4::Traits {
+        carrier,
         version: versions
             .as_ref()
             .map_or(Some(legacy_version), |list| {

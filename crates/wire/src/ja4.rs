@@ -1,4 +1,4 @@
-//! JA4: the fingerprint of a TLS ClientHello sent over TCP.
+//! JA4: the fingerprint of a TLS ClientHello sent over TCP or QUIC.
 //!
 //! It turns the parts of a hello that tell one TLS library from another into a short, comparable string, such
 //! as `t13d1516h2_8daaf6152771_e5627efa2ab1`. Only this member of the family is here: it has a BSD licence,
@@ -19,10 +19,19 @@ pub(crate) const APPLICATION_PROTOCOLS: u16 = 0x0010;
 /// Written in place of a hash when there was nothing to hash, so that an empty list is visible as such.
 const NOTHING: &str = "000000000000";
 
+/// What carried a hello: the fingerprint's first letter.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Carrier {
+    #[default]
+    Tcp,
+    Quic,
+}
+
 /// What of a ClientHello counts for the fingerprint, as found on the wire: GREASE included, in the order
 /// sent.
 #[derive(Debug, Default)]
 pub(crate) struct Traits<'a> {
+    pub(crate) carrier: Carrier,
     /// Highest value of `supported_versions` without GREASE; the `legacy_version` when that is absent.
     pub(crate) version: u16,
     /// Cipher suites, duplicates and signalling values included.
@@ -44,7 +53,8 @@ pub(crate) fn is_grease(value: u16) -> bool {
 
 /// Writes the fingerprint: 36 characters of ASCII. The work grows as n log n with the number of values.
 pub(crate) fn fingerprint(traits: Traits<'_>) -> Box<str> {
-    let Traits { version, mut ciphers, mut extensions, mut signature_algorithms, first_protocol } = traits;
+    let Traits { carrier, version, mut ciphers, mut extensions, mut signature_algorithms, first_protocol } =
+        traits;
     ciphers.retain(|&value| !is_grease(value));
     extensions.retain(|&value| !is_grease(value));
     signature_algorithms.retain(|&value| !is_grease(value));
@@ -52,7 +62,10 @@ pub(crate) fn fingerprint(traits: Traits<'_>) -> Box<str> {
     extensions.sort_unstable();
 
     let mut out = String::with_capacity(36);
-    out.push('t');
+    out.push(match carrier {
+        Carrier::Tcp => 't',
+        Carrier::Quic => 'q',
+    });
     out.push_str(version_name(version));
     out.push(if extensions.contains(&SERVER_NAME) { 'd' } else { 'i' });
     push_count(&mut out, ciphers.len());
@@ -164,6 +177,7 @@ mod tests {
     /// The lists of the published example for Chrome, in the order sent, with GREASE as Chrome adds it.
     fn chrome() -> Traits<'static> {
         Traits {
+            carrier: Carrier::Tcp,
             version: 0x0304,
             ciphers: vec![
                 0x8a8a, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013,
@@ -194,6 +208,7 @@ mod tests {
     #[test]
     fn agrees_with_a_fingerprint_published_by_another_implementation() {
         let traits = Traits {
+            carrier: Carrier::Tcp,
             version: 0x0304,
             ciphers: vec![0x1302, 0x1301, 0x1303, 0xc02c, 0xc02b, 0xcca9, 0xc030, 0xc02f, 0xcca8, 0x00ff],
             extensions: vec![
@@ -279,7 +294,14 @@ mod tests {
         ) {
             let first_protocol = first_protocol.as_deref();
             let text =
-                fingerprint(Traits { version, ciphers, extensions, signature_algorithms, first_protocol });
+                fingerprint(Traits {
+                    carrier: Carrier::Tcp,
+                    version,
+                    ciphers,
+                    extensions,
+                    signature_algorithms,
+                    first_protocol,
+                });
             prop_assert_eq!(text.len(), 36);
             let is_expected = |c: char| c.is_ascii_alphanumeric() || c == '_';
             prop_assert!(text.chars().all(is_expected), "{}", text);

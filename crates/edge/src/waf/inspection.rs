@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use exchange::{Known, Request, RequestId, Response, Version};
+use exchange::{Known, Request, RequestId, Response, Upgrade, Version};
 use fuel::{Fuel, Spent};
 use seclang::{
     Connection, EngineMode, Interruption, Match, Options, Phase, Progress, Transaction, Workspace,
@@ -188,7 +188,13 @@ pub(crate) fn logged(transaction: &Transaction) -> impl Iterator<Item = &Match> 
 
 fn read_head(transaction: &mut Transaction, request: &Request) {
     // What the origin gets where a rule of the zone rewrote it, and else every byte as it was sent.
-    transaction.request_line(request.method_token(), request.target(), request.version.as_str().as_bytes());
+    let method = match request.upgrade {
+        // A WebSocket over HTTP/2 or 3 (RFC 8441 §5) is a GET over HTTP/1.1, for the origin and for the
+        // rules, which mean another CONNECT.
+        Upgrade::Extended => b"GET",
+        Upgrade::No | Upgrade::Http1 => request.method_token(),
+    };
+    transaction.request_line(method, request.target(), request.version.as_str().as_bytes());
     if request.fields.known(Known::Host).is_none()
         && matches!(request.version, Version::Http2 | Version::Http3)
     {

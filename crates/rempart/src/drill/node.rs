@@ -246,6 +246,17 @@ impl Node {
         Ok(address.parse()?)
     }
 
+    /// The page of its metrics.
+    ///
+    /// # Errors
+    /// When it has no admin listener, or that does not answer.
+    pub(super) fn metrics(&self) -> Result<String> {
+        let address = self.addresses["admin"].as_str().context("no admin listener")?;
+        let (status, page) = Target::plain(address.parse()?, address).ask("/metrics", "")?;
+        anyhow::ensure!(status == 200, "the admin listener answers {status}");
+        Ok(page)
+    }
+
     /// Where visitors without TLS go for a host.
     ///
     /// # Errors

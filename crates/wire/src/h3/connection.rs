@@ -23,6 +23,7 @@ use std::task::{Poll, Waker};
 use exchange::{Connection, Deadline, Protocol, Tally, TlsFacts, TlsVersion, Waiting};
 use http3::{Code, goaway_frame, server_preface};
 
+use super::overheard::Shaken;
 use super::sender::number;
 use crate::limits::{HANDSHAKE_MS, HTTP3, LINGER_MS, QUIC_PROBE_MS, RESET_CREDIT};
 use crate::thread::{OpenCount, Service, Thread, VisitorTimes, WireEvent};
@@ -184,8 +185,8 @@ pub(super) async fn serve<S: Service>(
 
 fn facts(quic: &quinn::Connection, id: u64, local: SocketAddr) -> Connection {
     let handshake = quic.handshake_data();
-    let handshake = handshake.and_then(|any| any.downcast::<quinn::crypto::rustls::HandshakeData>().ok());
-    let sni = handshake.and_then(|handshake| handshake.server_name);
+    let shaken = handshake.and_then(|any| any.downcast::<Shaken>().ok());
+    let (sni, ja4) = shaken.map_or((None, None), |shaken| (shaken.server_name, shaken.ja4));
     let ip: IpAddr = quic.local_ip().unwrap_or(local.ip());
     Connection {
         id,
@@ -194,7 +195,7 @@ fn facts(quic: &quinn::Connection, id: u64, local: SocketAddr) -> Connection {
         tls: Some(Box::new(TlsFacts {
             version: TlsVersion::V1_3,
             sni: sni.map(|name| name.to_ascii_lowercase().into_boxed_str()),
-            ja4: None,
+            ja4,
             has_client_certificate: quic.peer_identity().is_some(),
             verified_for: None,
         })),

@@ -17,6 +17,7 @@ use aws_lc_rs::{hkdf, hmac, rand};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 
+use super::overheard::Overhearing;
 use crate::limits::{
     CONNECTION_WINDOW_BYTES, HANDSHAKES_UNVALIDATED, QUIC_IDLE_MS, QUIC_SEND_WINDOW_BYTES, QUIC_STREAMS,
     QUIC_STREAMS_UNI, QUIC_WAITING_BYTES, QUIC_WAITING_HANDSHAKES, STREAM_WINDOW_BYTES,
@@ -111,6 +112,7 @@ fn bind(socket: UdpSocket, settings: &QuicListenerSettings) -> Option<quinn::End
     // Fails only when the TLS settings lack TLS 1.3 or AES-128-GCM, which QUIC begins with.
     let crypto = QuicServerConfig::try_from(Arc::clone(&settings.tls)).ok()?;
     let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&settings.token_key);
+    let crypto = Overhearing(Arc::new(crypto));
     let mut server = quinn::ServerConfig::new(Arc::new(crypto), Arc::new(token_key));
     server
         .transport_config(Arc::new(transport()))

@@ -543,3 +543,29 @@ proptest! {
         prop_assert_eq!(read_sni(name.as_bytes()), theirs);
     }
 }
+
+#[test]
+fn over_quic_a_hello_is_gathered_at_every_split_and_has_its_own_letter() {
+    let message = Sketch::chrome().message();
+    for split in 0..message.len() {
+        let mut gathering = Gathering::default();
+        assert_eq!(gathering.add(&message[..split]), Ok(None), "{split}");
+        let body = gathering.add(&message[split..]).unwrap().unwrap();
+        assert_eq!(quic_fingerprint(&body).as_deref(), Some("q13d1516h2_8daaf6152771_e5627efa2ab1"));
+    }
+    let followed = [message.as_slice(), b"and more"].concat();
+    assert_eq!(Gathering::default().add(&followed).unwrap().unwrap(), message[MESSAGE_HEADER_BYTES..]);
+}
+
+#[test]
+fn over_quic_no_more_than_a_hello_is_kept() {
+    let mut other = Sketch::chrome().message();
+    other[0] = 2;
+    assert_eq!(Gathering::default().add(&other), Err(NotHello::Malformed));
+    assert_eq!(Gathering::default().add(&[1, 0xff, 0xff, 0xff]), Err(NotHello::TooLarge));
+    let mut gathering = Gathering::default();
+    assert_eq!(gathering.add(&[1, 0, 0xff, 0]), Ok(None));
+    assert_eq!(gathering.add(&vec![0; 10 * HELLO_BYTES_MAX]).unwrap().unwrap().len(), 0xff00);
+    assert!(gathering.0.len() <= HELLO_BYTES_MAX);
+    assert_eq!(quic_fingerprint(&[0; 0xff00]), None, "nonsense of the right length");
+}

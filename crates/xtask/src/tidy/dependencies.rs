@@ -107,6 +107,7 @@ const PACKAGES: &[(&str, Users)] = &[
     ("h2", Only(&["wire", "origin", "testkit"])),
     ("http", Only(&["wire", "origin", "testkit"])),
     ("quinn", Only(&["wire", "testkit"])),
+    ("quinn-proto", Only(&["wire"])),
     ("hyper", InTests(&[])),
     // TLS: `zone` only loads certificates into the form they are used in. In tests it judges what others read
     // of a hello.

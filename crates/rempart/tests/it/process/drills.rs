@@ -55,6 +55,14 @@ fn a_change_that_would_empty_is_refused() {
 }
 
 #[test]
+fn requests_that_are_made_to_cost_keep_to_their_budgets_and_harm_nobody() {
+    passes("D10", &[]);
+    if let Some(crs) = testkit::crs::folder() {
+        passes("D10", &["--rules", &crs.display().to_string()]);
+    }
+}
+
+#[test]
 fn few_descriptors_and_a_full_disk_end_no_process() {
     passes("D16", &[]);
 }

@@ -3,6 +3,8 @@
 //! Finds CRS by `REMPART_CRS` and says so when it is not set. The cases in process are `seclang`'s; here each
 //! goes as bytes through HTTP, the firewall in log mode and an origin, and is judged by the access log.
 
+mod everyday;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;

@@ -85,7 +85,7 @@ fn knows_the_connection() {
         let port = visitor.endpoint.local_addr().unwrap().port();
         assert!(said.contains(&format!("visitor: 127.0.0.1:{port}")), "{said}");
         assert!(said.contains(&format!("local: {}", node.address)), "{said}");
-        assert!(said.contains("version: V1_3, sni: Some(\"example.org\")"), "{said}");
+        assert!(said.contains("version: V1_3, sni: Some(\"example.org\"), ja4: Some(\"q13d"), "{said}");
     });
 }
 
