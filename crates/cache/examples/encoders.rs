@@ -74,7 +74,7 @@ fn measure(text: &[u8], (coding, effort, level, length): (Coding, Effort, u8, Op
     let seconds = began.elapsed().as_secs_f64();
     let grown = resident().saturating_sub(before) / ENCODERS as u64;
     println!(
-        "{} {effort:?} {level} {length:?}: {} KiB (charged {}), {:.3} of {} bytes, {:.0} MB/s, most {:.1} ms",
+        "{} {effort:?} {level} {length:?}: {} KiB (charged {}), {:.3} of {}, {:.0} MB/s, at most {:.1} ms",
         coding.as_str(),
         grown / 1024,
         Encoder::memory_bytes(coding, effort, level, body_bytes) / 1024,

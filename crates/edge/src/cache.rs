@@ -56,21 +56,33 @@ pub(crate) struct Aim {
 #[derive(Debug, Default)]
 pub(crate) struct CacheCourse(Option<Box<Said>>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Said {
-    status: CacheStatus<'static>,
+    status: Option<CacheStatus<'static>>,
     age_s: Option<u64>,
+    chosen: Option<Arc<SiteCache>>,
 }
 
 impl CacheCourse {
     /// Says this, of an answer of this age if it is a stored one.
     pub(crate) fn say(&mut self, status: CacheStatus<'static>, age_s: Option<u64>) {
-        self.0 = Some(Box::new(Said { status, age_s }));
+        let said = self.0.get_or_insert_default();
+        (said.status, said.age_s) = (Some(status), age_s);
+    }
+
+    /// From now on the zone's cache is as rules have chosen it for this request.
+    pub(crate) fn choose(&mut self, chosen: Arc<SiteCache>) {
+        self.0.get_or_insert_default().chosen = Some(chosen);
+    }
+
+    /// The zone's cache as rules have chosen it; none for as it is.
+    pub(crate) fn chosen(&self) -> Option<Arc<SiteCache>> {
+        self.0.as_ref().and_then(|said| said.chosen.clone())
     }
 
     /// What `Cache-Status` says.
     pub(crate) fn status(&self) -> Option<&CacheStatus<'static>> {
-        self.0.as_ref().map(|said| &said.status)
+        self.0.as_ref().and_then(|said| said.status.as_ref())
     }
 
     /// Age of the stored answer in seconds.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
 use zone::Whereabouts;
 
-use crate::cache::{CacheCourse, SiteCache};
+use crate::cache::CacheCourse;
 use crate::coding::CodingCourse;
 use crate::limits::Limited;
 use crate::live::Site;
@@ -52,9 +52,7 @@ pub(crate) struct Course {
     pub(crate) waf: Standing,
     /// What goes beside the streams of an exchange that is inspected.
     pub(crate) beside: Option<Box<Beside>>,
-    /// The zone's cache as rules have chosen it for this request; none for as it is.
-    pub(crate) chosen_cache: Option<Arc<SiteCache>>,
-    /// What the cache has done.
+    /// What the cache has done, and how rules have chosen it.
     pub(crate) cache: CacheCourse,
     /// What it has to do with content codings; none in a zone that gives answers none.
     pub(crate) coding: Option<Box<CodingCourse>>,
@@ -95,7 +93,6 @@ impl Course {
             rules: RuleState::default(),
             waf: Standing::default(),
             beside: None,
-            chosen_cache: None,
             cache: CacheCourse::default(),
             coding: None,
         }
@@ -104,14 +101,17 @@ impl Course {
     /// The course of a request of the node's own that this one causes.
     pub(crate) fn for_errand(&self) -> Self {
         let begun = Self::begin(self.id, self.began_us, self.visitor, self.scheme, self.fingerprint);
-        let mut rules = RuleState::default();
+        let (mut rules, mut cache) = (RuleState::default(), CacheCourse::default());
+        if let Some(chosen) = self.cache.chosen() {
+            cache.choose(chosen);
+        }
         rules.towards_origin.clone_from(&self.rules.towards_origin);
         Self {
             snapshot: self.snapshot,
             site: self.site.clone(),
             whereabouts: self.whereabouts,
             is_peer_trusted: self.is_peer_trusted,
-            chosen_cache: self.chosen_cache.clone(),
+            cache,
             rules,
             ..begun
         }

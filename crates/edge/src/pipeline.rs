@@ -339,18 +339,24 @@ impl Edge {
 
         // 5 cache; what it answers, or passes on to a visitor who waited for it, ends there
         let mut written = None; // the target of an unsafe request before a prefix is taken away
-        let chosen = course.chosen_cache.clone();
-        let cache = chosen.as_deref().or(site.cache.as_ref());
-        if let Some(cache) = cache {
-            self.slot.phase(Phase::Cache as u8);
-            match self.look_up(exchange, course, (&site, cache), pool) {
-                Err(trouble) => return self.close(exchange, course, trouble).await,
-                Ok(Looked::Past(Bypass::Method)) => written = Some(exchange.request.target().to_vec()),
-                Ok(Looked::Past(_)) => {}
-                Ok(Looked::Visit(visiting)) => {
-                    if !Box::pin(self.through_cache(exchange, course, zone, visiting, &aim)).await {
-                        return;
-                    }
+        let looked = {
+            // Out of the task before anything is awaited.
+            let chosen = course.cache.chosen();
+            let cache = chosen.as_deref().or(site.cache.as_ref());
+            cache.map(|cache| {
+                self.slot.phase(Phase::Cache as u8);
+                self.look_up(exchange, course, (&site, cache), pool)
+            })
+        };
+        match looked {
+            None => {}
+            Some(Err(trouble)) => return self.close(exchange, course, trouble).await,
+            Some(Ok(Looked::Past(Bypass::Method))) => written = Some(exchange.request.target().to_vec()),
+            Some(Ok(Looked::Past(_))) => {}
+            Some(Ok(Looked::Visit(visiting))) => {
+                let goes_on = Box::pin(self.through_cache(exchange, course, zone, visiting, &aim)).await;
+                if !goes_on {
+                    return;
                 }
             }
         }
@@ -379,8 +385,11 @@ impl Edge {
         course.fault = None;
         course.origin_us = Some(now_us.saturating_sub(course.origin_began_us));
         course.note(Phase::Origin, "answered", u32::from(response.status), now_us);
-        if let (Some(cache), Some(target)) = (cache, &written) {
-            self.invalidate(exchange, course, (&site, cache), target, &response);
+        if let Some(target) = &written {
+            let chosen = course.cache.chosen();
+            if let Some(cache) = chosen.as_deref().or(site.cache.as_ref()) {
+                self.invalidate(exchange, course, (&site, cache), target, &response);
+            }
         }
         if matches!(course.waf, Standing::Under(_)) {
             return Box::pin(self.give_inspected(exchange, course, zone, answered, &mut response)).await;
@@ -397,12 +406,8 @@ impl Edge {
         answered: Answered,
         response: &mut Response,
     ) {
-        if let Err(trouble) = self.dress(exchange, course, zone, Some(&answered), response) {
-            return self.close(exchange, course, trouble).await;
-        }
-        if course.coding.is_some()
-            && let Err(trouble) = self.code_answer(exchange, course, zone, response)
-        {
+        let dressed = self.dress(exchange, course, zone, Some(&answered), response);
+        if let Err(trouble) = dressed.and_then(|()| self.code_answer(exchange, course, zone, response)) {
             return self.close(exchange, course, trouble).await;
         }
         self.deliver(exchange, course, answered, response).await;

@@ -312,8 +312,10 @@ impl Edge {
         course.rules.towards_origin = ruled.headers;
         course.rules.skipped = ruled.skipped;
         course.rules.fuel = ruled.fuel;
-        if let Some(choices) = ruled.cache {
-            course.chosen_cache = self.chosen_cache(course, *choices);
+        if let Some(choices) = ruled.cache
+            && let Some(chosen) = self.chosen_cache(course, *choices)
+        {
+            course.cache.choose(chosen);
         }
         self.tell(Phase::Shield, course, &ruled.matched);
         match ruled.verdict {

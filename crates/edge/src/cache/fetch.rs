@@ -402,8 +402,9 @@ impl Edge {
                     return self.pour(answered, &response, filling.fill, &deadlines, landing.is_some()).await;
                 }
                 Outcome::Pass(passing) => {
-                    let chosen = course.chosen_cache.as_deref();
-                    if let Some(cache) = chosen.or(course.site.as_ref().and_then(|site| site.cache.as_ref()))
+                    let chosen = course.cache.chosen();
+                    if let Some(cache) =
+                        chosen.as_deref().or(course.site.as_ref().and_then(|site| site.cache.as_ref()))
                     {
                         strip_own(&mut response.fields);
                         rewrite_browser(&mut response.fields, cache.settings.browser, 0);
