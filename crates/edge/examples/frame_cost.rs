@@ -84,7 +84,8 @@ fn serve(requests: &str) {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
     let local: SocketAddr = socket.local_addr().expect("bound");
     let (tcp, udp, udp_slots, candidate) = (vec![socket], Vec::new(), (0, 1), None);
-    let listener = ListenerSetup { settings: listener, local, tcp, udp, udp_slots, candidate };
+    let listener =
+        ListenerSetup { settings: listener, local, tcp, udp, udp_slots, candidate, foreign: Vec::new() };
     let running = run(&node, vec![listener], None).expect("a thread");
     let visited = own(&["visit", &local.to_string(), requests]).status().expect("a process");
     assert!(visited.success(), "the visitor was not served");

@@ -27,6 +27,7 @@ use crate::facts::Sampler;
 use crate::fingerprint::Door;
 use crate::limits::Counts;
 use crate::live::{Live, Site};
+use crate::strays::{Ownerless, Strays};
 use crate::tls::TlsShared;
 use crate::trails::Trails;
 use crate::waf::{Inspectors, slots_for};
@@ -86,6 +87,7 @@ pub struct Node {
     tls: TlsShared,
     clock: Clock,
     steady: Arc<Steady>,
+    strays: Strays,
     is_draining: AtomicBool,
     drain_ms: AtomicU64,
     has_candidate: AtomicBool,
@@ -208,6 +210,7 @@ impl Node {
             zone_table,
             tls,
             steady: Arc::new(Steady::start(clock)),
+            strays: Strays::default(),
             clock,
             is_draining: AtomicBool::new(false),
             drain_ms: AtomicU64::new(drain_ms),
@@ -302,6 +305,7 @@ impl Node {
     pub fn drain_within(&self, ms: u64) {
         self.drain_ms.store(ms, Ordering::Release);
         self.is_draining.store(true, Ordering::Release);
+        self.strays.set(&[]);
         // First of all: the next process waits for the folder.
         if let Some(tier) = self.cache() {
             tier.release();
@@ -578,6 +582,16 @@ impl Node {
 
     pub(crate) fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// Says which UDP sockets of other processes are nobody's: exactly these are answered with stateless
+    /// resets from now on, until this node drains.
+    pub fn answer_strays(&self, ownerless: &[Ownerless]) {
+        self.strays.set(if self.is_draining() { &[] } else { ownerless });
+    }
+
+    pub(crate) fn strays(&self) -> &Strays {
+        &self.strays
     }
 
     /// The time that stored answers are dated by.

@@ -17,6 +17,7 @@ use crate::clock::{http_date, unix_us};
 use crate::node::Node;
 use crate::pipeline::Edge;
 use crate::relief::{Relief, Spare};
+use crate::strays::{self, Foreign, Ownerless};
 use crate::watch::Watch;
 
 /// Inherited sockets of one listener.
@@ -35,6 +36,9 @@ pub struct ListenerSetup {
     /// The socket of a candidate, if this is not one: what waits there while no candidate serves is taken by
     /// the first thread, so that a candidate's death loses nobody in its queue.
     pub candidate: Option<TcpListener>,
+    /// UDP sockets of other processes with their slots: answered while the binary says that they are nobody's
+    /// ([`Node::answer_strays`]).
+    pub foreign: Vec<(Ownerless, u16, UdpSocket)>,
 }
 
 /// The serving threads.
@@ -79,10 +83,13 @@ pub fn run(
     let count = node.setup().threads.max(1);
     let mut shares: Vec<Vec<Share>> = (0..count).map(|_| Vec::new()).collect();
     let mut spares: Vec<Vec<Spare>> = (0..count).map(|_| Vec::new()).collect();
+    let mut foreign = Vec::new();
     for listener in listeners {
         let (mut tcp, mut udp) = (listener.tcp.into_iter(), listener.udp.into_iter());
         let mut candidate = listener.candidate;
         let (first_slot, slots) = listener.udp_slots;
+        let strays = listener.foreign.into_iter();
+        foreign.extend(strays.map(|(of, slot, socket)| Foreign { of, slot, slots, socket }));
         for ((slot, share), spare) in (first_slot..).zip(&mut shares).zip(&mut spares) {
             let (tcp, udp) = (tcp.next(), udp.next());
             let (settings, local, has_quic) = (listener.settings.clone(), listener.local, udp.is_some());
@@ -99,13 +106,15 @@ pub fn run(
     let relief = Arc::new(Relief::new(spares, spare_admin));
     let watch = Watch::start(node, &relief)?;
     node.start_pools()?;
-    let mut admin = admin;
+    let (mut admin, mut foreign) = (admin, foreign);
     let mut threads = Vec::new();
     for (number, share) in shares.into_iter().enumerate() {
         let (node, admin, relief) = (Arc::clone(node), admin.take(), Arc::clone(&relief));
+        let foreign = std::mem::take(&mut foreign);
         let thread = std::thread::Builder::new().name(format!("edge-{number}")).spawn(move || {
             // Nothing is used after a panic but counters and the log.
-            let served = std::panic::AssertUnwindSafe(|| serve(&node, number, share, admin, relief));
+            let served =
+                std::panic::AssertUnwindSafe(|| serve(&node, number, (share, foreign), admin, relief));
             let error = match std::panic::catch_unwind(served) {
                 Ok(Ok(())) => return true,
                 Ok(Err(error)) => error.to_string(),
@@ -124,7 +133,7 @@ pub fn run(
 fn serve(
     node: &Arc<Node>,
     number: usize,
-    shares: Vec<Share>,
+    (shares, foreign): (Vec<Share>, Vec<Foreign>),
     admin: Option<TcpListener>,
     relief: Arc<Relief>,
 ) -> io::Result<()> {
@@ -173,6 +182,9 @@ fn serve(
             Some(socket) => Some(serve_admin(node, &deadlines, socket)?.0),
             None => None,
         };
+        if !foreign.is_empty() {
+            tokio::task::spawn_local(strays::answer(Arc::clone(node), foreign));
+        }
         tokio::task::spawn_local(relief.stand_by(number, Arc::clone(node), Rc::clone(&thread)));
         node.count_serving(true);
         tick(node, &edge, &thread, admin.as_deref(), &candidates).await;

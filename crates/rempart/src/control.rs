@@ -162,6 +162,13 @@ pub(crate) struct Setup {
     /// Kept generations that an edge before this one told as unusable.
     #[serde(default)]
     pub(crate) unusable: Vec<u64>,
+    /// For a candidate: whether its UDP sockets are its own. One before it that still drains may have them.
+    #[serde(default = "yes")]
+    pub(crate) has_udp: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Descriptors before the listeners', always there: the node file, the command socket, the black box.
@@ -238,6 +245,13 @@ pub(crate) enum ToEdge {
     Reload,
     /// Reopen the access log's file.
     ReopenLogs,
+    /// Exactly these UDP sockets are nobody's: what comes there strays.
+    Strays {
+        /// Those of the other generation.
+        generation: bool,
+        /// Those of candidates.
+        candidate: bool,
+    },
     /// Accept nothing new, finish what is under way, end.
     Drain {
         /// How long that may take; the node's `drain_ms` if it is not said.
@@ -545,6 +559,7 @@ mod tests {
             serves_on: true,
             splice_table: None,
             unusable: Vec::new(),
+            has_udp: true,
             threads: tcp,
             listeners: vec![plan(0), plan(1)],
             admin: Some(([127, 0, 0, 1], 9901).into()),

@@ -435,6 +435,12 @@ impl Control<'_> {
             Ok(Some((ToEdge::Reload, _))) => self.publishing.publish_later(),
             Ok(Some((ToEdge::ReopenLogs, _))) => self.access_log.reopen(),
             Ok(Some((ToEdge::Drain { within_ms }, _))) => self.drain(within_ms),
+            Ok(Some((ToEdge::Strays { generation, candidate }, _))) => {
+                let are =
+                    [(generation, edge::Ownerless::Generation), (candidate, edge::Ownerless::Candidate)];
+                let ownerless: Vec<_> = are.into_iter().filter(|(are, _)| *are).map(|(_, of)| of).collect();
+                self.node.answer_strays(&ownerless);
+            }
             Ok(Some((ToEdge::Candidate { .. }, descriptors))) => {
                 let channel = descriptors.into_iter().next().map(Channel::of);
                 self.publishing.candidate_started(channel);

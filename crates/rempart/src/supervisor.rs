@@ -47,6 +47,7 @@ mod pass_through;
 mod patience;
 mod resume;
 mod start;
+mod strays;
 mod upgrade;
 mod walk;
 
@@ -56,6 +57,7 @@ use child::{Child, State};
 use culprits::Culprits;
 use orphan::Orphan;
 use patience::Patience;
+use strays::Ownerless;
 use upgrade::{PROVING, Upgrade};
 use walk::Walk;
 
@@ -149,6 +151,10 @@ struct Supervisor {
     killed: Vec<Killed>,
     /// Kept generations that an edge told as unusable: the next one need not.
     unusable: BTreeSet<u64>,
+    /// What the serving edge was told of sockets that are nobody's, and which edge that was.
+    strays: Option<(Pid, Ownerless)>,
+    /// Whether every edge is a child. One of an earlier supervisor drains unseen, and has UDP sockets yet.
+    knows_all: bool,
     is_stopping: bool,
     can_upgrade: bool,
     lock: Lock,
@@ -247,8 +253,10 @@ impl Supervisor {
             threads,
             udp_generation: orphan.as_ref().map_or(0, |orphan| 1 - orphan.udp_generation.min(1)),
             candidate_percent: 0,
+            candidate_has_udp: false,
             secret: u32::from_ne_bytes(keys::random()?) | 1,
         };
+        let knows_all = orphan.is_none();
         let supervisor = Self {
             binary,
             threads,
@@ -272,6 +280,8 @@ impl Supervisor {
             culprits: Culprits::default(),
             killed: Vec::new(),
             unusable: BTreeSet::new(),
+            strays: None,
+            knows_all,
             is_stopping: false,
             can_upgrade,
             lock,
@@ -310,6 +320,7 @@ impl Supervisor {
                     return Ok(ExitCode::FAILURE);
                 }
             }
+            self.tell_strays();
             if self.is_stopping && self.children.is_empty() {
                 return Ok(ExitCode::SUCCESS);
             }

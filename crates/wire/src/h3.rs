@@ -29,7 +29,7 @@ mod request;
 mod sender;
 mod unidirectional;
 
-pub use endpoint::{CONNECTION_ID_BYTES, QuicListenerSettings, accept_quic};
+pub use endpoint::{CONNECTION_ID_BYTES, QuicListenerSettings, Strays, accept_quic, answer_strays};
 
 /// The HTTP/3 side of an exchange.
 pub(crate) struct Http3 {

@@ -26,7 +26,7 @@ mod tls;
 
 pub use accept::{TcpListenerSettings, accept_tcp, begin_tcp};
 pub use exchange::{Exchange, Gone, ResponseState};
-pub use h3::{CONNECTION_ID_BYTES, QuicListenerSettings, accept_quic};
+pub use h3::{CONNECTION_ID_BYTES, QuicListenerSettings, Strays, accept_quic, answer_strays};
 pub use hello::{Hello, NotHello, read_hello};
 pub use kept::Kept;
 pub use nobody::Informed;

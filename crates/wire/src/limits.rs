@@ -129,3 +129,7 @@ pub const HTTP1: http1::Limits = http1::Limits {
     trailer_bytes_max: 8 * 1024,
     chunk_extension_bytes_max: 256,
 };
+
+/// Time between two stateless resets of a socket, in milliseconds. Each is smaller than what it answers, so
+/// nobody is flooded by them; a thousand a second end what a dead edge left behind in some seconds.
+pub(crate) const QUIC_RESET_MS: u64 = 1;

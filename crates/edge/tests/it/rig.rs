@@ -96,6 +96,7 @@ impl Rig {
             udp: Vec::new(),
             udp_slots: (0, 1),
             candidate: None,
+            foreign: Vec::new(),
         };
         let admin = TcpListener::bind("127.0.0.1:0").unwrap();
         let admin_address = admin.local_addr().unwrap();

@@ -238,7 +238,7 @@ impl Candidate<'_> {
 
     fn serve(&mut self) -> Result<()> {
         let mut sockets = self.sockets.take().context("it serves already")?;
-        let mut listeners = sockets.take_candidates(self.setup.threads);
+        let mut listeners = sockets.take_candidates(self.setup.threads, self.setup.has_udp);
         // A door of its own for probes: the node's are steered by the kernel, to whichever edge.
         let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no door for probes")?;
         let local = door.local_addr()?;
@@ -251,7 +251,15 @@ impl Candidate<'_> {
             http3: false,
         };
         let (udp, udp_slots, candidate) = (Vec::new(), (0, 1), None);
-        listeners.push(edge::ListenerSetup { settings, local, tcp: vec![door], udp, udp_slots, candidate });
+        listeners.push(edge::ListenerSetup {
+            settings,
+            local,
+            tcp: vec![door],
+            udp,
+            udp_slots,
+            candidate,
+            foreign: Vec::new(),
+        });
         let compiled = self.compiled()?;
         let running = edge::run(&compiled.node, listeners, None).context("its thread cannot be started")?;
         compiled.drained = Some(when_drained(running, Arc::new(AtomicBool::new(false)))?);

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use edge::Ownerless;
 use zone::limits::SPEC_BYTES_MAX;
 
 use crate::configuration::{NodeFile, node_file};
@@ -86,34 +87,46 @@ impl Sockets {
         Ok(all)
     }
 
-    /// Takes what a serving edge serves: the threads' TCP slots, one generation of UDP slots, and the
-    /// candidate's TCP slot for what is left there.
+    /// Takes what a serving edge serves: the threads' TCP slots, one generation of UDP slots, the candidate's
+    /// TCP slot for what is left there, and the other UDP slots for what strays there.
     pub(super) fn take_serving(&mut self, threads: usize, udp_generation: usize) -> Vec<edge::ListenerSetup> {
         let first = udp_generation.min(1) * threads;
         let take = |slots: Slots| {
             let mut tcp = slots.tcp;
             let candidate = (tcp.len() == tcp_slots(threads)).then(|| tcp.pop()).flatten();
+            let (mut udp, mut foreign) = (Vec::new(), Vec::new());
+            for (place, socket) in slots.udp.into_iter().enumerate() {
+                match place {
+                    own if (first..first + threads).contains(&own) => udp.push(socket),
+                    last if last == 2 * threads => {
+                        foreign.push((Ownerless::Candidate, slot(last), socket));
+                    }
+                    other => foreign.push((Ownerless::Generation, slot(other), socket)),
+                }
+            }
             edge::ListenerSetup {
                 settings: slots.settings,
                 local: slots.local,
                 tcp,
-                udp: slots.udp.into_iter().skip(first).take(threads).collect(),
+                udp,
                 udp_slots: (slot(first), slot(udp_slots(threads))),
                 candidate,
+                foreign,
             }
         };
         std::mem::take(&mut self.listeners).into_iter().map(take).collect()
     }
 
-    /// Takes what a candidate serves: the last slot of each group.
-    pub(super) fn take_candidates(&mut self, threads: usize) -> Vec<edge::ListenerSetup> {
+    /// Takes what a candidate serves: the last slot of each group; over UDP only if nobody else has it.
+    pub(super) fn take_candidates(&mut self, threads: usize, has_udp: bool) -> Vec<edge::ListenerSetup> {
         let take = |mut slots: Slots| edge::ListenerSetup {
             settings: slots.settings,
             local: slots.local,
             tcp: slots.tcp.pop().into_iter().collect(),
-            udp: slots.udp.pop().into_iter().collect(),
+            udp: slots.udp.pop().filter(|_| has_udp).into_iter().collect(),
             udp_slots: (slot(udp_slots(threads) - 1), slot(udp_slots(threads))),
             candidate: None,
+            foreign: Vec::new(),
         };
         std::mem::take(&mut self.listeners).into_iter().map(take).collect()
     }

@@ -131,6 +131,7 @@ mod tests {
             serves_on: true,
             splice_table: None,
             unusable: Vec::new(),
+            has_udp: true,
             threads: 2,
             listeners: vec![ListenerPlan {
                 index: 0,

@@ -33,6 +33,8 @@ pub(crate) struct Steering {
     pub(crate) udp_generation: usize,
     /// The candidate's share in percent, 0 to 100.
     pub(crate) candidate_percent: u8,
+    /// Whether the candidate gets its share of QUIC too: its socket may be another's yet.
+    pub(crate) candidate_has_udp: bool,
     /// Odd, drawn at the node's start: nobody outside can choose whom to share a thread with.
     pub(crate) secret: u32,
 }
@@ -100,7 +102,8 @@ impl Steering {
         let slots = number(super::udp_slots(self.threads));
         let base = number(self.threads * (self.udp_generation % 2));
         // In 256ths, since it is compared with a byte that is random.
-        let share = u32::from(self.candidate_percent.min(100)) * 256 / 100;
+        let percent = if self.candidate_has_udp { self.candidate_percent.min(100) } else { 0 };
+        let share = u32::from(percent) * 256 / 100;
         vec![
             load_byte(0),
             skip_unless_set(0x80, 5),

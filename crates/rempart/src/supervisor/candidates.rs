@@ -42,6 +42,11 @@ impl Supervisor {
         // At most one that accepts; those that drain have let the candidate's sockets go.
         let accepts = |child: &&mut Child| child.role == Role::Candidate && child.state != State::Leaving;
         self.children.iter_mut().filter(accepts).for_each(Child::kill);
+        // The UDP socket of candidates may be of one before that keeps its QUIC connections: two that read it
+        // would each take half of the other's packets. This one is tried over TCP alone then.
+        let is_other = |child: &Child| child.role == Role::Candidate && !child.is_killed;
+        let has_udp = !self.children.iter().any(is_other);
+        self.steering.candidate_has_udp = has_udp;
         let (ours, theirs) = Channel::pair()?;
         let pid = self.start_child(Role::Candidate, Begin::Newest, 0, Some(theirs), now)?;
         Ok((pid, ours.into_descriptor()))

@@ -3,7 +3,7 @@
 //! The edge serves on; at the next start it hands over every socket through its command socket, so that no
 //! visitor is refused in between. It drains when an edge of the new supervisor serves. Called by [`super`].
 
-use std::io::{IoSliceMut, Write as _};
+use std::io::{ErrorKind, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -46,9 +47,16 @@ impl Orphan {
         connection.set_write_timeout(Some(WAIT))?;
         let mut line = serde_json::to_vec(&Request::HandOver {})?;
         line.push(b'\n');
-        connection.write_all(&line).context("an edge of an earlier run does not read commands")?;
-        let (answer, descriptors) =
-            receive(&connection).context("an edge of an earlier run does not hand its sockets over")?;
+        let received =
+            connection.write_all(&line).map_err(anyhow::Error::from).and_then(|()| receive(&connection));
+        let (answer, descriptors) = match received {
+            Ok(received) => received,
+            // It was dying when it was asked: what it had is free, or is with the service manager.
+            Err(error) if has_ended(&error) => return Ok(None),
+            Err(error) => {
+                return Err(error.context("an edge of an earlier run does not hand its sockets over"));
+            }
+        };
         let handed = answer.hand_over.with_context(|| {
             format!("an edge of an earlier run refuses: {}", answer.error.unwrap_or_default())
         })?;
@@ -106,6 +114,14 @@ impl Orphan {
     }
 }
 
+/// Whether the other side was gone before it had answered.
+fn has_ended(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    let is_over =
+        |kind| matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof);
+    io.is_some_and(is_over) || error.downcast_ref() == Some(&Errno::CONNRESET)
+}
+
 /// Receives a line and the descriptors behind it. A packet with descriptors is never read together with the
 /// one before (unix(7)).
 fn receive(connection: &UnixStream) -> Result<(Answer, Vec<OwnedFd>)> {
@@ -118,7 +134,9 @@ fn receive(connection: &UnixStream) -> Result<(Answer, Vec<OwnedFd>)> {
         let received = rustix::io::retry_on_intr(|| {
             recvmsg(connection, &mut [IoSliceMut::new(&mut bytes)], &mut beside, RecvFlags::CMSG_CLOEXEC)
         })?;
-        ensure!(received.bytes > 0, "it ended the connection");
+        if received.bytes == 0 {
+            return Err(std::io::Error::from(ErrorKind::UnexpectedEof).into());
+        }
         ensure!(!received.flags.contains(ReturnFlags::CTRUNC), "raise the limit on open files");
         for message in beside.drain() {
             if let RecvAncillaryMessage::ScmRights(rights) = message {

@@ -49,6 +49,7 @@ impl Supervisor {
             serves_on: self.can_upgrade,
             splice_table: Some(table_path(&self.data_dir)),
             unusable: self.unusable.iter().copied().collect(),
+            has_udp: self.steering.candidate_has_udp,
         };
         let node_file = memory_file(&self.file.source.bytes)?;
         let mut descriptors = vec![node_file.as_fd(), self.command_socket.as_fd()];

@@ -47,6 +47,11 @@ fn quic_connections_go_on_over_an_upgrade() -> Result<()> {
 }
 
 #[test]
+fn quic_visitors_whose_process_is_gone_are_told() -> Result<()> {
+    Stage::new()?.play_with_deaths("strays.py")
+}
+
+#[test]
 fn a_browser_loads_a_page_over_http2_and_http3() -> Result<()> {
     Stage::new()?.play("browser.py")
 }

@@ -149,6 +149,15 @@ impl Stage {
         origin_is_content(self.origin.as_ref())
     }
 
+    /// As [`Stage::play`], for a script that kills processes of the node: that is told, and cuts requests.
+    pub(crate) fn play_with_deaths(mut self, script: &str) -> Result<()> {
+        self.run(script, "")?;
+        self.node.terminate()?;
+        let status = self.node.wait()?;
+        ensure!(status.success(), "the node ended with {status}");
+        Ok(())
+    }
+
     fn run(&self, script: &str, word: &str) -> Result<()> {
         let mut child = Command::new(&self.python)
             .arg("-u")

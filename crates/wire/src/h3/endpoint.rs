@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::pin;
 use std::rc::Rc;
@@ -19,8 +20,8 @@ use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, Tr
 
 use super::overheard::Overhearing;
 use crate::limits::{
-    CONNECTION_WINDOW_BYTES, HANDSHAKES_UNVALIDATED, QUIC_IDLE_MS, QUIC_SEND_WINDOW_BYTES, QUIC_STREAMS,
-    QUIC_STREAMS_UNI, QUIC_WAITING_BYTES, QUIC_WAITING_HANDSHAKES, STREAM_WINDOW_BYTES,
+    CONNECTION_WINDOW_BYTES, HANDSHAKES_UNVALIDATED, QUIC_IDLE_MS, QUIC_RESET_MS, QUIC_SEND_WINDOW_BYTES,
+    QUIC_STREAMS, QUIC_STREAMS_UNI, QUIC_WAITING_BYTES, QUIC_WAITING_HANDSHAKES, STREAM_WINDOW_BYTES,
 };
 use crate::thread::{OpenCount, Service, Thread, WireEvent};
 
@@ -104,11 +105,34 @@ fn transport() -> TransportConfig {
     transport
 }
 
-fn bind(socket: UdpSocket, settings: &QuicListenerSettings) -> Option<quinn::Endpoint> {
-    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &settings.reset_key);
+fn endpoint((slot, slots): (u16, u16), reset_key: &[u8; 64]) -> EndpointConfig {
+    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, reset_key);
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
-    let (slot, slots) = (settings.slot, settings.slots);
-    endpoint.cid_generator(move || Box::new(SlotIds { slot, slots }));
+    endpoint
+        .cid_generator(move || Box::new(SlotIds { slot, slots }))
+        .min_reset_interval(Duration::from_millis(QUIC_RESET_MS));
+    endpoint
+}
+
+/// Answers packets of connections that nobody has any more, until it is dropped.
+#[derive(Debug)]
+pub struct Strays(#[expect(dead_code, reason = "it ends with this")] quinn::Endpoint);
+
+/// Answers every packet at a socket of a process that is gone with a stateless reset (RFC 9000 §10.3), so
+/// that the visitor begins anew at once. `slot` is the socket's and how many share its address; the key is
+/// the one that the process had. Nobody else may read the socket meanwhile. Runs in a runtime of tokio with
+/// I/O and time enabled.
+///
+/// # Errors
+/// When the socket cannot be used.
+pub fn answer_strays(socket: UdpSocket, slot: (u16, u16), reset_key: [u8; 64]) -> io::Result<Strays> {
+    socket.set_nonblocking(true)?;
+    let endpoint = endpoint(slot, &reset_key);
+    quinn::Endpoint::new(endpoint, None, socket, Arc::new(quinn::TokioRuntime)).map(Strays)
+}
+
+fn bind(socket: UdpSocket, settings: &QuicListenerSettings) -> Option<quinn::Endpoint> {
+    let endpoint = endpoint((settings.slot, settings.slots), &settings.reset_key);
     // Fails only when the TLS settings lack TLS 1.3 or AES-128-GCM, which QUIC begins with.
     let crypto = QuicServerConfig::try_from(Arc::clone(&settings.tls)).ok()?;
     let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&settings.token_key);

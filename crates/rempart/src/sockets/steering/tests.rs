@@ -10,7 +10,13 @@ use crate::sockets::{Given, bind_listener};
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 fn steering(threads: usize) -> Steering {
-    Steering { threads, udp_generation: 0, candidate_percent: 0, secret: 0x9e37_79b1 }
+    Steering {
+        threads,
+        udp_generation: 0,
+        candidate_percent: 0,
+        candidate_has_udp: true,
+        secret: 0x9e37_79b1,
+    }
 }
 
 /// One group over TCP, steered.

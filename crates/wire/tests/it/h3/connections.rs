@@ -313,6 +313,16 @@ fn a_request_that_does_not_finish_its_head_gets_408() {
 
 #[test]
 fn visitors_of_a_node_that_died_are_told_by_the_next_one() {
+    told_after_a_death(|kept| Node::start_on(kept, 10));
+}
+
+#[test]
+fn visitors_of_a_socket_that_is_nobodys_are_told() {
+    told_after_a_death(|kept| wire::answer_strays(kept, (0, 1), [7; 64]).unwrap());
+}
+
+/// A node dies with a visitor; another reads its socket from then on.
+fn told_after_a_death<Next>(next: impl FnOnce(std::net::UdpSocket) -> Next) {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let kept = socket.try_clone().unwrap();
     let (tell, told) = std::sync::mpsc::sync_channel(1);
@@ -332,7 +342,7 @@ fn visitors_of_a_node_that_died_are_told_by_the_next_one() {
         assert_eq!(visitor.get("/hello").await.status, 200);
         die.send(()).unwrap();
         node.join().unwrap();
-        let _next = Node::start_on(kept, 10);
+        let _next = next(kept);
         let _unanswered = visitor.send(&request("GET", "/hello", &[])).await;
         // Its keys are the same, so that it can make the token the visitor knows (RFC 9000 §10.3).
         assert_eq!(visitor.quic.closed().await, quinn::ConnectionError::Reset);
