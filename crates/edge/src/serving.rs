@@ -169,6 +169,7 @@ fn serve(
             Some(socket) => Some(serve_admin(node, &deadlines, socket)?.0),
             None => None,
         };
+        tokio::task::spawn_local(Rc::clone(&edge).watch_load());
         tokio::task::spawn_local(relief.stand_by(number, Arc::clone(node), Rc::clone(&thread)));
         node.count_serving(true);
         tick(node, &edge, &thread, admin.as_deref(), &candidates).await;

@@ -26,13 +26,15 @@ use crate::delay::{Delay, Window};
 use crate::known::{Known, Visitor, mix};
 use crate::limits::{
     BUDGET_CUT, BUDGET_MAX, BUDGET_MIN, BUDGET_STEP, CALM_WINDOWS, COST_SAMPLES, CREDIT_MAX_US, DELAY_US,
-    DRAIN_WINDOWS, FLOOR, LATE_WINDOWS, REST_WINDOWS, VERY_LATE, WINDOW_US, ZONE_IDLE_WINDOWS, ZONES_MAX,
+    DRAIN_WINDOWS, LATE_WINDOWS, REST_WINDOWS, VERY_LATE, WINDOW_US, ZONE_IDLE_WINDOWS, ZONES_MAX,
 };
 use crate::rates::Rates;
 use crate::shares::{Cut, Wish, divide};
 use crate::worth::{Place, RANKS, Worth};
 
 pub use crate::delay::Probe;
+
+const SECOND_US: u64 = 1_000_000;
 
 /// What may be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,14 +97,28 @@ pub enum Change {
     Ended(Told),
 }
 
-/// What requests cost, in microseconds: of kinds that are cheap and costly as a rule.
-type Costs = [f64; 2];
+/// What is told apart in what requests cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Known visitors' requests of either kind: a flood's cost is not theirs.
+    Known,
+    /// Strangers' requests that are cheap as a rule.
+    Cheap,
+    /// Strangers' requests that are costly as a rule.
+    Costly,
+}
+
+/// How many kinds there are.
+const KINDS: usize = 3;
+
+/// What requests cost, in microseconds, by kind.
+type Costs = [f64; KINDS];
 
 /// What was spent on how many requests, each window counting for a tenth less than the one behind it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Spent {
-    us: [f64; 2],
-    requests: [f64; 2],
+    us: [f64; KINDS],
+    requests: [f64; KINDS],
 }
 
 impl Spent {
@@ -110,17 +126,25 @@ impl Spent {
         self.us.iter_mut().chain(&mut self.requests).for_each(|sum| *sum *= 0.9);
     }
 
-    /// What a request costs; where nothing is known of a kind it is taken for the other.
+    /// What a request costs; where nothing is known of a kind, as much as others.
     fn means(&self) -> Costs {
-        let [cheap, costly] = [0, 1].map(|kind| {
-            let sums = (self.us.get(kind), self.requests.get(kind));
-            let (Some(us), Some(requests)) = sums else { return 0.0 };
-            if *requests > 0.0 { us / requests } else { 0.0 }
-        });
-        match (cheap > 0.0, costly > 0.0) {
-            (true, false) => [cheap; 2],
-            (false, true) => [costly; 2],
-            _ => [cheap, costly],
+        let mean = |us: f64, requests: f64| if requests > 0.0 { us / requests } else { 0.0 };
+        let all = mean(self.us.iter().sum(), self.requests.iter().sum());
+        let mut means = [all; KINDS];
+        for ((found, us), requests) in means.iter_mut().zip(self.us).zip(self.requests) {
+            if requests > 0.0 {
+                *found = mean(us, requests);
+            }
+        }
+        means
+    }
+
+    fn add(&mut self, kind: Kind, us: f64, requests: f64) {
+        if let (Some(spent), Some(count)) =
+            (self.us.get_mut(kind as usize), self.requests.get_mut(kind as usize))
+        {
+            *spent += us;
+            *count += requests;
         }
     }
 
@@ -138,8 +162,8 @@ impl Spent {
 #[derive(Debug)]
 struct Zone {
     weight: u32,
-    /// Requests of each rank in this window, cheap and costly ones.
-    fresh: [[u32; 2]; RANKS],
+    /// Requests of each rank in this window, by kind.
+    fresh: [[u32; KINDS]; RANKS],
     /// What requests of each rank would cost in a window, averaged over the last few.
     came: [f64; RANKS],
     /// The sum of it, averaged over a second.
@@ -151,18 +175,18 @@ struct Zone {
 
 impl Zone {
     fn new(weight: u32) -> Self {
-        let (fresh, came, spent) = ([[0; 2]; RANKS], [0.0; RANKS], Spent::default());
+        let (fresh, came, spent) = ([[0; KINDS]; RANKS], [0.0; RANKS], Spent::default());
         Self { weight, fresh, came, steady: 0.0, spent, cut: Cut::NONE, idle: 0 }
     }
 
     /// Takes a window in, the `windows`-th since the thread began to be late.
     fn settle(&mut self, length_us: u64, windows: u32, elsewhere: Costs) {
-        let [cheap_us, costly_us] = self.spent.costs(elsewhere);
+        let costs = self.spent.costs(elsewhere);
         let a_window = WINDOW_US as f64 / length_us.max(1) as f64;
         let mut all = 0.0;
         for (came, fresh) in self.came.iter_mut().zip(&mut self.fresh) {
-            let [cheap, costly] = std::mem::take(fresh).map(f64::from);
-            let cost = (cheap * cheap_us + costly * costly_us) * a_window;
+            let counts = std::mem::take(fresh).map(f64::from);
+            let cost = counts.iter().zip(costs).map(|(count, us)| count * us).sum::<f64>() * a_window;
             all += cost;
             *came = if windows == 1 { cost } else { (*came + cost) / 2.0 };
         }
@@ -192,6 +216,8 @@ pub struct Controller {
     delay: Delay,
     /// The delay of the last window.
     delay_us: u64,
+    /// When the first of the windows began in which it is late.
+    late_since_us: u64,
     budget: f64,
     /// What the budget gave and requests did not take yet, in microseconds; below 0 they took more.
     credit_us: f64,
@@ -224,6 +250,7 @@ impl Controller {
             state: State::Quiet,
             delay: Delay::new(now_us, cpu_us),
             delay_us: 0,
+            late_since_us: now_us,
             budget: 1.0,
             credit_us: 0.0,
             credited_us: now_us,
@@ -250,6 +277,13 @@ impl Controller {
         self.state
     }
 
+    /// Since when the thread is late, in seconds of the clock of its probes; none while it keeps up.
+    #[must_use]
+    pub fn late_since_s(&self) -> Option<u64> {
+        let is_late = self.state == State::Shedding || self.late > 0;
+        is_late.then_some(self.late_since_us / SECOND_US)
+    }
+
     /// Whether it wants to be told what requests cost.
     #[must_use]
     pub fn is_measuring(&self) -> bool {
@@ -262,31 +296,40 @@ impl Controller {
         self.delay_us
     }
 
-    /// Decides about a request; what a request that does not come in was worth.
+    /// Decides about a request: as what its cost counts, or what it was worth if it does not come in.
     ///
     /// A quiet controller lets everything in and counts nothing. `now_us` is the same clock as
     /// [`Probe::now_us`], and in seconds that of `known`.
     ///
     /// # Errors
     /// The request is shed.
-    pub fn ask(&mut self, asked: &Asked, known: &Known, now_us: u64) -> Result<(), Worth> {
+    pub fn ask(&mut self, asked: &Asked, known: &Known, now_us: u64) -> Result<Kind, Worth> {
         if self.state == State::Quiet {
-            return Ok(());
+            return Ok(Kind::Cheap);
         }
         self.credit(now_us);
-        let now_s = now_us / 1_000_000;
         self.number = self.number.wrapping_add(1);
-        let kind = (known.is_known(asked.visitor, now_s), asked.is_costly);
-        let place = Place::of(asked.visitor, kind, self.rates.count(asked.visitor), (self.salt, self.number));
+        let [now_s, since_s] = [now_us, self.late_since_us].map(|us| us / SECOND_US);
+        let is_known = known.is_known(asked.visitor, now_s, since_s);
+        let kind = match (is_known, asked.is_costly) {
+            (true, _) => Kind::Known,
+            (false, false) => Kind::Cheap,
+            (false, true) => Kind::Costly,
+        };
+        let place = Place::of(
+            asked.visitor,
+            (is_known, asked.is_costly),
+            self.rates.count(asked.visitor),
+            (self.salt, self.number),
+        );
         let has_room = self.zones.len() < ZONES_MAX || self.zones.contains_key(&asked.zone);
         if !has_room {
-            return Ok(());
+            return Ok(kind);
         }
         let zone = self.zones.entry(asked.zone).or_insert_with(|| Zone::new(asked.weight));
         zone.weight = asked.weight;
-        if let Some(count) = zone.fresh.get_mut(usize::from(place.rank)) {
-            let [cheap, costly] = count;
-            let count = if asked.is_costly { costly } else { cheap };
+        let counts = zone.fresh.get_mut(usize::from(place.rank));
+        if let Some(count) = counts.and_then(|counts| counts.get_mut(kind as usize)) {
             *count = count.saturating_add(1);
         }
         // The cut is by what comes and costs on average; of late it may have been more.
@@ -294,14 +337,12 @@ impl Controller {
         let is_spared = has_time || place.rank < zone.cut.rank;
         let is_in = self.state == State::Watching
             || zone.cut.lets_in(place.rank, place.within) && is_spared
-            || self.admitted < FLOOR;
+            || self.admitted == 0 && self.credit_us > 0.0;
         if is_in {
-            for spent in [&mut zone.spent, &mut self.spent] {
-                let [cheap, costly] = &mut spent.requests;
-                *(if asked.is_costly { costly } else { cheap }) += 1.0;
-            }
+            zone.spent.add(kind, 0.0, 1.0);
+            self.spent.add(kind, 0.0, 1.0);
             self.admitted += 1;
-            return Ok(());
+            return Ok(kind);
         }
         self.shed += 1;
         Err(place.worth())
@@ -310,12 +351,11 @@ impl Controller {
     /// Notes that a request of this zone that was let in took so much of the thread's time. To be told while
     /// [`Controller::is_measuring`], and not of requests that were shed: what those cost is no part of what
     /// serving costs.
-    pub fn spent(&mut self, zone: u64, is_costly: bool, us: u64) {
+    pub fn spent(&mut self, zone: u64, kind: Kind, us: u64) {
         self.credit_us -= us as f64;
-        let zone = self.zones.get_mut(&zone).map(|zone| &mut zone.spent);
-        for spent in [Some(&mut self.spent), zone].into_iter().flatten() {
-            let [cheap, costly] = &mut spent.us;
-            *(if is_costly { costly } else { cheap }) += us as f64;
+        self.spent.add(kind, us as f64, 0.0);
+        if let Some(zone) = self.zones.get_mut(&zone) {
+            zone.spent.add(kind, us as f64, 0.0);
         }
     }
 
@@ -339,6 +379,9 @@ impl Controller {
             });
         }
         let is_late = window.delay_us > self.settings.delay_us;
+        if self.state != State::Shedding && self.late == 0 {
+            self.late_since_us = probe.now_us.saturating_sub(window.length_us);
+        }
         let (admitted, shed) = (std::mem::take(&mut self.admitted), std::mem::take(&mut self.shed));
         match self.state {
             State::Quiet | State::Watching => {

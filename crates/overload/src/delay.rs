@@ -3,8 +3,8 @@
 //!
 //! A task that sleeps is woken by the same loop, and waits in the same line, as a task whose connection has
 //! bytes to read. So the time from when it should have woken to when it runs is what a request waits. It is
-//! bounded by the CPU time that the thread burnt meanwhile: a thread that others keep from running is late
-//! too, and would not be less so for sending visitors away. What this gets wrong: on a machine whose cores
+//! counted in the thread's own CPU time: a thread that others keep from running is late too, and would not be
+//! less so for sending visitors away. What this gets wrong: on a machine whose cores
 //! are given to others, visitors wait longer than what is measured here, by the share that is missing.
 //!
 //! The task itself stands in that line, and the longer the line is the later it tells. So what is due and has
@@ -50,7 +50,8 @@ pub(crate) struct Delay {
     least_us: Option<u64>,
     /// What was measured last.
     last_us: u64,
-    /// CPU time when the timer ran last.
+    /// When the timer ran last, and CPU time then.
+    ran_us: u64,
     cpu_us: u64,
     /// CPU time burnt since the end of the kernel's line was seen.
     line_us: u64,
@@ -58,7 +59,7 @@ pub(crate) struct Delay {
 
 impl Delay {
     pub(crate) fn new(now_us: u64, cpu_us: u64) -> Self {
-        Self { began_us: now_us, least_us: None, last_us: 0, cpu_us, line_us: 0 }
+        Self { began_us: now_us, least_us: None, last_us: 0, ran_us: now_us, cpu_us, line_us: 0 }
     }
 
     /// The delay that was measured last.
@@ -70,11 +71,15 @@ impl Delay {
     pub(crate) fn probe(&mut self, probe: &Probe) -> Option<Window> {
         let burnt_us = probe.cpu_us.saturating_sub(self.cpu_us);
         let line_us = if probe.has_taken_all { 0 } else { self.line_us.saturating_add(burnt_us) };
-        let delay_us = probe.late_us.min(burnt_us).max(line_us);
+        // Of the time that it is late, the part in which it worked, as of all the time since it ran.
+        let since_us = probe.now_us.saturating_sub(self.ran_us).max(1);
+        let worked_us = probe.late_us.saturating_mul(burnt_us.min(since_us)) / since_us;
+        let delay_us = worked_us.max(line_us);
         // One that did not run yet says no more than that it is that late at least.
         self.last_us = if probe.has_run { delay_us } else { self.last_us.max(delay_us) };
         let least_us = self.least_us.map_or(delay_us, |least| least.min(delay_us));
         if probe.has_run {
+            self.ran_us = probe.now_us;
             self.cpu_us = probe.cpu_us;
             self.line_us = line_us;
             self.least_us = Some(least_us);
@@ -121,7 +126,7 @@ mod tests {
     #[test]
     fn a_thread_that_is_kept_from_running_is_not_late() {
         let mut delay = Delay::new(0, 0);
-        assert_eq!(delay.probe(&probe(500, 480, 3, true)).map(|window| window.delay_us), Some(3_000));
+        assert_eq!(delay.probe(&probe(500, 480, 5, true)).map(|window| window.delay_us), Some(4_800));
     }
 
     #[test]
@@ -132,6 +137,6 @@ mod tests {
             .map(|window| window.delay_us / 1_000)
             .collect();
         assert_eq!(windows, [90, 180, 270, 360]);
-        assert_eq!(delay.probe(&probe(500, 1, 450, true)).map(|window| window.delay_us), Some(1_000));
+        assert_eq!(delay.probe(&probe(500, 1, 450, true)).map(|window| window.delay_us), Some(900));
     }
 }

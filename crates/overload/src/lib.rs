@@ -26,6 +26,6 @@ mod rates;
 pub mod shares;
 pub mod worth;
 
-pub use controller::{Asked, Change, Controller, Probe, Settings, State, Told};
+pub use controller::{Asked, Change, Controller, Kind, Probe, Settings, State, Told};
 pub use known::{Known, Visitor};
 pub use worth::Worth;

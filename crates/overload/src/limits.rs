@@ -29,11 +29,9 @@ pub const ZONES_MAX: usize = 4_096;
 /// Windows in a row without a request after which a zone is forgotten.
 pub const ZONE_IDLE_WINDOWS: u8 = 20;
 
-/// Requests that are let in in each window whatever is measured, so that a wrong measurement cannot shut a
-/// node: 20 a second and thread.
-pub const FLOOR: u32 = 2;
-
-/// The least part of a thread's time that requests may take: with less nothing would be measured.
+/// The least part of a thread's time that requests may take: with less nothing would be measured. A request
+/// comes in for it whatever its rank, where no other did in a window, so that a wrong measurement cannot
+/// shut a node.
 pub const BUDGET_MIN: f64 = 0.02;
 
 /// The most: all of it.

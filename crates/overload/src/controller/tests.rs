@@ -19,8 +19,8 @@ struct Rig {
 
 impl Rig {
     fn new(settings: Settings) -> Self {
-        let controller = Controller::new(settings, 7, (0, 0));
-        Self { controller, known: Known::new(), now_us: 0, cpu_us: 0 }
+        let controller = Controller::new(settings, 7, (10_000_000, 0));
+        Self { controller, known: Known::new(), now_us: 10_000_000, cpu_us: 0 }
     }
 
     /// A window in which the thread burnt all of its time and was late by so much.
@@ -36,11 +36,11 @@ impl Rig {
     fn ask(&mut self, zone: u64, visitors: std::ops::Range<u32>, cost_us: u64) -> usize {
         let is_in = |rig: &mut Self, visitor| {
             rig.now_us += 45;
-            let is_in = rig.controller.ask(&asked(zone, visitor), &rig.known, rig.now_us).is_ok();
-            if is_in {
-                rig.controller.spent(zone, false, cost_us);
+            let decided = rig.controller.ask(&asked(zone, visitor), &rig.known, rig.now_us);
+            if let Ok(kind) = decided {
+                rig.controller.spent(zone, kind, cost_us);
             }
-            is_in
+            decided.is_ok()
         };
         visitors.filter(|visitor| is_in(self, *visitor)).count()
     }
@@ -100,13 +100,26 @@ fn a_thread_that_stays_late_sheds_down_to_what_it_can_do() {
 #[test]
 fn known_visitors_come_in_before_all_strangers() {
     let mut rig = Rig::new(Settings::default());
-    (0..50).for_each(|visitor| rig.known.served(asked(1, visitor).visitor, 0, true));
+    (0..50).for_each(|visitor| rig.known.served(asked(1, visitor).visitor, 0, None));
     rig.shedding();
     for _ in 0..20 {
         assert_eq!(rig.ask(1, 0..50, 1_000), 50, "known");
         let strangers = rig.ask(1, 100..2_000, 1_000);
         assert!(strangers < 100, "{strangers}");
         rig.window(30_000);
+    }
+}
+
+#[test]
+fn known_visitors_are_not_charged_for_what_a_flood_costs() {
+    let mut rig = Rig::new(Settings::default());
+    (0..50).for_each(|visitor| rig.known.served(asked(1, visitor).visitor, 0, None));
+    rig.shedding();
+    // With what a stranger costs they would want half a window, and what is let in shrinks to a fiftieth.
+    for _ in 0..100 {
+        assert_eq!(rig.ask(1, 0..50, 10), 50);
+        rig.ask(1, 100..1_000, 1_000);
+        rig.window(95_000);
     }
 }
 
@@ -125,9 +138,16 @@ fn the_zone_that_causes_it_is_the_one_that_is_cut() {
 fn some_come_in_whatever_was_measured() {
     let mut rig = Rig::new(Settings::default());
     rig.shedding();
-    rig.ask(1, 0..1_000, u64::MAX / 1_000);
+    rig.ask(1, 0..1_000, 10_000_000);
     rig.window(30_000);
-    assert_eq!(rig.ask(1, 0..1_000, 1), FLOOR as usize);
+    let mut come_in = Vec::new();
+    for _ in 0..200 {
+        come_in.push(rig.ask(1, 0..1_000, 1));
+        rig.window(30_000);
+    }
+    assert!(come_in.first() < Some(&100), "what was measured says that few can be served: {come_in:?}");
+    assert!(come_in.iter().all(|count| *count > 0), "but some are, and it is forgotten: {come_in:?}");
+    assert!(come_in.last() > Some(&500), "{come_in:?}");
 }
 
 #[test]

@@ -50,6 +50,22 @@ fn known_visitors_are_served_in_time_at_fifty_times_capacity() {
 }
 
 #[test]
+fn a_flood_of_very_costly_requests_does_not_keep_cheap_known_ones_waiting() {
+    for seed in SEEDS {
+        let known = Source::new(0..200, 50.0, 100.0).known();
+        let flood = Source::new(100_000..150_000, 0.0, 40_000.0).at(5.0, 25.0 * 50.0);
+        let outcome = simulate(&[known, flood], OURS, 200, 40.0, seed);
+        assert_eq!(harmed(&outcome.of(0..1, 0.0, 5.0)), 0.0, "seed {seed}");
+        let known = outcome.of(0..1, 8.0, 40.0);
+        assert!(known.iter().all(|one| one.end == End::Served), "seed {seed}");
+        let p99 = percentile_ms(&known, 99);
+        assert!(p99 <= 400.0, "seed {seed}: {p99} ms");
+        let served = outcome.of(1..2, 8.0, 40.0).iter().filter(|one| one.is_good()).count();
+        assert!(served as f64 > 32.0 * 25.0 * 0.4, "seed {seed}: {served}");
+    }
+}
+
+#[test]
 fn strangers_are_not_starved_and_those_let_in_stay_in() {
     for seed in SEEDS {
         let outcome = simulate(&spike(50.0), OURS, SHED_US, 45.0, seed);

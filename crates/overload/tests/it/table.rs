@@ -41,7 +41,7 @@ fn the_controller_keeps_goodput_and_known_visitors_where_others_keep_neither() {
     let (line, _, _) = row(Way::FifoQueue(5_000_000), 10.0);
     let (ours, harmed, p99) = row(WAYS[3].1, 10.0);
     assert!(none < 0.1 * CAPACITY && line < 0.3 * CAPACITY, "{none} {line}");
-    assert!(ours > 0.85 * CAPACITY && harmed == 0.0 && p99 < 150.0, "{ours} {harmed} {p99}");
+    assert!(ours > 0.85 * CAPACITY && harmed == 0.0 && p99 < 250.0, "{ours} {harmed} {p99}");
     let (_, harmed, _) = row(WAYS[1].1, 10.0);
     assert!(harmed > 0.5, "a fixed limit keeps no place for those who are known: {harmed}");
 }

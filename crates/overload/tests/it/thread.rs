@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
-use overload::{Asked, Change, Controller, Known, Probe, Settings, State, Visitor};
+use overload::{Asked, Change, Controller, Kind, Known, Probe, Settings, Visitor};
 
 /// How often the thread looks how late it is.
 const PROBE_US: u64 = 20_000;
@@ -17,6 +17,9 @@ const GLANCE_US: u64 = 10_000;
 
 /// What a visitor waits before it gives up.
 pub(crate) const PATIENCE_US: u64 = 1_000_000;
+
+/// What the thread's clock says when a simulation begins: known visitors were served at its zero.
+const BEGAN_US: u64 = 60 * SECOND_US;
 
 pub(crate) const SECOND_US: u64 = 1_000_000;
 
@@ -168,11 +171,11 @@ enum Waiting {
 pub(crate) fn simulate(sources: &[Source], way: Way, shed_us: u64, seconds: f64, seed: u64) -> Outcome {
     let mut dice = Dice(seed);
     let settings = if let Way::Controlled(settings) = way { settings } else { Settings { delay_us: 0 } };
-    let mut controller = Controller::new(settings, seed, (0, 0));
+    let mut controller = Controller::new(settings, seed, (BEGAN_US, 0));
     let known = Known::new();
     let who = |visitor: u32| Visitor::of(IpAddr::V4(Ipv4Addr::from(visitor)), seed);
     for source in sources.iter().filter(|source| source.are_known) {
-        source.visitors.clone().for_each(|visitor| known.served(who(visitor), 0, true));
+        source.visitors.clone().for_each(|visitor| known.served(who(visitor), 0, None));
     }
     let end_us = (seconds * SECOND_US as f64) as u64;
     let mut next = |source: &Source, from_us: u64| loop_until(source, from_us, &mut dice, end_us);
@@ -216,7 +219,8 @@ pub(crate) fn simulate(sources: &[Source], way: Way, shed_us: u64, seconds: f64,
         match first {
             Waiting::Probe { due_us: was_due_us } => {
                 let late_us = now_us - was_due_us;
-                let probe = Probe { now_us, late_us, has_run: true, cpu_us, has_taken_all: true };
+                let probe =
+                    Probe { now_us: now_us + BEGAN_US, late_us, has_run: true, cpu_us, has_taken_all: true };
                 changes.extend(controller.probe(&probe).map(|change| (now_us, change)));
                 due_us = now_us + PROBE_US;
                 probe_due_us = Some(due_us);
@@ -225,29 +229,40 @@ pub(crate) fn simulate(sources: &[Source], way: Way, shed_us: u64, seconds: f64,
                 if now_us > due_us + GLANCE_US && now_us > glanced_us + GLANCE_US {
                     glanced_us = now_us;
                     let late_us = now_us - due_us;
-                    let probe = Probe { now_us, late_us, has_run: false, cpu_us, has_taken_all: true };
+                    let probe = Probe {
+                        now_us: now_us + BEGAN_US,
+                        late_us,
+                        has_run: false,
+                        cpu_us,
+                        has_taken_all: true,
+                    };
                     changes.extend(controller.probe(&probe).map(|change| (now_us, change)));
                 }
                 let from = &sources[source];
                 let (zone, weight, visitor) = (from.zone, from.weight, who(visitor));
-                let is_in = match way {
-                    Way::NoControl => true,
-                    Way::FixedLimit(most) => line.len() <= most,
-                    Way::FifoQueue(most_us) => now_us - came_us <= most_us,
+                let let_in = |is_in: bool| is_in.then_some(Kind::Cheap);
+                let kind = match way {
+                    Way::NoControl => let_in(true),
+                    Way::FixedLimit(most) => let_in(line.len() <= most),
+                    Way::FifoQueue(most_us) => let_in(now_us - came_us <= most_us),
                     Way::Controlled(_) => {
                         let asked = Asked { zone, weight, visitor, is_costly };
-                        controller.ask(&asked, &known, now_us).is_ok()
+                        controller.ask(&asked, &known, now_us + BEGAN_US).ok()
                     }
                 };
+                let is_in = kind.is_some();
                 let spent_us = if is_in { cost_us } else { shed_us };
                 now_us += spent_us;
                 cpu_us += spent_us;
-                if is_in && controller.is_measuring() {
-                    controller.spent(zone, is_costly, spent_us);
+                if let Some(kind) = kind
+                    && controller.is_measuring()
+                {
+                    controller.spent(zone, kind, spent_us);
                 }
                 let end = if is_in { End::Served } else { End::Shed };
                 if is_in {
-                    known.served(visitor, now_us / SECOND_US, controller.state() != State::Shedding);
+                    let now_s = (now_us + BEGAN_US) / SECOND_US;
+                    known.served(visitor, now_s, controller.late_since_s());
                 }
                 ended.push(Ended { source, came_us, took_us: now_us - came_us, end });
             }
