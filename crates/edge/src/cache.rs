@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ::cache::engine::{Now, Place, Step, Visit, Visited};
-use ::cache::policy::{Bypass, CacheStatus, Forward, VisitorFacts};
+use ::cache::policy::{Bypass, CacheStatus, Forward, OriginTrouble, VisitorFacts};
 use exchange::{Phase, Refusal, Request, Response};
 use telemetry::metrics::{CacheOutcome, Trouble};
 use wire::Exchange;
@@ -319,6 +319,14 @@ impl Edge {
                     Some(step) => step,
                     None => return self.gone(exchange, course),
                 },
+                Step::Fetch(fetch) if course.shed.is_some() => {
+                    // What may be served when the origin fails may be served when it is not asked.
+                    let trouble = OriginTrouble::Unreachable;
+                    let stale = visit.failed(*fetch, trouble, self.cache_now());
+                    let Some(serving) = stale else { return Came::Past };
+                    let stored = Stored { serving, reader: None, first: None };
+                    return self.serves(exchange, course, stored, aim).await;
+                }
                 Step::Fetch(fetch) => {
                     self.tell_early(exchange, course, &fetch).await;
                     let errand = Errand::new(exchange, course, aim, visit, fetch);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
+use overload::Worth;
 use zone::Whereabouts;
 
 use crate::cache::CacheCourse;
@@ -43,6 +44,8 @@ pub(crate) struct Course {
     pub(crate) ttfb_us: Option<u64>,
     pub(crate) retries: u32,
     pub(crate) is_visitor_gone: bool,
+    /// It is to be sent away, but for what the cache can answer.
+    pub(crate) shed: Option<Worth>,
     pub(crate) trail: Trail,
     /// What limits have to do with it until its end.
     pub(crate) limited: Option<Box<Limited>>,
@@ -88,6 +91,7 @@ impl Course {
             ttfb_us: None,
             retries: 0,
             is_visitor_gone: false,
+            shed: None,
             trail: Trail::default(),
             limited: None,
             rules: RuleState::default(),

@@ -23,6 +23,7 @@ mod fingerprint;
 mod forward;
 mod limits;
 mod live;
+mod load;
 mod node;
 mod pace;
 pub mod pipeline;

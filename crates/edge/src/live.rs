@@ -26,6 +26,8 @@ pub struct Site {
     /// The zone as it was before its last change, if it ran here: for phases that break by what was
     /// published.
     pub(crate) stale: Option<Arc<Zone>>,
+    /// Its share of a thread's time when there is too little, relative to the others.
+    pub(crate) weight: u32,
     /// What its visitors make the node hold.
     pub(crate) memory: Arc<Account>,
     /// What its limits have counted.

@@ -27,6 +27,7 @@ use crate::facts::Sampler;
 use crate::fingerprint::Door;
 use crate::limits::Counts;
 use crate::live::{Live, Site};
+use crate::load::Loads;
 use crate::strays::{Ownerless, Strays};
 use crate::tls::TlsShared;
 use crate::trails::Trails;
@@ -94,6 +95,7 @@ pub struct Node {
     sampler: Sampler,
     inspectors: OnceLock<Inspectors>,
     coders: OnceLock<Coders>,
+    loads: Loads,
     serving: AtomicUsize,
     cut: AtomicUsize,
     swapped_unix_us: AtomicU64,
@@ -117,6 +119,10 @@ pub struct Status {
     pub started_unix_us: u64,
     /// Threads that serve at this moment.
     pub threads: usize,
+    /// Threads that shed requests at this moment.
+    pub shedding_threads: usize,
+    /// How late the latest thread is, in microseconds, at least, over its last 100 ms.
+    pub delay_us: u64,
     /// Whether the node drains.
     pub is_draining: bool,
     /// What is stored; none while no zone has a cache.
@@ -178,7 +184,9 @@ impl Node {
         let zone_table = ZoneTable::new();
         let tls = TlsShared::new();
         let memory = Account::new(memory_budget(&setup.settings));
-        let beside = Beside { tls: &tls, zones: &zone_table, memory: &memory, events: &setup.events };
+        let overload = &setup.settings.overload;
+        let beside =
+            Beside { tls: &tls, zones: &zone_table, memory: &memory, events: &setup.events, overload };
         let live = Arc::new(build(snapshot, None, &beside));
         #[cfg(feature = "fault-injection")]
         crate::fault_points::applying(live.sites.iter().map(|site| &*site.zone));
@@ -218,6 +226,7 @@ impl Node {
             sampler: Sampler::default(),
             inspectors: OnceLock::new(),
             coders: OnceLock::new(),
+            loads: Loads::new(threads),
             serving: AtomicUsize::new(0),
             cut: AtomicUsize::new(0),
             swapped_unix_us: AtomicU64::new(unix_us),
@@ -230,7 +239,8 @@ impl Node {
     pub fn swap(&self, snapshot: Snapshot) {
         let before = self.live.load_full();
         let (tls, zones, memory) = (&self.tls, &self.zone_table, &self.memory);
-        let beside = Beside { tls, zones, memory, events: &self.setup.events };
+        let overload = &self.setup.settings.overload;
+        let beside = Beside { tls, zones, memory, events: &self.setup.events, overload };
         let live = Arc::new(build(snapshot, Some(&before), &beside));
         begin_cache(&self.cache, &self.setup, &live.snapshot);
         #[cfg(feature = "fault-injection")]
@@ -434,6 +444,7 @@ impl Node {
             routes: site.zone.routes.len(),
             has_certificate: site.tls.load().is_some(),
         });
+        let (shedding_threads, delay_us) = self.loads.now();
         Status {
             name: self.setup.settings.name.clone(),
             snapshot: live.snapshot.number,
@@ -441,6 +452,8 @@ impl Node {
             since_unix_us: self.swapped_unix_us.load(Ordering::Relaxed),
             started_unix_us: self.started_unix_us,
             threads: self.serving.load(Ordering::Acquire),
+            shedding_threads,
+            delay_us,
             is_draining: self.is_draining(),
             cache: self.cache().map(Tier::standing),
             zones: zones.collect(),
@@ -481,6 +494,7 @@ impl Node {
 
     /// Metrics in the Prometheus text format.
     pub fn metrics(&self) -> String {
+        let (shedding, delay_us) = self.loads.now();
         self.registry.render(&Outside {
             access_log: self.setup.access_log.counts(),
             events_suppressed: self.setup.events.suppressed(),
@@ -490,6 +504,8 @@ impl Node {
                 over: self.memory.times_over(),
             },
             limits_forgotten: self.live().sites.iter().map(|site| site.counts.forgotten()).sum(),
+            shedding_threads: shedding as u64,
+            delay_us,
             stored: self.cache().map_or_else(Tier::no_metrics, Tier::metrics),
             process: telemetry::metrics::process::Process::read(),
         })
@@ -528,6 +544,11 @@ impl Node {
     /// The threads that inspect bodies, once the node serves.
     pub(crate) fn inspectors(&self) -> Option<&Inspectors> {
         self.inspectors.get()
+    }
+
+    /// What its threads share about their load.
+    pub(crate) fn loads(&self) -> &Loads {
+        &self.loads
     }
 
     pub(crate) fn door(&self) -> &Door {
@@ -644,12 +665,13 @@ struct Beside<'a> {
     zones: &'a ZoneTable,
     memory: &'a Account,
     events: &'a Events,
+    overload: &'a zone::Overload,
 }
 
 /// Puts sites beside the zones of a snapshot; sites of unchanged zones are shared with the one before, so
 /// that certificates reloaded since then stay.
 fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'_>) -> Live {
-    let Beside { tls, zones: zone_table, memory, events } = beside;
+    let Beside { tls, zones: zone_table, memory, events, overload } = beside;
     let known: HashMap<Id, &Arc<Site>> =
         before.map(|live| live.sites.iter().map(|site| (site.zone.id, site)).collect()).unwrap_or_default();
     let site = |zone: &Arc<Zone>| match known.get(&zone.id) {
@@ -675,6 +697,7 @@ fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'_>) -> Live
                     known.get(&zone.id).map(|site| &site.counts),
                 ),
                 ward: Ward::default(),
+                weight: overload.weight_of(&zone.name),
                 cache: zone.cache.as_deref().map(|cache| SiteCache::of(cache, zone.waf.as_deref())),
                 coding: zone.compression.as_deref().map(|compression| Arc::new(coding_of(compression))),
                 memory: Account::new(memory.max() / ZONE_SHARE),

@@ -30,6 +30,7 @@ use crate::fingerprint::Fingerprints;
 use crate::forward;
 use crate::limits;
 use crate::live::Live;
+use crate::load::{Load, Mark};
 use crate::node::Node;
 use crate::refuse::{fail, redirect, refuse, reply};
 use crate::relay::{Answered, Failed};
@@ -61,6 +62,8 @@ pub(crate) struct Edge {
     pub(crate) unix_offset_us: Cell<u64>,
     /// Where this thread writes what it polls.
     pub(crate) slot: Slot,
+    /// How late it is, and whom it lets in.
+    pub(crate) load: Load,
     fingerprints: Fingerprints,
     /// Exchanges being served.
     in_flight: Cell<usize>,
@@ -116,6 +119,7 @@ impl Edge {
             unix_offset_us: Cell::new(clock.unix_offset_us()),
             in_flight: Cell::new(0),
             slot,
+            load: Load::of(node, number, clock.now_us()),
             fingerprints: Fingerprints::new(node.setup().fingerprint_key),
             clock,
             node: Arc::clone(node),
@@ -173,7 +177,9 @@ impl Edge {
         let scheme = if secure { Scheme::Https } else { Scheme::Http };
         let id = self.ids.borrow_mut().next_id();
         let fingerprint = self.fingerprints.of(&exchange.request);
-        Course::begin(id, self.clock.now_us(), exchange.connection.visitor, scheme, fingerprint)
+        let now_us = self.clock.now_us();
+        self.glance(now_us);
+        Course::begin(id, now_us, exchange.connection.visitor, scheme, fingerprint)
     }
 
     /// Polls a part of an exchange; none when it panicked. The thread's slot names its work for the length of
@@ -186,11 +192,16 @@ impl Edge {
         work: &mut Work,
         mut part: Pin<&mut impl Future<Output = T>>,
     ) -> Option<T> {
+        let mut mark = Mark::default();
         poll_fn(|cx| {
             self.slot.beat();
             self.slot.enter(work);
+            let began_us = self.load.begin(mark, work.zone, || self.clock.now_us());
             let polled = guard(|| Ok(part.as_mut().poll(cx)));
             *work = self.slot.leave();
+            if let Some(began_us) = began_us {
+                mark = self.load.end(work.zone, began_us, self.clock.now_us());
+            }
             match polled {
                 Ok(polled) => polled.map(Some),
                 Err(_) => Poll::Ready(None),
@@ -253,6 +264,11 @@ impl Edge {
             return refuse(exchange, course, Refusal::Overload, ZONE_IS_FULL).await;
         }
         exchange.times = times_of(&site.zone.http);
+        if !self.let_in(exchange, course, &site)
+            && let Some(worth) = course.shed
+        {
+            return self.shed(exchange, course, worth).await;
+        }
         self.begin_coding(exchange, course, &site);
         course.note(Phase::Admission, "admitted", 0, self.clock.now_us());
         #[cfg(feature = "fault-injection")]
@@ -359,6 +375,10 @@ impl Edge {
                     return;
                 }
             }
+        }
+
+        if let Some(worth) = course.shed {
+            return self.shed(exchange, course, worth).await;
         }
 
         // 6 origin
@@ -539,6 +559,10 @@ impl Service for Edge {
 
     fn beat(&self) {
         self.slot.beat();
+    }
+
+    fn took(&self, has_taken_all: bool) {
+        self.load.took(has_taken_all);
     }
 
     fn count(&self, event: WireEvent) {

@@ -43,6 +43,7 @@ impl Edge {
         if let Some(site) = &course.site {
             site.counters.request(self.number, course.status, bytes_in, bytes_out);
         }
+        self.note_served(course);
         let request = &exchange.request;
         let target = request.sent_target();
         let path_end = memchr::memchr(b'?', target).unwrap_or(target.len());

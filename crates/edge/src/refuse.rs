@@ -99,6 +99,11 @@ pub(crate) async fn refuse_as(
     let mut response = Response { status, ..Response::default() };
     match refusal {
         Refusal::Method => response.fields.push(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        // Spread, so that those who were sent away together do not come back together.
+        Refusal::Overload if course.shed.is_some() => {
+            let after_s = [b'2' + (course.visitor.port() % 8) as u8];
+            response.fields.push(b"Retry-After", &after_s);
+        }
         Refusal::Overload => response.fields.push(b"Retry-After", b"1"),
         _ => {}
     }

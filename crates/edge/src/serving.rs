@@ -185,6 +185,7 @@ fn serve(
         if !foreign.is_empty() {
             tokio::task::spawn_local(strays::answer(Arc::clone(node), foreign));
         }
+        tokio::task::spawn_local(Rc::clone(&edge).watch_load());
         tokio::task::spawn_local(relief.stand_by(number, Arc::clone(node), Rc::clone(&thread)));
         node.count_serving(true);
         tick(node, &edge, &thread, admin.as_deref(), &candidates).await;

@@ -47,6 +47,11 @@ impl Method {
         }
     }
 
+    /// It asks for nothing to be changed (RFC 9110 §9.2.1).
+    pub fn is_safe(self) -> bool {
+        matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace)
+    }
+
     /// Sending it twice does what sending it once does (RFC 9110 §9.2.2).
     pub fn is_idempotent(self) -> bool {
         matches!(self, Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options | Self::Trace)

@@ -21,7 +21,7 @@ use block::{Block, fresh};
 pub use families::reference;
 pub use labels::{
     CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection,
-    OriginOutcome, Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble, WafOutcome,
+    OriginOutcome, Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble, WafOutcome, Worth,
 };
 use process::Process;
 
@@ -56,6 +56,10 @@ pub struct Outside {
     pub held: Held,
     /// Visitors that limits of zones could not keep count of.
     pub limits_forgotten: u64,
+    /// Serving threads that shed requests.
+    pub shedding_threads: u64,
+    /// How late the latest of them is, in microseconds.
+    pub delay_us: u64,
     /// What is stored for visitors to come.
     pub stored: Stored,
     /// The process's resources; absent when they could not be read.

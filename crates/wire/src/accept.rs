@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::conn::{Conn, poll_read_tcp};
 use crate::h1::{Idle, Visitor};
-use crate::limits::{HANDSHAKE_MS, HELLO_BYTES};
+use crate::limits::{ACCEPT_BATCH, HANDSHAKE_MS, HELLO_BYTES};
 use crate::thread::{OpenCount, Service, Thread, VisitorTimes, WireEvent};
 use crate::tls::Tls;
 use crate::{Hello, Proxied, read_hello, read_proxy_header, with_scratch};
@@ -43,19 +43,34 @@ pub async fn accept_tcp<S: Service>(
 ) {
     let settings = Rc::new(settings);
     let drain = thread.deadlines.slot(); // never armed: registered to be woken when draining begins
+    let mut taken = 0;
     loop {
-        let accepted = poll_fn(|cx| {
+        // Not by tokio's own measure, which would look like the end of the line.
+        let accepted = tokio::task::unconstrained(poll_fn(|cx| {
             drain.register(cx.waker());
             thread.service.beat();
-            match thread.is_draining() {
-                true => Poll::Ready(None),
-                false => listener.poll_accept(cx).map(Some),
+            if thread.is_draining() {
+                return Poll::Ready(None);
             }
-        })
+            let accepted = listener.poll_accept(cx).map(Some);
+            if accepted.is_pending() {
+                taken = 0;
+                thread.service.took(true);
+            }
+            accepted
+        }))
         .await;
         match accepted {
             None => return,
-            Some(Ok((tcp, visitor))) => begin_tcp(&thread, &settings, tcp, visitor),
+            Some(Ok((tcp, visitor))) => {
+                begin_tcp(&thread, &settings, tcp, visitor);
+                taken += 1;
+                if taken >= ACCEPT_BATCH {
+                    taken = 0;
+                    thread.service.took(false);
+                    tokio::task::yield_now().await;
+                }
+            }
             Some(Err(error)) if is_short(&error) && thread.shed_some() > 0 => {
                 // Their tasks run now, and close them.
                 tokio::task::yield_now().await;

@@ -133,3 +133,7 @@ pub const HTTP1: http1::Limits = http1::Limits {
 /// Time between two stateless resets of a socket, in milliseconds. Each is smaller than what it answers, so
 /// nobody is flooded by them; a thousand a second end what a dead edge left behind in some seconds.
 pub(crate) const QUIC_RESET_MS: u64 = 1;
+
+/// Connections that a listener takes at a time: those taken before are served in between. Where that many
+/// waited at once and more do, the thread is behind by some 5 ms at least.
+pub(crate) const ACCEPT_BATCH: usize = 256;

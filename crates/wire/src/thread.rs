@@ -65,6 +65,11 @@ pub trait Service: 'static {
     /// An outermost poll of a connection begins: a thread whose beats stand still while it burns CPU is
     /// stuck.
     fn beat(&self) {}
+
+    /// A listener's line of connections was seen to its end, or a batch was taken of it and more wait.
+    fn took(&self, has_taken_all: bool) {
+        let _nobody_asks = has_taken_all;
+    }
 }
 
 /// How long visitors may take before their zone is known, and between requests.

@@ -44,7 +44,7 @@ pub use difference::{Difference, Kind, Thing, difference};
 pub use geo::{Geo, Whereabouts};
 pub use hosts::Hostname;
 pub use id::Id;
-pub use node::{AccessLog, Listener, ListenerProtocol, Node, Stages, compile_node, defaults_of};
+pub use node::{AccessLog, Listener, ListenerProtocol, Node, Overload, Stages, compile_node, defaults_of};
 pub use pool::{
     Balance, Ejection, HashKey, Health, HostHeader, Origin, OriginProtocol, OriginScheme, OriginTls, Pool,
     Probe, ProxyVersion, Retries, Sticky, Timeouts,

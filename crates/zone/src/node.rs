@@ -14,7 +14,7 @@ use crate::cidr::Cidr;
 use crate::compile::geo;
 use crate::compile::{parse, resolved};
 use crate::geo::GeoSpec;
-use crate::limits::{LISTENERS_MAX, RANGES_MAX, THREADS_MAX};
+use crate::limits::{LISTENERS_MAX, RANGES_MAX, THREADS_MAX, WEIGHT_MAX};
 use crate::problem::{Place, Problem, Report};
 use crate::read::values::{Count, FilePath, List, Milliseconds, Name, Size, Text, quoted, words};
 use crate::read::{Placed, Row, Section, Setting, Table, settings};
@@ -42,6 +42,8 @@ settings! {
         section cache: NodeCacheSpec,
         /// The access log.
         section log: LogSpec,
+        /// What becomes of requests when there are more than the node can serve.
+        section overload: OverloadSpec,
         /// How a change is tried before it is live for all, and watched afterwards.
         section publish: PublishSpec,
         /// What is known of addresses: countries and networks.
@@ -135,6 +137,28 @@ settings! {
 }
 
 settings! {
+    /// `[overload]`.
+    pub struct OverloadSpec in "[overload]" {
+        /// How late a serving thread may be for long, in milliseconds of its own CPU time; beyond it visitors
+        /// who were not served before, and zones above their share, are told to come back (503,
+        /// `overload`). 0: never.
+        plain delay_ms: Count<0, 10_000> = Count(50),
+        /// Zones that get more of a thread's time than others, when all want more than there is.
+        plain zone: List<ZoneWeightSpec> = List(Vec::new()),
+    }
+}
+
+settings! {
+    /// One of `[[overload.zone]]`.
+    pub struct ZoneWeightSpec in "[[overload.zone]]" {
+        /// The zone's name.
+        required name: Name,
+        /// Its share, relative to the others, which have 1.
+        plain weight: Count<1, WEIGHT_MAX> = Count(1),
+    }
+}
+
+settings! {
     /// `[publish]`.
     pub struct PublishSpec in "[publish]" {
         /// How long the candidate decides on copies of live requests before it serves any.
@@ -156,6 +180,23 @@ settings! {
         plain compile_cpu_s: Count<1, 3_600> = Count(60),
         /// Memory that a candidate may take.
         plain compile_memory_bytes: Size = Size(4 << 30),
+    }
+}
+
+/// What becomes of requests when there are more than can be served: `[overload]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overload {
+    /// How late a serving thread may be for long, in milliseconds; 0 for as late as it gets.
+    pub delay_ms: u64,
+    /// Names of zones and their weights; a zone that is not here has 1.
+    pub weights: Vec<(String, u32)>,
+}
+
+impl Overload {
+    /// The weight of a zone.
+    #[must_use]
+    pub fn weight_of(&self, zone: &str) -> u32 {
+        self.weights.iter().find(|(name, _)| name == zone).map_or(1, |(_, weight)| *weight)
     }
 }
 
@@ -243,6 +284,8 @@ pub struct Node {
     pub redact_query: bool,
     /// Whether visitors' addresses are cut to /24 or /48 in it.
     pub truncate_addresses: bool,
+    /// What becomes of requests when there are more than can be served.
+    pub overload: Overload,
     /// How a change is tried and watched.
     pub stages: Stages,
     /// What the person should know; all warnings.
@@ -341,6 +384,14 @@ pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
         "stdout" => AccessLog::Stdout,
         path => AccessLog::File(at(path)),
     };
+    let mut weights: Vec<(String, u32)> = Vec::new();
+    for spec in &file.overload.zone.0 {
+        let Some(name) = &spec.name else { continue };
+        if weights.iter().any(|(other, _)| *other == name.0) {
+            report.error(name.place, format!("{} has a weight already", name.0));
+        }
+        weights.push((name.0.clone(), u32::try_from(spec.weight.0).unwrap_or(1)));
+    }
     let errors = report.errors();
     let problems = report.finish(&[(&source.name, &source.bytes)]);
     if errors > 0 {
@@ -366,6 +417,7 @@ pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
             .disk_folder
             .as_ref()
             .map_or_else(|| format!("{}/cache", at(&file.node.data_dir.0)), |folder| at(&folder.0)),
+        overload: Overload { delay_ms: file.overload.delay_ms.0, weights },
         access_log,
         redact_query: file.log.redact_query.value,
         truncate_addresses: file.log.truncate_addresses.value,

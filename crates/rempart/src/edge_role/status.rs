@@ -54,6 +54,10 @@ pub(super) fn describe(status: &edge::Status, setup: &Setup, kept: bool, progres
         "rejected": progress.rejected,
         "upgrades_failed": progress.upgrades_failed,
         "cache": status.cache.as_ref().map(cache),
+        "overload": {
+            "shedding_threads": status.shedding_threads,
+            "delay_ms": status.delay_us / 1_000,
+        },
         "is_draining": status.is_draining,
         "threads": status.threads,
         "admin": setup.admin,
@@ -100,6 +104,8 @@ mod tests {
             since_unix_us: 2,
             started_unix_us: 1,
             threads: 2,
+            shedding_threads: 1,
+            delay_us: 70_000,
             is_draining: false,
             cache: Some(edge::CacheStanding {
                 objects: 3,
@@ -151,6 +157,8 @@ mod tests {
         assert_eq!(described["supervisor_pid"], 5);
         assert_eq!(described["listeners"][0]["address"], "127.0.0.1:80");
         assert_eq!(described["zones"][0]["name"], "z");
+        assert_eq!(described["overload"]["shedding_threads"], 1);
+        assert_eq!(described["overload"]["delay_ms"], 70);
         assert_eq!(described["cache"]["bytes_max"], 5);
         assert_eq!(described["cache"]["disk"]["state"], "ready");
         assert_eq!(described["cache"]["disk"]["trouble"], "stalled");

@@ -18,6 +18,8 @@ mod http1;
 mod http2;
 mod limits;
 mod origins;
+#[cfg(feature = "fault-injection")]
+mod overload;
 mod process;
 mod rig;
 mod rules;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::labels::{
     CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection,
-    OriginOutcome, Protocol, RuleWork, StatusClass, TlsVersion, WafOutcome,
+    OriginOutcome, Protocol, RuleWork, StatusClass, TlsVersion, WafOutcome, Worth,
 };
 
 /// Upper bounds of the duration buckets, in microseconds: about three per decade from what a local hit takes
@@ -68,6 +68,7 @@ pub(crate) struct Block {
     pub(crate) codings_failed: AtomicU64,
     pub(crate) connections_dropped: AtomicU64,
     pub(crate) connections_shed: AtomicU64,
+    pub(crate) shed: [AtomicU64; Worth::COUNT],
 }
 
 impl Block {
@@ -98,6 +99,7 @@ impl Block {
             codings_failed: AtomicU64::new(0),
             connections_dropped: AtomicU64::new(0),
             connections_shed: AtomicU64::new(0),
+            shed: fresh(),
         }
     }
 }
@@ -213,6 +215,11 @@ impl ThreadMetrics {
     /// Counts idle connections closed to make room.
     pub fn connections_shed(&self, count: usize) {
         add(&self.block.connections_shed, count as u64);
+    }
+
+    /// Counts a request that was shed.
+    pub fn shed(&self, worth: Worth) {
+        add(&self.block.shed[worth as usize], 1);
     }
 
     /// Counts an attempt after the first.

@@ -54,6 +54,12 @@ families! { NODE:
         "Requests on whose way something broke, by RFC 9209 token.";
     OVER_LIMIT = Counter "rempart_over_limit_total" ["limit, action"]
         "Requests over a rate or concurrency limit of their zone, by what was done.";
+    SHED = Counter "rempart_shed_total" ["worth"]
+        "Requests told to come back since a serving thread had more to do than it could.";
+    SHEDDING = Gauge "rempart_shedding_threads" [""]
+        "Serving threads that shed requests now.";
+    DELAY = Gauge "rempart_thread_delay_seconds" [""]
+        "How late the latest serving thread was, at the least, over its last 100 ms.";
     LIMITS_FORGOTTEN = Counter "rempart_limits_forgotten_total" [""]
         "Times a limit of a zone in force gave up a visitor's count, since more came than it has room for.";
     VISITOR_BYTES = Counter "rempart_visitor_bytes_total" ["direction"]
@@ -141,6 +147,8 @@ families! { ZONES:
         "Requests that ended with 4xx, by zone.";
     ZONE_SERVER_ERRORS = Counter "rempart_zone_server_errors_total" ["zone"]
         "Requests that ended with 5xx, by zone.";
+    ZONE_SHED = Counter "rempart_zone_shed_total" ["zone"]
+        "Requests told to come back since the zone was above its share of a serving thread's time, by zone.";
     ZONE_BYTES_IN = Counter "rempart_zone_received_bytes_total" ["zone"]
         "Bytes of request bodies, by zone.";
     ZONE_BYTES_OUT = Counter "rempart_zone_sent_bytes_total" ["zone"]

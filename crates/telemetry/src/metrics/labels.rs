@@ -157,6 +157,20 @@ label_set! {
 }
 
 label_set! {
+    /// What a request was worth that was shed since a thread had more to do than it could.
+    Worth {
+        /// Of a visitor who was served before.
+        Known = "known",
+        /// Of somebody else.
+        Stranger = "stranger",
+        /// Of somebody else, and with a body or not safe.
+        Costly = "costly",
+        /// Of a visitor who asked for more than a person would.
+        Heavy = "heavy",
+    }
+}
+
+label_set! {
     /// Success or failure of something the node does for itself.
     Outcome {
         /// It worked.

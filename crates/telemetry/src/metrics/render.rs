@@ -11,7 +11,7 @@ use super::block::{BUCKET_LABELS, Block};
 use super::families::{self, Family};
 use super::labels::{
     CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection,
-    OriginOutcome, Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble, WafOutcome,
+    OriginOutcome, Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble, WafOutcome, Worth,
 };
 use super::{Outside, Registry};
 
@@ -64,7 +64,7 @@ impl Page {
 pub(super) fn page(registry: &Registry, outside: &Outside) -> String {
     let threads = registry.threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut page = Page::default();
-    visitors(&mut page, registry, &threads, outside.limits_forgotten);
+    visitors(&mut page, registry, &threads, outside);
     origins(&mut page, registry, &threads);
     waf(&mut page, &threads);
     node(&mut page, registry, outside);
@@ -75,7 +75,7 @@ fn sum(threads: &[Arc<Block>], counter: impl Fn(&Block) -> &AtomicU64) -> u64 {
     threads.iter().fold(0, |sum, block| sum.wrapping_add(counter(block).load(Relaxed)))
 }
 
-fn visitors(page: &mut Page, registry: &Registry, threads: &[Arc<Block>], limits_forgotten: u64) {
+fn visitors(page: &mut Page, registry: &Registry, threads: &[Arc<Block>], outside: &Outside) {
     page.family(&families::REQUESTS);
     for (row, protocol) in Protocol::LABELS.into_iter().enumerate() {
         for (column, class) in StatusClass::LABELS.into_iter().enumerate() {
@@ -112,7 +112,10 @@ fn visitors(page: &mut Page, registry: &Registry, threads: &[Arc<Block>], limits
             page.sample(families::OVER_LIMIT.name, &[("limit", kind), ("action", action)], value);
         }
     }
-    page.single(&families::LIMITS_FORGOTTEN, limits_forgotten);
+    page.by_label(&families::SHED, "worth", &Worth::LABELS, |place| sum(threads, |block| &block.shed[place]));
+    page.single(&families::SHEDDING, outside.shedding_threads);
+    page.single(&families::DELAY, seconds(outside.delay_us));
+    page.single(&families::LIMITS_FORGOTTEN, outside.limits_forgotten);
     page.by_label(&families::VISITOR_BYTES, "direction", &Direction::LABELS, |place| {
         sum(threads, |block| &block.visitor_bytes[place])
     });

@@ -15,6 +15,8 @@ fn full() -> Outside {
         events_suppressed: 4,
         held: Held { bytes: 10, bytes_max: 20, over: [1, 2, 3] },
         limits_forgotten: 6,
+        shedding_threads: 2,
+        delay_us: 70_000,
         stored: Stored { bytes: [7, 8], objects: [3, 4], events: vec![("evictions", 6)] },
         process: Some(process),
     }
@@ -78,6 +80,7 @@ fn each_call_moves_its_own_series() {
     metrics.cache(CacheOutcome::Stale);
     metrics.connections_dropped(2);
     metrics.connections_shed(3);
+    metrics.shed(Worth::Stranger);
     registry.set_snapshot_number(42);
     registry.panicked();
     registry.reloaded(Outcome::Failed);
@@ -99,6 +102,10 @@ fn each_call_moves_its_own_series() {
             "rempart_over_limit_total{limit=\"rate\",action=\"log\"} 0",
             "rempart_over_limit_total{limit=\"concurrency\",action=\"block\"} 0",
             "rempart_over_limit_total{limit=\"concurrency\",action=\"log\"} 1",
+            "rempart_shed_total{worth=\"stranger\"} 1",
+            "rempart_shed_total{worth=\"known\"} 0",
+            "rempart_shedding_threads 2",
+            "rempart_thread_delay_seconds 0.070000",
             "rempart_limits_forgotten_total 6",
             "rempart_faults_total{fault=\"dns_timeout\"} 1",
             "rempart_visitor_bytes_total{direction=\"in\"} 10",

@@ -39,6 +39,7 @@ struct Stripe {
     requests: AtomicU64,
     visitor_errors: AtomicU64,
     server_errors: AtomicU64,
+    shed: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
@@ -58,6 +59,11 @@ impl ZoneCounters {
             stripe.bytes_in.fetch_add(bytes_in, Relaxed);
         }
         stripe.bytes_out.fetch_add(bytes_out, Relaxed);
+    }
+
+    /// Counts a request that was shed; `thread` as above.
+    pub fn shed(&self, thread: usize) {
+        self.stripes[thread % STRIPES].shed.fetch_add(1, Relaxed);
     }
 
     fn sum(&self, counter: fn(&Stripe) -> &AtomicU64) -> u64 {
@@ -133,6 +139,7 @@ const COLUMNS: &[Column] = &[
     (&families::ZONE_REQUESTS, |stripe| &stripe.requests),
     (&families::ZONE_VISITOR_ERRORS, |stripe| &stripe.visitor_errors),
     (&families::ZONE_SERVER_ERRORS, |stripe| &stripe.server_errors),
+    (&families::ZONE_SHED, |stripe| &stripe.shed),
     (&families::ZONE_BYTES_IN, |stripe| &stripe.bytes_in),
     (&families::ZONE_BYTES_OUT, |stripe| &stripe.bytes_out),
 ];

@@ -17,6 +17,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("fuel", &[]),
     ("http1", &[]),
     ("http3", &[]),
+    ("overload", &[]),
     ("rules", &["fuel"]),
     ("seclang", &["fuel"]),
     // The vocabulary; its two crates do not know each other.
@@ -43,6 +44,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "zone",
             "wire",
             "origin",
+            "overload",
             "shield",
             "telemetry",
         ],

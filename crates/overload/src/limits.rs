@@ -1,0 +1,70 @@
+//! Every limit and constant of this crate, each with its reason.
+
+/// Length of a window, in microseconds: what was measured is looked at, and what is let in is decided anew,
+/// ten times a second. Shorter ones hold too few requests to judge by; with longer ones visitors notice.
+pub const WINDOW_US: u64 = 100_000;
+
+/// How late a thread may be for long by default, in microseconds: 50 ms. A thread of a busy node is late by
+/// 1 ms for every 50 requests that come at once; a person notices a page that is 100 ms late.
+pub const DELAY_US: u64 = 50_000;
+
+/// Windows in a row that a thread must be late from end to end before anything is shed. With requests of 4 ms
+/// a thread that has time left to serve a fifth more is late for 300 ms once a minute, by chance.
+pub const LATE_WINDOWS: u32 = 5;
+
+/// How many times as late as it may be a thread must be for a window to count twice.
+pub const VERY_LATE: u64 = 3;
+
+/// Windows in a row without a request shed and without delay, after which an episode is over: 5 s, so that
+/// load that comes in waves is one episode.
+pub const CALM_WINDOWS: u32 = 50;
+
+/// Windows in a row without delay after which costs are no longer measured: a second.
+pub const REST_WINDOWS: u32 = 10;
+
+/// Zones that a thread keeps account of while it is late. Those beyond are let in: with so many at once none
+/// of them is the cause.
+pub const ZONES_MAX: usize = 4_096;
+
+/// Windows in a row without a request after which a zone is forgotten.
+pub const ZONE_IDLE_WINDOWS: u8 = 20;
+
+/// The least part of a thread's time that requests may take: with less nothing would be measured. A request
+/// comes in for it whatever its rank, where no other did in a window, so that a wrong measurement cannot
+/// shut a node.
+pub const BUDGET_MIN: f64 = 0.02;
+
+/// The most: all of it.
+pub const BUDGET_MAX: f64 = 1.0;
+
+/// How much the budget grows in a window in which the thread was not late, twice that when it hardly waited
+/// at all: from nothing to all in 3 to 5 s.
+pub const BUDGET_STEP: f64 = 0.02;
+
+/// Windows in a row for which only known visitors are let in of a zone above its share, until a thread that
+/// is very late catches up; after them there are too many of those too.
+pub const DRAIN_WINDOWS: u32 = 5;
+
+/// How many requests of a zone say as much about what they cost as all other zones' do.
+pub const COST_SAMPLES: f64 = 4.0;
+
+/// Most of the thread's time that may be saved for a moment with more requests, in microseconds.
+pub const CREDIT_MAX_US: f64 = 20_000.0;
+
+/// What is left of the budget after a window in which the thread was late and did not catch up.
+pub const BUDGET_CUT: f64 = 0.9;
+
+/// Visitors that are kept as known: 65,536 of 4 bytes (256 KiB a node). When a set is full, the one served
+/// longest ago makes room.
+pub const KNOWN_VISITORS: usize = 65_536;
+
+/// How long a visitor is known after an exchange, in seconds.
+pub const KNOWN_S: u64 = 600;
+
+/// Requests of one visitor to one thread in a second, from which on it counts as busy, very busy, and heavy:
+/// a page is some ten requests, a page full of pictures some sixty; nobody reads ten such pages in two
+/// seconds.
+pub const BUSY: [u32; 3] = [16, 64, 256];
+
+/// From which on one that is not known counts as heavy.
+pub const HEAVY_STRANGER: u32 = 64;
