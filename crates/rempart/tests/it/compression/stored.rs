@@ -117,6 +117,7 @@ fn who_waits_for_a_fetch_reads_its_coded_form_as_it_comes() -> Result<()> {
         let plain = decoded(head.fields.first("content-encoding"), &body)?;
         assert_eq!(String::from_utf8(plain)?, format!("{}the end", text(10_000)));
     }
+    drop(visitors); // open connections would be drained
     wait_until_fed(&node, 20_014.0)?;
     assert_eq!(origin.counters().requests, 1);
     node.finish_healthy()
