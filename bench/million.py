@@ -87,10 +87,10 @@ seconds = 86400
         super().__init__(name, "", [self.binary, "serve", "--config", str(home / "rempart.toml")], plain, plain)
 
     def stored(self):
-        told = self.command("status", "--json")
+        told = self.order("status", "--json")
         return json.loads(told)["cache"]["disk"]
 
-    def command(self, *words):
+    def order(self, *words):
         return sh(self.binary, *words, "--config", str(self.home / "rempart.toml"))
 
     def get(self, path):
@@ -162,9 +162,9 @@ def main():
                 costs[node.name].append(hit_us(node, args.seconds))
         ratio = statistics.median(costs["full"]) / statistics.median(costs["empty"])
         begun = time.monotonic()
-        full.command("purge", "--tag", "rare")
+        full.order("purge", "--tag", "rare")
         command_ms = (time.monotonic() - begun) * 1000
-        full.command("purge", "--url", f"http://bench.example{PATH}")
+        full.order("purge", "--url", f"http://bench.example{PATH}")
         if "hit" in (told := full.get(PATH)):
             sys.exit(f"what was purged is hit on: {told}")
         figures = [
