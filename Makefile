@@ -13,7 +13,7 @@ export REMPART_CRS
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test prepare fmt lint tidy references unit bench soak drills fuzz
+.PHONY: help run test prepare fmt lint tidy references unit bench bench-million soak drills fuzz
 
 help:
 	@echo 'make run         build and start the demo: a node with a built-in site, nothing to write'
@@ -22,6 +22,7 @@ help:
 	@echo 'make lint        format check, clippy and docs, warnings denied'
 	@echo 'make references  write docs/reference/ from the code'
 	@echo 'make bench       compare with nginx and HAProxy; writes bench/results/'
+	@echo 'make bench-million  OBJECTS (a million) stored answers: start-up, memory, cost of a hit; bench/results/'
 	@echo 'make soak        mixed load with a reload each second, MINUTES (30); writes bench/results/'
 	@echo 'make drills      every fault of docs/drills.md, at full length, with times; writes bench/results/'
 	@echo 'make fuzz        fuzz every parser, SECONDS (60) each'
@@ -61,6 +62,12 @@ unit:
 bench: prepare
 	$(CARGO) build --release --locked -p rempart -p testkit
 	python3 bench/compare.py --out bench/results/latest.md
+
+OBJECTS ?= 1000000
+bench-million: prepare
+	$(CARGO) build --release --locked -p rempart -p testkit
+	$(CARGO) build --release --locked -p cache --example million
+	python3 bench/million.py --objects $(OBJECTS) --out bench/results/$(shell date +%F)-million.md
 
 MINUTES ?= 30
 soak: prepare

@@ -6,6 +6,9 @@
 //! ```text
 //! cargo run --release -p cache --example hit_ratio
 //! ```
+//!
+//! With the word `shares` that of docs/decisions/0020-fair-shares-of-memory.md: a zone's hit ratio beside
+//! another that floods, without promises and with them.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -202,7 +205,102 @@ fn row(name: &str, trace: &[u32], sizes: Option<&[u32]>, capacity: u64, label: &
     );
 }
 
+/// Asks for an object of a zone, and stores it if it is not there; whether it was.
+fn asked(store: &Store, zone: u128, id: u64) -> bool {
+    let target = format!("/{id:08}");
+    let key = KeyRef { zone, host: b"a.example", target: target.as_bytes(), rest: b"" };
+    match store.lookup(&key, 0) {
+        Lookup::Hit(_) => true,
+        Lookup::Lease(lease) => {
+            let head = Head { bytes: Bytes::new(), numbers: [0; 8], snapshot: 1 };
+            let body_bytes = Some(u64::from(BODY_BYTES));
+            if let Ok(mut fill) = lease.begin(Answer { head, tags: &[], body_bytes }) {
+                fill.push(&[0; BODY_BYTES as usize]);
+                fill.finish();
+            }
+            false
+        }
+        Lookup::Wait(_) | Lookup::Pass | Lookup::Bypass(_) => false,
+    }
+}
+
+/// What the other zone's visitors ask for.
+#[derive(Clone, Copy)]
+enum Other {
+    /// Nothing.
+    Silent,
+    /// Ever new objects, each so often in a row, so many requests for each of the first zone's.
+    Flood { times: u64, rate: u64 },
+    /// Pages by Zipf's law as the first zone's, so many requests for each of those.
+    Honest { rate: u64 },
+    /// It filled all memory, and nobody asks for anything of it any more.
+    Left,
+}
+
+/// Hit ratios in percent of a zone whose visitors ask by Zipf's law, and of the other.
+fn shared(other: Other, promised_percent: u8, capacity: u64) -> (f64, f64) {
+    const VISITS: u64 = 100_000;
+    let settings = MemorySettings { promised_percent, ..MemorySettings::of(capacity) };
+    let store = Store::new(settings, Seed([1; 16]));
+    let (zipf, mut random, mut others) = (Zipf::new(0.9), Random(45), Random(46));
+    let (mut hits, mut visits, mut other_hits, mut other_visits) = (0_u64, 0_u64, 0_u64, 0_u64);
+    if let Other::Left = other {
+        let hits = (0..20_000).filter(|number| asked(&store, 2, number / 2)).count();
+        assert!(hits > 0, "each was asked for twice");
+    }
+    for visit in 0..VISITS {
+        // The first quarter warms it up.
+        let counts = visit >= VISITS / 4;
+        let is_hit = asked(&store, 1, zipf.rank(&mut random).into());
+        hits += u64::from(is_hit && counts);
+        visits += u64::from(counts);
+        let rate = match other {
+            Other::Silent | Other::Left => 0,
+            Other::Flood { rate, .. } | Other::Honest { rate } => rate,
+        };
+        for number in visit * rate..(visit + 1) * rate {
+            let id = match other {
+                Other::Flood { times, .. } => number / times,
+                _ => zipf.rank(&mut others).into(),
+            };
+            let is_hit = asked(&store, 2, id);
+            other_hits += u64::from(is_hit && counts);
+            other_visits += u64::from(counts);
+        }
+    }
+    let percent = |hits: u64, of: u64| 100.0 * hits as f64 / of.max(1) as f64;
+    (percent(hits, visits), percent(other_hits, other_visits))
+}
+
+fn shares() {
+    let capacity = 2_500 * charge(BODY_BYTES);
+    println!("| the other zone | promised 0 | 50 | 100 |\n| --- | --- | --- | --- |");
+    for (name, other) in [
+        ("nothing is asked of it", Other::Silent),
+        ("filled all memory, then nobody asks", Other::Left),
+        ("new objects, each once, 1 to 1", Other::Flood { times: 1, rate: 1 }),
+        ("new objects, each once, 10 to 1", Other::Flood { times: 1, rate: 10 }),
+        ("new objects, each twice, 1 to 1", Other::Flood { times: 2, rate: 1 }),
+        ("new objects, each twice, 10 to 1", Other::Flood { times: 2, rate: 10 }),
+        ("new objects, each four times, 10 to 1", Other::Flood { times: 4, rate: 10 }),
+        ("pages of its own by the same law, 1 to 1", Other::Honest { rate: 1 }),
+        ("pages of its own by the same law, 10 to 1", Other::Honest { rate: 10 }),
+    ] {
+        let cells = [0, 50, 100].map(|promised| {
+            let (own, others) = shared(other, promised, capacity);
+            match other {
+                Other::Honest { .. } => format!("{own:.1} and {others:.1}"),
+                _ => format!("{own:.1}"),
+            }
+        });
+        println!("| {name} | {} |", cells.join(" | "));
+    }
+}
+
 fn main() {
+    if std::env::args().nth(1).is_some_and(|word| word == "shares") {
+        return shares();
+    }
     let unit = charge(BODY_BYTES);
     println!("| trace | room for | LRU | one shard | 64 shards | optimum |\n|---|---|---|---|---|---|");
     let traces = [

@@ -8,12 +8,14 @@
 //! It decides nothing of HTTP: what is fresh, what a Vary means and what may be kept is the policy's. Called
 //! by the edge's cache phase. Read next: [`Store::lookup`], `fill.rs`, `shard.rs`, `purge.rs`, `disk.rs`.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 mod body;
 mod counters;
 pub mod disk;
+mod fair;
 mod fetch;
 mod fill;
 mod ghost;
@@ -38,6 +40,7 @@ pub use purge::{Purge, Strength};
 use body::Held;
 use counters::Counters;
 use disk::{Located, PurgeJob, ReadJob};
+use fair::Fair;
 use fetch::{Holder, JoinRefused, Pending};
 use key::Wanted;
 use limits::{EVICTION_STEPS_MAX, FETCHES_MAX, OVERHEAD_BYTES};
@@ -62,6 +65,9 @@ pub struct MemorySettings {
     /// Places of the table of purges by URL, host and tag. Default 2^20, which takes 12 MiB; see
     /// docs/reference/cache-disk-format.md for the error.
     pub purge_slots: usize,
+    /// Part of memory in percent that is promised to zones by their weights ([`Store::weigh`]): what a zone
+    /// keeps whatever others store, as long as it is asked for. Default 50; 0 for none.
+    pub promised_percent: u8,
 }
 
 impl MemorySettings {
@@ -74,6 +80,7 @@ impl MemorySettings {
             memory_object_bytes_max: bytes_max / 64,
             shards: 64,
             purge_slots: 1 << 20,
+            promised_percent: 50,
         }
     }
 }
@@ -133,6 +140,7 @@ struct Inner {
     settings: MemorySettings,
     seed: Seed,
     shards: Box<[RwLock<Shard>]>,
+    fair: Arc<Fair>,
     /// Bytes of what the shards store.
     bytes: AtomicU64,
     /// Bodies that live.
@@ -157,10 +165,12 @@ impl Store {
     #[must_use]
     pub fn new(settings: MemorySettings, seed: Seed) -> Self {
         let shards = settings.shards.clamp(1, 4096).next_power_of_two();
+        let fair = Arc::new(Fair::new(settings.bytes_max, settings.promised_percent));
         Self(Arc::new(Inner {
             settings,
             seed,
-            shards: (0..shards).map(|_| RwLock::default()).collect(),
+            shards: (0..shards).map(|_| RwLock::new(Shard::new(&fair))).collect(),
+            fair,
             bytes: AtomicU64::new(0),
             held: Arc::default(),
             fetches: AtomicUsize::new(0),
@@ -189,6 +199,12 @@ impl Store {
 
     pub(crate) fn counters(&self) -> &Counters {
         &self.0.counters
+    }
+
+    /// Gives zones the weights by which the promised part of memory is shared; those that are not named have
+    /// 1.
+    pub fn weigh(&self, weights: &BTreeMap<u128, u32>) {
+        self.0.fair.weigh(weights);
     }
 
     /// The disk tier, once it was attached ([`disk::attach`]).

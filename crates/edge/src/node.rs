@@ -646,6 +646,9 @@ fn begin_cache(cache: &OnceLock<Tier>, setup: &NodeSetup, snapshot: &Snapshot) {
     {
         cache.get_or_init(|| Tier::start(wanted.clone(), &setup.events));
     }
+    if let Some(tier) = cache.get() {
+        tier.weigh(snapshot.zones());
+    }
 }
 
 /// Most bytes that visitors may make a node hold.

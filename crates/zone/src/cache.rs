@@ -3,7 +3,7 @@
 //! Words and numbers only: what they mean for an answer is the policy's of the crate `cache`, which the edge
 //! makes out of [`Cache`]. Compiled by `compile/cache.rs`. Read next: [`CacheSpec`].
 
-use crate::limits::{AGE_S_MAX, CACHE_VARIANTS_MAX};
+use crate::limits::{AGE_S_MAX, CACHE_VARIANTS_MAX, CACHE_WEIGHT_MAX};
 use crate::read::settings;
 use crate::read::values::{Count, FieldName, List, Milliseconds, OneOrMany, Size, Statuses, Text, words};
 
@@ -110,6 +110,9 @@ settings! {
         /// How long a visitor waits for another's fetch of the same before one a second asks the origin by
         /// itself.
         plain wait_ms: Milliseconds<100> = Count(5_000),
+        /// Its share of the half of the node's memory for stored answers that is promised to zones, relative
+        /// to the others': what it keeps whatever others store, as long as it is asked for.
+        plain weight: Count<1, CACHE_WEIGHT_MAX> = Count(1),
     }
 }
 
@@ -243,6 +246,8 @@ pub struct Cache {
     pub variants_max: u16,
     /// How long a visitor waits for another's fetch, in milliseconds.
     pub wait_ms: u32,
+    /// Its share of the promised half of memory, relative to other zones'.
+    pub weight: u32,
 }
 
 /// What is in the key beside host, scheme and path.

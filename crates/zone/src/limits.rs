@@ -111,6 +111,10 @@ pub const CACHE_LIFETIMES_MAX: usize = 64;
 /// Variants of one URL that a zone may ask for: beyond it a `Vary` tells visitors apart, not answers.
 pub const CACHE_VARIANTS_MAX: u64 = 1_000;
 
+/// The greatest weight of a zone's cache, as that of an origin: finer shares cannot be told apart in
+/// practice.
+pub const CACHE_WEIGHT_MAX: u64 = 1_000;
+
 /// Bytes of a slice: smaller ones cost more in requests than they save, larger ones make a short range
 /// fetch too much.
 pub const CACHE_SLICE_BYTES: std::ops::RangeInclusive<u64> = 64 * 1024..=16 * 1024 * 1024;

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use hashbrown::HashTable;
 
+use super::fair::{Account, Fair};
 use super::fetch::Pending;
 use super::ghost::Ghost;
 use super::key::{Key, Wanted};
@@ -21,6 +22,10 @@ use super::object::Object;
 /// Requests after the first that earn an object a place in the main queue. One does as well as the paper's
 /// two, or better by up to two points, on every trace tried (examples/hit_ratio.rs).
 const MAIN_AFTER: u8 = 1;
+
+/// Objects of zones within what they are promised that one eviction passes over at most: then whatever comes
+/// goes, so that each eviction makes room. With half of memory promised it is one or two as a rule.
+const PASSED_OVER_MAX: usize = 64;
 
 /// The small queue's part of a shard: one in so many.
 const SMALL_PART: u64 = 10;
@@ -43,6 +48,7 @@ pub(crate) struct Slot {
     pub(crate) key: Key,
     pub(crate) stored: Stored,
     pub(crate) pending: Option<Arc<Pending>>,
+    account: Arc<Account>,
     charge: u64,
     queue: Place,
     newer: u32,
@@ -72,8 +78,9 @@ impl Default for Queue {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shard {
+    fair: Arc<Fair>,
     table: HashTable<u32>,
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
@@ -91,6 +98,18 @@ pub(crate) struct Left {
 }
 
 impl Shard {
+    pub(crate) fn new(fair: &Arc<Fair>) -> Self {
+        Self {
+            fair: Arc::clone(fair),
+            table: HashTable::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            small: Queue::default(),
+            main: Queue::default(),
+            ghost: Ghost::default(),
+        }
+    }
+
     /// Bytes of what is stored.
     pub(crate) fn bytes(&self) -> u64 {
         self.small.bytes + self.main.bytes
@@ -135,8 +154,9 @@ impl Shard {
 
     /// An empty slot for a key that has none.
     pub(crate) fn add(&mut self, key: Key) -> u32 {
-        let hash = key.hash;
+        let (hash, account) = (key.hash, self.fair.account(key.parts().zone));
         let slot = Slot {
+            account,
             key,
             stored: Stored::Nothing,
             pending: None,
@@ -185,6 +205,9 @@ impl Shard {
             slot.stored = stored;
             slot.charge = charge;
         }
+        if let Some(slot) = self.slot(id) {
+            self.fair.add(&slot.account, charge);
+        }
         self.link(id, place);
         left
     }
@@ -193,7 +216,8 @@ impl Shard {
     pub(crate) fn grow(&mut self, id: u32, bytes: u64) {
         let Some(slot) = self.slot_mut(id) else { return };
         slot.charge += bytes;
-        let place = slot.queue;
+        let (place, account) = (slot.queue, Arc::clone(&slot.account));
+        self.fair.add(&account, bytes);
         if let Some(queue) = self.queue(place) {
             queue.bytes += bytes;
         }
@@ -225,12 +249,16 @@ impl Shard {
         self.unlink(id);
         let Some(slot) = self.slot_mut(id) else { return Left { bytes: 0, stored: Stored::Nothing } };
         let stored = std::mem::replace(&mut slot.stored, Stored::Nothing);
-        Left { bytes: std::mem::take(&mut slot.charge), stored }
+        let (bytes, account) = (std::mem::take(&mut slot.charge), Arc::clone(&slot.account));
+        self.fair.remove(&account, bytes);
+        Left { bytes, stored }
     }
 
     /// Makes room by one object, or gives `None` when `steps` are spent or nothing can go. Objects that fill
-    /// stay: their readers hold their bytes anyway, and a second fetch would add to them.
+    /// stay: their readers hold their bytes anyway, and a second fetch would add to them. So do those of
+    /// zones that hold no more than they are promised.
     pub(crate) fn evict(&mut self, steps: &mut usize) -> Option<Left> {
+        let mut passed_over = 0;
         while *steps > 0 && self.objects() > 0 {
             *steps -= 1;
             let is_small_due = self.small.bytes * SMALL_PART >= self.bytes();
@@ -248,9 +276,22 @@ impl Shard {
             };
             let is_filling = object.is_some_and(|object| !object.is_whole());
             let frequency = object.map_or(0, |object| object.frequency.load(Relaxed));
+            if frequency > 0 {
+                self.fair.note_asked(&slot.account);
+            }
+            // In the main queue alone: what nobody has asked for a second time is no loss to a zone.
+            let is_promised = from == Place::Main
+                && !is_filling
+                && frequency == 0
+                && passed_over < PASSED_OVER_MAX
+                && self.fair.protects(&slot.account);
+            passed_over += usize::from(is_promised);
             if is_filling {
                 self.unlink(id);
                 self.link(id, from);
+            } else if is_promised {
+                self.unlink(id);
+                self.link(id, Place::Main);
             } else if from == Place::Small && frequency >= MAIN_AFTER {
                 self.set_frequency(id, 0);
                 self.unlink(id);

@@ -6,7 +6,7 @@
 //! HTTP.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cache::engine::Engine;
 use cache::policy::{KeySettings, VisitorFacts};
@@ -175,6 +175,15 @@ impl Tier {
         if let Some(running) = &*self.running.lock().unwrap_or_else(PoisonError::into_inner) {
             running.release();
         }
+    }
+
+    /// Gives zones their shares of memory.
+    pub(crate) fn weigh(&self, zones: &[Arc<zone::Zone>]) {
+        let weight = |zone: &Arc<zone::Zone>| {
+            let cache = zone.cache.as_ref()?;
+            Some((u128::from_be_bytes(zone.id.0), cache.weight))
+        };
+        self.store().weigh(&zones.iter().filter_map(weight).collect());
     }
 
     /// Looks how the disk is, and tells what has changed. To be called every tenth of a second.

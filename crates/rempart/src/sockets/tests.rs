@@ -47,9 +47,13 @@ fn ipv6_leaves_the_ipv4_port_to_others() {
         return;
     };
     assert!(sockets.address.is_ipv6());
-    let any = bind_listener((Ipv6Addr::UNSPECIFIED, 0).into(), 1, false, &mut Given::default()).unwrap();
-    bind_listener((Ipv4Addr::UNSPECIFIED, any.address.port()).into(), 1, false, &mut Given::default())
-        .unwrap();
+    // Another program may hold one of the ports for itself, not all.
+    let is_left = |_| {
+        let any = bind_listener((Ipv6Addr::UNSPECIFIED, 0).into(), 1, false, &mut Given::default()).unwrap();
+        let same = (Ipv4Addr::UNSPECIFIED, any.address.port()).into();
+        bind_listener(same, 1, false, &mut Given::default()).is_ok()
+    };
+    assert!((0..20).any(is_left));
 }
 
 #[test]

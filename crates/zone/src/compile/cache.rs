@@ -67,6 +67,7 @@ impl Compiler<'_> {
             early_hints: spec.early_hints.value,
             variants_max: u16::try_from(spec.max_variants.0).unwrap_or(u16::MAX),
             wait_ms: seconds(spec.wait_ms.0),
+            weight: u32::try_from(spec.weight.0).unwrap_or(1),
         };
         (spec.enabled.value || is_turned_on).then(|| Arc::new(cache))
     }

@@ -80,6 +80,7 @@ fn what_makes_no_sense_is_told_also_while_it_is_off() {
         ("set_cookie = \"drop\"", "not_stored"),
         ("wait_ms = 1", "from 100"),
         ("max_variants = 0", "from 1 to 1000"),
+        ("weight = 0", "from 1 to 1000"),
         ("[[cache.lifetime]]\nseconds = 1", "[[cache.lifetime]] needs `status`"),
         ("[[cache.lifetime]]\nstatus = 200\nseconds = 1\nmode = \"never\"", "has no lifetime"),
     ] {

@@ -177,3 +177,93 @@ fn objects_can_be_listed_and_removed() {
     assert!(!is_hit(&store, &key("/3")));
     assert_eq!(store.objects(Cursor::default(), 100).0.len(), 24);
 }
+
+/// A page of a zone.
+fn of_zone(zone: u128, target: &str) -> KeyRef<'_> {
+    KeyRef { zone, ..key(target) }
+}
+
+/// Bytes of a page with all that is charged for it, times so many.
+fn pages(count: u64) -> u64 {
+    let store = store_of(1 << 20);
+    put(&store, &of_zone(1, "/hot/100"), &[0; 1_000]);
+    store.usage().bytes * count
+}
+
+/// How many of so many pages of zone 1 are still there after another zone's flood of new pages, each asked
+/// for so often that it looks worth keeping; nobody asks for the pages meanwhile but between the floods.
+fn left_after_a_flood(pages_of_one: usize, promised_percent: u8, floods: usize) -> usize {
+    let settings = MemorySettings { promised_percent, ..small_settings(pages(1_000)) };
+    let store = Store::new(settings, SEED);
+    let own: Vec<String> = (100..100 + pages_of_one).map(|number| format!("/hot/{number}")).collect();
+    for target in &own {
+        put(&store, &of_zone(1, target), &[0; 1_000]);
+        assert!(is_hit(&store, &of_zone(1, target)));
+    }
+    let mut left = own.len();
+    for flood in 0..floods {
+        for number in 0..2_500 {
+            let target = format!("/{flood}/{number:06}");
+            put(&store, &of_zone(2, &target), &[0; 1_000]);
+            (0..3).for_each(|_| assert!(is_hit(&store, &of_zone(2, &target))));
+        }
+        left = own.iter().filter(|target| is_hit(&store, &of_zone(1, target))).count();
+    }
+    store.check_invariants();
+    assert!(store.usage().bytes <= pages(1_000), "promises do not take more memory than there is");
+    left
+}
+
+#[test]
+fn a_flood_of_one_zone_leaves_another_what_it_is_promised() {
+    assert_eq!(left_after_a_flood(200, 50, 4), 200, "a quarter of memory is its own");
+    assert!(left_after_a_flood(200, 0, 4) < 20, "without promises the flood takes it");
+    let left = left_after_a_flood(600, 50, 4);
+    assert!((200..=400).contains(&left), "what is more than promised goes: {left}");
+}
+
+#[test]
+fn weights_say_who_is_promised_how_much() {
+    for (weight, least, most) in [(1, 200, 330), (4, 350, 480)] {
+        let store = Store::new(small_settings(pages(1_000)), SEED);
+        store.weigh(&BTreeMap::from([(1, weight), (2, 1)]));
+        let own: Vec<String> = (100..700).map(|number| format!("/hot/{number}")).collect();
+        for target in &own {
+            put(&store, &of_zone(1, target), &[0; 1_000]);
+            assert!(is_hit(&store, &of_zone(1, target)));
+        }
+        for flood in 0..4 {
+            for number in 0..2_500 {
+                let target = format!("/{flood}/{number:06}");
+                put(&store, &of_zone(2, &target), &[0; 1_000]);
+                (0..3).for_each(|_| assert!(is_hit(&store, &of_zone(2, &target))));
+            }
+            let hits = own.iter().filter(|target| is_hit(&store, &of_zone(1, target))).count();
+            assert!(hits >= least, "weight {weight}: {hits} left after flood {flood}");
+        }
+        let left = own.iter().filter(|target| is_hit(&store, &of_zone(1, target))).count();
+        assert!((least..=most).contains(&left), "weight {weight}: {left} left");
+    }
+}
+
+#[test]
+fn one_zone_may_have_all_memory_and_gives_back_what_nobody_asks_for() {
+    let store = Store::new(small_settings(pages(1_000)), SEED);
+    let fill = |zone: u128, from: usize, count: usize| {
+        for number in from..from + count {
+            let target = format!("/{number:07}");
+            put(&store, &of_zone(zone, &target), &[0; 1_000]);
+            assert!(is_hit(&store, &of_zone(zone, &target)));
+        }
+    };
+    let there = |zone: u128, from: usize, count: usize| {
+        let targets = (from..from + count).map(|number| format!("/{number:07}"));
+        targets.filter(|target| store.peek(&of_zone(zone, target)).is_some()).count()
+    };
+    fill(1, 0, 900);
+    assert!(there(1, 0, 900) >= 890, "all of it while nobody else needs any");
+    // Another comes, and nobody asks for the first any more.
+    fill(2, 0, 25_000);
+    assert!(there(1, 0, 900) < 30, "{} of what nobody asks for", there(1, 0, 900));
+    assert!(there(2, 24_000, 1_000) > 900);
+}
