@@ -362,8 +362,8 @@ mod tests {
     }
 
     fn load() -> Load {
-        let load = Load::new(Settings::default(), 1, 2, 0);
-        load.controller.replace(Controller::new(Settings::default(), 1, (100_000, 100_000)));
+        let load = Load::new(Settings { delay_us: 50_000 }, 1, 2, 0);
+        load.controller.replace(Controller::new(Settings { delay_us: 50_000 }, 1, (100_000, 100_000)));
         load
     }
 

@@ -142,7 +142,7 @@ settings! {
         /// How late a serving thread may be for long, in milliseconds of its own CPU time; beyond it visitors
         /// who were not served before, and zones above their share, are told to come back (503,
         /// `overload`). 0: never.
-        plain delay_ms: Count<0, 10_000> = Count(50),
+        plain delay_ms: Count<0, 10_000> = Count(400),
         /// Zones that get more of a thread's time than others, when all want more than there is.
         plain zone: List<ZoneWeightSpec> = List(Vec::new()),
     }

@@ -9,6 +9,9 @@ fn asked(zone: u64, visitor: u32) -> Asked {
     Asked { zone, weight: 1, visitor, is_costly: false }
 }
 
+/// A node comes with more; these numbers are for 50 ms.
+const SETTINGS: Settings = Settings { delay_us: 50_000 };
+
 /// A controller, and the time and CPU time that it was told last.
 struct Rig {
     controller: Controller,
@@ -63,17 +66,17 @@ impl Rig {
 
 #[test]
 fn a_thread_that_keeps_up_measures_and_sheds_nothing() {
-    let mut rig = Rig::new(Settings::default());
+    let mut rig = Rig::new(SETTINGS);
     for _ in 0..100 {
         assert_eq!(rig.ask(1, 0..1_000, 90), 1_000);
-        assert_eq!(rig.window(DELAY_US / 8), None);
+        assert_eq!(rig.window(SETTINGS.delay_us / 8), None);
         assert!(!rig.controller.is_measuring() && rig.controller.zones.is_empty());
     }
 }
 
 #[test]
 fn one_late_window_or_two_apart_shed_nothing() {
-    let mut rig = Rig::new(Settings::default());
+    let mut rig = Rig::new(SETTINGS);
     for late_us in [90_000, 0, 90_000, 20_000, 90_000, 0, 0] {
         assert_eq!(rig.ask(1, 0..1_000, 90), 1_000);
         assert_eq!(rig.window(late_us), None);
@@ -85,7 +88,7 @@ fn one_late_window_or_two_apart_shed_nothing() {
 
 #[test]
 fn a_thread_that_stays_late_sheds_down_to_what_it_can_do() {
-    let mut rig = Rig::new(Settings::default());
+    let mut rig = Rig::new(SETTINGS);
     rig.shedding();
     // 90 % of the window is 90 requests of a millisecond.
     let let_in = rig.ask(1, 0..1_000, 1_000);
@@ -99,7 +102,7 @@ fn a_thread_that_stays_late_sheds_down_to_what_it_can_do() {
 
 #[test]
 fn known_visitors_come_in_before_all_strangers() {
-    let mut rig = Rig::new(Settings::default());
+    let mut rig = Rig::new(SETTINGS);
     (0..50).for_each(|visitor| rig.known.served(asked(1, visitor).visitor, 0, None));
     rig.shedding();
     for _ in 0..20 {
@@ -112,7 +115,7 @@ fn known_visitors_come_in_before_all_strangers() {
 
 #[test]
 fn known_visitors_are_not_charged_for_what_a_flood_costs() {
-    let mut rig = Rig::new(Settings::default());
+    let mut rig = Rig::new(SETTINGS);
     (0..50).for_each(|visitor| rig.known.served(asked(1, visitor).visitor, 0, None));
     rig.shedding();
     // With what a stranger costs they would want half a window, and what is let in shrinks to a fiftieth.
@@ -125,7 +128,7 @@ fn known_visitors_are_not_charged_for_what_a_flood_costs() {
 
 #[test]
 fn the_zone_that_causes_it_is_the_one_that_is_cut() {
-    let mut rig = Rig::new(Settings::default());
+    let mut rig = Rig::new(SETTINGS);
     rig.shedding();
     for _ in 0..20 {
         assert_eq!(rig.ask(2, 0..5, 1_000), 5);
@@ -136,7 +139,7 @@ fn the_zone_that_causes_it_is_the_one_that_is_cut() {
 
 #[test]
 fn some_come_in_whatever_was_measured() {
-    let mut rig = Rig::new(Settings::default());
+    let mut rig = Rig::new(SETTINGS);
     rig.shedding();
     rig.ask(1, 0..1_000, 10_000_000);
     rig.window(30_000);
@@ -152,7 +155,7 @@ fn some_come_in_whatever_was_measured() {
 
 #[test]
 fn an_episode_ends_once_all_were_let_in_for_a_while_and_is_told_with_its_figures() {
-    let mut rig = Rig::new(Settings::default());
+    let mut rig = Rig::new(SETTINGS);
     rig.shedding();
     let before = rig.controller.told;
     let let_in = rig.ask(1, 0..1_000, 1_000) as u64;
@@ -182,7 +185,7 @@ fn switched_off_it_lets_everything_in() {
 
 #[test]
 fn zones_without_number_take_bounded_room_and_are_forgotten() {
-    let mut rig = Rig::new(Settings::default());
+    let mut rig = Rig::new(SETTINGS);
     rig.shedding();
     (0..20_000).for_each(|zone| {
         let _decided = rig.controller.ask(&asked(zone, 1), &rig.known, rig.now_us);
