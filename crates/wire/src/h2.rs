@@ -651,3 +651,32 @@ impl Http2 {
         self.held = Bytes::new();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Hello, TlsChoice, WireEvent};
+
+    struct Nobody;
+
+    impl Service for Nobody {
+        async fn serve(&self, _exchange: &mut Exchange) {}
+
+        fn tls(&self, _hello: &Hello) -> Option<TlsChoice> {
+            None
+        }
+
+        fn count(&self, _event: WireEvent) {}
+    }
+
+    fn future_bytes<F>(_begin: impl FnOnce(Rc<Thread<Nobody>>, Exchange, Lasting) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What stands around the service's own future, which `edge` bounds: it is made for each stream.
+    #[test]
+    fn a_stream_adds_little_to_the_future_of_its_service() {
+        let bytes = future_bytes(stream::<Nobody>);
+        assert!(bytes <= 1_408, "{bytes} bytes; `edge` counts on it for the bound of its own");
+    }
+}

@@ -17,7 +17,7 @@ const ZONE_START: &str = "name = \"example.org\"\nhostnames = [\"example.org\"]\
 /// What stands in files of a firewall's rules.
 const RULE: &str = "SecAction \"id:1,phase:1,pass,nolog\"\n";
 
-/// What a fragment about rules, the cache or the firewall leaves out.
+/// What a fragment about rules, the cache, compression or the firewall leaves out.
 const ZONE_END: &str = "\n[[pool]]\nname = \"app\"\norigins = [{ url = \"http://127.0.0.1:3000\" }]\n";
 
 /// What a fragment of a node file leaves out.
@@ -61,7 +61,15 @@ fn problems(place: &str, text: &str) -> Vec<String> {
     } else {
         let start = if text.contains("hostnames") { "" } else { ZONE_START };
         let is_about = |table| text.contains(table) && !text.contains("[[pool]]");
-        let parts = ["[[rule]]", "_limit]]", "[cache]", "[waf]", "[waf.shadow]", "[[waf.exception]]"];
+        let parts = [
+            "[[rule]]",
+            "_limit]]",
+            "[cache]",
+            "[compression]",
+            "[waf]",
+            "[waf.shadow]",
+            "[[waf.exception]]",
+        ];
         let is_part = parts.into_iter().any(is_about);
         let end = if is_part { ZONE_END } else { "" };
         let specs = vec![source(format!("{start}{text}{end}"))];

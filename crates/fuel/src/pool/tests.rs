@@ -80,7 +80,7 @@ fn a_piece_knows_the_thread_that_does_it() {
     for piece in pieces {
         let (number, name) = wait(piece).unwrap();
         assert!(number < 3);
-        assert_eq!(name, Some(format!("inspect-{number}")));
+        assert_eq!(name, Some(format!("test-{number}")));
     }
 }
 
