@@ -47,6 +47,9 @@ use flags::{Command, Flags};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // With huge pages each thread's first allocation takes 2 MiB of the machine (decision 22); children
+    // inherit it. A kernel that refuses costs memory and nothing else.
+    let _costs_memory_alone = nix::sys::prctl::set_thp_disable(true);
     let outcome = match Flags::parse().command {
         Command::Serve(node) => node.find().and_then(|config| supervisor::run(&config, None, |_| ())),
         Command::Check(node) => commands::check(&node),

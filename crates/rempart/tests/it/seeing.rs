@@ -230,6 +230,22 @@ fn metrics_count_what_happened() -> Result<()> {
 }
 
 #[test]
+fn a_node_and_its_children_take_memory_in_small_pages() -> Result<()> {
+    let origin = saying("a")?;
+    let node = before(&origin)?;
+    let own = node.pid();
+    let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"))?;
+    let children: Vec<u32> = children.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    assert!(!children.is_empty());
+    for pid in children.into_iter().chain([own]) {
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let huge = status.lines().find_map(|line| line.strip_prefix("THP_enabled:")).map(str::trim);
+        assert_eq!(huge, Some("0"), "{status}");
+    }
+    node.finish_healthy()
+}
+
+#[test]
 fn health_and_readiness_are_told_and_only_by_the_right_name() -> Result<()> {
     let origin = saying("a")?;
     let node = before(&origin)?;
