@@ -90,10 +90,11 @@ origins = [{{ url = "http://127.0.0.1:{origin_port}" }}]
 
 
 def body(kind, kib):
-    """Words as people write them, under names as programs make them."""
+    """Words as people write them, under names as programs make them; fewer than the 1,000 arguments that a
+    firewall reads unless told otherwise."""
     parts, size, number = [], 0, 0
-    while size < kib * 1024 - 80:
-        text = " ".join(WORDS[(number + at) % len(WORDS)] for at in range(8))
+    while size < kib * 1024 - 120:
+        text = " ".join(WORDS[(number + at) % len(WORDS)] for at in range(16))
         parts.append(f"field{number}={text.replace(' ', '+')}" if kind == "form" else f'"field{number}":"{text}"')
         size += len(parts[-1]) + 1
         number += 1
