@@ -655,28 +655,16 @@ impl Http2 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Hello, TlsChoice, WireEvent};
+    use crate::thread::silent::Silent;
 
-    struct Nobody;
-
-    impl Service for Nobody {
-        async fn serve(&self, _exchange: &mut Exchange) {}
-
-        fn tls(&self, _hello: &Hello) -> Option<TlsChoice> {
-            None
-        }
-
-        fn count(&self, _event: WireEvent) {}
-    }
-
-    fn future_bytes<F>(_begin: impl FnOnce(Rc<Thread<Nobody>>, Exchange, Lasting) -> F) -> usize {
+    fn future_bytes<F>(_begin: impl FnOnce(Rc<Thread<Silent>>, Exchange, Lasting) -> F) -> usize {
         size_of::<F>()
     }
 
     /// What stands around the service's own future, which `edge` bounds: it is made for each stream.
     #[test]
     fn a_stream_adds_little_to_the_future_of_its_service() {
-        let bytes = future_bytes(stream::<Nobody>);
+        let bytes = future_bytes(stream::<Silent>);
         assert!(bytes <= 1_408, "{bytes} bytes; `edge` counts on it for the bound of its own");
     }
 }

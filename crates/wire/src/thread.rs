@@ -306,3 +306,22 @@ impl<S: Service> Drop for OpenCount<S> {
         }
     }
 }
+
+/// A service for tests that ask what `wire` itself weighs.
+#[cfg(test)]
+pub(crate) mod silent {
+    use super::{Exchange, Service};
+    use crate::{Hello, TlsChoice, WireEvent};
+
+    pub(crate) struct Silent;
+
+    impl Service for Silent {
+        async fn serve(&self, _exchange: &mut Exchange) {}
+
+        fn tls(&self, _hello: &Hello) -> Option<TlsChoice> {
+            None
+        }
+
+        fn count(&self, _event: WireEvent) {}
+    }
+}
