@@ -11,6 +11,7 @@ use zone::{Snapshot, Zone};
 use crate::cache::SiteCache;
 use crate::contain::Ward;
 use crate::limits::Counts;
+use crate::tls::VisitorTls;
 
 /// One zone and what goes with it in this process.
 pub struct Site {
@@ -18,7 +19,7 @@ pub struct Site {
     pub zone: Arc<Zone>,
     /// TLS settings towards visitors; swapped alone when certificate files change. None without a
     /// certificate.
-    pub tls: ArcSwapOption<rustls::ServerConfig>,
+    pub(crate) tls: ArcSwapOption<VisitorTls>,
     /// The certificate, for QUIC, whose TLS settings are one for all zones.
     pub certificate: ArcSwapOption<rustls::sign::CertifiedKey>,
     /// The zone's counters.

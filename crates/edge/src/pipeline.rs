@@ -554,7 +554,8 @@ impl Service for Edge {
     fn tls(&self, hello: &Hello) -> Option<TlsChoice> {
         let live = self.live();
         let site = live.site_for_handshake(hello.sni.as_deref())?;
-        Some(TlsChoice { config: site.tls.load_full()?, zone: Some(site.zone.id.0) })
+        let config = site.tls.load().as_ref()?.config_for(hello);
+        Some(TlsChoice { config, zone: Some(site.zone.id.0) })
     }
 
     fn beat(&self) {

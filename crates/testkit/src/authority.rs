@@ -15,7 +15,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use crate::folder::Folder;
 
@@ -44,6 +44,8 @@ pub struct Greeting<'a> {
     pub certificate: Option<&'a Leaf>,
     /// Offers TLS 1.2 alone.
     pub tls12_only: bool,
+    /// The cipher suite wanted most; the library's own order without.
+    pub first_suite: Option<CipherSuite>,
 }
 
 /// What a TLS server asks of those who come.
@@ -144,7 +146,11 @@ impl Authority {
     pub fn client_config(&self, greeting: Greeting<'_>) -> Result<Arc<ClientConfig>> {
         let versions: &[&SupportedProtocolVersion] =
             if greeting.tls12_only { &[&rustls::version::TLS12] } else { rustls::ALL_VERSIONS };
-        let builder = ClientConfig::builder_with_provider(provider())
+        let mut provider = CryptoProvider::clone(&provider());
+        if let Some(first) = greeting.first_suite {
+            provider.cipher_suites.sort_by_key(|suite| suite.suite() != first);
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(versions)?
             .with_root_certificates(self.roots()?);
         let mut config = match greeting.certificate {
@@ -239,7 +245,8 @@ mod tests {
         let alice = authority.client_leaf("alice").unwrap();
         let tls = authority.server_config(&leaf, &["http/1.1"], ClientCertificates::Required).unwrap();
         let origin = OriginSpec::new().tls(tls).answering(|_| Answer::ok("x")).unwrap();
-        let greeting = Greeting { certificate: Some(&alice), alpn: &["http/1.1"], tls12_only: true };
+        let greeting =
+            Greeting { certificate: Some(&alice), alpn: &["http/1.1"], tls12_only: true, first_suite: None };
         let config = authority.client_config(greeting).unwrap();
         let mut visitor = Visitor::tls(origin.address(), "good.example", &config).unwrap();
         visitor.fetch("good.example", "/").unwrap();

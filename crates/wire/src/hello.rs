@@ -45,6 +45,8 @@ const MESSAGE_CLIENT_HELLO: u8 = 1;
 const NAME_HOST: u8 = 0;
 const VERSION_MAJOR: u8 = 3;
 const TLS13: u16 = 0x0304;
+/// With TLS 1.3 (RFC 8446 §B.4), then with ECDHE and RSA, with ECDHE and ECDSA before it (RFC 7905 §2).
+const CHACHA20_SUITES: [u16; 3] = [0x1303, 0xcca8, 0xcca9];
 
 const SIGNATURE_ALGORITHMS: u16 = 0x000d;
 const SUPPORTED_VERSIONS: u16 = 0x002b;
@@ -64,6 +66,8 @@ pub struct Hello {
     pub has_alpn: bool,
     /// `supported_versions` (RFC 8446 §4.2.1) names TLS 1.3.
     pub offers_tls13: bool,
+    /// The cipher suite it wants most is one of ChaCha20-Poly1305: a machine without instructions for AES.
+    pub prefers_chacha20: bool,
     /// JA4 of this hello: 36 characters, beginning with `t` over TCP and with `q` over QUIC.
     pub ja4: Box<str>,
 }
@@ -225,6 +229,10 @@ fn read_message(body: &[u8], carrier: Carrier) -> Option<Hello> {
         return None;
     }
     let ciphers = input.list16()?.u16s()?;
+    let prefers_chacha20 = ciphers
+        .iter()
+        .find(|&&value| !ja4::is_grease(value))
+        .is_some_and(|first| CHACHA20_SUITES.contains(first));
     input.list8()?.nonempty()?; // compression methods
 
     let mut extensions = Extensions::default();
@@ -265,6 +273,7 @@ fn read_message(body: &[u8], carrier: Carrier) -> Option<Hello> {
         offers_http1: protocols.has_http1,
         has_alpn: protocols.first.is_some(),
         offers_tls13: versions.is_some_and(|list| list.contains(&TLS13)),
+        prefers_chacha20,
         ja4: ja4::fingerprint(traits),
     })
 }

@@ -237,6 +237,31 @@ fn key_exchange_is_post_quantum_where_the_visitor_offers_it() -> Result<()> {
 }
 
 #[test]
+fn the_suite_is_aes_128_unless_the_visitor_wants_chacha20_most() -> Result<()> {
+    use rustls::CipherSuite::{
+        TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384,
+        TLS13_CHACHA20_POLY1305_SHA256,
+    };
+    let origin = saying("a")?;
+    let certificates = Certificates::new()?;
+    let node = start(&certificates.zone(https(), "a", "a.example", "", &origin)?)?;
+    for (tls12_only, wanted, agreed) in [
+        (false, TLS13_AES_256_GCM_SHA384, TLS13_AES_128_GCM_SHA256),
+        (false, TLS13_CHACHA20_POLY1305_SHA256, TLS13_CHACHA20_POLY1305_SHA256),
+        (true, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+        (true, TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
+    ] {
+        let greeting = Greeting { tls12_only, first_suite: Some(wanted), ..Greeting::default() };
+        let mut visitor = open(&node, "a.example", &certificates.authority.client_config(greeting)?)?;
+        assert_eq!(visitor.fetch("a.example", "/")?.text(), "a");
+        let testkit::stream::Stream::TlsClient(tls) = visitor.stream() else { anyhow::bail!("not TLS") };
+        assert_eq!(tls.conn.negotiated_cipher_suite().context("a suite")?.suite(), agreed, "{wanted:?}");
+    }
+    node.finish_healthy()
+}
+
+#[test]
 fn hsts_is_said_over_tls_and_only_there() -> Result<()> {
     let origin = saying("a")?;
     let certificates = Certificates::new()?;

@@ -427,6 +427,17 @@ fn refuses_lists_that_break_the_rules() {
 }
 
 #[test]
+fn tells_who_wants_chacha20_most() {
+    let wants = |ciphers: &[u16]| {
+        read(&Sketch { ciphers: ciphers.to_vec(), ..Sketch::chrome() }).unwrap().prefers_chacha20
+    };
+    assert!(wants(&[0x1303, 0x1301]));
+    assert!(wants(&[0x8a8a, 0xcca9, 0xc02b]), "GREASE says nothing");
+    assert!(!wants(&[0x1301, 0x1303]));
+    assert!(!wants(&[0x8a8a]));
+}
+
+#[test]
 fn refuses_two_extensions_of_one_type() {
     for kind in [0x0017, 0x2a2a] {
         assert_eq!(read(&Sketch::with(&[(kind, vec![]), (0x0005, vec![]), (kind, vec![1])])), MALFORMED);
