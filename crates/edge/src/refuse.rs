@@ -109,7 +109,12 @@ pub(crate) async fn refuse_as(
     }
     if matches!(
         refusal,
-        Refusal::Malformed | Refusal::HeadTimeout | Refusal::BodyTimeout | Refusal::BodyTooLarge
+        // After CONNECT a visitor may have sent what it believes to be a tunnel's bytes.
+        Refusal::Method
+            | Refusal::Malformed
+            | Refusal::HeadTimeout
+            | Refusal::BodyTimeout
+            | Refusal::BodyTooLarge
     ) {
         exchange.close_after();
     }

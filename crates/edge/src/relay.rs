@@ -330,12 +330,13 @@ impl Edge {
             is_unworked: link.was_not_worked_on(),
             was_reused,
         };
+        let own = || chosen.origin().map_or(&b""[..], |origin| origin.authority.as_bytes());
         let host = match &pool.host {
+            // HTTP/1.0 needs none, and what goes out is HTTP/1.1, where an empty one is refused by many.
+            zone::HostHeader::Keep if exchange.request.authority().is_empty() => own(),
             zone::HostHeader::Keep => exchange.request.authority(),
             zone::HostHeader::Set(host) => host.as_bytes(),
-            zone::HostHeader::Origin => {
-                chosen.origin().map_or(&b""[..], |origin| origin.authority.as_bytes())
-            }
+            zone::HostHeader::Origin => own(),
         };
         if let Err(fault) = link.begin(&exchange.request, host) {
             return Err(fail(Failed::Fault(fault), &link));

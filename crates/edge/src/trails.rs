@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exchange::{RequestId, Trail};
+use telemetry::time::TimeText;
 use zone::Zone;
 
 /// Trails kept a thread and ring: some 400 KiB when full.
@@ -72,12 +73,12 @@ impl Kept {
         let zone = self.zone.as_ref().map_or("none", |zone| zone.name.as_str());
         let _infallible = writeln!(
             out,
-            "request {}\nzone {zone}, snapshot {}, status {}, {} µs, began {} µs after 1970\noutcome {}{}{}",
+            "request {}\nzone {zone}, snapshot {}, status {}, {} µs, began {}\noutcome {}{}{}",
             self.id,
             self.snapshot,
             self.status,
             self.duration_us,
-            self.unix_us,
+            String::from_utf8_lossy(TimeText::new().text(self.unix_us)),
             self.outcome,
             if self.reason.is_empty() { "" } else { ": " },
             self.reason,

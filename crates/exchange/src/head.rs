@@ -271,7 +271,7 @@ impl Request {
 /// A response's head.
 #[derive(Clone, Debug, Default)]
 pub struct Response {
-    /// 100 to 599.
+    /// 100 to 599 from us, up to 999 from an origin.
     pub status: u16,
     /// The version the sender spoke.
     pub version: Version,

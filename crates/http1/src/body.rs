@@ -32,6 +32,9 @@ pub struct BodyDecoder {
     trailers: Vec<u8>,
     /// Where the trailer line that is being read starts.
     line_start: usize,
+    /// Bytes of lines that were left out.
+    trailer_bytes_dropped: usize,
+    are_sizes_padded: bool,
     extension_bytes_max: usize,
     trailer_bytes_max: usize,
 }
@@ -52,12 +55,12 @@ enum Step {
     Failed(Malformed),
 }
 
-/// Where in `*( ";" BWS name [ BWS "=" BWS value ] )` the next byte is (RFC 9112 §7.1.1).
-///
-/// Whitespace right after the size, which the grammar has too, is refused: old servers pad sizes with it and
-/// parsers differ on it.
+/// Where in `*( BWS ";" BWS name [ BWS "=" BWS value ] )` the next byte is (RFC 9112 §7.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extension {
+    /// Whitespace has come after the size. That the line ends here is in no grammar, but old servers pad
+    /// sizes so: [`Limits::are_sizes_padded`].
+    AfterSize,
     BeforeName,
     Name,
     AfterName,
@@ -75,6 +78,8 @@ impl Extension {
         let is_space = byte == b' ' || byte == b'\t';
         let is_token = field::is_token_byte(byte);
         Some(match (self, byte) {
+            (Extension::AfterSize, _) if is_space => Extension::AfterSize,
+            (Extension::AfterSize, b';') => Extension::BeforeName,
             (Extension::BeforeName, _) if is_space => Extension::BeforeName,
             (Extension::BeforeName | Extension::Name, _) if is_token => Extension::Name,
             (Extension::Name | Extension::AfterName, b'=') => Extension::BeforeValue,
@@ -120,6 +125,8 @@ impl BodyDecoder {
             payload_bytes_total: 0,
             trailers: Vec::new(),
             line_start: 0,
+            trailer_bytes_dropped: 0,
+            are_sizes_padded: limits.are_sizes_padded,
             extension_bytes_max: limits.chunk_extension_bytes_max,
             trailer_bytes_max: limits.trailer_bytes_max,
         }
@@ -208,9 +215,17 @@ impl BodyDecoder {
                 self.count_extension_byte()?;
                 return Ok(Step::Extension(Extension::BeforeName));
             }
+            b' ' | b'\t' if self.digits > 0 => {
+                self.count_extension_byte()?;
+                return Ok(Step::Extension(Extension::AfterSize));
+            }
             b'\n' if self.digits > 0 => return Err(Malformed::BareLineFeed),
             _ => return Err(Malformed::ChunkSize),
         };
+        if self.are_sizes_padded && digit == 0 && self.left == 0 && self.digits > 0 {
+            self.count_extension_byte()?; // one more zero in front says nothing
+            return Ok(Step::ChunkSize);
+        }
         self.digits += 1;
         // Fifteen digits before this one, so the shift loses nothing.
         self.left = self.left << 4 | u64::from(digit);
@@ -223,6 +238,10 @@ impl BodyDecoder {
     fn extension_byte(&mut self, place: Extension, byte: u8) -> Result<Step, Malformed> {
         match byte {
             b'\r' if place.may_end() => Ok(Step::ChunkSizeLineFeed),
+            b'\r' if place == Extension::AfterSize && self.are_sizes_padded => Ok(Step::ChunkSizeLineFeed),
+            _ if place == Extension::AfterSize && !matches!(byte, b' ' | b'\t' | b';') => {
+                Err(Malformed::ChunkSize)
+            }
             b'\n' => Err(Malformed::BareLineFeed),
             _ => {
                 self.count_extension_byte()?;
@@ -249,12 +268,15 @@ impl BodyDecoder {
                 self.trailers.truncate(self.line_start);
                 return Ok(Step::Done);
             }
-            trailer::trailer_line(line)?;
+            if trailer::trailer_line(line)?.is_none() {
+                self.trailer_bytes_dropped += line.len();
+                self.trailers.truncate(self.line_start);
+            }
             self.line_start = self.trailers.len();
         }
         // The empty line at the end does not count; until its LF it may look like one more field line.
         let spare = if self.trailers.get(self.line_start..) == Some(b"\r") { 1 } else { 0 };
-        if self.trailers.len() > self.trailer_bytes_max.saturating_add(spare) {
+        if self.trailers.len() + self.trailer_bytes_dropped > self.trailer_bytes_max.saturating_add(spare) {
             return Err(Malformed::TrailersTooLarge);
         }
         Ok(Step::Trailer)

@@ -39,6 +39,10 @@ pub struct Limits {
     /// Bytes of extensions of one chunk (RFC 9112 §7.1.1), from the semicolon to the end of the line.
     /// Default 256: nobody reads them, signatures fit. More are refused with 400.
     pub chunk_extension_bytes_max: usize,
+    /// Whether a chunk's size may have whitespace behind it without an extension, and any number of zeros in
+    /// front, within `chunk_extension_bytes_max`: old origin servers pad it so. Default `false`: a visitor
+    /// has no reason to, and parsers differ on it.
+    pub are_sizes_padded: bool,
 }
 
 impl Default for Limits {
@@ -48,6 +52,7 @@ impl Default for Limits {
             fields_max: 128,
             trailer_bytes_max: 8 * 1024,
             chunk_extension_bytes_max: 256,
+            are_sizes_padded: false,
         }
     }
 }

@@ -86,8 +86,6 @@ pub enum Malformed {
     ChunkExtensionTooLong,
     /// A chunk's payload is not followed by CRLF (§7.1).
     ChunkEnd,
-    /// A trailer field that frames, routes, authorizes or speaks about one hop (RFC 9110 §6.5.1).
-    TrailerForbidden,
     /// The trailer section is longer than `trailer_bytes_max`.
     TrailersTooLarge,
     /// The connection ended before the message did (§8).
@@ -150,7 +148,6 @@ impl Malformed {
             Malformed::ChunkExtension => "a chunk extension is not valid",
             Malformed::ChunkExtensionTooLong => "chunk extensions are too long",
             Malformed::ChunkEnd => "a chunk does not end where it should",
-            Malformed::TrailerForbidden => "a field that may not be a trailer",
             Malformed::TrailersTooLarge => "the trailers are too large",
             Malformed::Incomplete => "the message ended early",
         }

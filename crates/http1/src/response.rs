@@ -23,7 +23,7 @@ pub struct Expected {
 /// Made to be pooled, like [`crate::RequestHead`]. After an error or `Ok(false)` its content means nothing.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseHead {
-    /// The status code, 100 to 599.
+    /// The status code, 100 to 999: above 599 it has no meaning (RFC 9110 §15), and sites use it.
     pub status: u16,
     /// The reason phrase; may be empty, may have bytes from 0x80.
     pub reason: Span,
@@ -77,7 +77,7 @@ impl ResponseHead {
         if head.first() != Some(&b'H') {
             return Err(Malformed::EmptyLines);
         }
-        if !(100..=599).contains(&status) {
+        if !(100..=999).contains(&status) {
             return Err(Malformed::StatusCode);
         }
         (self.status, self.minor, self.len) = (status, minor, len);

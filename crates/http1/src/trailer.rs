@@ -11,30 +11,31 @@ pub type Trailers<'b> = Vec<(&'b [u8], &'b [u8])>;
 
 /// Splits raw trailer lines, `Name: value` CRLF each, as `BodyDecoder::take_trailers` gives them.
 ///
-/// Values come without whitespace around them. No more pairs than `raw` has lines.
+/// Values come without whitespace around them. No more pairs than `raw` has lines; fields that may not be
+/// trailers are left out (RFC 9110 §6.5.1 lets a recipient discard them).
 ///
 /// # Errors
 ///
-/// What a line of a head is refused for, a line without CRLF, and fields that may not be trailers.
+/// What a line of a head is refused for, and a line without CRLF.
 pub fn parse_trailers(raw: &[u8]) -> Result<Trailers<'_>, Malformed> {
     let mut trailers = Vec::new();
     for line in raw.split_inclusive(|byte| *byte == b'\n') {
-        trailers.push(trailer_line(line)?);
+        trailers.extend(trailer_line(line)?);
     }
     Ok(trailers)
 }
 
-/// One line with its CRLF as name and value.
-pub(crate) fn trailer_line(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+/// One line with its CRLF as name and value; none if such a field may not be a trailer.
+pub(crate) fn trailer_line(line: &[u8]) -> Result<Option<(&[u8], &[u8])>, Malformed> {
     let line = line.strip_suffix(b"\r\n").ok_or(Malformed::BareLineFeed)?;
     let (name, value) = explain::field_line(line)?;
     if !may_be_trailer(name) {
-        return Err(Malformed::TrailerForbidden);
+        return Ok(None);
     }
     if field::is_lookalike(name) {
         return Err(Malformed::Lookalike);
     }
-    Ok((name, value))
+    Ok(Some((name, value)))
 }
 
 /// Whether a field may come after the content. What frames, routes, authorizes or describes the message must

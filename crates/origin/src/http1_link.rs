@@ -38,6 +38,7 @@ fn limits() -> Limits {
     Limits {
         head_bytes_max: http1::HEAD_BYTES_CEILING,
         fields_max: http1::FIELDS_CEILING,
+        are_sizes_padded: true,
         ..Limits::default()
     }
 }
@@ -444,7 +445,12 @@ impl Http1 {
         self.looked_at = 0;
         match status {
             101 => {
-                let is_asked = self.asked.upgrade != Upgrade::No && is_upgrade;
+                // WebSocket is the one protocol that requests are passed on for.
+                let is_named = response
+                    .fields
+                    .known(Known::Upgrade)
+                    .is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
+                let is_asked = self.asked.upgrade != Upgrade::No && is_upgrade && is_named;
                 if !is_asked {
                     return Err(Fault::HttpProtocolError);
                 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-use zone::Problem;
+use zone::{Problem, Snapshot};
 
 use crate::clock;
 use crate::configuration::{Problems, data_dir, gather, read_node_file};
@@ -40,7 +40,9 @@ pub(crate) fn check(named: &NodeFile) -> Result<ExitCode> {
     let gathered = gather(&file);
     match gathered.compile(0, None) {
         Ok(snapshot) => {
-            let warnings: Vec<&Problem> = file.node.warnings.iter().chain(&snapshot.warnings).collect();
+            let unserved = unserved(&path, &file, &snapshot);
+            let warnings: Vec<&Problem> =
+                file.node.warnings.iter().chain(&snapshot.warnings).chain(&unserved).collect();
             warnings.iter().for_each(|warning| tell_lines(&format!("{warning}\n")));
             let hostnames: usize = snapshot.zones().iter().map(|zone| zone.hostnames.len()).sum();
             writeln!(
@@ -60,6 +62,30 @@ pub(crate) fn check(named: &NodeFile) -> Result<ExitCode> {
             Ok(Problems(all).print_and_refuse("a node would not take these files"))
         }
     }
+}
+
+/// What is in order in each file and cannot be meant as a whole.
+fn unserved(path: &Path, file: &crate::configuration::NodeFile, snapshot: &Snapshot) -> Option<Problem> {
+    let speaks_tls =
+        file.node.listeners.iter().any(|listener| listener.protocol == zone::ListenerProtocol::Https);
+    let (message, suggestion) = if snapshot.zones().is_empty() {
+        ("there is no zone: every request is answered 421", "write one into the folder `[node] zones` names")
+    } else if speaks_tls && snapshot.zones().iter().all(|zone| zone.tls.certificate.is_none()) {
+        (
+            "a listener speaks HTTPS and no zone has a certificate: every handshake fails",
+            "give a zone `[tls] certificate` and `private_key`",
+        )
+    } else {
+        return None;
+    };
+    Some(Problem {
+        file: path.display().to_string(),
+        line: 1,
+        column: 1,
+        message: message.to_owned(),
+        suggestion: Some(suggestion.to_owned()),
+        severity: zone::Severity::Warning,
+    })
 }
 
 /// Makes the running node take its files. Exit code 1 when nothing was published, or not all of it.

@@ -38,7 +38,9 @@ impl Lock {
             .mode(0o600)
             .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
             .open(&path)
-            .with_context(what)?;
+            .with_context(|| {
+                format!("{}: the folder must be writable for the user that starts the node", what())
+            })?;
         let found = file.metadata().with_context(what)?;
         ensure!(found.is_file() && found.nlink() == 1, "{}: it is a link or no file", what());
         match file.try_lock() {

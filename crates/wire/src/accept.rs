@@ -19,7 +19,7 @@ use crate::h1::{Idle, Visitor};
 use crate::limits::{ACCEPT_BATCH, HANDSHAKE_MS, HELLO_BYTES};
 use crate::thread::{OpenCount, Service, Thread, VisitorTimes, WireEvent};
 use crate::tls::Tls;
-use crate::{Hello, Proxied, read_hello, read_proxy_header, with_scratch};
+use crate::{Hello, NotHello, Proxied, read_hello, read_proxy_header, with_scratch};
 
 /// How a TCP listener is to be served.
 #[derive(Clone)]
@@ -240,6 +240,20 @@ fn poll_append(tcp: &mut TcpStream, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -
 /// A fatal alert in a record of its own (RFC 8446 §6), for handshakes refused before rustls sees them.
 const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
 
+/// What whoever began without a hello is told: HTTP in HTTP, all else by an alert (RFC 8446 §6).
+fn answer_to_no_hello(why: NotHello, bytes: &[u8]) -> &'static [u8] {
+    const UNEXPECTED_MESSAGE: &[u8] = &[21, 3, 3, 0, 2, 2, 10];
+    const DECODE_ERROR: &[u8] = &[21, 3, 3, 0, 2, 2, 50];
+    const HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+                          Connection: close\r\n\r\nThis port speaks HTTPS: begin the address with https://\n";
+    let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    match why {
+        NotHello::NotTls if method > 0 && bytes.get(method) == Some(&b' ') => HTTP,
+        NotHello::NotTls => UNEXPECTED_MESSAGE,
+        NotHello::TooLarge | NotHello::Malformed => DECODE_ERROR,
+    }
+}
+
 async fn secure<S: Service>(
     thread: Rc<Thread<S>>,
     mut tcp: TcpStream,
@@ -247,18 +261,19 @@ async fn secure<S: Service>(
     deadline: Deadline,
     mut bytes: Vec<u8>,
 ) -> Option<Idle> {
-    let hello: Option<Hello> = read_until(&mut tcp, &deadline, &mut bytes, |bytes| match read_hello(bytes) {
-        Ok(Some(hello)) => Some(Some(hello)),
-        Ok(None) => None,
-        Err(_) => Some(None),
-    })
-    .await
-    .flatten();
-    let Some(hello) = hello else {
-        if !bytes.is_empty() {
-            thread.service.count(WireEvent::HandshakeFailed);
+    let hello: Option<Result<Hello, NotHello>> =
+        read_until(&mut tcp, &deadline, &mut bytes, |bytes| read_hello(bytes).transpose()).await;
+    let hello = match hello {
+        Some(Ok(hello)) => hello,
+        other => {
+            if !bytes.is_empty() {
+                thread.service.count(WireEvent::HandshakeFailed);
+            }
+            if let Some(Err(why)) = other {
+                let _best_effort = tcp.try_write(answer_to_no_hello(why, &bytes));
+            }
+            return None;
         }
-        return None;
     };
     let Some(choice) = thread.service.tls(&hello) else {
         thread.service.count(WireEvent::HandshakeFailed);

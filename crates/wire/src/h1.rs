@@ -238,7 +238,8 @@ impl Http1 {
         }
         let out = &mut self.work.out;
         http1::write_status_line(out, response.status, &response.reason);
-        for field in response.fields.end_to_end() {
+        // RFC 9110 §8.6: no length where no content can be.
+        for field in response.fields.end_to_end().filter(|field| field.known != Known::ContentLength) {
             http1::write_field(out, field.name, field.value);
         }
         out.extend_from_slice(b"\r\n");
@@ -307,6 +308,16 @@ impl Http1 {
             http1::write_field(out, b"Connection", b"upgrade");
             let protocol = response.fields.known(Known::Upgrade).unwrap_or(request.protocol());
             http1::write_field(out, b"Upgrade", protocol);
+        } else if let Some(protocols) =
+            response.fields.known(Known::Upgrade).filter(|_| response.status == 426)
+        {
+            // RFC 9110 §15.5.22: it says which. A connection that is to end says so by ending.
+            http1::write_field(
+                out,
+                b"Connection",
+                if self.is_persistent { b"upgrade" } else { b"close, upgrade" },
+            );
+            http1::write_field(out, b"Upgrade", protocols);
         } else if !self.is_persistent {
             http1::write_field(out, b"Connection", b"close");
         } else if !is_http11 {
@@ -497,8 +508,8 @@ impl Http1 {
     pub(crate) fn abort(&mut self) {
         self.is_broken = true;
         self.is_persistent = false;
-        // Where the connection's end is the body's, a plain end would say that it is whole.
-        if self.delimiter == Delimiter::Close {
+        // Where the connection's end is the body's or the tunnel's, a plain end would say that it is whole.
+        if matches!(self.delimiter, Delimiter::Close | Delimiter::Tunnel) {
             self.conn.reset_at_close();
         }
     }

@@ -405,6 +405,9 @@ fn fill(
     body: &RecvStream,
     is_secured: bool,
 ) -> Option<(Refusal, &'static str)> {
+    if parts.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+        return Some((Refusal::Malformed, "a scheme other than http and https"));
+    }
     head.version = Version::Http2;
     head.scheme = if is_secured { Scheme::Https } else { Scheme::Http };
     head.accepts_trailers = true;
@@ -462,7 +465,9 @@ pub(crate) fn check(head: &Request) -> Option<(Refusal, &'static str)> {
         if field.is_hop_by_hop && field.known != Known::Te && field.known != Known::ContentLength {
             return Some((Refusal::Malformed, "a connection-specific field"));
         }
-        let is_carried = http1::is_field_name(field.name) && http1::is_field_value(field.value);
+        // RFC 9113 §8.2.1: HTTP/1 would take whitespace at the ends away, and mean another value.
+        let is_bare = field.value.trim_ascii().len() == field.value.len();
+        let is_carried = is_bare && http1::is_field_name(field.name) && http1::is_field_value(field.value);
         if !is_carried || (field.known == Known::Other && http1::is_lookalike(field.name)) {
             return Some((Refusal::Malformed, "a field that HTTP/1 could not carry"));
         }

@@ -128,6 +128,7 @@ pub const HTTP1: http1::Limits = http1::Limits {
     fields_max: 256,
     trailer_bytes_max: 8 * 1024,
     chunk_extension_bytes_max: 256,
+    are_sizes_padded: false,
 };
 
 /// Time between two stateless resets of a socket, in milliseconds. Each is smaller than what it answers, so

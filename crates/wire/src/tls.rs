@@ -25,6 +25,9 @@ use crate::limits::{TLS_READ_BYTES, TLS_WRITE_BYTES};
 // nonces).
 const CIPHERTEXT_BYTES: usize = TLS_WRITE_BYTES + 256;
 
+/// Records that wait when a handshake fails: a hello, what goes with it, an alert.
+const PENDING_MAX: usize = 8;
+
 struct Areas {
     raw: Box<[u8]>,
     plain: Box<[u8]>,
@@ -158,11 +161,19 @@ impl Tls {
         }
     }
 
-    /// After an error: encodes the alert that rustls has queued, once. `rest` is what the erroneous call left
-    /// of its bytes: rustls may still point into them, and must not be asked about them again.
+    /// After an error: encodes what rustls has queued, which ends with the alert. `rest` is what the erroneous
+    /// call left of its bytes: rustls may still point into them, and must not be asked about them again.
     fn encode_pending(&mut self, rest: &mut [u8]) {
-        if let Ok(ConnectionState::EncodeTlsData(mut data)) = self.session.process_tls_records(rest).state {
-            let _without_an_alert_then = encode(&mut data, &mut self.unsent);
+        for _ in 0..PENDING_MAX {
+            match self.session.process_tls_records(rest).state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    if encode(&mut data, &mut self.unsent).is_err() {
+                        return; // without an alert then
+                    }
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                _ => return,
+            }
         }
     }
 

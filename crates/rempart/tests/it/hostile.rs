@@ -110,6 +110,8 @@ fn fields_that_would_break_out_of_http_1_are_refused() -> Result<()> {
         (b"x", b"a\nX-Evil: 1"),
         (b"x", b"a\rX-Evil: 1"),
         (b"x", b"a\0b"),
+        (b"x", b" a"),
+        (b"x", b"a\t"),
         (b"x\r\nx-evil: 1\r\ny", b"a"),
         (b"x: y", b"a"),
         (b"x y", b"a"),

@@ -17,6 +17,7 @@ mod hostile;
 mod http1;
 mod http2;
 mod limits;
+mod odd_peers;
 mod origins;
 #[cfg(feature = "fault-injection")]
 mod overload;

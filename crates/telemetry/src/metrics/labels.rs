@@ -63,6 +63,7 @@ impl StatusClass {
             Some(..300) => Self::Success,
             Some(..400) => Self::Redirection,
             Some(..500) => Self::VisitorError,
+            // Above 599 as well: RFC 9110 §15 has them treated so.
             Some(_) => Self::ServerError,
         }
     }
