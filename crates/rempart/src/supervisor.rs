@@ -219,6 +219,7 @@ impl Supervisor {
         if let Some(target) = &target {
             target.become_user()?;
         }
+        privileges::give_up_capabilities();
         // An orphan is found by these for as long as it serves.
         let command_socket = if orphan.is_some() {
             sockets::bind_command(&data_dir.join(COMMAND_SOCKET_BESIDE))?
