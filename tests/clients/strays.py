@@ -5,48 +5,11 @@ import asyncio
 import os
 import signal
 
-from quic import Visitor, visit
+from quic import visit
 from stage import FACTS, check, equal, finish
+from strays_of import Watching, edges
 
 PATIENCE = 60
-
-
-class Watching(Visitor):
-    """Notes a stateless reset, which this client does not act on by itself."""
-
-    def __init__(self, *arguments, **more):
-        super().__init__(*arguments, **more)
-        self.is_reset = False
-
-    def datagram_received(self, data, address):
-        token = self._quic._peer_cid.stateless_reset_token
-        self.is_reset = self.is_reset or len(token) == 16 and data[-16:] == token
-        super().datagram_received(data, address)
-
-    @property
-    def is_told(self):
-        return self.is_reset or self.terminated is not None
-
-    async def until_told(self):
-        """Asks whether anybody is there, as a visitor that waits for an answer does."""
-        for number in range(PATIENCE * 20):
-            if self.is_told:
-                return
-            self._quic.send_ping(number)
-            self.transmit()
-            await asyncio.sleep(0.05)
-
-
-def edges():
-    pid = FACTS["pid"]
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        children = [int(child) for child in file.read().split()]
-    named = []
-    for child in children:
-        with open(f"/proc/{child}/cmdline", "rb") as file:
-            if file.read().startswith((b"rempart-edge\0", b"rempart-successor\0")):
-                named.append(child)
-    return named
 
 
 async def upgrade(before):
@@ -63,7 +26,7 @@ async def serves(when):
 
 async def killed():
     """The edge that drains after an upgrade is killed: nobody reads its sockets, but for the one that took over."""
-    [older] = edges()
+    [older] = edges(FACTS["pid"])
     async with visit(create=Watching) as before:
         equal((await before.ask("GET", "/hello")).status, "200", "before the upgrade")
         upload = before.begin("POST", "/echo", is_ended=False)

@@ -21,6 +21,7 @@ mod facts;
 mod fault_points;
 mod fingerprint;
 mod forward;
+mod letting_go;
 mod limits;
 mod live;
 mod load;

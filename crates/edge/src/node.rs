@@ -25,6 +25,7 @@ use crate::coding::{Coders, coding_of};
 use crate::contain::Ward;
 use crate::facts::Sampler;
 use crate::fingerprint::Door;
+use crate::letting_go::LettingGo;
 use crate::limits::Counts;
 use crate::live::{Live, Site};
 use crate::load::Loads;
@@ -89,7 +90,9 @@ pub struct Node {
     clock: Clock,
     steady: Arc<Steady>,
     strays: Strays,
+    letting_go: LettingGo,
     is_draining: AtomicBool,
+    is_last: AtomicBool,
     drain_ms: AtomicU64,
     has_candidate: AtomicBool,
     sampler: Sampler,
@@ -219,8 +222,10 @@ impl Node {
             tls,
             steady: Arc::new(Steady::start(clock)),
             strays: Strays::default(),
+            letting_go: LettingGo::default(),
             clock,
             is_draining: AtomicBool::new(false),
+            is_last: AtomicBool::new(false),
             drain_ms: AtomicU64::new(drain_ms),
             has_candidate: AtomicBool::new(false),
             sampler: Sampler::default(),
@@ -308,6 +313,16 @@ impl Node {
     /// Begins to drain: see [`wire::Thread::drain`]. Open exchanges may go on for the node's `drain_ms`.
     pub fn drain(&self) {
         self.drain_within(self.setup.settings.drain_ms);
+    }
+
+    /// Says, before a drain, that no other process accepts visitors from then on: those who wait at the
+    /// listeners by then are served.
+    pub fn is_to_be_last(&self) {
+        self.is_last.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last.load(Ordering::Acquire)
     }
 
     /// Begins to drain; open exchanges may go on for so many milliseconds from the drain's beginning. A later
@@ -609,6 +624,22 @@ impl Node {
     /// resets from now on, until this node drains.
     pub fn answer_strays(&self, ownerless: &[Ownerless]) {
         self.strays.set(if self.is_draining() { &[] } else { ownerless });
+    }
+
+    /// Gives up the UDP sockets of a node that drains, since another process is to read them: as soon as no
+    /// QUIC connection is open, and by closing those that are after so many milliseconds. Connections over
+    /// TCP go on. [`Node::reads_quic`] says when it is done: some 200 ms at the least.
+    pub fn let_go_of_quic(&self, within_ms: u64) {
+        self.letting_go.order(self.clock.now_ms().saturating_add(within_ms));
+    }
+
+    /// Whether a thread reads a UDP socket of its own.
+    pub fn reads_quic(&self) -> bool {
+        self.letting_go.reads()
+    }
+
+    pub(crate) fn letting_go(&self) -> &LettingGo {
+        &self.letting_go
     }
 
     pub(crate) fn strays(&self) -> &Strays {

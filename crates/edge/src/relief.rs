@@ -11,8 +11,8 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -39,9 +39,9 @@ pub(crate) struct Relief {
     /// By thread: who accepts for it.
     stand_ins: Vec<AtomicUsize>,
     wakes: Vec<Notify>,
-    spares: Vec<Vec<Spare>>,
+    spares: Mutex<Vec<Vec<Spare>>>,
     /// A duplicate of the admin listener, which is the first thread's.
-    admin: Option<TcpListener>,
+    admin: Mutex<Option<TcpListener>>,
 }
 
 impl Relief {
@@ -51,9 +51,23 @@ impl Relief {
             stuck: spares.iter().map(|_| AtomicBool::new(false)).collect(),
             stand_ins: spares.iter().map(|_| AtomicUsize::new(NOBODY)).collect(),
             wakes: spares.iter().map(|_| Notify::new()).collect(),
-            spares,
-            admin,
+            spares: Mutex::new(spares),
+            admin: Mutex::new(admin),
         }
+    }
+
+    /// Closes the duplicates: a listener refuses newcomers only when its last one is gone.
+    pub(crate) fn close(&self) {
+        self.lock().clear();
+        self.lock_admin().take();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<Spare>>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_admin(&self) -> MutexGuard<'_, Option<TcpListener>> {
+        self.admin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A thread got stuck: for it and all others that are, the next one that is not stands in. When all are
@@ -100,13 +114,14 @@ impl Relief {
     pub(crate) async fn stand_by(self: Arc<Self>, me: usize, node: Arc<Node>, thread: Rc<Thread<Edge>>) {
         let mut accepting: BTreeMap<usize, Vec<JoinHandle<()>>> = BTreeMap::new();
         loop {
-            for (other, spares) in self.spares.iter().enumerate() {
+            for (other, spares) in self.lock().iter().enumerate() {
                 let is_asked = other != me && self.stand_in(other) == me;
                 if is_asked && !accepting.contains_key(&other) {
                     let mut tasks = accept_from(spares, &thread);
-                    let admin = self.admin.as_ref().filter(|_| other == 0);
+                    let admin = self.lock_admin();
                     // Without a descriptor left it waits, as it would have without relief.
-                    if let Some(Ok(socket)) = admin.map(TcpListener::try_clone)
+                    if let Some(Ok(socket)) =
+                        admin.as_ref().filter(|_| other == 0).map(TcpListener::try_clone)
                         && let Ok((_, task)) = serve_admin(&node, &thread.deadlines, socket)
                     {
                         tasks.push(task);

@@ -186,9 +186,9 @@ fn serve(
             tokio::task::spawn_local(strays::answer(Arc::clone(node), foreign));
         }
         tokio::task::spawn_local(Rc::clone(&edge).watch_load());
-        tokio::task::spawn_local(relief.stand_by(number, Arc::clone(node), Rc::clone(&thread)));
+        tokio::task::spawn_local(Arc::clone(&relief).stand_by(number, Arc::clone(node), Rc::clone(&thread)));
         node.count_serving(true);
-        tick(node, &edge, &thread, admin.as_deref(), &candidates).await;
+        tick(node, &edge, &thread, admin.as_deref(), (candidates, &relief)).await;
         node.count_serving(false);
         edge.tick(); // the last lines of the log
         Ok(())
@@ -245,18 +245,34 @@ fn take_left(thread: &Rc<Thread<Edge>>, candidates: &[Left]) {
     }
 }
 
+/// Polls of all tasks within which QUIC connections have been closed.
+const CLOSING_POLLS: u32 = 10_000;
+
+/// Closes the QUIC connections of a thread that ends: a kernel tells a visitor that a TCP connection is gone,
+/// and nobody would tell of these.
+async fn close_quic(thread: &Rc<Thread<Edge>>) {
+    thread.let_go_of_quic(true);
+    for _ in 0..CLOSING_POLLS {
+        if !thread.reads_quic() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Sweeps deadlines, turns the clock, and watches for the drain, until the thread has drained.
 async fn tick(
     node: &Arc<Node>,
     edge: &Edge,
     thread: &Rc<Thread<Edge>>,
     admin: Option<&Thread<Admin>>,
-    candidates: &[Left],
+    (mut candidates, relief): (Vec<Left>, &Relief),
 ) {
     let mut interval = tokio::time::interval(Duration::from_millis(u64::from(TICK_MS)));
     interval.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut second = 0;
     let mut drain_began_ms = None;
+    let mut reads_quic = false;
     loop {
         interval.tick().await;
         thread.deadlines.sweep();
@@ -267,7 +283,7 @@ async fn tick(
             node.door().sweep(node.clock().now_s());
         }
         if !node.has_candidate() && !thread.is_draining() {
-            take_left(thread, candidates);
+            take_left(thread, &candidates);
         }
         let now_s = unix_us() / 1_000_000;
         if now_s != second {
@@ -279,9 +295,24 @@ async fn tick(
             }
         }
         let now_ms = node.clock().now_ms();
+        let did_read = std::mem::replace(&mut reads_quic, thread.reads_quic());
+        if did_read != reads_quic {
+            node.letting_go().count_reading(reads_quic);
+        }
+        if let Some(at_once) = node.letting_go().ordered(now_ms).filter(|_| reads_quic) {
+            thread.let_go_of_quic(at_once);
+        }
         match drain_began_ms {
             None if node.is_draining() => {
-                thread.drain();
+                if node.is_last() {
+                    take_left(thread, &candidates);
+                    thread.drain_as_last();
+                } else {
+                    thread.drain();
+                }
+                // Every copy of a listener: with one left its visitors would wait for nobody.
+                candidates.clear();
+                relief.close();
                 if let Some(admin) = admin {
                     admin.drain();
                 }
@@ -289,6 +320,12 @@ async fn tick(
             }
             Some(began) if thread.open() == 0 || now_ms >= began + node.drain_ms() => {
                 node.count_cut(edge.in_flight());
+                if thread.open() > 0 && reads_quic {
+                    close_quic(thread).await;
+                }
+                if reads_quic {
+                    node.letting_go().count_reading(false);
+                }
                 return;
             }
             _ => {}

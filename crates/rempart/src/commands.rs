@@ -117,9 +117,18 @@ pub(crate) fn publish(wanted: &Publish) -> Result<ExitCode> {
     problems.iter().for_each(|problem| tell_lines(&format!("{problem}\n")));
     let mut out = io::stdout();
     if wanted.dry_run {
-        write_difference(&mut out, &answer.difference.unwrap_or_default(), answer.decisions.as_ref())?;
+        let difference = answer.difference.unwrap_or_default();
+        write_difference(&mut out, &difference, answer.decisions.as_ref())?;
+        let has_none = answer.decisions.is_some_and(|decisions| decisions.compared == 0);
+        if has_none && difference != DifferenceText::default() {
+            tell("no request came meanwhile on which the decisions could be compared");
+        }
         answer.error.iter().for_each(|error| tell(error));
-        return Ok(if answer.error.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        for file in &answer.put_back {
+            tell(&format!("{file} has problems: its zone would be served as before"));
+        }
+        let is_whole = answer.error.is_none() && answer.put_back.is_empty();
+        return Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let number = answer.number.unwrap_or(0);
     match (answer.changed, answer.zones) {

@@ -7,7 +7,7 @@
 
 mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -178,6 +178,26 @@ pub(crate) fn gather(file: &NodeFile) -> Gathered {
     Gathered { bundle: Bundle::new(specs, defaults, files), stamps, secrets, unread }
 }
 
+/// Names those of a bundle's files that these zones are made from.
+pub(crate) fn files_of(
+    specs: &[Source],
+    defaults: Option<&Source>,
+    files: &BTreeMap<String, Vec<u8>>,
+) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for named in zone::files_named(specs, defaults) {
+        match named.kind {
+            FileKind::Rules => all.extend(rules::of(&named.path, files)),
+            FileKind::PrivateKey => {}
+            _ => {
+                all.insert(named.path);
+            }
+        }
+    }
+    all.retain(|path| files.contains_key(path));
+    all
+}
+
 /// A file may hold a chain and its key at once, named twice: then each side needs the bytes.
 fn share_between_kinds(
     named: &NamedFile,
@@ -270,7 +290,7 @@ impl Gathered {
         };
         // A file that could not be read is told once: by whoever knows why.
         let place = |problem: &Problem| (problem.file.clone(), problem.line, problem.column);
-        let known: std::collections::BTreeSet<_> = self.unread.iter().map(place).collect();
+        let known: BTreeSet<_> = self.unread.iter().map(place).collect();
         problems.retain(|problem| {
             !(problem.message.ends_with("could not be read") && known.contains(&place(problem)))
         });

@@ -2,9 +2,13 @@
 //!
 //! One Unix seqpacket socket per child, its end in the child being standard input: each packet is one JSON
 //! message, with up to [`DESCRIPTORS_PER_PACKET`] descriptors beside it (`SCM_RIGHTS`, unix(7)). Both ends
-//! are the same binary but for the moments of an upgrade: members are added, never renamed. It does not
-//! decide when anything is said. Called by [`crate::supervisor`] and [`crate::edge_role`].
+//! are the same binary but around an upgrade, and for as long as a supervisor could not follow its edge to a
+//! newer one: members are added, never renamed, and a message that is not known is passed over
+//! ([`PassedOver`]). It does not decide when anything is said. Called by [`crate::supervisor`] and
+//! [`crate::edge_role`].
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Seek as _, SeekFrom, Write as _};
 use std::mem::MaybeUninit;
@@ -22,6 +26,7 @@ use rustix::net::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use telemetry::events::{Events, Value};
 
 use crate::changed::ChangedUrls;
 
@@ -87,6 +92,15 @@ pub(crate) enum Begin {
     },
     /// The newest generation kept, which is what serves now.
     Newest,
+}
+
+/// An edge beside the one that serves, which has UDP sockets yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Beside {
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// Which generation's; none for those of candidates.
+    pub(crate) udp_generation: Option<usize>,
 }
 
 /// A request that is not served any more, since it killed or hung the edge.
@@ -251,6 +265,14 @@ pub(crate) enum ToEdge {
         generation: bool,
         /// Those of candidates.
         candidate: bool,
+        /// Who has the others: a supervisor that takes over after the death of this one learns it from there.
+        #[serde(default)]
+        others: Vec<Beside>,
+    },
+    /// To an edge that drains: another is to have its UDP sockets. Answered by [`FromEdge::QuicLetGo`].
+    LetGoOfQuic {
+        /// How long exchanges under way may take; what is open then is closed.
+        within_ms: u64,
     },
     /// Accept nothing new, finish what is under way, end.
     Drain {
@@ -287,6 +309,8 @@ pub(crate) enum FromEdge {
         /// Which.
         changed: ChangedUrls,
     },
+    /// The UDP sockets are not read any more.
+    QuicLetGo,
     /// There is nothing to serve: neither the files nor a kept generation can be used, as said on stderr.
     Unusable,
     /// Start a candidate, and give me the channel to it.
@@ -314,6 +338,61 @@ pub(crate) enum FromEdge {
         /// The first bytes of its zone's id.
         zone: [u8; 8],
     },
+}
+
+/// A whole packet that is a message of another version.
+#[derive(Debug)]
+pub(crate) struct Unknown {
+    /// What it calls itself.
+    message: String,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this binary does not know the message `{}`", self.message)
+    }
+}
+
+impl std::error::Error for Unknown {}
+
+/// The names under which messages of this program say what they are.
+const TAGS: [&str; 3] = ["message", "ask", "answer"];
+
+/// Characters of an unknown message's name that are told.
+const NAME_CHARS_MAX: usize = 64;
+
+impl Unknown {
+    /// Of a packet that could not be read as a message; none if it is nothing of this program's.
+    fn of(packet: &[u8]) -> Option<Self> {
+        let members: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(packet).ok()?;
+        let name = TAGS.iter().find_map(|tag| members.get(*tag)?.as_str())?;
+        Some(Self { message: name.chars().take(NAME_CHARS_MAX).collect() })
+    }
+}
+
+/// Unknown messages that are told; of further ones nothing is said.
+const PASSED_OVER_MAX: usize = 16;
+
+/// Messages that were passed over, each told once: whoever said them is of another version, and does without.
+#[derive(Debug, Default)]
+pub(crate) struct PassedOver(BTreeSet<String>);
+
+impl PassedOver {
+    /// Passes over a message that is not known.
+    ///
+    /// # Errors
+    /// Every error but that one is given back.
+    pub(crate) fn pass_over(&mut self, error: anyhow::Error, events: &Events) -> Result<()> {
+        let Unknown { message } = error.downcast::<Unknown>()?;
+        if self.0.len() < PASSED_OVER_MAX && self.0.insert(message.clone()) {
+            let remedy = "a process of another version runs beside this one: `rempart upgrade`, or restart \
+                          the node if that does not help";
+            let fields: [(&'static str, Value<'_>); 2] =
+                [("message", (&message).into()), ("remedy", remedy.into())];
+            events.warn("message_unknown", &fields);
+        }
+        Ok(())
+    }
 }
 
 /// One end of the socket between supervisor and edge.
@@ -422,7 +501,8 @@ impl Channel {
     /// gone.
     ///
     /// # Errors
-    /// When the packet is not such a message or was cut.
+    /// [`Unknown`] when the packet is a message of another version: those behind it can be read. Others when
+    /// it is nothing of the kind or was cut.
     pub(crate) fn receive<Message: DeserializeOwned>(&self) -> Result<Option<(Message, Vec<OwnedFd>)>> {
         let mut bytes = vec![0; MESSAGE_BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_PER_PACKET))];
@@ -448,8 +528,13 @@ impl Channel {
             bail!("a message was cut: too long, or the limit on open files is too low for its descriptors");
         }
         let text = bytes.get(..received.bytes).unwrap_or_default();
-        let message = serde_json::from_slice(text).context("a packet is not a message of this binary")?;
-        Ok(Some((message, descriptors)))
+        match serde_json::from_slice(text) {
+            Ok(message) => Ok(Some((message, descriptors))),
+            Err(error) => Err(match Unknown::of(text) {
+                Some(unknown) => unknown.into(),
+                None => anyhow::Error::new(error).context("a packet is not a message of this binary"),
+            }),
+        }
     }
 
     /// Sends the setup with all its descriptors, in as many packets as they need.
@@ -540,11 +625,17 @@ mod tests {
     use std::io::{Read as _, Write as _};
     use std::os::unix::net::UnixStream;
 
+    use telemetry::sink::Target;
+
     use super::*;
 
     fn ends() -> (Channel, Channel) {
         let (ours, theirs) = Channel::pair().unwrap();
         (ours, Channel(theirs))
+    }
+
+    fn events_in(folder: &testkit::folder::Folder) -> Events {
+        Events::start(Target::File(folder.path().join("events")), || 0).unwrap()
     }
 
     fn setup(tcp: usize) -> Setup {
@@ -608,7 +699,48 @@ mod tests {
     #[test]
     fn a_packet_that_is_no_message_is_an_error() {
         let (supervisor, edge) = ends();
-        supervisor.send(&"nonsense", &[], false).unwrap();
-        assert!(edge.receive::<ToEdge>().is_err());
+        let folder = testkit::folder::Folder::new().unwrap();
+        let events = events_in(&folder);
+        for nonsense in
+            [serde_json::json!("nonsense"), serde_json::json!({"msg": "x"}), serde_json::json!([1])]
+        {
+            supervisor.send(&nonsense, &[], false).unwrap();
+            let error = edge.receive::<ToEdge>().unwrap_err();
+            assert!(PassedOver::default().pass_over(error, &events).is_err());
+        }
+    }
+
+    #[test]
+    fn a_message_of_another_version_is_passed_over_and_told_once() {
+        let (supervisor, edge) = ends();
+        let folder = testkit::folder::Folder::new().unwrap();
+        let events = events_in(&folder);
+        let mut passed_over = PassedOver::default();
+        let of_tomorrow = [
+            serde_json::json!({"message": "fold", "corners": 4}),
+            serde_json::json!({"message": "fold", "corners": 3}),
+            serde_json::json!({"message": "setup", "role": "juggler"}),
+        ];
+        for message in of_tomorrow {
+            let descriptor = memory_file(b"beside it").unwrap();
+            supervisor.send(&message, &[descriptor.as_fd()], false).unwrap();
+            supervisor.send(&ToEdge::Reload, &[], false).unwrap();
+            let error = edge.receive::<ToEdge>().unwrap_err();
+            passed_over.pass_over(error, &events).unwrap();
+            assert!(matches!(edge.receive().unwrap().unwrap(), (ToEdge::Reload, _)));
+        }
+        assert!(events.close(Duration::from_secs(60)));
+        let told = std::fs::read_to_string(folder.path().join("events")).unwrap();
+        assert_eq!(told.matches("message_unknown").count(), 2, "{told}");
+        assert_eq!(told.matches("fold").count(), 1, "{told}");
+    }
+
+    #[test]
+    fn a_known_message_may_say_more_than_is_known() {
+        let (supervisor, edge) = ends();
+        let more = serde_json::json!({"message": "drain", "within_ms": 7, "softly": true});
+        supervisor.send(&more, &[], false).unwrap();
+        let (message, _) = edge.receive::<ToEdge>().unwrap().unwrap();
+        assert_eq!(message, ToEdge::Drain { within_ms: Some(7) });
     }
 }

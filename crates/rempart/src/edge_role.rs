@@ -31,7 +31,7 @@ use crate::command_log::{CommandLog, Purging};
 use crate::command_socket;
 use crate::commands::{counted, tell, tell_lines};
 use crate::configuration::{Problems, data_dir};
-use crate::control::{Begin, Channel, FromEdge, Role, Setup, ToEdge};
+use crate::control::{Begin, Beside, Channel, FromEdge, PassedOver, Role, Setup, ToEdge};
 use crate::generations::Generations;
 use crate::keys::{self, Keys};
 use crate::messages::{Answer, HandOver, Purge, Request};
@@ -58,6 +58,9 @@ const DESCRIPTORS_KEPT: usize = 256;
 
 /// Connections allowed however low the limit on open files: below it nothing useful can be served.
 const CONNECTIONS_LEAST: usize = 64;
+
+/// How much longer than it was given the end of QUIC connections may take: two ticks of each thread.
+const QUIC_GRACE: Duration = Duration::from_secs(5);
 
 /// How long the threads may take to start: some milliseconds, but for a machine that is badly overloaded.
 const THREADS_START: Duration = Duration::from_secs(30);
@@ -261,10 +264,11 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         events: events.clone(),
         channel: Arc::clone(channel),
         setup: setup.clone(),
-        handed,
+        handed: Mutex::new(handed),
         kept,
         data_dir: ground.data_dir.clone(),
         yields: AtomicBool::new(false),
+        beside: Mutex::new(None),
     });
     let carry = {
         let commands = Arc::clone(&commands);
@@ -286,6 +290,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         serves_on,
         accepting: Some(accepting),
         commands,
+        passed_over: PassedOver::default(),
     };
     let whole = control.run(ground.signals, channel, &drained);
     access_log.close(LOG_CLOSE);
@@ -378,6 +383,7 @@ struct Control<'a> {
     /// While this edge takes commands.
     accepting: Option<command_socket::Accepting>,
     commands: Arc<Commands>,
+    passed_over: PassedOver,
 }
 
 impl Control<'_> {
@@ -419,8 +425,11 @@ impl Control<'_> {
             while let Some(signal) = signals.next() {
                 // The supervisor handles what is meant for the node. A service manager that signals every
                 // process wants the end.
-                if signal == Signal::SIGTERM {
-                    self.drain(None);
+                match signal {
+                    Signal::SIGTERM => self.drain(None),
+                    // Of a supervisor that it is no child of: another edge is to have the UDP sockets.
+                    Signal::SIGUSR2 if self.cut_at.is_some() => self.node.let_go_of_quic(0),
+                    _ => {}
                 }
             }
             if ready.get(2) == Some(&true) {
@@ -435,12 +444,14 @@ impl Control<'_> {
             Ok(Some((ToEdge::Reload, _))) => self.publishing.publish_later(),
             Ok(Some((ToEdge::ReopenLogs, _))) => self.access_log.reopen(),
             Ok(Some((ToEdge::Drain { within_ms }, _))) => self.drain(within_ms),
-            Ok(Some((ToEdge::Strays { generation, candidate }, _))) => {
+            Ok(Some((ToEdge::Strays { generation, candidate, others }, _))) => {
+                self.commands.note_beside(others);
                 let are =
                     [(generation, edge::Ownerless::Generation), (candidate, edge::Ownerless::Candidate)];
                 let ownerless: Vec<_> = are.into_iter().filter(|(are, _)| *are).map(|(_, of)| of).collect();
                 self.node.answer_strays(&ownerless);
             }
+            Ok(Some((ToEdge::LetGoOfQuic { within_ms }, _))) => self.let_go_of_quic(within_ms),
             Ok(Some((ToEdge::Candidate { .. }, descriptors))) => {
                 let channel = descriptors.into_iter().next().map(Channel::of);
                 self.publishing.candidate_started(channel);
@@ -478,10 +489,31 @@ impl Control<'_> {
                 return false;
             }
             Err(error) => {
-                self.events.error("message_not_understood", &[("cause", (&format!("{error:#}")).into())]);
+                if let Err(error) = self.passed_over.pass_over(error, self.events) {
+                    let cause = format!("{error:#}");
+                    self.events.error("message_not_understood", &[("cause", (&cause).into())]);
+                }
             }
         }
         true
+    }
+
+    /// Lets another edge have the UDP sockets, and says so once it may.
+    fn let_go_of_quic(&self, within_ms: u64) {
+        self.node.let_go_of_quic(within_ms);
+        let (node, channel) = (Arc::clone(&self.commands.node), Arc::clone(&self.commands.channel));
+        let until = clock::now() + Duration::from_millis(within_ms) + QUIC_GRACE;
+        let wait = move || {
+            while node.reads_quic() && clock::now() < until {
+                thread::sleep(Duration::from_millis(5));
+            }
+            if !node.reads_quic() {
+                // With no supervisor there is nobody who waits for it.
+                let _ = channel.send(&FromEdge::QuicLetGo, &[], true);
+            }
+        };
+        // Without a thread it is not told, and whoever waits goes on after a while.
+        let _no_thread = thread::Builder::new().name("quic".into()).spawn(wait);
     }
 
     /// Begins to drain. A second order may only shorten the time: the node itself is to end.
@@ -495,6 +527,11 @@ impl Control<'_> {
         let from_begin = cut_at.saturating_duration_since(*began);
         self.cut_at = Some(cut_at);
         self.accepting = None;
+        // With a copy left open, newcomers would wait for nobody.
+        self.commands.handed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        if within_ms.is_none() {
+            self.node.is_to_be_last();
+        }
         // Another edge publishes from now on, and watches what is published.
         self.publishing.end();
         self.node.drain_within(u64::try_from(from_begin.as_millis()).unwrap_or(u64::MAX));
@@ -520,11 +557,13 @@ struct Commands {
     channel: Arc<Channel>,
     setup: Setup,
     /// Every socket, for a supervisor that takes over after this one's death.
-    handed: Vec<OwnedFd>,
+    handed: Mutex<Vec<OwnedFd>>,
     kept: bool,
     data_dir: PathBuf,
     /// Whether a successor takes the orders.
     yields: AtomicBool,
+    /// Who beside this edge has UDP sockets, as the supervisor said last.
+    beside: Mutex<Option<Vec<Beside>>>,
 }
 
 impl Commands {
@@ -675,9 +714,14 @@ impl Commands {
         is_taken.try_recv().unwrap_or_else(|_| Err("the order was lost: try again".to_owned()))
     }
 
+    fn note_beside(&self, others: Vec<Beside>) {
+        *self.beside.lock().unwrap_or_else(PoisonError::into_inner) = Some(others);
+    }
+
     fn hand_over(&self) -> Answer {
-        let handed: std::io::Result<Vec<OwnedFd>> = self.handed.iter().map(OwnedFd::try_clone).collect();
-        match handed {
+        let handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        let copies: std::io::Result<Vec<OwnedFd>> = handed.iter().map(OwnedFd::try_clone).collect();
+        match copies {
             Ok(descriptors) => Answer {
                 ok: true,
                 hand_over: Some(HandOver {
@@ -687,6 +731,7 @@ impl Commands {
                     admin: self.setup.admin,
                     udp_generation: self.setup.udp_generation,
                     restarts: self.setup.restarts,
+                    beside: self.beside.lock().unwrap_or_else(PoisonError::into_inner).clone(),
                 }),
                 descriptors,
                 ..Answer::default()

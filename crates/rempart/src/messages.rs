@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zone::{Problem, Severity};
 
 use crate::command_log::Block;
-use crate::control::ListenerPlan;
+use crate::control::{Beside, ListenerPlan};
 
 /// Bytes of a request with its newline: the longest is `purge` with a URL of 8 KiB, some of it escaped.
 pub(crate) const REQUEST_BYTES_MAX: usize = 32 * 1024;
@@ -121,6 +121,9 @@ pub(crate) struct HandOver {
     pub(crate) udp_generation: usize,
     /// How often an edge was started before it.
     pub(crate) restarts: u64,
+    /// Edges beside it that have UDP sockets yet; none of an edge that was never told.
+    #[serde(default)]
+    pub(crate) beside: Option<Vec<Beside>>,
 }
 
 /// The answer. `ok` says whether the command was carried out; which other members are there depends on the

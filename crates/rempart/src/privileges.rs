@@ -1,7 +1,8 @@
 //! Giving root up: which user the node becomes, and how.
 //!
 //! The supervisor binds as root where ports need it and then becomes the target user for good; its children
-//! are born as that user. Nothing here grants anything. Called by [`crate::supervisor`].
+//! are born as that user, and without the rights that a service manager gives for binding. Nothing here
+//! grants anything. Called by [`crate::supervisor`].
 
 use std::ffi::CString;
 use std::fs::{self, DirBuilder, File};
@@ -11,6 +12,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setuid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 use telemetry::events::Events;
 
 /// The user whose rights a node takes when root starts it and the node file names nobody.
@@ -88,6 +90,19 @@ impl Target {
         );
         Ok(())
     }
+}
+
+/// Gives up what a service manager gave for binding (capabilities(7)): children would be born with it.
+/// Whoever is root goes on as root, who has all of them by name. The process must have one thread.
+pub(crate) fn give_up_capabilities() {
+    if geteuid().is_root() {
+        return;
+    }
+    // A service manager's filter may forbid the second; without the first, children are born with none.
+    let _refused_where_there_are_none = rustix::thread::clear_ambient_capability_set();
+    let none = CapabilitySet::empty();
+    let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    let _refused_by_a_filter = rustix::thread::set_capabilities(None, none);
 }
 
 /// Makes the data folder, for its owner alone, and gives it to the user the node becomes.

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result};
 use splice::{Counters, Listener, ORDER_RELOAD, ORDER_STOP, Protocol, Settings};
 
 use crate::clock;
-use crate::control::{Channel, Setup, ToEdge};
+use crate::control::{Channel, Setup, ToEdge, Unknown};
 use crate::signals::Signals;
 use crate::sockets::raise_descriptor_limit;
 
@@ -90,8 +90,11 @@ fn pass_orders_on(channel: &Channel, mut to: UnixStream) {
     loop {
         let order = match channel.receive::<ToEdge>() {
             Ok(Some((ToEdge::Refresh, _))) => ORDER_RELOAD,
-            Ok(Some((ToEdge::Drain { .. }, _)) | None) | Err(_) => ORDER_STOP,
+            Ok(Some((ToEdge::Drain { .. }, _))) => ORDER_STOP,
             Ok(Some(_)) => continue,
+            // Of a newer version, and none of these two.
+            Err(error) if error.is::<Unknown>() => continue,
+            Ok(None) | Err(_) => ORDER_STOP,
         };
         if to.write_all(&[order]).is_err() || order == ORDER_STOP {
             return;

@@ -24,10 +24,9 @@ use telemetry::events::{Events, Value};
 use telemetry::sink::Target;
 
 use crate::addresses::Addresses;
-use crate::changed::ChangedUrls;
 use crate::clock;
 use crate::configuration::{NodeFile, data_dir, read_node_file};
-use crate::control::{Begin, FromEdge, Killed, Role, ToEdge};
+use crate::control::{Begin, Killed, PassedOver, Role, ToEdge};
 use crate::fd_store;
 use crate::keys;
 use crate::lock::Lock;
@@ -42,6 +41,7 @@ mod candidates;
 mod child;
 mod culprits;
 mod deaths;
+mod hearing;
 mod orphan;
 mod pass_through;
 mod patience;
@@ -57,8 +57,8 @@ use child::{Child, State};
 use culprits::Culprits;
 use orphan::Orphan;
 use patience::Patience;
-use strays::Ownerless;
-use upgrade::{PROVING, Upgrade};
+use strays::{Elder, Told};
+use upgrade::Upgrade;
 use walk::Walk;
 
 /// How much longer than `drain_ms` an edge may take to end, before it is killed: closing what is left,
@@ -151,10 +151,14 @@ struct Supervisor {
     killed: Vec<Killed>,
     /// Kept generations that an edge told as unusable: the next one need not.
     unusable: BTreeSet<u64>,
-    /// What the serving edge was told of sockets that are nobody's, and which edge that was.
-    strays: Option<(Pid, Ownerless)>,
-    /// Whether every edge is a child. One of an earlier supervisor drains unseen, and has UDP sockets yet.
+    /// What the serving edge was told last of sockets that are nobody's.
+    strays: Option<Told>,
+    /// Edges of an earlier supervisor, which drain and have UDP sockets yet.
+    elders: Vec<Elder>,
+    /// Whether these and the children are all edges there are.
     knows_all: bool,
+    /// Messages of edges of another version.
+    passed_over: PassedOver,
     is_stopping: bool,
     can_upgrade: bool,
     lock: Lock,
@@ -215,6 +219,7 @@ impl Supervisor {
         if let Some(target) = &target {
             target.become_user()?;
         }
+        privileges::give_up_capabilities();
         // An orphan is found by these for as long as it serves.
         let command_socket = if orphan.is_some() {
             sockets::bind_command(&data_dir.join(COMMAND_SOCKET_BESIDE))?
@@ -256,7 +261,7 @@ impl Supervisor {
             candidate_has_udp: false,
             secret: u32::from_ne_bytes(keys::random()?) | 1,
         };
-        let knows_all = orphan.is_none();
+        let elders = orphan.as_ref().map_or(Some(Vec::new()), Orphan::elders);
         let supervisor = Self {
             binary,
             threads,
@@ -281,7 +286,9 @@ impl Supervisor {
             killed: Vec::new(),
             unusable: BTreeSet::new(),
             strays: None,
-            knows_all,
+            knows_all: elders.is_some(),
+            elders: elders.unwrap_or_default(),
+            passed_over: PassedOver::default(),
             is_stopping: false,
             can_upgrade,
             lock,
@@ -357,7 +364,7 @@ impl Supervisor {
             && at <= now
         {
             self.start_at = None;
-            let generation = self.steering.udp_generation;
+            let generation = self.generation_to_serve();
             match self.start_child(Role::Serving, begin, generation, None, now) {
                 Ok(_) => {}
                 // The person who starts a node sees it fail.
@@ -381,13 +388,7 @@ impl Supervisor {
                 self.events.error("spare_not_started", &[("cause", (&format!("{error:#}")).into())]);
             }
         }
-        match self.upgrade {
-            Some(Upgrade::Waits { until }) if until <= now => {
-                self.give_up_upgrade("the new binary took too long to compile the zones");
-            }
-            Some(Upgrade::Proves { until }) if until <= now => self.finish_upgrade(now)?,
-            _ => {}
-        }
+        self.look_at_upgrade(now)?;
         let mut cut = false;
         for child in &mut self.children {
             if child.kill_at.is_some_and(|at| at <= now) && !child.is_killed {
@@ -404,9 +405,7 @@ impl Supervisor {
 
     /// Waits for a signal, a message, a death, or the next thing that is due.
     fn wait(&self, now: Instant) -> Result<()> {
-        let upgrade = self.upgrade.map(|upgrade| match upgrade {
-            Upgrade::Waits { until } | Upgrade::Proves { until } => until,
-        });
+        let upgrade = self.upgrade.map(Upgrade::until);
         let kills = self.children.iter().filter(|child| !child.is_killed).filter_map(|child| child.kill_at);
         let starts = self.start_at.map(|(at, _)| at).into_iter().chain(self.spare_at).chain(self.splice_at);
         let due = starts.chain(upgrade).chain(kills);
@@ -419,6 +418,7 @@ impl Supervisor {
         });
         let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
         self.children.iter().for_each(|child| child.watch(&mut watched));
+        self.elders.iter().for_each(|elder| elder.watch(&mut watched));
         match poll(&mut watched, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error).context("the supervisor cannot wait for its children"),
@@ -486,6 +486,7 @@ impl Supervisor {
         // are refused at once, rather than left waiting in a queue that nobody serves; unless a service
         // manager keeps the sockets: then they wait for the next start, or for its word that there is none.
         self.listeners.clear();
+        self.admin = None;
     }
 
     /// Tells the serving edge something, without waiting for it. With no edge there is nobody to tell: the
@@ -494,158 +495,6 @@ impl Supervisor {
         let told = self.serving().map_or(Ok(()), |child| child.tell(message, descriptors));
         if let Err(error) = told {
             self.events.error("edge_not_told", &[("cause", (&error.to_string()).into())]);
-        }
-    }
-
-    /// Takes one message of a child, if one is there.
-    fn next_message(&mut self, pid: Pid) -> Option<FromEdge> {
-        self.child(pid)?.next_message().unwrap_or_else(|error| {
-            self.events.error("edge_not_understood", &[("cause", (&format!("{error:#}")).into())]);
-            None
-        })
-    }
-
-    fn take_message(
-        &mut self,
-        pid: Pid,
-        message: FromEdge,
-        announce: &mut Option<impl FnOnce(&Addresses)>,
-    ) -> Result<Option<ExitCode>> {
-        let now = clock::now();
-        let is_first = !self.was_ready && self.walk.quick_deaths() == 0;
-        if let FromEdge::Changed { changed } = message {
-            // Of one that drains too: its visitors go on changing what its successor has stored.
-            self.pass_changed_on(pid, changed);
-            return Ok(None);
-        }
-        let Some(child) = self.child(pid) else { return Ok(None) };
-        if child.state == State::Leaving {
-            // It was replaced: what it says of changes, visitors and itself is another edge's matter now.
-            return Ok(None);
-        }
-        let role = child.role;
-        match message {
-            FromEdge::Ready { number, zones, unusable } => {
-                self.unusable.extend(unusable);
-                let Some(child) = self.child(pid) else { return Ok(None) };
-                child.number = number;
-                child.kill_at = None;
-                match role {
-                    Role::Candidate => {}
-                    Role::Successor => self.upgrade = Some(Upgrade::Proves { until: now + PROVING }),
-                    _ => {
-                        child.state = State::Serving;
-                        self.edge_is_ready(number, zones, announce);
-                    }
-                }
-            }
-            FromEdge::Standing { number, unusable } => {
-                self.unusable.extend(unusable);
-                let Some(child) = self.child(pid) else { return Ok(None) };
-                child.number = number;
-                child.kill_at = None;
-                if child.state == State::Starting {
-                    child.state = State::Standing;
-                }
-                if role == Role::Spare {
-                    self.spare_pause = SPARE_PAUSE;
-                    self.events.info("spare_ready", &[("snapshot", number.into())]);
-                }
-                match role {
-                    Role::Successor => self.let_successor_serve(pid),
-                    Role::Spare if self.serving().is_none() && self.start_at.is_some() => {
-                        // It stands before the edge that is to be started anew: it serves in its place.
-                        if let Some((_, begin)) = self.start_at.take() {
-                            self.promote(pid, begin, now);
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            FromEdge::Unusable => match role {
-                Role::Serving if is_first => {
-                    // The edge has printed every problem; there is nothing to add.
-                    child.wait(DRAIN_GRACE);
-                    return Ok(Some(ExitCode::FAILURE));
-                }
-                Role::Serving => self.walk.exhaust(),
-                Role::Successor => self.give_up_upgrade("the new binary cannot use what serves now"),
-                Role::Spare | Role::Candidate | Role::Splice => {}
-            },
-            FromEdge::StartCandidate => self.start_candidate(pid, now),
-            FromEdge::Steer { percent } => {
-                let steering = Steering { candidate_percent: percent.min(50), ..self.steering };
-                self.steer_on(steering);
-            }
-            FromEdge::EndCandidate => self.end_candidate(now),
-            FromEdge::Published { number, is_good } => {
-                child.number = number;
-                if is_good {
-                    self.walk.forgive();
-                }
-                if let Some(spare) = self.with_role(Role::Spare) {
-                    // One that does not listen is replaced when it dies.
-                    let _ = spare.tell(&ToEdge::Refresh, &[]);
-                }
-            }
-            FromEdge::Upgrade => self.begin_upgrade(),
-            FromEdge::Stuck { fingerprint, zone } => self.replace_stuck(pid, fingerprint, zone, now),
-            FromEdge::Changed { .. } => {}
-        }
-        Ok(None)
-    }
-
-    /// Tells every edge that answers from a store of its own, but for the one that said it.
-    fn pass_changed_on(&self, from: Pid, changed: ChangedUrls) {
-        let message = ToEdge::Changed { changed };
-        let hears = |child: &&Child| {
-            let serves = child.state == State::Serving || child.role == Role::Candidate;
-            child.pid != from && serves && child.state != State::Leaving && child.role != Role::Splice
-        };
-        for child in self.children.iter().filter(hears) {
-            if let Err(error) = child.tell(&message, &[]) {
-                self.events.error("edge_not_told", &[("cause", (&error.to_string()).into())]);
-            }
-        }
-    }
-
-    fn edge_is_ready(&mut self, number: u64, zones: usize, announce: &mut Option<impl FnOnce(&Addresses)>) {
-        self.was_ready = true;
-        let orphan = self.orphan.take();
-        if orphan.is_some() {
-            let (beside, path) =
-                (self.data_dir.join(COMMAND_SOCKET_BESIDE), self.data_dir.join(COMMAND_SOCKET));
-            if let Err(error) = std::fs::rename(beside, path) {
-                let cause = error.to_string();
-                let remedy = "no command reaches the node until it is started again";
-                let fields: [(&'static str, Value<'_>); 2] =
-                    [("cause", (&cause).into()), ("remedy", remedy.into())];
-                self.events.error("command_socket_lost", &fields);
-            }
-        }
-        let addresses = self.addresses();
-        // Visitors are served without it; a full disk must not end what serves.
-        if let Err(error) = addresses.write(&self.data_dir) {
-            self.events.error("addresses_not_written", &[("cause", (&format!("{error:#}")).into())]);
-        }
-        let fields: [(&'static str, Value<'_>); 4] = [
-            ("snapshot", number.into()),
-            ("zones", zones.into()),
-            ("threads", self.threads.into()),
-            ("restarts", self.restarts.into()),
-        ];
-        self.events.info("ready", &fields);
-        notify::ready();
-        self.end_pass_through();
-        self.pass_killed_on();
-        if let Some(orphan) = orphan {
-            orphan.dismiss();
-        }
-        if let Some(announce) = announce.take() {
-            announce(&addresses);
-        }
-        if self.file.node.spare && self.with_role(Role::Spare).is_none() && !self.is_stopping {
-            self.spare_at.get_or_insert_with(clock::now);
         }
     }
 

@@ -89,12 +89,21 @@ impl List {
     /// # Errors
     ///
     /// Every problem with its line, at most [`Limits::list_problems_max`] of them; a list with a problem is
-    /// not made, since half a list may let in or shut out whom it should not.
+    /// not made, since half a list may let in or shut out whom it should not. Of a list with more than
+    /// [`Limits::list_entries_max`] entries that alone is told.
     pub fn parse(kind: ListKind, text: &str, limits: &Limits) -> Result<List, Vec<ListProblem>> {
+        let lines = memchr::memchr_iter(b'\n', text.as_bytes()).count() + 1;
+        // Counting is cheap, and a list over the limit is refused whatever its entries say: so nothing of it
+        // is read as an address or a name.
+        if lines > limits.list_entries_max
+            && let Some(line) = line_of_entry(text, limits.list_entries_max)
+        {
+            let what = format!("the list has more than {} entries", limits.list_entries_max);
+            return Err(vec![ListProblem { line, what }]);
+        }
         let mut problems = Vec::new();
         let mut entries = 0;
-        // A line too many is seen when it comes; until then nothing is copied for want of room.
-        let lines = memchr::memchr_iter(b'\n', text.as_bytes()).count() + 1;
+        // Nothing is copied for want of room.
         let room = if kind == ListKind::Addresses { lines.min(limits.list_entries_max) } else { 0 };
         let mut addresses = AddressRanges::with_capacity(room);
         let mut integers = Vec::new();
@@ -104,9 +113,7 @@ impl List {
             if entry.is_empty() {
                 continue;
             }
-            let taken = if entries >= limits.list_entries_max {
-                Err(format!("the list has more than {} entries", limits.list_entries_max))
-            } else if entry.len() > limits.list_entry_bytes_max {
+            let taken = if entry.len() > limits.list_entry_bytes_max {
                 Err(format!("the entry is longer than {} bytes", limits.list_entry_bytes_max))
             } else {
                 match kind {
@@ -124,7 +131,7 @@ impl List {
                 Ok(()) => entries += 1,
                 Err(what) => {
                     problems.push(ListProblem { line: place + 1, what });
-                    if problems.len() >= limits.list_problems_max || entries >= limits.list_entries_max {
+                    if problems.len() >= limits.list_problems_max {
                         break;
                     }
                 }
@@ -207,6 +214,12 @@ impl List {
             Content::Texts(_) => 16 + bytes as u64 / 4,
         }
     }
+}
+
+/// The line, from 1, of the entry behind the first so many; none when there are no more.
+fn line_of_entry(text: &str, behind: usize) -> Option<usize> {
+    let is_entry = |(_, line): &(usize, &str)| !without_comment(line).is_empty();
+    text.lines().enumerate().filter(is_entry).nth(behind).map(|(place, _)| place + 1)
 }
 
 /// The entry of a line: a `#` begins a comment at the line's start or after a blank.
@@ -452,6 +465,16 @@ mod tests {
         let problems = List::parse(ListKind::Strings, "a\nb\nc\nd\n", &limits).unwrap_err();
         assert_eq!(problems.len(), 1);
         assert_eq!(problems[0].line, 3);
+        assert!(List::parse(ListKind::Strings, "a\n\n# b\nb\n# c\n\n", &limits).is_ok());
+    }
+
+    #[test]
+    fn of_a_list_over_its_limit_nothing_else_is_told() {
+        let limits = Limits { list_entries_max: 2, ..Limits::default() };
+        let text = "# who\n\nno address\n192.0.2.1\n# more\n192.0.2.2\nneither\n";
+        let problems = List::parse(ListKind::Addresses, text, &limits).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!((problems[0].line, problems[0].what.as_str()), (6, "the list has more than 2 entries"));
     }
 
     #[test]

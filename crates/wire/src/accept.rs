@@ -35,6 +35,10 @@ pub struct TcpListenerSettings {
     pub http3_port: Option<u16>,
 }
 
+/// Connections that are taken from a listener's line when it closes for good: about as many as the kernel
+/// keeps there. It bounds a flood.
+const LAST_MAX: usize = 4096;
+
 /// Accepts until the thread drains.
 pub async fn accept_tcp<S: Service>(
     thread: Rc<Thread<S>>,
@@ -43,14 +47,21 @@ pub async fn accept_tcp<S: Service>(
 ) {
     let settings = Rc::new(settings);
     let drain = thread.deadlines.slot(); // never armed: registered to be woken when draining begins
-    let mut taken = 0;
+    let (mut taken, mut last) = (0, LAST_MAX);
     loop {
         // Not by tokio's own measure, which would look like the end of the line.
         let accepted = tokio::task::unconstrained(poll_fn(|cx| {
             drain.register(cx.waker());
             thread.service.beat();
             if thread.is_draining() {
-                return Poll::Ready(None);
+                if !thread.is_last() || last == 0 {
+                    return Poll::Ready(None);
+                }
+                last -= 1;
+                return Poll::Ready(match listener.poll_accept(cx) {
+                    Poll::Ready(waiting) => Some(waiting),
+                    Poll::Pending => None,
+                });
             }
             let accepted = listener.poll_accept(cx).map(Some);
             if accepted.is_pending() {

@@ -27,6 +27,7 @@ mod overheard;
 mod receiver;
 mod request;
 mod sender;
+mod socket;
 mod unidirectional;
 
 pub use endpoint::{CONNECTION_ID_BYTES, QuicListenerSettings, Strays, accept_quic, answer_strays};

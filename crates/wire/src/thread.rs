@@ -110,7 +110,22 @@ pub struct Thread<S> {
     none_idle_at: Cell<Option<u32>>,
     next_id: Cell<u64>,
     is_draining: Rc<Cell<bool>>,
+    is_last: Cell<bool>,
+    /// UDP sockets that are read.
+    quic_sockets: Cell<usize>,
+    quic: Cell<QuicStay>,
     times: Cell<VisitorTimes>,
+}
+
+/// How long a thread that drains goes on reading its UDP sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum QuicStay {
+    /// Until its last connection has ended, and what may still come for that has come.
+    ToTheEnd,
+    /// Until its last connection has ended.
+    WhileOpen,
+    /// No longer: what is open is closed.
+    Over,
 }
 
 impl<S: Service> Thread<S> {
@@ -129,6 +144,9 @@ impl<S: Service> Thread<S> {
             none_idle_at: Cell::new(None),
             next_id: Cell::new(1),
             is_draining: Rc::default(),
+            is_last: Cell::new(false),
+            quic_sockets: Cell::new(0),
+            quic: Cell::new(QuicStay::ToTheEnd),
             times: Cell::default(),
         })
     }
@@ -210,9 +228,42 @@ impl<S: Service> Thread<S> {
         self.deadlines.wake_all();
     }
 
+    /// As [`Thread::drain`], when nobody accepts after this thread: what waits at a listener by then is taken
+    /// yet, since it would be reset with the listener.
+    pub fn drain_as_last(&self) {
+        self.is_last.set(true);
+        self.drain();
+    }
+
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last.get()
+    }
+
     /// Whether [`Thread::drain`] was called.
     pub fn is_draining(&self) -> bool {
         self.is_draining.get()
+    }
+
+    /// Lets go of the UDP sockets of a thread that drains, since another process is to read them: as soon as
+    /// no QUIC connection is open, or with `at_once` by closing those that are (`H3_NO_ERROR`, RFC 9114
+    /// §5.3). It takes a few polls: see [`Thread::reads_quic`].
+    pub fn let_go_of_quic(&self, at_once: bool) {
+        self.quic.set(if at_once { QuicStay::Over } else { self.quic.get().max(QuicStay::WhileOpen) });
+        self.deadlines.wake_all();
+    }
+
+    /// Whether a UDP socket is still read.
+    pub fn reads_quic(&self) -> bool {
+        self.quic_sockets.get() > 0
+    }
+
+    pub(crate) fn quic_stay(&self) -> QuicStay {
+        self.quic.get()
+    }
+
+    pub(crate) fn count_quic_socket(&self, is_read: bool) {
+        let sockets = self.quic_sockets.get();
+        self.quic_sockets.set(if is_read { sockets + 1 } else { sockets.saturating_sub(1) });
     }
 
     pub(crate) fn next_connection_id(&self) -> u64 {

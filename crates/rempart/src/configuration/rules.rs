@@ -61,6 +61,50 @@ pub(super) fn read(path: &str, files: &mut BTreeMap<String, Vec<u8>>) -> io::Res
     Ok(())
 }
 
+/// Names those of a bundle's files that a path of rules stands for: what [`read`] would have read.
+pub(super) fn of(path: &str, files: &BTreeMap<String, Vec<u8>>) -> BTreeSet<String> {
+    let mut open = BTreeSet::new();
+    if files.contains_key(path) {
+        open.insert(path.to_owned());
+    } else {
+        let folders =
+            std::iter::once(path.to_owned()).chain(RULE_FOLDERS.map(|name| format!("{path}/{name}")));
+        let inside = folders.flat_map(|folder| inside(&folder, files));
+        open.extend(inside.filter(|path| belongs_to_rules(last(path))));
+    }
+    let mut all = open.clone();
+    let mut seen = BTreeSet::new();
+    while let Some(file) = open.pop_first() {
+        if !seen.insert(file.clone()) {
+            continue;
+        }
+        let Some(bytes) = files.get(&file).filter(|_| !file.ends_with(".data")) else { continue };
+        for named in seclang::named_by(&file, bytes) {
+            let found = match named.is_pattern {
+                true => {
+                    let inside = inside(named.folder(), files).into_iter();
+                    inside.filter(|path| named.fits(path)).collect()
+                }
+                false => vec![named.path],
+            };
+            for found in found.into_iter().filter(|found| files.contains_key(found)) {
+                all.insert(found.clone());
+                if named.has_rules {
+                    open.insert(found);
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Paths of a bundle's files right in a folder.
+fn inside(folder: &str, files: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let start = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+    let is_inside = |path: &&String| path.strip_prefix(&start).is_some_and(|rest| !rest.contains('/'));
+    files.keys().filter(is_inside).cloned().collect()
+}
+
 fn take(path: &str, files: &mut BTreeMap<String, Vec<u8>>) -> io::Result<()> {
     if !files.contains_key(path) {
         let bytes = read_bounded(Path::new(path), FILE_BYTES_MAX)
@@ -127,6 +171,11 @@ mod tests {
                 "own/o.conf",
             ]
         );
+        // Of a bundle that has more, it is the same files.
+        let read: BTreeSet<String> = files.keys().cloned().collect();
+        files.insert(format!("{}/own/other.conf.d/x.conf", folder.path().display()), Vec::new());
+        files.insert(format!("{}/certs/a.pem", folder.path().display()), Vec::new());
+        assert_eq!(of(&format!("{}/crs", folder.path().display()), &files), read);
     }
 
     #[test]

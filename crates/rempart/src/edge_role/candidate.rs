@@ -24,7 +24,7 @@ use super::{Ground, LOG_CLOSE, Sockets, open_access_log, wait_until_served, when
 use crate::changed::ChangedUrls;
 use crate::clock;
 use crate::command_log::CommandLog;
-use crate::control::{Channel, Setup, ToEdge, beside};
+use crate::control::{Channel, PassedOver, Setup, ToEdge, beside};
 use crate::publishing::trial::{self, Copied, FromCandidate, ToCandidate};
 use crate::publishing::{COMPILE_STACK_BYTES, Figures};
 use crate::purging;
@@ -60,6 +60,7 @@ pub(super) fn run(ground: &Ground<'_>, setup: &Setup, mut sockets: Sockets) -> R
         is_draining: false,
     };
     let (mut is_supervised, mut is_asked) = (true, true);
+    let mut passed_over = PassedOver::default();
     loop {
         if candidate.has_ended() {
             return Ok(candidate.end());
@@ -86,21 +87,28 @@ pub(super) fn run(ground: &Ground<'_>, setup: &Setup, mut sockets: Sockets) -> R
         // Signals are the supervisor's; what it wants it says.
         while ground.signals.next().is_some() {}
         if from_supervisor {
-            match ground.channel.receive::<ToEdge>()? {
-                Some((ToEdge::Drain { within_ms }, _)) => candidate.drain(within_ms),
-                Some((ToEdge::Changed { changed }, _)) => candidate.note_changed(&changed),
-                Some(_) => {}
-                None => {
+            match ground.channel.receive::<ToEdge>() {
+                Ok(Some((ToEdge::Drain { within_ms }, _))) => candidate.drain(within_ms),
+                Ok(Some((ToEdge::Changed { changed }, _))) => candidate.note_changed(&changed),
+                Ok(Some(_)) => {}
+                Err(error) => passed_over.pass_over(error, ground.events)?,
+                Ok(None) => {
                     is_supervised = false;
                     candidate.drain(None);
                 }
             }
         }
         if from_asker {
-            match candidate.asks.receive::<ToCandidate>()? {
-                Some((question, descriptors)) => candidate.answer(question, descriptors)?,
+            match candidate.asks.receive::<ToCandidate>() {
+                Ok(Some((question, descriptors))) => candidate.answer(question, descriptors)?,
+                Err(error) => {
+                    // Whoever asks waits for an answer.
+                    let why = format!("{error:#}: restart the node, whose processes are of two versions");
+                    passed_over.pass_over(error, ground.events)?;
+                    candidate.asks.send(&FromCandidate::Failed { why }, &[], true)?;
+                }
                 // Whoever tried it is done with it, or gone.
-                None => {
+                Ok(None) => {
                     is_asked = false;
                     candidate.drain(Some(ground.settings.linger_ms));
                 }

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::Ground;
-use crate::control::{Begin, FromEdge, Role, Setup, ToEdge};
+use crate::control::{Begin, FromEdge, PassedOver, Role, Setup, ToEdge};
 use crate::keys;
 use crate::publishing::{self, Start};
 
@@ -35,6 +35,7 @@ pub(super) fn wait(ground: &Ground<'_>, setup: &mut Setup) -> Result<Standing> {
     };
     keys::begin_randomness();
     say_standing(ground, &ready)?;
+    let mut passed_over = PassedOver::default();
     loop {
         let mut watched =
             [PollFd::new(ground.signals, PollFlags::IN), PollFd::new(&**ground.channel, PollFlags::IN)];
@@ -51,7 +52,14 @@ pub(super) fn wait(ground: &Ground<'_>, setup: &mut Setup) -> Result<Standing> {
         if !has_message {
             continue;
         }
-        match ground.channel.receive::<ToEdge>()? {
+        let message = match ground.channel.receive::<ToEdge>() {
+            Ok(message) => message,
+            Err(error) => {
+                passed_over.pass_over(error, ground.events)?;
+                continue;
+            }
+        };
+        match message {
             Some((ToEdge::Serve { begin, restarts, udp_generation, deadly }, _)) => {
                 (setup.restarts, setup.udp_generation, setup.deadly) = (restarts, udp_generation, deadly);
                 setup.begin = begin;

@@ -26,7 +26,7 @@ use crate::certificates::{Finding, Watch};
 use crate::clock;
 use crate::commands::counted;
 use crate::configuration::{Problems, compile_kept};
-use crate::control::{Channel, FromEdge, beside, beside_with_bytes};
+use crate::control::{Channel, FromEdge, Unknown, beside, beside_with_bytes};
 use crate::generations::Generations;
 use crate::messages::{Answer, Decisions, ProblemText};
 use crate::splice_role::table_path;
@@ -133,10 +133,17 @@ impl Candidate {
         if !self.channel.wait(wait) {
             bail!("the candidate does not answer");
         }
-        match self.channel.receive::<FromCandidate>()? {
-            Some((FromCandidate::Failed { why }, _)) => Err(SaidNo(why).into()),
-            Some(answer) => Ok(answer),
-            None => bail!("the candidate died"),
+        match self.channel.receive::<FromCandidate>() {
+            Ok(Some((FromCandidate::Failed { why }, _))) => Err(SaidNo(why).into()),
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => bail!("the candidate died"),
+            // It lives, and is of another version: that says nothing about the change.
+            Err(error) if error.is::<Unknown>() => Err(SaidNo(format!(
+                "the candidate's answer is not understood: {error:#}: restart the node, whose processes are \
+                 of two versions"
+            ))
+            .into()),
+            Err(error) => Err(error),
         }
     }
 

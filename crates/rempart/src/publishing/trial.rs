@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use zone::{Bundle, Problem, Snapshot, Source};
 
 use super::health::Figures;
-use crate::configuration::{Gathered, Problems, Stamp, compile_kept, gather, read_node_file};
+use crate::configuration::{Gathered, Problems, Stamp, compile_kept, files_of, gather, read_node_file};
 use crate::generations::Generations;
 use crate::messages::{DifferenceText, ProblemText};
 
@@ -258,52 +258,75 @@ fn compile_or_put_back(
             .filter(|problem| problem.is_error())
             .map(|problem| problem.file.as_str())
             .collect();
-        let is_zone = |name: &str| gathered.bundle.specs().iter().any(|spec| spec.name == name);
-        if failing.is_empty() || !failing.iter().all(|name| is_zone(name)) {
+        let zones: Vec<BTreeSet<String>> =
+            failing.iter().map(|file| zones_with(file, &gathered.bundle)).collect();
+        if zones.is_empty() || zones.iter().any(BTreeSet::is_empty) {
+            // Something that is no zone's.
             break;
         }
-        put_back.extend(failing.into_iter().map(str::to_owned));
-        let bundle = with_put_back(&gathered.bundle, &before.bundle, &put_back);
+        let known = put_back.len();
+        put_back.extend(zones.into_iter().flatten());
+        if put_back.len() == known {
+            break;
+        }
+        let bundle = with_put_back(&gathered.bundle, &before.bundle, &put_back, Files::AsTheyServe);
         if bundle.hash() == before.bundle.hash() || bundle.specs().is_empty() {
             // Nothing that is in order has changed.
             break;
         }
-        match compile_with_keys(gathered, &bundle, number, &before.snapshot) {
-            Ok(snapshot) => return (bundle, Some(snapshot), problems, put_back.into_iter().collect()),
-            Err(again) => found = again,
+        // A certificate as it serves does not fit a key that was renewed with it.
+        let renewed = || with_put_back(&gathered.bundle, &before.bundle, &put_back, Files::AsTheyAre);
+        for bundle in std::iter::once(bundle).chain(std::iter::once_with(renewed)) {
+            match gathered.compile_other(&bundle, number, Some(&before.snapshot)) {
+                Ok(snapshot) => return (bundle, Some(snapshot), problems, put_back.into_iter().collect()),
+                Err(again) => found = again,
+            }
         }
     }
     (gathered.bundle.clone(), None, problems, Vec::new())
 }
 
-fn compile_with_keys(
-    gathered: &Gathered,
-    bundle: &Bundle,
-    number: u64,
-    before: &Snapshot,
-) -> Result<Snapshot, Problems> {
-    gathered.compile_other(bundle, number, Some(before))
+/// The files of the zones that a problem in a file concerns: that zone, or those which are made from it.
+fn zones_with(file: &str, bundle: &Bundle) -> BTreeSet<String> {
+    if bundle.specs().iter().any(|spec| spec.name == file) {
+        return BTreeSet::from([file.to_owned()]);
+    }
+    let is_of = |spec: &&Source| {
+        files_of(std::slice::from_ref(*spec), bundle.defaults(), bundle.files()).contains(file)
+    };
+    bundle.specs().iter().filter(is_of).map(|spec| spec.name.clone()).collect()
 }
 
-/// The new bundle with these zones' files as they serve.
-pub(crate) fn with_put_back(new: &Bundle, old: &Bundle, put_back: &BTreeSet<String>) -> Bundle {
+/// Which bytes of what it names a zone that is put back gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Files {
+    /// Those that it serves with.
+    AsTheyServe,
+    /// The new ones, where there are some.
+    AsTheyAre,
+}
+
+/// The new bundle with these zones as they serve.
+pub(crate) fn with_put_back(
+    new: &Bundle,
+    old: &Bundle,
+    put_back: &BTreeSet<String>,
+    files_back: Files,
+) -> Bundle {
     let is_back = |source: &&Source| put_back.contains(&source.name);
-    let specs: Vec<Source> = new
-        .specs()
-        .iter()
-        .filter(|source| !is_back(source))
-        .chain(old.specs().iter().filter(is_back))
-        .cloned()
-        .collect();
-    // What the zones that are put back name is taken from what serves, unless the new ones name it too.
-    let named: BTreeSet<String> =
-        zone::files_named(&specs, new.defaults()).into_iter().map(|it| it.path).collect();
+    let mut specs: Vec<Source> = new.specs().iter().filter(|source| !is_back(source)).cloned().collect();
+    let back: Vec<Source> = old.specs().iter().filter(is_back).cloned().collect();
+    // What the zones that are put back are made from is as it serves, unless a new one is made from it too.
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for path in named {
-        if let Some(bytes) = new.files().get(&path).or_else(|| old.files().get(&path)) {
-            files.insert(path, bytes.clone());
+    for (specs, all) in [(&specs, new.files()), (&back, old.files())] {
+        for path in files_of(specs, new.defaults(), all) {
+            let renewed = new.files().get(&path).filter(|_| files_back == Files::AsTheyAre);
+            if let Some(bytes) = renewed.or_else(|| all.get(&path)) {
+                files.entry(path).or_insert_with(|| bytes.clone());
+            }
         }
     }
+    specs.extend(back);
     Bundle::new(specs, new.defaults().cloned(), files)
 }
 

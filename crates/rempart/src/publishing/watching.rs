@@ -148,7 +148,12 @@ impl Publisher {
         let earlier = generations.kept()?.into_iter().filter(|kept| kept.number < number);
         let earlier = earlier.filter_map(|kept| read(&kept).ok()).find(differs);
         let earlier = earlier.context("no kept generation has another spec of it")?;
-        let bundle = trial::with_put_back(&now, &earlier, &BTreeSet::from([file.name.clone()]));
+        let bundle = trial::with_put_back(
+            &now,
+            &earlier,
+            &BTreeSet::from([file.name.clone()]),
+            trial::Files::AsTheyServe,
+        );
         let number = self.next_number(number);
         let snapshot = compile_kept(&bundle, number, Some(&live.snapshot))
             .map_err(|problems| anyhow::anyhow!("{}", problems.lines()))?;

@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Channel, FromEdge, Role, ToEdge};
+use crate::control::{Channel, FromEdge, Role, ToEdge, Unknown};
 
 /// `PIDFD_THREAD` of linux/pidfd.h (Linux 6.9): the descriptor of one thread, readable as soon as that is
 /// gone. The process's own becomes readable only after its memory is torn down, which takes 120 ms at 1.5 GB.
@@ -55,6 +55,8 @@ pub(super) struct Child {
     pub(super) is_killed: bool,
     /// The UDP sockets that are its own.
     pub(super) udp_generation: usize,
+    /// Whether it reads them: one that drains may have let them go.
+    pub(super) has_quic: bool,
     /// Whether its end was acted on already, before the process could be waited for.
     pub(super) is_mourned: bool,
     /// Whether its end was acted on before anybody knew what of.
@@ -130,6 +132,7 @@ impl Child {
             kill_at: None,
             is_killed: false,
             udp_generation,
+            has_quic: true,
             is_mourned: false,
             is_cause_open: false,
             ended_with: None,
@@ -192,7 +195,8 @@ impl Child {
     /// Takes one message, if one is there.
     ///
     /// # Errors
-    /// When it is not understood; the channel is then closed for good.
+    /// When it is not understood: a message of another version, or nonsense, which closes the channel for
+    /// good.
     pub(super) fn next_message(&mut self) -> Result<Option<FromEdge>> {
         if !self.is_channel_open || !is_readable(&self.channel) {
             return Ok(None);
@@ -204,7 +208,7 @@ impl Child {
                 Ok(None)
             }
             Err(error) => {
-                self.is_channel_open = false;
+                self.is_channel_open = error.is::<Unknown>();
                 Err(error)
             }
         }

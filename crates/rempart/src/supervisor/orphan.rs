@@ -16,7 +16,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::control::DESCRIPTORS_PER_PACKET;
+use super::strays::Elder;
+use crate::control::{Beside, DESCRIPTORS_PER_PACKET};
 use crate::messages::{Answer, HandOver, Request};
 use crate::sockets::{ListenerSockets, tcp_slots, udp_slots};
 
@@ -34,6 +35,9 @@ pub(super) struct Orphan {
     pub(super) restarts: u64,
     pub(super) listeners: Vec<ListenerSockets>,
     pub(super) admin: Option<(SocketAddr, OwnedFd)>,
+    /// Who else has UDP sockets; none of an orphan that does not know.
+    pub(super) beside: Option<Vec<Beside>>,
+    pid: Pid,
 }
 
 impl Orphan {
@@ -86,6 +90,8 @@ impl Orphan {
             restarts: handed.restarts,
             listeners,
             admin,
+            beside: handed.beside,
+            pid,
         }))
     }
 
@@ -105,6 +111,17 @@ impl Orphan {
             *found == wanted || wanted.port() == 0 && found.ip() == wanted.ip()
         };
         self.admin.take_if(is_it)
+    }
+
+    /// Every edge of earlier supervisors, itself included; none when it does not know.
+    pub(super) fn elders(&self) -> Option<Vec<Elder>> {
+        let own = Beside {
+            pid: self.pid.as_raw_nonzero().get().unsigned_abs(),
+            udp_generation: Some(self.udp_generation),
+        };
+        let all = self.beside.as_ref()?.iter().copied().chain([own]);
+        // One that is gone has nothing any more.
+        Some(all.filter_map(Elder::known).collect())
     }
 
     /// Lets the edge drain: another serves.

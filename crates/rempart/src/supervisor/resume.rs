@@ -1,8 +1,8 @@
 //! The supervisor becomes a newer binary under the same process id, and goes on where it was.
 //!
 //! Everything it has travels as one message with its descriptors in a socket that is the new program's
-//! standard input (`docs/decisions/0011-processes.md`). Children stay children, the lock stays held, no
-//! socket is closed. An exec that fails changes nothing. Read next: [`super`].
+//! standard input (`docs/decisions/0016-processes-and-stages.md`). Children stay children, the lock stays
+//! held, no socket is closed. An exec that fails changes nothing. Read next: [`super`].
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,10 +20,13 @@ use telemetry::sink::Target;
 use super::Supervisor;
 use super::child::{Child, State};
 use super::culprits::Culprits;
+use super::strays::Elder;
 use super::walk::Walk;
 use crate::clock;
 use crate::configuration::data_dir;
-use crate::control::{Begin, Channel, DESCRIPTORS_PER_PACKET, Deadly, ListenerPlan, Role, memory_file};
+use crate::control::{
+    Begin, Beside, Channel, DESCRIPTORS_PER_PACKET, Deadly, ListenerPlan, PassedOver, Role, memory_file,
+};
 use crate::lock::Lock;
 use crate::signals::Signals;
 use crate::sockets::ListenerSockets;
@@ -47,6 +50,15 @@ struct Carried {
     deadly: Vec<Deadly>,
     wants_spare: bool,
     descriptors: usize,
+    /// Edges of a supervisor before, and whether all are known.
+    #[serde(default)]
+    elders: Vec<Beside>,
+    #[serde(default = "yes")]
+    knows_all: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,6 +70,8 @@ struct CarriedChild {
     number: u64,
     lived_ms: u64,
     has_black_box: bool,
+    #[serde(default = "yes")]
+    has_quic: bool,
     /// When it is to be killed, in milliseconds from the exec on.
     kill_in_ms: Option<u64>,
 }
@@ -115,6 +129,7 @@ impl Supervisor {
                     number: child.number,
                     lived_ms: millis(now.saturating_duration_since(child.since)),
                     has_black_box: child.black_box.is_some(),
+                    has_quic: child.has_quic,
                     kill_in_ms: child.kill_at.map(|at| millis(at.saturating_duration_since(now))),
                 })
                 .collect(),
@@ -124,6 +139,8 @@ impl Supervisor {
             deadly: self.deadly(),
             wants_spare: self.spare_at.is_some(),
             descriptors: descriptors.len(),
+            elders: self.elders.iter().map(|elder| elder.has).collect(),
+            knows_all: self.knows_all,
         };
         ours.send(&Passed::Carried(Box::new(carried)), &[], true)?;
         for packet in descriptors.chunks(DESCRIPTORS_PER_PACKET) {
@@ -188,7 +205,7 @@ fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
         if let Ok(mut child) =
             Child::known(carried.role, carried.state, pid, channel, carried.udp_generation, since)
         {
-            child.number = carried.number;
+            (child.number, child.has_quic) = (carried.number, carried.has_quic);
             child.black_box = black_box;
             child.kill_at = carried.kill_in_ms.map(|left| now + Duration::from_millis(left));
             children.push(child);
@@ -231,7 +248,9 @@ fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
         killed: Vec::new(),
         unusable: std::collections::BTreeSet::new(),
         strays: None,
-        knows_all: true,
+        elders: carried.elders.into_iter().filter_map(Elder::known).collect(),
+        knows_all: carried.knows_all,
+        passed_over: PassedOver::default(),
         is_stopping: false,
         can_upgrade: true,
         lock,

@@ -101,7 +101,7 @@ impl Supervisor {
     /// Lets a spare that stands serve.
     pub(super) fn promote(&mut self, pid: Pid, begin: Begin, now: Instant) {
         let (restarts, deadly) = (self.restarts, self.deadly());
-        let udp_generation = self.steering.udp_generation;
+        let udp_generation = self.generation_to_serve();
         let Some(child) = self.child(pid) else { return };
         (child.role, child.state, child.since) = (Role::Serving, State::Serving, now);
         child.udp_generation = udp_generation;

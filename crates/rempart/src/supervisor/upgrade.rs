@@ -24,13 +24,30 @@ pub(super) const PROVING: Duration = Duration::from_secs(1);
 /// How long a successor may take to stand: it compiles every zone.
 const SUCCESSOR_WAIT: Duration = Duration::from_secs(60);
 
+/// How long an upgrade waits at most for exchanges over QUIC at an edge that was replaced before.
+const QUIC_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How much longer an edge may take to let go of its UDP sockets.
+const QUIC_GRACE: Duration = Duration::from_secs(2);
+
 /// An upgrade under way.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Upgrade {
     /// The successor compiles; given up then.
     Waits { until: Instant },
+    /// The successor stands, and its UDP sockets are those of an edge that drains; not waited for longer.
+    WaitsForQuic { pid: Pid, until: Instant },
     /// Both serve; the older one drains then.
     Proves { until: Instant },
+}
+
+impl Upgrade {
+    /// When something is to be done, if nothing happens before.
+    pub(super) fn until(self) -> Instant {
+        match self {
+            Self::Waits { until } | Self::WaitsForQuic { until, .. } | Self::Proves { until } => until,
+        }
+    }
 }
 
 impl Supervisor {
@@ -48,14 +65,51 @@ impl Supervisor {
         }
         let generation = 1 - self.steering.udp_generation.min(1);
         self.upgrade = Some(Upgrade::Waits { until: now + SUCCESSOR_WAIT });
+        // Those of an edge that an upgrade not long ago has replaced: it drains yet.
+        self.take_back(generation, self.quic_wait());
         self.events.info("upgrade_begins", &[("binary", (&self.binary.display().to_string()).into())]);
         if let Err(error) = self.start_child(Role::Successor, Begin::Newest, generation, None, now) {
             self.give_up_upgrade(&format!("{error:#}"));
         }
     }
 
-    /// The successor has compiled: it serves, and gets new QUIC connections; the older one goes on too.
-    pub(super) fn let_successor_serve(&mut self, pid: Pid) {
+    /// How long exchanges of an edge that drains may go on over QUIC once its sockets are needed.
+    fn quic_wait(&self) -> Duration {
+        Duration::from_millis(self.file.node.drain_ms).min(QUIC_WAIT_MAX)
+    }
+
+    /// Goes on with an upgrade when its time has come.
+    pub(super) fn look_at_upgrade(&mut self, now: Instant) -> Result<()> {
+        match self.upgrade {
+            Some(Upgrade::Waits { until }) if until <= now => {
+                self.give_up_upgrade("the new binary took too long to compile the zones");
+            }
+            Some(Upgrade::WaitsForQuic { pid, until }) => {
+                let generation = self.child(pid).map_or(0, |child| child.udp_generation);
+                let is_taken = self.is_taken(generation, Some(pid));
+                if is_taken && until <= now {
+                    let remedy = "an edge that drains keeps its UDP sockets: visitors over QUIC may have to \
+                                  connect again; wait for `drained` before the next upgrade";
+                    self.events.warn("quic_not_let_go", &[("remedy", remedy.into())]);
+                }
+                if !is_taken || until <= now {
+                    self.upgrade = Some(Upgrade::Waits { until: now + SUCCESSOR_WAIT });
+                    self.serve_beside(pid);
+                }
+            }
+            Some(Upgrade::Proves { until }) if until <= now => self.finish_upgrade(now)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The successor has compiled: it serves as soon as nobody else reads its UDP sockets.
+    pub(super) fn let_successor_serve(&mut self, pid: Pid, now: Instant) {
+        self.upgrade = Some(Upgrade::WaitsForQuic { pid, until: now + self.quic_wait() + QUIC_GRACE });
+    }
+
+    /// The successor serves, and gets new QUIC connections; the older one goes on too.
+    fn serve_beside(&mut self, pid: Pid) {
         let (begin, restarts, deadly) = (Begin::Newest, self.restarts, self.deadly());
         let Some(child) = self.child(pid) else { return };
         let udp_generation = child.udp_generation;

@@ -47,6 +47,16 @@ fn quic_connections_go_on_over_an_upgrade() -> Result<()> {
 }
 
 #[test]
+fn upgrades_in_a_row_leave_no_quic_visitor_waiting() -> Result<()> {
+    Stage::draining("drain_ms = 4000")?.play_upgrades("upgrades.py")
+}
+
+#[test]
+fn quic_visitors_of_edges_of_an_earlier_supervisor_are_told() -> Result<()> {
+    Stage::new()?.play_alone("orphans.py")
+}
+
+#[test]
 fn quic_visitors_whose_process_is_gone_are_told() -> Result<()> {
     Stage::new()?.play_with_deaths("strays.py")
 }

@@ -53,6 +53,12 @@ impl Stage {
         Stage::with(&origin.url(), "", None, Some(origin), Value::Null)
     }
 
+    /// A stage with the scripted origin, and with lines of its own in the node file's `[node]`.
+    pub(crate) fn draining(lines: &str) -> Result<Stage> {
+        let origin = OriginSpec::new().unrecorded().answering(answer)?;
+        Stage::with_node(lines, &origin.url(), "", None, Some(origin), Value::Null)
+    }
+
     /// A stage with the scripted origin, in a zone that compresses and keeps answers.
     pub(crate) fn compressing() -> Result<Stage> {
         let origin = OriginSpec::new().unrecorded().answering(answer)?;
@@ -92,6 +98,17 @@ impl Stage {
         origin: Option<ScriptedOrigin>,
         said: Value,
     ) -> Result<Stage> {
+        Stage::with_node("", url, pool, server, origin, said)
+    }
+
+    fn with_node(
+        lines: &str,
+        url: &str,
+        pool: &str,
+        server: Option<Server>,
+        origin: Option<ScriptedOrigin>,
+        said: Value,
+    ) -> Result<Stage> {
         let authority = Authority::new()?;
         let leaf = authority.leaf(&[HOST, "localhost", "127.0.0.1", "::1"])?;
         let zone = format!(
@@ -99,7 +116,9 @@ impl Stage {
              certificate = \"../certs/a.pem\"\nprivate_key = \"../certs/a.key\"\n\n\
              [[pool]]\nname = \"app\"\norigins = [{{ url = {url:?} }}]\n{pool}\n"
         );
-        let spec = NodeSpec::new()
+        let node = NodeSpec::new();
+        let node = if lines.is_empty() { node } else { node.node_section(lines) };
+        let spec = node
             .listener_at("http", "127.0.0.1:0", "h2c = true")
             .listener("https")
             .listener_at("http", "[::1]:0", "h2c = true")
@@ -124,6 +143,8 @@ impl Stage {
             "ca": node.folder().path().join("ca.pem"),
             "certificate": node.folder().path().join("certs/a.pem"),
             "folder": node.folder().path(),
+            "config": node.folder().path().join("rempart.toml"),
+            "binary": env!("CARGO_BIN_EXE_rempart"),
             "origin": said,
         });
         Ok(Stage { python: python()?, scripts: scripts(), node, origin, _server: server, facts })
@@ -147,6 +168,23 @@ impl Stage {
         let status = self.node.wait()?;
         ensure!(status.success(), "the node ended with {status}");
         origin_is_content(self.origin.as_ref())
+    }
+
+    /// As [`Stage::play_to_its_end`], for a script that upgrades the node: none may fail, and no edge may
+    /// keep sockets that another is to have. Exchanges without end are cut.
+    pub(crate) fn play_upgrades(mut self, script: &str) -> Result<()> {
+        self.run(script, "")?;
+        let status = self.node.wait()?;
+        ensure!(status.success(), "the node ended with {status}");
+        let alarms = testkit::node::alarms(&self.node.stderr_lines());
+        let unexpected: Vec<_> = alarms.iter().filter(|line| !line.contains("drain_cut_short")).collect();
+        ensure!(unexpected.is_empty(), "{unexpected:#?}");
+        Ok(())
+    }
+
+    /// As [`Stage::play`], for a script that puts a node of its own in the place of this one, and ends it.
+    pub(crate) fn play_alone(self, script: &str) -> Result<()> {
+        self.run(script, "")
     }
 
     /// As [`Stage::play`], for a script that kills processes of the node: that is told, and cuts requests.

@@ -15,20 +15,29 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::{hkdf, hmac, rand};
+use http3::Code;
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::{
+    ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, Runtime as _, TransportConfig, VarInt,
+};
 
 use super::overheard::Overhearing;
+use super::sender::number;
+use super::socket::Leavable;
 use crate::limits::{
     CONNECTION_WINDOW_BYTES, HANDSHAKES_UNVALIDATED, QUIC_IDLE_MS, QUIC_RESET_MS, QUIC_SEND_WINDOW_BYTES,
     QUIC_STREAMS, QUIC_STREAMS_UNI, QUIC_WAITING_BYTES, QUIC_WAITING_HANDSHAKES, STREAM_WINDOW_BYTES,
 };
-use crate::thread::{OpenCount, Service, Thread, WireEvent};
+use crate::thread::{OpenCount, QuicStay, Service, Thread, WireEvent};
 
 /// Bytes of our connection ids (RFC 9000 §5.1): two name the socket, the others are random. A length that no
 /// visitor is known to choose for its first packet, so that the kernel's steering tells our ids from theirs
 /// by it.
 pub const CONNECTION_ID_BYTES: usize = 13;
+
+/// Polls of all tasks within which closed connections have said so and ended: two would do, but for a socket
+/// that takes nothing at the moment.
+const CLOSING_POLLS: u32 = 1_000;
 
 /// How a UDP socket is to be served.
 #[derive(Clone)]
@@ -131,7 +140,7 @@ pub fn answer_strays(socket: UdpSocket, slot: (u16, u16), reset_key: [u8; 64]) -
     quinn::Endpoint::new(endpoint, None, socket, Arc::new(quinn::TokioRuntime)).map(Strays)
 }
 
-fn bind(socket: UdpSocket, settings: &QuicListenerSettings) -> Option<quinn::Endpoint> {
+fn bind(socket: UdpSocket, settings: &QuicListenerSettings) -> Option<(quinn::Endpoint, Arc<Leavable>)> {
     let endpoint = endpoint((settings.slot, settings.slots), &settings.reset_key);
     // Fails only when the TLS settings lack TLS 1.3 or AES-128-GCM, which QUIC begins with.
     let crypto = QuicServerConfig::try_from(Arc::clone(&settings.tls)).ok()?;
@@ -144,20 +153,25 @@ fn bind(socket: UdpSocket, settings: &QuicListenerSettings) -> Option<quinn::End
         .max_incoming(QUIC_WAITING_HANDSHAKES)
         .incoming_buffer_size(QUIC_WAITING_BYTES)
         .incoming_buffer_size_total(QUIC_WAITING_BYTES * QUIC_WAITING_HANDSHAKES as u64);
-    quinn::Endpoint::new(endpoint, Some(server), socket, Arc::new(quinn::TokioRuntime)).ok()
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let socket = Arc::new(Leavable::new(runtime.wrap_udp_socket(socket).ok()?));
+    let shared: Arc<dyn quinn::AsyncUdpSocket> = Arc::clone(&socket) as _;
+    let endpoint = quinn::Endpoint::new_with_abstract_socket(endpoint, Some(server), shared, runtime);
+    endpoint.ok().map(|endpoint| (endpoint, socket))
 }
 
-/// Handshakes with visitors that have not proven their address.
-struct Shaking(Rc<Cell<usize>>);
+/// Counts for as long as it lives: a connection, or a handshake with a visitor that has not proven its
+/// address.
+struct Counted(Rc<Cell<usize>>);
 
-impl Shaking {
+impl Counted {
     fn new(counter: &Rc<Cell<usize>>) -> Self {
         counter.set(counter.get() + 1);
         Self(Rc::clone(counter))
     }
 }
 
-impl Drop for Shaking {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
@@ -174,11 +188,12 @@ pub async fn accept_quic<S: Service>(
     settings: QuicListenerSettings,
 ) {
     let local = socket.local_addr();
-    let (Ok(local), Some(endpoint)) = (local, bind(socket, &settings)) else {
+    let (Ok(local), Some((endpoint, socket))) = (local, bind(socket, &settings)) else {
         thread.service.count(WireEvent::Dropped);
         return;
     };
-    let shaking = Rc::new(Cell::new(0));
+    thread.count_quic_socket(true);
+    let (open, shaking) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
     let drain = thread.deadlines.slot(); // never armed: registered to be woken when draining begins
     loop {
         let mut accept = pin!(endpoint.accept());
@@ -191,20 +206,41 @@ pub async fn accept_quic<S: Service>(
         })
         .await;
         match incoming {
-            Some(incoming) => admit(&thread, incoming, local, &shaking),
+            Some(incoming) => admit(&thread, incoming, local, (&open, &shaking)),
             None => break,
         }
     }
     // What arrives now belongs to whoever serves next; it is left alone here.
     endpoint.set_server_config(None);
-    endpoint.wait_idle().await;
+    let mut idle = pin!(endpoint.wait_idle());
+    poll_fn(|cx| {
+        drain.register(cx.waker());
+        match thread.quic_stay() {
+            QuicStay::ToTheEnd => idle.as_mut().poll(cx),
+            QuicStay::WhileOpen if open.get() > 0 => Poll::Pending,
+            QuicStay::WhileOpen | QuicStay::Over => Poll::Ready(()),
+        }
+    })
+    .await;
+    if open.get() > 0 {
+        endpoint.close(number(Code::NoError), b"this process ends: connect again");
+        // Each connection says so before its task ends.
+        for _ in 0..CLOSING_POLLS {
+            if open.get() == 0 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    socket.leave();
+    thread.count_quic_socket(false);
 }
 
 fn admit<S: Service>(
     thread: &Rc<Thread<S>>,
     incoming: quinn::Incoming,
     local: SocketAddr,
-    shaking: &Rc<Cell<usize>>,
+    (open, shaking): (&Rc<Cell<usize>>, &Rc<Cell<usize>>),
 ) {
     if thread.open() >= thread.connections_max {
         thread.service.count(WireEvent::Dropped);
@@ -220,8 +256,13 @@ fn admit<S: Service>(
         thread.service.count(WireEvent::HandshakeFailed);
         return;
     };
-    let shaking = (!is_validated).then(|| Shaking::new(shaking));
-    tokio::task::spawn_local(super::connection::serve(OpenCount::new(thread), connecting, local, shaking));
+    let shaking = (!is_validated).then(|| Counted::new(shaking));
+    let serving = super::connection::serve(OpenCount::new(thread), connecting, local, shaking);
+    let open = Counted::new(open);
+    tokio::task::spawn_local(async move {
+        let _counted = open;
+        serving.await;
+    });
 }
 
 #[cfg(test)]

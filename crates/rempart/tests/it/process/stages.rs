@@ -42,6 +42,48 @@ fn a_zone_with_problems_is_put_back_and_named_and_the_rest_goes_ahead() {
 }
 
 #[test]
+fn a_zone_is_put_back_with_what_it_is_made_from_and_the_rest_goes_ahead() {
+    let list = "[[list]]\nname = \"l\"\nkind = \"ip\"\nfile = \"../lists/l.txt\"\n\
+                [[rule]]\nexpression = 'ip.src in $l'\naction = \"block\"\n";
+    let firewall = "[waf]\nmode = \"block\"\nrules = [\"../waf\"]\n";
+    let rule = |variable: &str| format!("SecRule {variable} \"@contains evil\" \"id:1,phase:1,deny\"\n");
+    for (file, whole, broken, lines) in [
+        ("lists/l.txt", "127.0.0.0/8\n".to_owned(), "no address\n".to_owned(), list),
+        ("waf/own.conf", rule("ARGS"), rule("ARGZ"), firewall),
+    ] {
+        let zone = named("b", "x") + lines;
+        let spec = NodeSpec::new().zone("a", answers("a", "one")).zone("b", &*zone);
+        let node = start(&spec.file(file, whole.clone())).unwrap();
+        let refuses = || {
+            let close = testkit::fields::Fields::of(&[("Connection", "close")]);
+            let mut visitor = testkit::visitor::Visitor::tcp(node.address("http").unwrap()).unwrap();
+            visitor.ask("GET", "/?q=evil", "b.example", &close, b"").unwrap().status == 403
+        };
+        assert!(refuses(), "{file}");
+
+        node.folder().write(file, broken).unwrap();
+        node.write_zone("a", &answers("a", "two")).unwrap();
+        let (code, out, problems) = run(&node, &["publish"]);
+        assert_eq!((code, out.as_str()), (Some(1), "snapshot 2 is live: 2 zones\n"), "{problems}");
+        assert!(problems.contains("b.toml has problems: its zone is served as before"), "{problems}");
+        assert!(problems.contains(file), "{problems}");
+        assert!(body(&node).unwrap() == "two" && refuses(), "{file}");
+
+        // Broken itself, it keeps its files too.
+        node.folder().write(file, whole).unwrap();
+        node.write_zone("b", &(zone.clone() + "colour = 1\n")).unwrap();
+        node.write_zone("a", &answers("a", "three")).unwrap();
+        let (code, out, problems) = run(&node, &["publish"]);
+        assert_eq!((code, out.as_str()), (Some(1), "snapshot 3 is live: 2 zones\n"), "{problems}");
+        assert!(body(&node).unwrap() == "three" && refuses(), "{file}");
+
+        node.write_zone("b", &zone).unwrap();
+        let (code, _, problems) = run(&node, &["publish"]);
+        assert_eq!(code, Some(0), "{problems}");
+    }
+}
+
+#[test]
 fn a_change_that_removes_too_much_is_refused_without_a_word() {
     let node = start(
         &NodeSpec::new().zone("a", answers("a", "one")).zone("b", named("b", "x")).zone("c", named("c", "x")),
