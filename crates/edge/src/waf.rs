@@ -248,12 +248,12 @@ impl Edge {
             let body = (&bytes, left);
             self.body_phase(under, &exchange.request, RulePhase::RequestBody, body, site).await?;
         }
-        let is_refused = |inspection: &Box<Inspection>| {
-            let Inspection { waf, main, .. } = &**inspection;
+        let is_refused = |inspection: &Inspection| {
+            let Inspection { waf, main, .. } = inspection;
             let is_marked = main.transaction.uninspected().values && inspection.interruption().is_none();
             waf.refuses_uninspected && waf.is_blocking && is_marked
         };
-        if under.as_ref().is_some_and(is_refused) {
+        if under.as_deref().is_some_and(is_refused) {
             return Err(Stop::Uninspected(TOO_MANY));
         }
         Ok(left > 0 && is_multipart(&exchange.request))
@@ -316,7 +316,8 @@ impl Edge {
         };
         let owner = Owner { key: u64::from_ne_bytes(here.zone), weight: site.map_or(1, |site| site.weight) };
         let job = Job { inspection, bytes: bytes.clone(), left, phase, fault, work, owner };
-        let (inspection, result) = match inspectors.inspect(job).await {
+        // Boxed, as few requests have such a body.
+        let (inspection, result) = match Box::pin(inspectors.inspect(job)).await {
             Ok(inspected) => inspected?,
             Err(why) => {
                 self.metrics.waf_not_inspected(why);

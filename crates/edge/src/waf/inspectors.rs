@@ -13,7 +13,6 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -142,6 +141,9 @@ struct Way {
 /// What comes back of a body: who asked, and whether it went well.
 pub(crate) type Back = (Box<Inspection>, Result<(), Trouble>);
 
+/// The same; or it panicked; or it was not inspected.
+pub(crate) type Judged = Result<Result<Back, Trouble>, NotInspected>;
+
 impl Way {
     /// One slice of work; whether it was the last, and how it went.
     fn slice(job: &mut Job, at: (&mut usize, &mut bool), space: &mut Workspace) -> Result<Progress, Trouble> {
@@ -235,24 +237,19 @@ impl Inspectors {
         self.pool.is_back(thread);
     }
 
-    /// Inspects a body and gives back who asked. Boxed, as few requests have one.
+    /// Inspects a body and gives back who asked.
     ///
     /// # Errors
     /// It was not inspected; or it panicked, as the inner one.
-    pub(crate) fn inspect(
-        &self,
-        job: Job,
-    ) -> Pin<Box<dyn Future<Output = Result<Result<Back, Trouble>, NotInspected>>>> {
+    pub(crate) fn inspect(&self, job: Job) -> impl Future<Output = Judged> + use<> {
         let (seats, clock, owner) = (Arc::clone(&self.seats), self.clock, job.owner);
         let began_ms = clock.now_ms();
         let mut way = Way { job: Some(job), fed: 0, is_struck: false, is_judged: false, clock, began_ms };
         let pending = self.pool.submit_steps(owner, move |thread| way.step(&seats, thread));
-        Box::pin(Self::judged(pending))
+        Self::judged(pending)
     }
 
-    async fn judged(
-        pending: Result<Pending<Option<Back>>, Full>,
-    ) -> Result<Result<Back, Trouble>, NotInspected> {
+    async fn judged(pending: Result<Pending<Option<Back>>, Full>) -> Judged {
         let pending = pending.map_err(|Full| NotInspected::Full)?;
         match tokio::time::timeout(Duration::from_millis(JUDGED_MS_MAX), pending).await {
             Ok(Ok(Some(back))) => Ok(Ok(back)),
