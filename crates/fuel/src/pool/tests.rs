@@ -146,7 +146,9 @@ fn slices_of_two_owners_take_turns_and_those_of_one_do_not() {
     ];
     go.send(()).unwrap();
     wait(first).unwrap();
-    pieces.map(|piece| wait(piece).unwrap());
+    for piece in pieces {
+        wait(piece).unwrap();
+    }
     assert_eq!(*lock(&done), ["a", "z", "a", "z", "a", "z", "b", "b"]);
 }
 

@@ -73,6 +73,7 @@ fn a_zone_that_fills_the_room_for_bodies_gives_room_up_to_another() -> Result<()
         let visitor = shared.get(at / 100).context("a connection")?;
         let mut stream = visitor.open("POST", "/", host, &fields(&head), false)?;
         stream.send(body.clone())?;
+        stream.finish()?;
         Ok(stream)
     };
     // The only thread that inspects sleeps for longer than the test takes: from here on nothing moves.
@@ -112,6 +113,7 @@ fn a_body_of_another_zone_does_not_wait_for_a_flood() -> Result<()> {
         let head = [("content-type", FORM), ("rempart-fault", fault)];
         let mut stream = shared.open("POST", target, host, &fields(&head), false)?;
         stream.send(body.clone())?;
+        stream.finish()?;
         Ok(stream)
     };
     // Each holds the thread for some 40 ms, so that nearly all of them wait when the other zone's comes.
