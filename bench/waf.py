@@ -1,15 +1,21 @@
 #!/usr/bin/env python3
-"""What a firewall costs: Rempart without one, and with OWASP CRS at level 1 in block mode.
+"""What a firewall costs: Rempart without one, with OWASP CRS at level 1 in block mode, and with 1,000 custom rules.
 
 CPU microseconds per request of the whole process tree, the threads that inspect bodies among them, as
-`compare.py` measures it (read its head for what the figure is and is not): a plain GET, and POSTs of 1, 8 and 64
-KiB as a form and as JSON. A KiB of body costs what two sizes differ by. Then what others on the same thread notice:
-the time of a GET every five milliseconds while nothing else happens, and while large forms are posted without and
-with the firewall. Every answer must be 2xx.
+`compare.py` measures it (read its head for what the figure is and is not): a GET as a browser sends it, a short
+form, JSON of 2 KiB (P7 of the goals), and POSTs of 1, 8 and 64 KiB as a form and as JSON; and the GET with 1,000
+rules of the rule language of which none matches (P8). A KiB of body costs what two sizes differ by.
 
-Usage: waf.py --crs FOLDER [--rounds 3] [--seconds 4] [--works WORD,...] [--out FILE.md]
+Then what others on the same thread notice: the time of a GET every five milliseconds while nothing else happens, and
+while large forms are posted without and with the firewall. Then what rules cost once: CPU time of `rempart check`
+without and with CRS, and memory of nodes with one zone and with many that share CRS. Every answer must be 2xx.
+
+Rounds are interleaved: each plays everything once, so that what the machine does meanwhile falls on all alike.
+Medians are quoted with minimum and maximum.
+
+Usage: waf.py --crs FOLDER [--rounds 5] [--seconds 3] [--works WORD,...] [--parts work,probe,load] [--out FILE.md]
 Needs: rempart and bench-origin in target/release (or target/$BENCH_PROFILE), wrk. With the defaults it takes
-under 5 minutes.
+about 12 minutes.
 """
 
 import argparse
@@ -26,7 +32,9 @@ import tempfile
 import time
 import urllib.request
 
-from compare import LOAD_CORE, PROXY_CORE, RELEASE, free_port, measured, said, sh, summary, tree, wait_port
+from compare import (
+    LOAD_CORE, PROXY_CORE, RELEASE, free_port, measured, pss_kib, said, sh, summary, tree, wait_port
+)
 
 KINDS = {"form": "application/x-www-form-urlencoded", "JSON": "application/json"}
 SIZES = [1, 8, 64]
@@ -34,10 +42,35 @@ PROBE_S = 0.005
 WORDS = "the lamp on the desk is warm and bright and fits the catalogue of autumn".split()
 
 
-class Node:
-    """A node with one zone; `plain` is the port, as the load generator of compare.py wants it."""
+BROWSER = {
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Accept-Language": "en-US,en;q=0.5",
+    "Referer": "https://bench.example/products/category",
+    "Cookie": "session=0a1b2c3d4e5f60718293a4b5c6d7e8f9; theme=dark",
+}
+QUERY = "?color=red&size=42&sort=price&page=3"
+RULES = 1_000
+ZONES = 100
 
-    def __init__(self, name, folder, origin_port, waf):
+
+def rules():
+    """Rules of five kinds of which none matches, as crates/rules/examples/thousand_rules.rs has them."""
+    kinds = [
+        lambda n: f'http.host eq "bench.example" and http.request.uri.path contains "/admin{n}/"',
+        lambda n: f"ip.src in {{10.{n // 256}.{n % 256}.0/24 198.51.{n % 256}.0/24}} and not cf.client.bot",
+        lambda n: f'lower(http.user_agent) contains "badbot{n}" or http.user_agent eq "scanner {n}"',
+        lambda n: f'any(http.request.headers["x-tag-{n}"][*] eq "bad")',
+        lambda n: f'http.request.uri.path matches "^/old-{n}/[0-9]+$"',
+    ]
+    each = "[[rule]]\nname = \"rule {0}\"\nexpression = '{1}'\naction = \"block\"\n"
+    return "".join(each.format(n, kinds[n % len(kinds)](n)) for n in range(RULES))
+
+
+class Node:
+    """A node with some zones; `plain` is the port, as the load generator of compare.py wants it."""
+
+    def __init__(self, name, folder, origin_port, waf, zones=1, more=""):
         self.name, self.plain, self.process = name, free_port(), None
         self.home = folder / name.replace(" ", "-")
         (self.home / "zones").mkdir(parents=True)
@@ -52,14 +85,27 @@ protocol = "http"
 [log]
 access = "{self.home}/access.log"
 """)
-        (self.home / "zones" / "a.toml").write_text(f"""
-name = "bench"
-hostnames = ["bench.example", "127.0.0.1"]
+        for number in range(zones):
+            names = '"bench.example", "127.0.0.1"' if number == 0 else f'"bench{number}.example"'
+            (self.home / "zones" / f"z{number}.toml").write_text(f"""
+name = "bench{number}"
+hostnames = [{names}]
 {waf}
 [[pool]]
 name = "app"
 origins = [{{ url = "http://127.0.0.1:{origin_port}" }}]
+{more}
 """)
+
+    def check_ms(self):
+        """CPU time of reading and compiling its files, in milliseconds."""
+        command = [str(RELEASE / "rempart"), "check", "--config", str(self.home / "rempart.toml")]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        said = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        if status != 0:
+            sys.exit(f"{self.name}: {said}")
+        return (usage.ru_utime + usage.ru_stime) * 1000
 
     def start(self):
         log = tempfile.TemporaryFile("w+")
@@ -103,7 +149,7 @@ def body(kind, kib):
 
 def wrk(node, seconds, script, path="/1k", connections=32):
     out = sh("taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script),
-             "-H", "Host: bench.example", "-H", "User-Agent: bench", "-H", "Accept: */*",
+             "-H", "Host: bench.example", *(part for pair in BROWSER.items() for part in ("-H", ": ".join(pair))),
              f"http://127.0.0.1:{node.plain}{path}")
     if "Non-2xx" in out or re.search(r"Socket errors: .*(read|connect) [1-9]", out):
         sys.exit(f"{node.name}: {out}")
@@ -145,6 +191,13 @@ def scripts(folder):
     """wrk's scripts by work."""
     made = {"GET": folder / "get.lua"}
     made["GET"].write_text("")
+    short = {"POST, a short form": ("form", "name=Ann+Smith&email=ann%40example.org&message=Is+the+lamp+still+there%3F"),
+             "POST 2 KiB, JSON": ("JSON", body("JSON", 2))}
+    for work, (kind, data) in short.items():
+        script = folder / f"{kind}-short.lua"
+        text = data.replace("\\", "\\\\").replace("'", "\\'")
+        script.write_text(f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "{KINDS[kind]}"\nwrk.body = \'{text}\'\n')
+        made[work] = script
     for kind, name in KINDS.items():
         for kib in SIZES:
             data, script = folder / f"{kind}-{kib}.txt", folder / f"{kind}-{kib}.lua"
@@ -158,8 +211,9 @@ def scripts(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--crs", default=os.environ.get("REMPART_CRS"), help="the folder of OWASP CRS")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--parts", default="work,probe,load", help="what to measure")
     parser.add_argument("--works", default="", help="works, comma-separated words")
     parser.add_argument("--out", default="")
     args = parser.parse_args()
@@ -171,24 +225,31 @@ def main():
     port = int(origin.stdout.readline().rsplit(":", 1)[1])
     waf = f'[waf]\nmode = "block"\nrules = ["{pathlib.Path(args.crs).resolve()}"]\n'
     nodes = [Node("without", folder, port, ""), Node("CRS at level 1", folder, port, waf)]
+    ruled = Node("1,000 rules", folder, port, "", more=rules())
+    shared = [Node("1 zone without", folder, port, ""), Node("1 zone", folder, port, waf),
+              Node(f"{ZONES} zones without", folder, port, "", ZONES), Node(f"{ZONES} zones", folder, port, waf, ZONES)]
+    parts = args.parts.split(",")
     wanted = [word for word in args.works.split(",") if word]
     works = {name: script for name, script in scripts(folder).items() if not wanted or any(w in name for w in wanted)}
-    costs = {(work, node.name): [] for work in works for node in nodes}
-    probes = {}
+    if "work" not in parts:
+        works = {}
+    costs = {(work, node.name): [] for work in works for node in [*nodes, ruled]}
+    probes, checks, memory = {}, {}, {}
     try:
         for number in range(args.rounds):
             for work, script in works.items():
-                for node in nodes:
+                for node in [*nodes, ruled] if work == "GET" else nodes:
                     node.start()
+                    path = f"/1k{QUERY}" if work == "GET" else "/in"
                     try:
-                        figure = measured(node, lambda: wrk(node, args.seconds, script, "/1k" if work == "GET" else "/in"))
+                        figure = measured(node, lambda: wrk(node, args.seconds, script, path))
                     finally:
                         node.stop()
                     costs[(work, node.name)].append(figure.value)
                     print(f"round {number + 1}  {work:20} {node.name:15} {figure.value:10.1f} µs {figure.busy:5.0%} busy",
                           file=sys.stderr, flush=True)
             large = folder / "form-64.lua"
-            for node, is_loaded in [(nodes[1], False), (nodes[0], True), (nodes[1], True)]:
+            for node, is_loaded in [(nodes[1], False), (nodes[0], True), (nodes[1], True)] if "probe" in parts else []:
                 node.start()
                 load = None
                 if is_loaded:
@@ -206,9 +267,18 @@ def main():
                     node.stop()
                 name = f"64 KiB forms, {node.name}" if is_loaded else "nothing else"
                 probes.setdefault(name, []).append((quantile(times, 0.5), quantile(times, 0.99)))
-        text = report(args, nodes, works, costs, probes)
+                print(f"round {number + 1}  {name:36} {probes[name][-1][0]:8.2f} ms {probes[name][-1][1]:8.2f} ms",
+                      file=sys.stderr, flush=True)
+            for node in shared if "load" in parts else []:
+                checks.setdefault(node.name, []).append(node.check_ms())
+                node.start()
+                memory.setdefault(node.name, []).append(pss_kib(node.process.pid) / 1024)
+                node.stop()
+                print(f"round {number + 1}  {node.name:20} {checks[node.name][-1]:8.0f} ms {memory[node.name][-1]:8.1f} MiB",
+                      file=sys.stderr, flush=True)
+        text = report(args, nodes, ruled, works, costs, probes, checks, memory)
     finally:
-        for node in nodes:
+        for node in [*nodes, ruled, *shared]:
             node.stop()
         origin.kill()
         shutil.rmtree(folder, ignore_errors=True)
@@ -217,7 +287,7 @@ def main():
         pathlib.Path(args.out).write_text(text)
 
 
-def report(args, nodes, works, costs, probes):
+def report(args, nodes, ruled, works, costs, probes, checks, memory):
     model = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "unknown")
     lines = [
         f"# What a firewall costs, {datetime.date.today().isoformat()}",
@@ -237,15 +307,30 @@ def report(args, nodes, works, costs, probes):
         shares[work] = statistics.median(values[1]) - statistics.median(values[0])
         lines.append(f"| {work} | " + " | ".join(summary(value) for value in values) + f" | {shares[work]:.1f} |")
     lines.append("")
+    if costs.get(("GET", ruled.name)):
+        share = statistics.median(costs[("GET", ruled.name)]) - statistics.median(costs[("GET", nodes[0].name)])
+        lines.append(f"The GET with {RULES:,} custom rules of which none matches: "
+                     f"{summary(costs[('GET', ruled.name)])}, the rules' share {share:.1f} µs.")
     for kind in KINDS:
         names = [f"POST {kib} KiB, {kind}" for kib in (SIZES[-2], SIZES[-1])]
         if all(name in shares for name in names):
             each = (shares[names[1]] - shares[names[0]]) / (SIZES[-1] - SIZES[-2])
             lines.append(f"A further KiB of {kind}: {each:.1f} µs.")
-    lines += ["", "Others on the same thread: a GET every five milliseconds, in milliseconds.", "",
-              "| while | median | 99th percentile |", "| --- | --- | --- |"]
+    if probes:
+        lines += ["", "Others on the same thread: a GET every five milliseconds, in milliseconds.", "",
+                  "| while | median | 99th percentile |", "| --- | --- | --- |"]
     for name, found in probes.items():
         lines.append(f"| {name} | {summary([f[0] for f in found], 2)} | {summary([f[1] for f in found], 2)} |")
+    if checks:
+        lines += ["", "Rules once: CPU time of `rempart check`, and memory (proportional set) of the process tree of a node "
+                  "just started, no spare.", "", "| node | check, ms | memory, MiB |", "| --- | --- | --- |"]
+        for name, found in checks.items():
+            lines.append(f"| {name} | {summary(found, 0)} | {summary(memory[name])} |")
+        middle = {name: statistics.median(found) for name, found in memory.items()}
+        one_without, one, many_without, many = middle.values()
+        each = ((many - many_without) - (one - one_without)) * 1024 / (ZONES - 1)
+        lines += ["", f"Loading CRS: {statistics.median(checks['1 zone']) - statistics.median(checks['1 zone without']):.0f} "
+                  f"ms. Memory for it: {one - one_without:.1f} MiB, and {each:.0f} KiB for each further zone that shares it."]
     return "\n".join(lines) + "\n"
 
 

@@ -254,10 +254,10 @@ def mutated(request, number, chance):
 class ModSecurity:
     """libmodsecurity with CRS loaded."""
 
-    def __init__(self, crs):
+    def __init__(self, crs, setup=SETUP):
         self.engine, self.rules, self.ids = libmodsecurity.ModSecurity(), libmodsecurity.RulesSet(), set()
         self.engine.set_rule_message_callback(lambda message: self.ids.add(message.rule_id))
-        if self.rules.load(SETUP) < 0:
+        if self.rules.load(setup) < 0:
             sys.exit(self.rules.get_parser_error())
         for path in [pathlib.Path(crs, "crs-setup.conf.example"), *sorted(pathlib.Path(crs, "rules").glob("*.conf"))]:
             if self.rules.load_from_uri(str(path)) < 0:
@@ -294,6 +294,16 @@ class ModSecurity:
         return set(self.ids)
 
 
+def played(ours, crs, text, requests):
+    """What Rempart's engine says of each request: the ids of the rules that logged a match, or why there are none."""
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as setup:
+        setup.write(text)
+        setup.flush()
+        lines = "".join(request.as_json() + "\n" for request in requests)
+        done = subprocess.run([ours, crs, setup.name], input=lines.encode(), stdout=subprocess.PIPE, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--crs", default=os.environ.get("REMPART_CRS"), help="a folder of OWASP CRS")
@@ -309,15 +319,8 @@ def main():
     requests = list(read_cases(options.crs, options.only))
     chance = random.Random(options.seed)
     requests += [mutated(chance.choice(requests), number, chance) for number in range(options.mutations)]
-    with tempfile.NamedTemporaryFile("w", suffix=".conf") as setup:
-        setup.write(SETUP)
-        setup.flush()
-        lines = "".join(request.as_json() + "\n" for request in requests)
-        done = subprocess.run(
-            [options.ours, options.crs, setup.name], input=lines.encode(), stdout=subprocess.PIPE, check=True
-        )
     ignored = {int(rule) for rule in options.ignore.split(",") if rule}
-    ours = [json.loads(line) for line in done.stdout.splitlines()]
+    ours = played(options.ours, options.crs, SETUP, requests)
     theirs, same, skipped = ModSecurity(options.crs), 0, 0
     more, fewer = collections.defaultdict(list), collections.defaultdict(list)
     for request, found in zip(requests, ours, strict=True):

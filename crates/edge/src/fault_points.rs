@@ -164,6 +164,11 @@ mod armed {
                 burn(amount.unwrap_or(SLOW_STEPS));
                 Ok(())
             }
+            // Holds its thread and burns nothing, so that no watchdog minds.
+            "sleep" => {
+                std::thread::sleep(Duration::from_millis(amount.unwrap_or(1_000)));
+                Ok(())
+            }
             "hang" => loop {
                 burn(SLOW_STEPS);
             },

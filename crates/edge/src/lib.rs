@@ -11,6 +11,7 @@ compile_error!("fault points are for tests: build without `fault-injection`, or 
 
 mod admin;
 mod admission;
+mod background;
 mod blocks;
 mod cache;
 mod clock;
@@ -54,4 +55,4 @@ pub use serving::{ListenerSetup, Running, run};
 pub use shield::RULE_STEPS;
 pub use strays::Ownerless;
 pub use waf::slots_for;
-pub use watch::StuckReport;
+pub use watch::{Duty, StuckReport};

@@ -519,6 +519,7 @@ impl Node {
                 over: self.memory.times_over(),
             },
             limits_forgotten: self.live().sites.iter().map(|site| site.counts.forgotten()).sum(),
+            bodies_waiting: self.inspectors().map_or(0, |inspectors| inspectors.waiting() as u64),
             shedding_threads: shedding as u64,
             delay_us,
             stored: self.cache().map_or_else(Tier::no_metrics, Tier::metrics),
@@ -545,8 +546,10 @@ impl Node {
     pub(crate) fn start_pools(&self) -> std::io::Result<()> {
         if self.inspectors.get().is_none() {
             let threads = self.setup.threads.max(1);
-            let _first = self.inspectors.set(Inspectors::start(threads, self.black_box)?);
-            let _first = self.coders.set(Coders::start(threads)?);
+            let (told, clock) = (&self.setup.events, self.clock);
+            let inspectors = Inspectors::start(threads, self.black_box, clock, told.clone())?;
+            let _first = self.inspectors.set(inspectors);
+            let _first = self.coders.set(Coders::start(threads, told.clone())?);
         }
         Ok(())
     }

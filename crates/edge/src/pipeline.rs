@@ -15,7 +15,9 @@ use ::cache::policy::Bypass;
 use blackbox::{Slot, Work};
 use exchange::{Charge, Deadlines, IdSource, Phase, Refusal, Request, Response, Scheme};
 use origin::Origins;
-use telemetry::metrics::{HandshakeOutcome, Protocol as ProtocolLabel, ThreadMetrics, TlsVersion, Trouble};
+use telemetry::metrics::{
+    HandshakeOutcome, Protocol as ProtocolLabel, RuleWork, ThreadMetrics, TlsVersion, Trouble,
+};
 use telemetry::sink::Batch;
 use wire::{Exchange, Hello, Service, TlsChoice, VisitorTimes, WireEvent};
 use zone::Zone;
@@ -35,7 +37,7 @@ use crate::node::Node;
 use crate::refuse::{fail, redirect, refuse, reply};
 use crate::relay::{Answered, Failed};
 use crate::route::{Routed, route, unrouted};
-use crate::shield::{self, ask};
+use crate::shield::{self, Stopped, ask};
 use crate::view::Asked;
 use crate::waf::Standing;
 
@@ -293,7 +295,13 @@ impl Edge {
                         return Ok(None);
                     }
                     let (at, seed) = (|rule| self.slot.rule(rule), self.node.setup().seed[1]);
-                    self.with_scratch(|scratch| ask(zone, request, &asked, scratch, &at, seed)).map(Some)
+                    let ruled = self.with_scratch(|scratch| ask(zone, request, &asked, scratch, &at, seed));
+                    // What no request takes along is counted here.
+                    let stopped = |stopped: Stopped| {
+                        self.metrics.rule_steps(RuleWork::ZoneRules, stopped.steps);
+                        stopped.trouble
+                    };
+                    ruled.map(Some).map_err(stopped)
                 })
             };
             match decided {

@@ -125,6 +125,13 @@ fn asked_of(
     })
 }
 
+/// Why rules came to nothing, and how many steps they took to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopped {
+    pub(crate) trouble: Trouble,
+    pub(crate) steps: u64,
+}
+
 /// Asks the rules of requests, and what limits are to do; `seed` is the node's, for what they count by.
 ///
 /// # Errors
@@ -136,7 +143,7 @@ pub(crate) fn ask(
     scratch: &mut Scratch,
     at: At<'_>,
     seed: u64,
-) -> Result<Ruled, Trouble> {
+) -> Result<Ruled, Stopped> {
     let mut ruled = Ruled {
         matched: Vec::new(),
         target: None,
@@ -148,16 +155,10 @@ pub(crate) fn ask(
         fuel: Fuel::new(RULE_STEPS),
     };
     scratch.begin();
-    let rules = zone.rules.as_deref();
-    let phases = rules.map_or(&[][..], |rules| &rules.request);
-    let is_before = |phase: &PhaseRules| phase.rulesets.phase() < rules::Phase::RateLimit;
-    let (before, behind) = phases.split_at(phases.partition_point(is_before));
-    ruled.ask_in((rules, before), request, asked, scratch, at)?;
-    if let (Verdict::Continue, Some(limits)) = (&ruled.verdict, &zone.rate_limits) {
-        ruled.measure(limits, (request, asked), scratch, at, seed)?;
+    match ruled.ask_all(zone, (request, asked), scratch, at, seed) {
+        Ok(()) => Ok(ruled),
+        Err(trouble) => Err(Stopped { trouble, steps: ruled.fuel.used() }),
     }
-    ruled.ask_in((rules, behind), request, asked, scratch, at)?;
-    Ok(ruled)
 }
 
 fn skips_firewall(skipped: &Skipped) -> bool {
@@ -165,6 +166,26 @@ fn skips_firewall(skipped: &Skipped) -> bool {
 }
 
 impl Ruled {
+    /// Asks the rules of all phases of requests, and the limits in their place.
+    fn ask_all(
+        &mut self,
+        zone: &Zone,
+        (request, asked): (&Request, &Asked<'_>),
+        scratch: &mut Scratch,
+        at: At<'_>,
+        seed: u64,
+    ) -> Result<(), Trouble> {
+        let rules = zone.rules.as_deref();
+        let phases = rules.map_or(&[][..], |rules| &rules.request);
+        let is_before = |phase: &PhaseRules| phase.rulesets.phase() < rules::Phase::RateLimit;
+        let (before, behind) = phases.split_at(phases.partition_point(is_before));
+        self.ask_in((rules, before), request, asked, scratch, at)?;
+        if let (Verdict::Continue, Some(limits)) = (&self.verdict, &zone.rate_limits) {
+            self.measure(limits, (request, asked), scratch, at, seed)?;
+        }
+        self.ask_in((rules, behind), request, asked, scratch, at)
+    }
+
     /// Whether a rule leaves the firewall out.
     pub(crate) fn skips_firewall(&self) -> bool {
         skips_firewall(&self.skipped)

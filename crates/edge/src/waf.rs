@@ -24,6 +24,7 @@ use std::task::Poll;
 use blackbox::Work;
 use bytes::Bytes;
 use exchange::{BodySize, Known, Phase, Refusal, Request, Response, Upgrade};
+use fuel::pool::Owner;
 use seclang::{Action, Interruption, Phase as RulePhase, Progress, Workspace};
 use telemetry::metrics::{RuleWork, Trouble, WafOutcome};
 use wire::{Exchange, with_scratch};
@@ -50,7 +51,8 @@ pub(crate) use told::Told;
 const BLOCKED: &str = "a rule of the zone's firewall";
 pub(crate) const WITHHELD: &str = "a rule of the zone's firewall, by the origin's answer";
 const TOO_LARGE: &str = "the body is larger than body_window_bytes, and uninspected is \"refuse\"";
-const BUSY: &str = "as many bodies wait for inspection as may";
+const TOO_MANY: &str = "more or longer values than are inspected, and uninspected is \"refuse\"";
+const BUSY: &str = "too many bodies wait for inspection";
 
 /// Where an exchange stands with the firewall.
 #[derive(Default)]
@@ -77,9 +79,9 @@ pub(crate) enum Stop {
     Broke(Trouble),
     /// The body did not come, or its visitor left.
     Body(Failed),
-    /// The body is larger than what is inspected, and the zone refuses that.
-    Uninspected,
-    /// No thread is free to inspect it.
+    /// There is more than what is inspected, and the zone refuses that; says what.
+    Uninspected(&'static str),
+    /// No thread has inspected it.
     Busy,
 }
 
@@ -184,7 +186,8 @@ impl Edge {
             }
         };
         let mut under = Some(inspection);
-        let result = self.phases(exchange, &mut under, &zone.http).await;
+        let site = course.site.clone();
+        let result = self.phases(exchange, &mut under, site.as_deref(), &zone.http).await;
         if let (Ok(true), Some(inspection)) = (&result, &under)
             && inspection.interruption().is_none()
         {
@@ -222,6 +225,7 @@ impl Edge {
         &self,
         exchange: &mut Exchange,
         under: &mut Option<Box<Inspection>>,
+        site: Option<&Site>,
         http: &HttpSettings,
     ) -> Result<bool, Stop> {
         let Some(inspection) = under else { return Ok(false) };
@@ -239,10 +243,19 @@ impl Edge {
         };
         if bytes.is_empty() {
             self.phase(inspection, RulePhase::RequestBody).await?;
-            return Ok(false);
+        } else {
+            inspection.fed_bytes = bytes.len() as u64;
+            let body = (&bytes, left);
+            self.body_phase(under, &exchange.request, RulePhase::RequestBody, body, site).await?;
         }
-        inspection.fed_bytes = bytes.len() as u64;
-        self.body_phase(under, &exchange.request, RulePhase::RequestBody, (&bytes, left)).await?;
+        let is_refused = |inspection: &Inspection| {
+            let Inspection { waf, main, .. } = inspection;
+            let is_marked = main.transaction.uninspected().values && inspection.interruption().is_none();
+            waf.refuses_uninspected && waf.is_blocking && is_marked
+        };
+        if under.as_deref().is_some_and(is_refused) {
+            return Err(Stop::Uninspected(TOO_MANY));
+        }
         Ok(left > 0 && is_multipart(&exchange.request))
     }
 
@@ -274,6 +287,7 @@ impl Edge {
         request: &Request,
         phase: RulePhase,
         (bytes, left): (&Bytes, u64),
+        site: Option<&Site>,
     ) -> Result<(), Stop> {
         if bytes.len() <= ON_THREAD_BYTES_MAX {
             let Some(inspection) = under else { return Ok(()) };
@@ -300,9 +314,17 @@ impl Edge {
             phase: here.phase,
             rule: 0,
         };
-        let job = Job { inspection, bytes: bytes.clone(), left, phase, fault, work };
-        let Ok(inspected) = inspectors.inspect(job).await else { return Err(Stop::Busy) };
-        let (inspection, result) = inspected.map_err(|_| Trouble::Panic)?;
+        let owner = Owner { key: u64::from_ne_bytes(here.zone), weight: site.map_or(1, |site| site.weight) };
+        let job = Job { inspection, bytes: bytes.clone(), left, phase, fault, work, owner };
+        // Boxed, as few requests have such a body.
+        let (inspection, result) = match Box::pin(inspectors.inspect(job)).await {
+            Ok(inspected) => inspected?,
+            Err(why) => {
+                self.metrics.waf_not_inspected(why);
+                site.inspect(|site| site.counters.not_inspected(self.number));
+                return Err(Stop::Busy);
+            }
+        };
         *under = Some(inspection);
         result.map_err(Stop::Broke)
     }
@@ -336,7 +358,7 @@ impl Edge {
             _ => None,
         };
         if refuses && length.is_some_and(|length| length > window as u64) {
-            return Err(Stop::Uninspected);
+            return Err(Stop::Uninspected(TOO_LARGE));
         }
         if exchange.request.expects_continue {
             // Nobody but us asks for the body now, and the origin is not asked before it was inspected.
@@ -356,7 +378,7 @@ impl Edge {
             return Ok((bytes, 0));
         }
         if refuses {
-            return Err(Stop::Uninspected);
+            return Err(Stop::Uninspected(TOO_LARGE));
         }
         let left = match length {
             _ if has_end => 0, // what passes the window lies in the bytes
@@ -447,9 +469,9 @@ impl Edge {
                 course.is_visitor_gone = true;
                 exchange.abort();
             }
-            Stop::Uninspected => {
+            Stop::Uninspected(what) => {
                 course.note(Phase::Waf, "uninspected", 0, self.clock.now_us());
-                refuse(exchange, course, Refusal::Uninspected, TOO_LARGE).await;
+                refuse(exchange, course, Refusal::Uninspected, what).await;
             }
             Stop::Busy => {
                 course.waf = Standing::Over(Told::boxed(WafOutcome::Broken));

@@ -1,15 +1,17 @@
-//! The watchdog: notices a serving thread that is stuck in one poll, and names what it works on.
+//! The watchdog: notices a thread that is stuck in one poll, or in one piece of inspecting a body, and names
+//! what it works on.
 //!
 //! Synchronous code cannot be interrupted, so a poll that does not end takes its thread, and the visitors
 //! whose connections the kernel gave to that thread's listener. A thread of its own looks every [`SAMPLE_MS`]
-//! at each serving thread's beat, which every outermost poll moves, and at its CPU clock. A beat that stands
+//! at each thread's beat, which every outermost poll moves (of those that inspect, every slice and every rule
+//! within it), and at its CPU clock. A beat that stands
 //! still while the thread burns [`STUCK_US`] is a poll that does not end; a thread that waits burns nothing,
 //! and one that is starved by others burns nothing either, so a busy machine is no false alarm. What it
 //! approximates: a poll that computes for long and would end is stuck too, until it ends.
 //!
-//! Then the neighbours accept for it ([`crate::relief`]), an event names the request, zone, phase and rule of
-//! its slot, and after [`LOST_US`] whoever wired the node is told once, to replace the process. When the
-//! thread's beat moves again, relief ends.
+//! Then the neighbours accept for it ([`crate::relief`]), or another inspects in its stead, an event names
+//! the request, zone, phase and rule of its slot, and after [`LOST_US`] whoever wired the node is told once,
+//! to replace the process. When the thread's beat moves again, relief ends.
 //!
 //! The cache's disk, whose threads may hang in the kernel, is looked at on the way (`cache/disk_watch.rs`).
 //!
@@ -21,10 +23,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use blackbox::{Slot, SlotState, SlotView};
+use blackbox::{Slot, SlotState, SlotView, Writer};
 use exchange::Phase;
 use nix::time::{ClockId, clock_gettime};
 
+use crate::live::Live;
 use crate::node::Node;
 use crate::relief::Relief;
 
@@ -42,10 +45,61 @@ const STUCK_US: u64 = 60_000;
 /// From which on it counts as lost: the process should be replaced.
 const LOST_US: u64 = 1_000_000;
 
-/// A serving thread that does not come back, and what it works on.
+/// Bytes of a body, at its zone's window, for each microsecond that a thread which inspects is given beside
+/// [`STUCK_US`]: one pattern's look at a value is a piece that cannot be cut, and the dearest of CRS costs
+/// 0.28 µs a byte. So with windows of 128 KiB a thread is stuck after some 125 ms, and with the largest, of 1
+/// MiB, after some 585.
+const BYTES_A_US: u64 = 2;
+
+/// Microseconds for each such byte that it is given beside [`LOST_US`], since a process must not be replaced
+/// for a body that is only dear, on no machine: 1.3 s with windows of 128 KiB, 3.1 s with the largest.
+const US_A_BYTE: u64 = 2;
+
+const SERVING: Patience = Patience { stuck_us: STUCK_US, lost_us: LOST_US };
+
+/// After which CPU time of one poll or piece its thread is stuck, and lost.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    stuck_us: u64,
+    lost_us: u64,
+}
+
+/// What a thread is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// It serves visitors.
+    Serving,
+    /// It inspects bodies.
+    Inspecting,
+}
+
+impl Duty {
+    /// The word for it in events.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Inspecting => "inspecting",
+        }
+    }
+
+    /// With zones' firewalls of which the largest window has so many bytes.
+    const fn patience(self, window_bytes: u64) -> Patience {
+        match self {
+            Self::Serving => SERVING,
+            Self::Inspecting => {
+                let stuck_us = STUCK_US + window_bytes / BYTES_A_US;
+                Patience { stuck_us, lost_us: LOST_US + window_bytes * US_A_BYTE }
+            }
+        }
+    }
+}
+
+/// A thread that does not come back, and what it works on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StuckReport {
-    /// The thread's number.
+    /// What the thread is for.
+    pub duty: Duty,
+    /// The thread's number among those of its duty.
     pub thread: usize,
     /// The fingerprint of the request it is stuck with; none when it is stuck outside of any.
     pub fingerprint: Option<u64>,
@@ -85,18 +139,18 @@ struct Pulse {
 }
 
 impl Pulse {
-    fn sample(&mut self, beat: u64, cpu_us: u64) -> Found {
+    fn sample(&mut self, beat: u64, cpu_us: u64, patience: Patience) -> Found {
         if beat != self.beat {
             let was_stuck = self.is_stuck;
             *self = Self { beat, base_us: cpu_us, is_stuck: false, is_lost: false };
             return if was_stuck { Found::Recovered } else { Found::Nothing };
         }
         let burnt_us = self.burnt_us(cpu_us);
-        if !self.is_stuck && burnt_us >= STUCK_US {
+        if !self.is_stuck && burnt_us >= patience.stuck_us {
             self.is_stuck = true;
             return Found::Stuck;
         }
-        if !self.is_lost && burnt_us >= LOST_US {
+        if !self.is_lost && burnt_us >= patience.lost_us {
             self.is_lost = true;
             return Found::Lost;
         }
@@ -135,22 +189,25 @@ impl Watch {
         let (node, relief, ends) = (Arc::clone(node), Arc::clone(relief), Arc::clone(&is_over));
         let watch = move || {
             let black_box = node.black_box();
-            let slots: Vec<Slot> =
-                (0..node.setup().threads.max(1)).filter_map(|i| black_box.slot(i)).collect();
-            let mut pulses: Vec<Pulse> = slots.iter().map(|_| Pulse::default()).collect();
-            let mut looks = 0_u64;
+            let posts = posts(&black_box, node.setup().threads.max(1));
+            let mut pulses: Vec<Pulse> = posts.iter().map(|_| Pulse::default()).collect();
+            let (mut looks, mut version, mut window_bytes) = (0_u64, 0, 0);
             while !ends.load(Ordering::Acquire) {
                 std::thread::park_timeout(Duration::from_millis(SAMPLE_MS));
                 looks += 1;
                 if looks.is_multiple_of(DISK_EVERY) {
                     node.look_at_disk();
                 }
-                for (number, (slot, pulse)) in slots.iter().zip(&mut pulses).enumerate() {
-                    let view = slot.view();
+                if node.live_version() != version {
+                    let (now, live) = node.live_with_version();
+                    (version, window_bytes) = (now, largest_window(&live));
+                }
+                for (post, pulse) in posts.iter().zip(&mut pulses) {
+                    let view = post.slot.view();
                     let Some(now_us) = cpu_us(view.thread) else { continue };
-                    let found = pulse.sample(view.beat, now_us);
+                    let found = pulse.sample(view.beat, now_us, post.duty.patience(window_bytes));
                     if found != Found::Nothing {
-                        act(&node, &relief, found, &report(&node, number, &view, pulse.burnt_us(now_us)));
+                        act(&node, &relief, found, &report(&node, post, &view, pulse.burnt_us(now_us)));
                     }
                 }
             }
@@ -170,11 +227,38 @@ impl Drop for Watch {
     }
 }
 
-fn report(node: &Node, thread: usize, view: &SlotView, cpu_us: u64) -> StuckReport {
+/// Bytes of the largest part of a body that a zone has inspected.
+fn largest_window(live: &Live) -> u64 {
+    let wafs = live.sites.iter().filter_map(|site| site.zone.waf.as_ref());
+    let windows = wafs.map(|waf| waf.body_window_bytes.max(waf.response_window_bytes.unwrap_or(0)));
+    windows.max().unwrap_or(0) as u64
+}
+
+/// A slot of the black box, and whose it is.
+struct Post {
+    slot: Slot,
+    duty: Duty,
+    thread: usize,
+}
+
+/// The slots of a process with so many serving threads, as far as its black box has them.
+fn posts(black_box: &Writer, serving: usize) -> Vec<Post> {
+    let post = |at: usize| {
+        let slot = black_box.slot(at)?;
+        Some(match at.checked_sub(serving) {
+            None => Post { slot, duty: Duty::Serving, thread: at },
+            Some(thread) => Post { slot, duty: Duty::Inspecting, thread },
+        })
+    };
+    (0..black_box.len()).filter_map(post).collect()
+}
+
+fn report(node: &Node, post: &Post, view: &SlotView, cpu_us: u64) -> StuckReport {
     let live = node.live();
     let zone = live.sites.iter().map(|site| &site.zone).find(|zone| zone.id.0.starts_with(&view.zone));
     StuckReport {
-        thread,
+        duty: post.duty,
+        thread: post.thread,
         fingerprint: (view.state == SlotState::Busy).then_some(view.fingerprint),
         zone: view.zone,
         zone_name: zone.map(|zone| zone.name.clone()),
@@ -187,6 +271,7 @@ fn report(node: &Node, thread: usize, view: &SlotView, cpu_us: u64) -> StuckRepo
 fn act(node: &Node, relief: &Relief, found: Found, report: &StuckReport) {
     let fingerprint = report.fingerprint.map_or_else(String::new, |print| format!("{print:016x}"));
     let fields = [
+        ("duty", report.duty.word().into()),
         ("thread", report.thread.into()),
         ("fingerprint", fingerprint.as_str().into()),
         ("zone", report.zone_name.as_deref().unwrap_or_default().into()),
@@ -197,9 +282,16 @@ fn act(node: &Node, relief: &Relief, found: Found, report: &StuckReport) {
     match found {
         Found::Nothing => {}
         Found::Stuck => {
-            relief.begin(report.thread);
             node.registry().thread_stuck();
             node.setup().events.error("thread_stuck", &fields);
+            match (report.duty, node.inspectors()) {
+                (Duty::Serving, _) => relief.begin(report.thread),
+                (Duty::Inspecting, Some(inspectors)) => {
+                    // Without a thread more, bodies wait until they are late, and the process is replaced.
+                    let _as_if_none_stood_in = inspectors.stand_in(report.thread);
+                }
+                (Duty::Inspecting, None) => {}
+            }
         }
         Found::Lost => {
             node.setup().events.error("thread_lost", &fields);
@@ -208,9 +300,14 @@ fn act(node: &Node, relief: &Relief, found: Found, report: &StuckReport) {
             }
         }
         Found::Recovered => {
-            relief.end(report.thread);
+            match (report.duty, node.inspectors()) {
+                (Duty::Serving, _) => relief.end(report.thread),
+                (Duty::Inspecting, Some(inspectors)) => inspectors.is_back(report.thread),
+                (Duty::Inspecting, None) => {}
+            }
             // Its slot names another request by now.
-            node.setup().events.warn("thread_recovered", &[("thread", report.thread.into())]);
+            let fields = [("duty", report.duty.word().into()), ("thread", report.thread.into())];
+            node.setup().events.warn("thread_recovered", &fields);
         }
     }
 }
@@ -223,30 +320,38 @@ mod tests {
     fn a_beat_that_moves_is_never_stuck() {
         let mut pulse = Pulse::default();
         for look in 1..1_000 {
-            assert_eq!(pulse.sample(look, look * STUCK_US * 3), Found::Nothing);
+            assert_eq!(pulse.sample(look, look * STUCK_US * 3, SERVING), Found::Nothing);
         }
     }
 
     #[test]
     fn a_thread_that_waits_or_starves_is_not_stuck() {
         let mut pulse = Pulse::default();
-        pulse.sample(7, 50);
+        pulse.sample(7, 50, SERVING);
         for _ in 0..1_000 {
-            assert_eq!(pulse.sample(7, 50 + STUCK_US - 1), Found::Nothing);
+            assert_eq!(pulse.sample(7, 50 + STUCK_US - 1, SERVING), Found::Nothing);
         }
     }
 
     #[test]
     fn a_poll_that_burns_is_stuck_then_lost_each_once_and_may_recover() {
         let mut pulse = Pulse::default();
-        pulse.sample(7, 1_000);
+        pulse.sample(7, 1_000, SERVING);
         let found: Vec<Found> = (1..=1_200)
-            .map(|ms| pulse.sample(7, 1_000 + ms * 1_000))
+            .map(|ms| pulse.sample(7, 1_000 + ms * 1_000, SERVING))
             .filter(|f| *f != Found::Nothing)
             .collect();
         assert_eq!(found, [Found::Stuck, Found::Lost]);
-        assert_eq!(pulse.sample(8, 2_000_000), Found::Recovered);
-        assert_eq!(pulse.sample(8, 2_000_000 + STUCK_US), Found::Stuck);
+        assert_eq!(pulse.sample(8, 2_000_000, SERVING), Found::Recovered);
+        assert_eq!(pulse.sample(8, 2_000_000 + STUCK_US, SERVING), Found::Stuck);
+    }
+
+    #[test]
+    fn a_thread_that_inspects_is_given_time_by_the_largest_window() {
+        assert_eq!(Duty::Inspecting.patience(128 * 1024).stuck_us, 125_536);
+        assert_eq!(Duty::Inspecting.patience(1024 * 1024).stuck_us, 584_288);
+        assert_eq!(Duty::Inspecting.patience(1024 * 1024).lost_us, 3_097_152);
+        assert_eq!(Duty::Serving.patience(1024 * 1024).stuck_us, STUCK_US);
     }
 
     #[test]
@@ -255,7 +360,7 @@ mod tests {
         let ends = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&ends);
         let thread = std::thread::spawn(move || {
-            let writer = blackbox::Writer::private(1);
+            let writer = Writer::private(1);
             writer.claim(0).unwrap();
             tell.send(writer.slot(0).unwrap().view().thread).unwrap();
             while !until.load(Ordering::Acquire) {}

@@ -86,9 +86,9 @@ impl Run<'_> {
             }
             if let Some(slot) = set.prefilter.slot_of(step.rule) {
                 if self.filter.wants(self.values) && self.filter.is_ready(&set.prefilter, phase, self.state) {
-                    self.work.teller.tell(0);
-                    let scratch = &mut self.work.scratch;
-                    let mut scan = Scan { set, phase, values: self.values, scratch, fuel: self.fuel };
+                    let (scratch, teller) = (&mut self.work.scratch, &self.work.teller);
+                    teller.tell(0);
+                    let mut scan = Scan { set, phase, values: self.values, scratch, teller, fuel: self.fuel };
                     if !scan.run(self.state, self.filter)? {
                         *cursor -= 1;
                         return Ok(Progress::More);
@@ -223,6 +223,7 @@ impl Run<'_> {
                 if !transformation.apply(&current, &mut other) {
                     continue;
                 }
+                self.state.is_value_cut |= other.len() > BUFFER_BYTES_MAX;
                 other.truncate(BUFFER_BYTES_MAX);
                 std::mem::swap(&mut current, &mut other);
                 tested_last = false;

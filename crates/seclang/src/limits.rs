@@ -65,6 +65,7 @@ pub const fn arena_bytes_max(request_body_bytes: usize, response_body_bytes: usi
 }
 
 /// Bytes of one buffer that transformations make: `utf8toUnicode` and `hexEncode` inflate up to sixfold.
+/// What is longer is cut, and the transaction says so ([`crate::Uninspected::values`]).
 pub const BUFFER_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Bytes of a request's body that are inspected when neither the rules nor the caller say otherwise.

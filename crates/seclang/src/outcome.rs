@@ -93,7 +93,8 @@ pub struct Uninspected {
     pub request_body_bytes: u64,
     /// Bytes of the response's body beyond the ceiling, or of a type that is not inspected.
     pub response_body_bytes: u64,
-    /// Names or values were left out because there are too many or too long ones.
+    /// Names or values were left out because there are too many or too long ones, or a value was looked at in
+    /// part because a transformation made it longer than [`crate::limits::BUFFER_BYTES_MAX`].
     pub values: bool,
 }
 

@@ -91,6 +91,8 @@ pub(crate) struct Filter {
     changes: usize,
     /// Rules that were evaluated plainly while gates were not known.
     waited: u32,
+    /// A transformation made a value longer than is looked at.
+    has_cut: bool,
 }
 
 impl Filter {
@@ -114,6 +116,11 @@ impl Filter {
         let is_known = tables.gate_variables.iter().all(|tx| state.tx(*tx).is_some());
         self.waited += u32::from(!is_known);
         is_known
+    }
+
+    /// Says whether a value was looked at in part, since a transformation made it too long.
+    pub(crate) const fn has_cut(&self) -> bool {
+        self.has_cut
     }
 
     /// Says whether the slot's values were scanned.

@@ -325,7 +325,8 @@ impl Transaction {
     /// What was not inspected so far.
     #[must_use]
     pub fn uninspected(&self) -> Uninspected {
-        Uninspected { values: self.values.is_overflowed(), ..self.uninspected }
+        let is_cut = self.filter.has_cut() || self.state.is_value_cut;
+        Uninspected { values: self.values.is_overflowed() || is_cut, ..self.uninspected }
     }
 
     /// The values of a variable, for tests and for explaining a verdict: `(name, value)` in order.

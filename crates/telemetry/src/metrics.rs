@@ -20,8 +20,9 @@ pub use block::{BUCKETS_US, ThreadMetrics};
 use block::{Block, fresh};
 pub use families::reference;
 pub use labels::{
-    CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection,
-    OriginOutcome, Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble, WafOutcome, Worth,
+    CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, NotInspected,
+    OriginConnection, OriginOutcome, Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble,
+    WafOutcome, Worth,
 };
 use process::Process;
 
@@ -56,6 +57,8 @@ pub struct Outside {
     pub held: Held,
     /// Visitors that limits of zones could not keep count of.
     pub limits_forgotten: u64,
+    /// Bodies that wait for a thread to inspect them.
+    pub bodies_waiting: u64,
     /// Serving threads that shed requests.
     pub shedding_threads: u64,
     /// How late the latest of them is, in microseconds.

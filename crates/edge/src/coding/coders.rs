@@ -12,6 +12,7 @@ use exchange::{Account, Charge};
 use fuel::pool::{Full, Pool};
 
 use super::NoCoder;
+use crate::background;
 use crate::fault_points::EncoderFault;
 
 /// Pieces that wait for each thread: each is of another body, and takes some 8 ms at 64 KiB.
@@ -24,9 +25,10 @@ pub(crate) struct Coders {
 
 impl Coders {
     /// Starts one thread for every two that serve.
-    pub(crate) fn start(serving: usize) -> io::Result<Self> {
+    pub(crate) fn start(serving: usize, told: background::Told) -> io::Result<Self> {
         let threads = serving.div_ceil(2);
-        Ok(Self { pool: Pool::start("code", threads, threads * WAITING_PER_THREAD)? })
+        let begin = move |_| background::give_way(&told);
+        Ok(Self { pool: Pool::start("code", threads, threads * WAITING_PER_THREAD, begin)? })
     }
 }
 

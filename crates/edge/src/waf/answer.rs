@@ -18,6 +18,7 @@ use super::{Inspection, Standing, Stop, WITHHELD, interrupt, rule_detail};
 use crate::contain::{guard, is_requests_own, mode};
 use crate::course::Course;
 use crate::fault_points;
+use crate::live::Site;
 use crate::pace::Pace;
 use crate::pipeline::Edge;
 use crate::relay::{Answered, Failed};
@@ -61,7 +62,8 @@ impl Edge {
         self.slot.phase(Phase::Waf as u8);
         let is_blocking = inspection.waf.is_blocking;
         let mut under = Some(inspection);
-        let result = self.answer_phases(exchange, &mut under, answered, response).await;
+        let site = course.site.as_deref();
+        let result = self.answer_phases(exchange, &mut under, site, (answered, response)).await;
         course.waf = under.map_or(Standing::Unasked, Standing::Under);
         match result {
             Ok(()) => {}
@@ -105,8 +107,8 @@ impl Edge {
         &self,
         exchange: &mut Exchange,
         under: &mut Option<Box<Inspection>>,
-        answered: &mut Answered,
-        response: &Response,
+        site: Option<&Site>,
+        (answered, response): (&mut Answered, &Response),
     ) -> Result<(), Stop> {
         let Some(inspection) = under.as_mut().filter(|inspection| !inspection.is_over) else {
             return Ok(());
@@ -119,7 +121,7 @@ impl Edge {
             Some(window) => self.hold_answer(exchange, answered, window).await.map_err(Stop::Body)?,
             None => Bytes::new(),
         };
-        self.answer_body(under, &exchange.request, &bytes).await
+        self.answer_body(under, &exchange.request, &bytes, site).await
     }
 
     /// Phase 3 of the rules.
@@ -140,9 +142,10 @@ impl Edge {
         under: &mut Option<Box<Inspection>>,
         request: &Request,
         bytes: &Bytes,
+        site: Option<&Site>,
     ) -> Result<(), Stop> {
         guard(|| fault_points::step("waf_answer_body", request))?;
-        self.body_phase(under, request, RulePhase::ResponseBody, (bytes, 0)).await
+        self.body_phase(under, request, RulePhase::ResponseBody, (bytes, 0), site).await
     }
 
     /// Reads the front of an answer's body, within the origin's times; the request's body goes on meanwhile.

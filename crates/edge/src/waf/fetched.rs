@@ -161,7 +161,7 @@ impl Edge {
             return Ok(goes_on(lent));
         }
         let mut under = lent.take();
-        let result = self.answer_body(&mut under, judging.request, &bytes).await;
+        let result = self.answer_body(&mut under, judging.request, &bytes, course.site.as_deref()).await;
         let is_kept_back = under.as_ref().is_some_and(|inspection| inspection.interruption().is_some());
         lent.replace(under);
         result.map(|()| !is_kept_back)

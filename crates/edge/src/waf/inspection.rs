@@ -63,12 +63,6 @@ impl Asking {
         Ok(progress)
     }
 
-    /// Takes a body, or its front, and evaluates its phase to the end: for threads that serve nobody.
-    pub(crate) fn whole(&mut self, body: &Inspected<'_>, space: &mut Workspace) -> Result<(), Spent> {
-        self.feed(body)?;
-        self.transaction.inspect_whole(body.phase, space, &mut self.fuel)
-    }
-
     /// Takes a body, or its front.
     pub(crate) fn feed(&mut self, body: &Inspected<'_>) -> Result<(), Spent> {
         match body.phase {

@@ -50,7 +50,8 @@ impl Told {
         let uninspected = transaction.uninspected();
         // What streamed by behind the window was never fed.
         let behind = body_bytes.saturating_sub(inspection.fed_bytes);
-        let of_request = uninspected.request_body_bytes.max(behind);
+        // How much of values was left out is not known.
+        let of_request = uninspected.request_body_bytes.max(behind).max(u64::from(uninspected.values));
         Self {
             outcome: Some(outcome),
             shadow,

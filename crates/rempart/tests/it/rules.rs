@@ -481,6 +481,8 @@ fn a_request_that_costs_its_rules_too_much_is_refused_for_itself() -> Result<()>
     let query = "Xyz%41".repeat(2_000);
     let response = visitor(&node)?.fetch(HOST, &format!("/?{query}"))?;
     assert_eq!((response.status, word(&response).as_str()), (403, "too_costly"), "whatever the mode");
+    // All of its budget, and counted although nothing came of it.
+    node.wait_for_metric("rempart_rule_steps_total{of=\"zone_rules\"}", 2_000_000.0)?;
     assert_eq!(visitor(&node)?.fetch(HOST, "/?x")?.status, 200, "others are not touched");
     let told = node.wait_for_event(|event| event["event"] == "phase_broke")?;
     assert_eq!(told["kind"], "fuel");

@@ -9,6 +9,8 @@ mod bodies;
 mod breaking;
 mod crs;
 mod exceptions;
+#[cfg(feature = "fault-injection")]
+mod pool;
 mod publishing;
 mod requests;
 mod stored;

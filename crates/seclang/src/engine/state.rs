@@ -124,6 +124,8 @@ pub(crate) struct State {
     pub(crate) now_s: u64,
     /// Since the transaction's beginning, as the caller last said.
     pub(crate) elapsed_ms: u64,
+    /// A transformation made a value longer than is looked at.
+    pub(crate) is_value_cut: bool,
 }
 
 impl State {
@@ -152,6 +154,7 @@ impl State {
             highest_severity: 255,
             now_s,
             elapsed_ms: 0,
+            is_value_cut: false,
         }
     }
 

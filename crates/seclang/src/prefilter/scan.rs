@@ -15,6 +15,7 @@ use crate::engine::matches;
 use crate::engine::state::State;
 use crate::limits::BUFFER_BYTES_MAX;
 use crate::ruleset::RuleSet;
+use crate::transaction::RuleTeller;
 use crate::transaction::values::Values;
 use crate::transform::{ByteSet, Transformation};
 
@@ -49,6 +50,8 @@ pub(crate) struct Scratch {
     marks: Vec<u32>,
     scan: u32,
     found: Vec<u16>,
+    /// A transformation made a value longer than is looked at.
+    is_cut: bool,
 }
 
 /// A result of transformations.
@@ -109,6 +112,7 @@ pub(crate) struct Scan<'a> {
     pub(crate) phase: u8,
     pub(crate) values: &'a Values,
     pub(crate) scratch: &'a mut Scratch,
+    pub(crate) teller: &'a RuleTeller,
     pub(crate) fuel: &'a mut Fuel,
 }
 
@@ -166,6 +170,7 @@ impl Scan<'_> {
         let is_known =
             slots.is_empty() || is_remembered && self.scratch.memo.knows(item.source, &slots, value);
         let result = if is_known { Ok(()) } else { self.value(plan, &slots, value) };
+        filter.has_cut |= std::mem::take(&mut self.scratch.is_cut);
         if result.is_ok() && !is_known {
             if self.scratch.found.is_empty() {
                 if is_remembered {
@@ -236,11 +241,13 @@ impl Scan<'_> {
             let mut place = parent;
             if at > 0 && entry.triggers.meets(&source.present) {
                 fuel.spend(source.bytes.len() as u64 * TRANSFORM_STEPS + 10)?;
+                self.teller.tell(0); // each is a piece of its own, and a large value has many
                 let mut out = std::mem::take(&mut scratch.spare);
                 let changed = entry.transformation.apply(&source.bytes, &mut out);
                 let mut compared = 0_u64;
                 let bytes = out.len() as u64;
                 if changed {
+                    scratch.is_cut |= out.len() > BUFFER_BYTES_MAX;
                     out.truncate(BUFFER_BYTES_MAX);
                     let scan_of =
                         (entry.transformation == Transformation::Lowercase).then_some(source.scan_of);
@@ -280,6 +287,7 @@ impl Scan<'_> {
         let Scratch { buffers, used, candidates, seen, touched, marks, scan, found, .. } = &mut *self.scratch;
         let Some(buffer) = buffers.get(base) else { return Ok(()) };
         fuel.spend(buffer.bytes.len() as u64 * SCAN_STEPS + 20)?;
+        self.teller.tell(0);
         candidates.clear();
         *scan = scan.wrapping_add(1);
         if *scan == 0 {
@@ -335,6 +343,7 @@ impl Scan<'_> {
                 if found.contains(&number) {
                     return true;
                 }
+                self.teller.tell(rule.id);
                 match matches(&rule.operator, &buffer.bytes, fuel) {
                     Ok(holds) if holds != rule.is_negated => found.push(number),
                     Ok(_) => {}

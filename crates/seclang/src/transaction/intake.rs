@@ -72,7 +72,8 @@ impl Transaction {
         values.set(V::RequestProtocol, protocol);
         values.set(V::RequestUriRaw, target);
         let local = local_part(target);
-        values.set(V::RequestUri, local);
+        // Decoded once, as ModSecurity 3 has it: an escape in the path is nowhere else.
+        values.set(V::RequestUri, &unescaped(local));
         let question = local.iter().position(|byte| *byte == b'?');
         let path = &unescaped(local.get(..question.unwrap_or(local.len())).unwrap_or_default());
         let query = question.and_then(|at| local.get(at + 1..)).unwrap_or_default();

@@ -218,3 +218,25 @@ fn whoever_asks_is_told_of_each_rule_before_it_is_evaluated() {
     );
     assert!(told.contains(&0), "the look for all rules at once is no rule's: {told:?}");
 }
+
+#[test]
+fn a_value_that_a_transformation_makes_too_long_is_looked_at_in_part_and_says_so() {
+    // Once by the scan for all rules, once by a rule on its own, which a comparison of lengths is.
+    for rule in [
+        r#"SecRule ARGS "@rx 414141evil" "id:1,phase:2,pass,t:none,t:hexEncode""#,
+        r#"SecRule ARGS "@gt 1" "id:1,phase:2,pass,t:none,t:hexEncode,t:length""#,
+    ] {
+        let set = rules(rule);
+        for (length, is_cut) in [(1_000_000, false), (1_100_000, true)] {
+            let mut transaction = begin(&set, &Options { request_body_bytes: Some(2_000_000), ..ON });
+            let (mut fuel, mut work) = (Fuel::new(1_000_000_000), Workspace::default());
+            transaction.request_line(b"POST", b"/", b"HTTP/1.1");
+            transaction.request_header(b"Content-Type", b"application/x-www-form-urlencoded");
+            transaction.inspect_whole(Phase::RequestHead, &mut work, &mut fuel).expect("fuel");
+            let body = [b"a=".as_slice(), &vec![b'A'; length]].concat();
+            transaction.request_body(&body, &mut fuel).expect("fuel");
+            transaction.inspect_whole(Phase::RequestBody, &mut work, &mut fuel).expect("fuel");
+            assert_eq!(transaction.uninspected().values, is_cut, "{rule} {length}");
+        }
+    }
+}

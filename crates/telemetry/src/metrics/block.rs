@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::labels::{
-    CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection,
-    OriginOutcome, Protocol, RuleWork, StatusClass, TlsVersion, WafOutcome, Worth,
+    CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, NotInspected,
+    OriginConnection, OriginOutcome, Protocol, RuleWork, StatusClass, TlsVersion, WafOutcome, Worth,
 };
 
 /// Upper bounds of the duration buckets, in microseconds: about three per decade from what a local hit takes
@@ -58,6 +58,7 @@ pub(crate) struct Block {
     pub(crate) origin_retries: AtomicU64,
     pub(crate) waf: [AtomicU64; WafOutcome::COUNT],
     pub(crate) waf_off_thread: AtomicU64,
+    pub(crate) waf_not_inspected: [AtomicU64; NotInspected::COUNT],
     pub(crate) waf_uninspected: AtomicU64,
     pub(crate) waf_shadow: AtomicU64,
     pub(crate) waf_kept_back: AtomicU64,
@@ -89,6 +90,7 @@ impl Block {
             origin_retries: AtomicU64::new(0),
             waf: fresh(),
             waf_off_thread: AtomicU64::new(0),
+            waf_not_inspected: fresh(),
             waf_uninspected: AtomicU64::new(0),
             waf_shadow: AtomicU64::new(0),
             waf_kept_back: AtomicU64::new(0),
@@ -235,6 +237,11 @@ impl ThreadMetrics {
     /// Counts a body that was inspected off the serving threads.
     pub fn waf_off_thread(&self) {
         add(&self.block.waf_off_thread, 1);
+    }
+
+    /// Counts a body that was not inspected because too many are, or because that took too long.
+    pub fn waf_not_inspected(&self, why: NotInspected) {
+        add(&self.block.waf_not_inspected[why as usize], 1);
     }
 
     /// Counts bytes of bodies that the firewall did not inspect and should have.

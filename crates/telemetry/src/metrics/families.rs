@@ -94,6 +94,10 @@ families! { NODE:
         "Requests that a web application firewall was asked about, by what it came to.";
     WAF_OFF_THREAD = Counter "rempart_waf_off_thread_total" [""]
         "Bodies that were inspected off the serving threads.";
+    WAF_NOT_INSPECTED = Counter "rempart_waf_not_inspected_total" ["why"]
+        "Bodies that were to be inspected off the serving threads and were not.";
+    WAF_WAITING = Gauge "rempart_waf_waiting_bodies" [""]
+        "Bodies that wait for a thread to inspect them.";
     WAF_UNINSPECTED = Counter "rempart_waf_uninspected_bytes_total" [""]
         "Bytes of bodies beyond what is inspected.";
     WAF_SHADOW = Counter "rempart_waf_shadow_differences_total" [""]
@@ -149,6 +153,8 @@ families! { ZONES:
         "Requests that ended with 5xx, by zone.";
     ZONE_SHED = Counter "rempart_zone_shed_total" ["zone"]
         "Requests told to come back since the zone was above its share of a serving thread's time, by zone.";
+    ZONE_NOT_INSPECTED = Counter "rempart_zone_bodies_not_inspected_total" ["zone"]
+        "Bodies that were to be inspected off the serving threads and were not, by zone.";
     ZONE_BYTES_IN = Counter "rempart_zone_received_bytes_total" ["zone"]
         "Bytes of request bodies, by zone.";
     ZONE_BYTES_OUT = Counter "rempart_zone_sent_bytes_total" ["zone"]

@@ -25,6 +25,18 @@ macro_rules! label_set {
 }
 
 label_set! {
+    /// Why a body that was to be inspected off the serving threads was not.
+    NotInspected {
+        /// As many waited as may, and no other zone had more of them waiting, by weight.
+        Full = "full",
+        /// It waited, and its place went to a zone with fewer waiting.
+        GaveUp = "gave_up",
+        /// It was not judged in time.
+        Late = "late",
+    }
+}
+
+label_set! {
     /// What a visitor's connection speaks.
     Protocol {
         /// HTTP/1.0 and HTTP/1.1.

@@ -10,8 +10,9 @@ use std::sync::{Arc, PoisonError};
 use super::block::{BUCKET_LABELS, Block};
 use super::families::{self, Family};
 use super::labels::{
-    CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection,
-    OriginOutcome, Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble, WafOutcome, Worth,
+    CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, NotInspected,
+    OriginConnection, OriginOutcome, Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble,
+    WafOutcome, Worth,
 };
 use super::{Outside, Registry};
 
@@ -66,7 +67,7 @@ pub(super) fn page(registry: &Registry, outside: &Outside) -> String {
     let mut page = Page::default();
     visitors(&mut page, registry, &threads, outside);
     origins(&mut page, registry, &threads);
-    waf(&mut page, &threads);
+    waf(&mut page, &threads, outside.bodies_waiting);
     node(&mut page, registry, outside);
     page.into_text()
 }
@@ -170,11 +171,15 @@ fn origins(page: &mut Page, registry: &Registry, threads: &[Arc<Block>]) {
     });
 }
 
-fn waf(page: &mut Page, threads: &[Arc<Block>]) {
+fn waf(page: &mut Page, threads: &[Arc<Block>], bodies_waiting: u64) {
     page.by_label(&families::WAF, "outcome", &WafOutcome::LABELS, |place| {
         sum(threads, |block| &block.waf[place])
     });
     page.single(&families::WAF_OFF_THREAD, sum(threads, |block| &block.waf_off_thread));
+    page.by_label(&families::WAF_NOT_INSPECTED, "why", &NotInspected::LABELS, |place| {
+        sum(threads, |block| &block.waf_not_inspected[place])
+    });
+    page.single(&families::WAF_WAITING, bodies_waiting);
     page.single(&families::WAF_UNINSPECTED, sum(threads, |block| &block.waf_uninspected));
     page.single(&families::WAF_SHADOW, sum(threads, |block| &block.waf_shadow));
     page.single(&families::WAF_KEPT_BACK, sum(threads, |block| &block.waf_kept_back));

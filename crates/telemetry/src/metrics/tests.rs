@@ -15,6 +15,7 @@ fn full() -> Outside {
         events_suppressed: 4,
         held: Held { bytes: 10, bytes_max: 20, over: [1, 2, 3] },
         limits_forgotten: 6,
+        bodies_waiting: 3,
         shedding_threads: 2,
         delay_us: 70_000,
         stored: Stored { bytes: [7, 8], objects: [3, 4], events: vec![("evictions", 6)] },

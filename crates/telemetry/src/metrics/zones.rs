@@ -40,6 +40,7 @@ struct Stripe {
     visitor_errors: AtomicU64,
     server_errors: AtomicU64,
     shed: AtomicU64,
+    not_inspected: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
@@ -64,6 +65,12 @@ impl ZoneCounters {
     /// Counts a request that was shed; `thread` as above.
     pub fn shed(&self, thread: usize) {
         self.stripes[thread % STRIPES].shed.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a body that was not inspected because too many were, or because that took too long; `thread` as
+    /// above.
+    pub fn not_inspected(&self, thread: usize) {
+        self.stripes[thread % STRIPES].not_inspected.fetch_add(1, Relaxed);
     }
 
     fn sum(&self, counter: fn(&Stripe) -> &AtomicU64) -> u64 {
@@ -140,6 +147,7 @@ const COLUMNS: &[Column] = &[
     (&families::ZONE_VISITOR_ERRORS, |stripe| &stripe.visitor_errors),
     (&families::ZONE_SERVER_ERRORS, |stripe| &stripe.server_errors),
     (&families::ZONE_SHED, |stripe| &stripe.shed),
+    (&families::ZONE_NOT_INSPECTED, |stripe| &stripe.not_inspected),
     (&families::ZONE_BYTES_IN, |stripe| &stripe.bytes_in),
     (&families::ZONE_BYTES_OUT, |stripe| &stripe.bytes_out),
 ];
