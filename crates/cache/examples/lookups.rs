@@ -6,6 +6,8 @@
 //! cargo build --release -p cache --example lookups
 //! valgrind --tool=callgrind --toggle-collect='lookups::one_pass' target/release/examples/lookups 200000 once
 //! ```
+//!
+//! and with `posted` in the place of `once`, after a change of another URL by a visitor.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -73,7 +75,11 @@ fn main() {
     let everywhere: Vec<String> =
         (0..LOOKUPS).map(|number| target(number.wrapping_mul(2_654_435_761) % objects)).collect();
     let first = vec![target(0); LOOKUPS as usize];
-    if std::env::args().nth(2).is_some_and(|word| word == "once") {
+    let word = std::env::args().nth(2);
+    if word.as_deref() == Some("posted") {
+        store.invalidate(1, b"www.example.org", b"/form");
+    }
+    if word.is_some() {
         println!("{} hits of {LOOKUPS}", one_pass(&store, &everywhere));
         return;
     }
@@ -99,6 +105,11 @@ fn main() {
     store.purge(&Purge::Tag { zone: 1, tag: b"other" }, Strength::Hard, 1, |_| ());
     println!("a purge by tag: {} us", start.elapsed().as_micros());
     println!("the next lookup of each: {} ns", timed(&store, &everywhere).as_nanos() / u128::from(LOOKUPS));
+    store.invalidate(1, b"www.example.org", b"/form");
+    println!(
+        "the next lookup of each after a POST to another URL: {} ns",
+        timed(&store, &everywhere).as_nanos() / u128::from(LOOKUPS)
+    );
     store.purge(&Purge::Tag { zone: 1, tag: b"news" }, Strength::Hard, 2, |_| ());
     println!("hits after a purge of all by tag: {}", one_pass(&store, &everywhere));
 }

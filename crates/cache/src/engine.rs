@@ -10,7 +10,9 @@ mod fetch;
 mod sliced;
 mod step;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
 use exchange::{Request, Response};
@@ -21,10 +23,10 @@ pub use step::{Fetch, Filling, Now, Outcome, Passing, Serving, Step, Visited};
 
 use crate::limits::{ALONE_INTERVAL_MS, LOOKS_MAX};
 use crate::policy::{
-    Asked, AskedRange, Bypass, ByteRange, Eligibility, Forward, Found, Key, Metadata, Settings, StoredHead,
-    Traits, VaryIndex, VisitorFacts, ask, first_request, invalidated, lookup, strip_unkeyed,
+    Asked, AskedRange, Bypass, ByteRange, Eligibility, Forward, Found, Key, Metadata, Settings, Spelling,
+    StoredHead, Traits, VaryIndex, VisitorFacts, ask, first_request, invalidated, lookup, strip_unkeyed,
 };
-use crate::store::{self, KeyRef, Lease, Object, Store, Ticket, Waited};
+use crate::store::{self, KeyRef, Lease, Object, Purge, Recorded, Store, Strength, Ticket, Waited};
 
 /// The engine over a store. Clones share it.
 #[derive(Clone, Debug)]
@@ -127,16 +129,46 @@ impl Engine {
         }))
     }
 
-    /// Makes unusable what an unsafe request's answer says has changed (RFC 9111 §4.4). For every request
-    /// that bypassed by its method, with the answer that the visitor gets. Gives what tells each of them to
-    /// other processes of the node ([`Store::invalidate_told`]).
-    pub fn invalidate(&self, request: &Request, answer: &Response, place: &Place<'_>) -> Vec<u64> {
+    /// Makes unusable what an unsafe request's answer says has changed (RFC 9111 §4.4), under each of the
+    /// zone's spellings. For every request that bypassed by its method, with the answer that the visitor
+    /// gets. Gives what tells each of them to other processes of the node ([`Store::invalidate_told`]).
+    pub fn invalidate(
+        &self,
+        request: &Request,
+        answer: &Response,
+        zone: u128,
+        spellings: &[Spelling],
+    ) -> Vec<u64> {
         let targets = invalidated(request, answer);
-        let Some(key) = Key::of(request, place.zone, &place.settings.key, &place.facts) else {
-            return Vec::new();
-        };
-        let keyed = targets.iter().filter_map(|target| key.with_target(target, &place.settings.key));
-        keyed.map(|gone| self.store.invalidate(place.zone, gone.host(), gone.target())).collect()
+        let host = request.host().to_ascii_lowercase();
+        let spelt = |target: &Vec<u8>| spellings.iter().map(|spelling| spelling.target(target)).collect();
+        let gone: BTreeSet<Vec<u8>> = targets.iter().flat_map(|target| -> Vec<_> { spelt(target) }).collect();
+        gone.iter().map(|target| self.store.invalidate(zone, &host, target)).collect()
+    }
+
+    /// Makes one URL unusable, or stale, under each of a zone's spellings; `number` and `done` as of
+    /// [`Store::purge`], `done` told once, of all of them.
+    pub fn purge_url(
+        &self,
+        (zone, host, target): (u128, &[u8], &[u8]),
+        spellings: &[Spelling],
+        (strength, number): (Strength, u64),
+        done: impl FnOnce(Recorded) + Send + 'static,
+    ) {
+        let gone: BTreeSet<Vec<u8>> = spellings.iter().map(|spelling| spelling.target(target)).collect();
+        let mut rest = gone.iter();
+        let last = rest.next_back().map_or(target, |last| &**last);
+        let is_kept = Arc::new(AtomicBool::new(true));
+        for target in rest {
+            let is_kept = Arc::clone(&is_kept);
+            // Without the number: the disk takes them in order, and has it once it has the last of them.
+            self.store.purge(&Purge::Url { zone, host, target }, strength, 0, move |recorded| {
+                is_kept.fetch_and(recorded != Recorded::NotRecorded, Relaxed);
+            });
+        }
+        self.store.purge(&Purge::Url { zone, host, target: last }, strength, number, move |recorded| {
+            done(if is_kept.load(Relaxed) { recorded } else { Recorded::NotRecorded });
+        });
     }
 }
 

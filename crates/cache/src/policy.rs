@@ -38,7 +38,7 @@ pub use freshness::{FetchTimes, Freshness, Source, freshness, initial_age_s, is_
 pub use guard::keeps_promise;
 pub use hints::{hints_of, may_hint};
 pub(crate) use key::coded_rest;
-pub use key::{Device, Key, KeySettings, QueryKey, VisitorFacts, is_unkeyed_forwarding};
+pub use key::{Device, Key, KeySettings, QueryKey, Spelling, VisitorFacts, is_unkeyed_forwarding};
 pub use lookup::{Forward, Found, Lookup, OriginTrouble, lookup, may_serve_on_error};
 pub use range::{AskedRange, ByteRange, Multipart, RangePlan, parse_content_range, parse_range, plan_range};
 pub use refresh::{Answered, HeadUpdate, Revalidated, answered, head_answered, invalidated, prepare};
@@ -48,6 +48,7 @@ pub use slices::{
     FirstAnswer, SliceAnswer, Sliced, Version, first_request, prepare_first, read_first, whole_head,
 };
 pub use stored::{Metadata, NUMBERS, StoredHead, Traits};
+pub(crate) use storing::tags_of;
 pub use storing::{NotStored, Storing, ToStore, is_for_this_cache, is_understood, judge, may_be_provoked};
 pub use tags::read_tags;
 pub use targeted::{Targeted, effective_control};

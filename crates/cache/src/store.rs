@@ -165,7 +165,7 @@ impl Store {
     #[must_use]
     pub fn new(settings: MemorySettings, seed: Seed) -> Self {
         let shards = settings.shards.clamp(1, 4096).next_power_of_two();
-        let fair = Arc::new(Fair::new(settings.bytes_max, settings.promised_percent));
+        let fair = Arc::new(Fair::new(settings.bytes_max, settings.promised_percent, fair::IDLE_TURNS));
         Self(Arc::new(Inner {
             settings,
             seed,
@@ -201,10 +201,13 @@ impl Store {
         &self.0.counters
     }
 
-    /// Gives zones the weights by which the promised part of memory is shared; those that are not named have
-    /// 1.
+    /// Gives zones the weights by which the promised parts of memory and disk are shared; those that are not
+    /// named have 1.
     pub fn weigh(&self, weights: &BTreeMap<u128, u32>) {
         self.0.fair.weigh(weights);
+        if let Some(disk) = self.0.disk.get() {
+            disk.weigh(weights);
+        }
     }
 
     /// The disk tier, once it was attached ([`disk::attach`]).
@@ -299,7 +302,7 @@ impl Store {
 
     /// Whether no hard purge and no withdrawal is against an object. Looks once per object and purge.
     pub(crate) fn is_usable(&self, object: &Object) -> bool {
-        let version = self.0.purges.version();
+        let version = self.0.purges.version(object.url);
         if object.checked.load(Relaxed) == version {
             return true;
         }
@@ -594,6 +597,11 @@ impl Store {
             Some(Stored::Pass { .. }) => false,
             Some(Stored::Nothing) | None => true,
         }
+    }
+
+    /// Zones of which memory holds something.
+    pub(crate) fn zones_in_memory(&self) -> Vec<u128> {
+        self.0.fair.holders()
     }
 
     /// Whether memory has an object under a hash.

@@ -13,6 +13,7 @@ mod give;
 mod pour;
 mod sites;
 mod slices;
+mod spellings;
 mod tier;
 mod wait;
 
@@ -36,7 +37,7 @@ use crate::relay::{Answered, Failed};
 pub(crate) use give::Stored;
 pub(crate) use sites::{ChosenCaches, SiteCache};
 pub use tier::{CacheSetup, CacheStanding, DiskPurges, DiskSetup, DiskStanding, Purge, Purged};
-pub(crate) use tier::{Tier, keyed};
+pub(crate) use tier::{Tier, named};
 
 use fetch::Errand;
 use slices::Slice;
@@ -414,7 +415,7 @@ impl Edge {
         &self,
         exchange: &mut Exchange,
         course: &Course,
-        (site, cache): (&Site, &SiteCache),
+        site: &Site,
         target: &[u8],
         response: &Response,
     ) {
@@ -422,8 +423,9 @@ impl Edge {
         exchange.request.rewrite_target(target);
         // References in the answer are on the visitor's side of trusted proxies.
         exchange.request.scheme = course.scheme;
-        let place = place_of(cache, &site.zone, course, &exchange.request);
-        let urls = tier.engine().invalidate(&exchange.request, response, &place);
+        let zone = u128::from_be_bytes(site.zone.id.0);
+        let spellings = tier.spellings(site.zone.id);
+        let urls = tier.engine().invalidate(&exchange.request, response, zone, &spellings);
         if let Some(on_changed) = &self.node.setup().on_changed {
             urls.into_iter().for_each(|url| on_changed(site.zone.id, url));
         }

@@ -19,7 +19,7 @@ use telemetry::sink::AccessLog;
 use zone::{Id, Snapshot, Zone};
 
 use crate::blocks::Blocks;
-use crate::cache::{CacheSetup, CacheStanding, DiskPurges, Purge, Purged, SiteCache, Tier, keyed};
+use crate::cache::{CacheSetup, CacheStanding, DiskPurges, Purge, Purged, SiteCache, Tier, named};
 use crate::clock::{Clock, Steady, unix_us};
 use crate::coding::{Coders, coding_of};
 use crate::contain::Ward;
@@ -391,13 +391,12 @@ impl Node {
         }
     }
 
-    /// The zone of a host, and host and target of a URL as its cache keys them. None where no zone serves the
-    /// host, or the URL is too long.
-    pub fn keyed(&self, host: &[u8], target: &[u8]) -> Option<(Id, Vec<u8>, Vec<u8>)> {
+    /// The zone of a host, and host and target of a URL as purges name them. None where no zone serves the
+    /// host, or the URL is too long to be stored.
+    pub fn named(&self, host: &[u8], target: &[u8]) -> Option<(Id, Vec<u8>, Vec<u8>)> {
         let live = self.live();
         let site = live.site_for(host)?;
-        let own = site.cache.as_ref().map(|cache| cache.settings.key.clone()).unwrap_or_default();
-        let (host, target) = keyed(&own, host, target)?;
+        let (host, target) = named(host, target)?;
         Some((site.zone.id, host, target))
     }
 
@@ -681,6 +680,7 @@ fn begin_cache(cache: &OnceLock<Tier>, setup: &NodeSetup, snapshot: &Snapshot) {
         cache.get_or_init(|| Tier::start(wanted.clone(), &setup.events));
     }
     if let Some(tier) = cache.get() {
+        tier.learn(snapshot.zones());
         tier.weigh(snapshot.zones());
     }
 }

@@ -414,10 +414,7 @@ impl Edge {
         course.origin_us = Some(now_us.saturating_sub(course.origin_began_us));
         course.note(Phase::Origin, "answered", u32::from(response.status), now_us);
         if let Some(target) = &written {
-            let chosen = course.cache.chosen();
-            if let Some(cache) = chosen.as_deref().or(site.cache.as_ref()) {
-                self.invalidate(exchange, course, (&site, cache), target, &response);
-            }
+            self.invalidate(exchange, course, &site, target, &response);
         }
         if matches!(course.waf, Standing::Under(_)) {
             return Box::pin(self.give_inspected(exchange, course, zone, answered, &mut response)).await;

@@ -45,27 +45,27 @@ fn split(url: &str) -> Result<(&str, &str)> {
 pub(crate) fn resolve(node: &Node, what: &Purge, is_soft: bool) -> Result<Purging> {
     let none = Purging { zone: None, host: None, target: None, is_prefix: false, tag: None, is_soft };
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).context("the URL is not UTF-8");
-    let keyed = |host: &str, target: &str| {
-        let keyed = node.keyed(host.as_bytes(), target.as_bytes());
-        keyed.with_context(|| format!("no zone serves {host:?}, or the URL is too long to be stored"))
+    let named = |host: &str, target: &str| {
+        let named = node.named(host.as_bytes(), target.as_bytes());
+        named.with_context(|| format!("no zone serves {host:?}, or the URL is too long to be stored"))
     };
     Ok(match what {
         Purge::Url(url) => {
             let (host, target) = split(url)?;
-            let (zone, host, target) = keyed(host, target)?;
+            let (zone, host, target) = named(host, target)?;
             let (host, target) = (Some(text(host)?), Some(text(target)?));
             Purging { zone: Some(zone.to_string()), host, target, ..none }
         }
         Purge::Prefix(url) => {
             let (host, start) = split(url)?;
-            let (zone, host, _) = keyed(host, "/")?;
+            let (zone, host, _) = named(host, "/")?;
             let (host, target) = (Some(text(host)?), Some(start.to_owned()));
             Purging { zone: Some(zone.to_string()), host, target, is_prefix: true, ..none }
         }
         Purge::Host(host) => {
             let (host, target) = split(host)?;
             ensure!(target == "/", "a host has no path: use --prefix for a part of it");
-            let (zone, host, _) = keyed(host, "/")?;
+            let (zone, host, _) = named(host, "/")?;
             Purging { zone: Some(zone.to_string()), host: Some(text(host)?), ..none }
         }
         Purge::Zone(name) => Purging { zone: Some(zone_named(node, name)?), ..none },

@@ -179,6 +179,14 @@ impl Rulesets {
         &self.program
     }
 
+    /// What its rules choose of the cache, in order, those that are switched off included.
+    pub fn cache_choices(&self) -> impl Iterator<Item = &Arc<CacheSpec>> {
+        self.rules.iter().filter_map(|rule| match &rule.act {
+            Act::Cache(settings) => Some(settings),
+            _ => None,
+        })
+    }
+
     /// Switches a rule on or off at once, without compiling; false when there is none of these ids that can
     /// run.
     pub fn switch_rule(&mut self, ruleset: &str, rule: &str, is_on: bool) -> bool {

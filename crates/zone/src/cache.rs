@@ -110,8 +110,8 @@ settings! {
         /// How long a visitor waits for another's fetch of the same before one a second asks the origin by
         /// itself.
         plain wait_ms: Milliseconds<100> = Count(5_000),
-        /// Its share of the half of the node's memory for stored answers that is promised to zones, relative
-        /// to the others': what it keeps whatever others store, as long as it is asked for.
+        /// Its share of the halves of the node's memory and disk for stored answers that are promised to
+        /// zones, relative to the others': what it keeps whatever others store, as long as it is asked for.
         plain weight: Count<1, CACHE_WEIGHT_MAX> = Count(1),
     }
 }
@@ -246,7 +246,7 @@ pub struct Cache {
     pub variants_max: u16,
     /// How long a visitor waits for another's fetch, in milliseconds.
     pub wait_ms: u32,
-    /// Its share of the promised half of memory, relative to other zones'.
+    /// Its share of the promised halves of memory and disk, relative to other zones'.
     pub weight: u32,
 }
 

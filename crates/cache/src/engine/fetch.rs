@@ -12,7 +12,8 @@ use super::{Visit, key_ref, meta_of, store_head};
 use crate::limits::{PASS_ERROR_MS, PASS_MS, TROUBLE_MS, VARIANTS_COUNTED_MS};
 use crate::policy::{
     Answered, CacheStatus, FetchTimes, HeadUpdate, Key, Metadata, NotStored, OriginTrouble, Revalidated,
-    StoredHead, ToStore, Traits, Vary, VaryIndex, VaryRule, answered, head_answered, may_serve_on_error,
+    Settings, StoredHead, ToStore, Traits, Vary, VaryIndex, VaryRule, answered, head_answered,
+    may_serve_on_error,
 };
 use crate::store::{self, Answer, Lease, NotKept, Object};
 
@@ -327,7 +328,7 @@ impl Visit {
             .lease
             .take()
             .or_else(|| self.lease_alone(&self.key_of(&object), Some(&object), fetch.epoch, now));
-        let tags = tags_of(&renewed.head);
+        let tags = tags_of(&renewed.head, &self.settings);
         let kept = lease.and_then(|lease| self.refresh(lease, &object, &renewed.head, &renewed.meta, &tags));
         let mut serving = self.serving(kept.as_ref().unwrap_or(&object), &renewed.head, &renewed.meta, now);
         serving.status = CacheStatus { is_stored: kept.is_some(), ttl_s: serving.status.ttl_s, ..said };
@@ -378,7 +379,7 @@ impl Visit {
         match head_answered(&self.asked, &fetch.path, &stored, answer, &self.settings, times) {
             HeadUpdate::Renewed(renewed) => {
                 if let Some(lease) = self.lease_alone(&self.key_of(object), Some(object), fetch.epoch, now) {
-                    let tags = tags_of(&renewed.head);
+                    let tags = tags_of(&renewed.head, &self.settings);
                     let _kept = self.refresh(lease, object, &renewed.head, &renewed.meta, &tags);
                 }
             }
@@ -399,8 +400,8 @@ fn index_meta(now: Now) -> Metadata {
 }
 
 /// The tags a stored head says; there were not too many when it was stored.
-pub(super) fn tags_of(head: &StoredHead) -> Vec<Box<[u8]>> {
-    crate::policy::read_tags(&head.unpack().fields).unwrap_or_default()
+pub(super) fn tags_of(head: &StoredHead, settings: &Settings) -> Vec<Box<[u8]>> {
+    crate::policy::tags_of(&head.unpack().fields, settings).unwrap_or_default()
 }
 
 pub(super) fn reason_of(why: NotKept) -> NotStored {

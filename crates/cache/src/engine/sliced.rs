@@ -79,7 +79,7 @@ impl Slices {
             sliced: Sliced { whole: meta.body_bytes?, slice_bytes: meta.slice_bytes.max(1), version },
             key: visit.key.with_rest(object.key().rest),
             head: Arc::clone(object),
-            tags: tags_of(head),
+            tags: tags_of(head, &visit.settings),
         }))
     }
 

@@ -14,10 +14,9 @@ use crate::limits::{KEY_BYTES_MAX, KEY_PARTS_MAX};
 /// What goes into the key beside zone, scheme, host and path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySettings {
-    /// Which parameters of the query.
-    pub query: QueryKey,
-    /// Whether parameters are keyed in sorted order, so that `a&b` and `b&a` are one. Default off.
-    pub sorts_query: bool,
+    /// What of the query. Default as sent: neither left out in part nor sorted, so that `a&b` and `b&a` are
+    /// two.
+    pub spelling: Spelling,
     /// Fields whose values are keyed; names in any case. Default none.
     pub headers: Vec<Box<[u8]>>,
     /// Cookies whose values are keyed. Default none.
@@ -26,6 +25,56 @@ pub struct KeySettings {
     pub device: bool,
     /// Whether the country is keyed. Default off.
     pub country: bool,
+}
+
+/// How the key spells a URL: what of [`KeySettings`] decides about its query.
+///
+/// One URL is stored under as many keys as a zone and its rules have spellings, so a purge of it goes through
+/// all of them; what else is keyed stands in [`Key::rest`], which a purge by URL takes whatever it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spelling {
+    /// Which parameters of the query.
+    pub query: QueryKey,
+    /// Whether they are sorted.
+    pub sorts_query: bool,
+}
+
+impl Spelling {
+    /// The URL's query as sent.
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Path and query as this spelling keys them.
+    pub fn target(&self, target: &[u8]) -> Vec<u8> {
+        let question = memchr::memchr(b'?', target).unwrap_or(target.len());
+        let mut text = Vec::with_capacity(target.len().max(1));
+        let path = target.get(..question).filter(|path| !path.is_empty());
+        text.extend_from_slice(path.unwrap_or(b"/"));
+        push_query(&mut text, target.get(question + 1..), self);
+        text
+    }
+
+    /// The tag of everything that is stored under this spelling, beside those the origin gives: what is to
+    /// be purged where nobody knows which URLs were purged before a zone had it. None for the plain one.
+    ///
+    /// Begins with a byte that no field has, so that no origin's tag is one of these.
+    pub fn tag(&self) -> Option<Vec<u8>> {
+        if self.is_plain() {
+            return None;
+        }
+        let (kind, names) = match &self.query {
+            QueryKey::All => (b'a', &[][..]),
+            QueryKey::Nothing => (b'n', &[][..]),
+            QueryKey::Only(names) => (b'o', &names[..]),
+            QueryKey::AllBut(names) => (b'b', &names[..]),
+        };
+        let mut tag = vec![b'\n', kind, if self.sorts_query { b's' } else { b'-' }];
+        for name in names {
+            push_part(&mut tag, |out| out.extend_from_slice(name));
+        }
+        Some(tag)
+    }
 }
 
 /// Which parameters of a query are keyed.
@@ -88,7 +137,7 @@ impl Key {
         text.make_ascii_lowercase();
         let host_end = text.len();
         text.extend_from_slice(if request.path().is_empty() { b"/" } else { request.path() });
-        push_query(&mut text, request.query(), settings);
+        push_query(&mut text, request.query(), &settings.spelling);
         let target_end = text.len();
         text.push(if request.scheme == Scheme::Https { b's' } else { b'c' });
         push_part(&mut text, |out| out.extend_from_slice(port(request, host)));
@@ -190,21 +239,6 @@ impl Key {
     pub fn with_coding(&self, coding: crate::compress::Coding, body_id: u64) -> Self {
         self.with_rest(&coded_rest(self.rest(), coding, body_id))
     }
-
-    /// The key of another target under the same host, scheme and port, for invalidation (RFC 9111 §4.4);
-    /// keyed fields stay those of this request.
-    #[must_use]
-    pub fn with_target(&self, target: &[u8], settings: &KeySettings) -> Option<Self> {
-        let question = memchr::memchr(b'?', target).unwrap_or(target.len());
-        let mut text = self.host().to_vec();
-        text.extend_from_slice(target.get(..question)?);
-        push_query(&mut text, target.get(question + 1..), settings);
-        let target_end = text.len();
-        text.extend_from_slice(self.text.get(self.target_end..self.common_end)?);
-        let common_end = text.len();
-        let (zone, host_end) = (self.zone, self.host_end);
-        (common_end <= KEY_BYTES_MAX).then_some(Self { zone, text, host_end, target_end, common_end })
-    }
 }
 
 /// The [`Key::rest`] of a coded form of the body that lies under a key with this one.
@@ -238,18 +272,18 @@ fn push_part(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     }
 }
 
-fn push_query(out: &mut Vec<u8>, query: Option<&[u8]>, settings: &KeySettings) {
+fn push_query(out: &mut Vec<u8>, query: Option<&[u8]>, spelling: &Spelling) {
     let Some(query) = query else { return };
     let keeps = |parameter: &[u8]| {
         let name = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
-        match &settings.query {
+        match &spelling.query {
             QueryKey::All => true,
             QueryKey::Nothing => false,
             QueryKey::Only(names) => is_listed(names, name),
             QueryKey::AllBut(names) => !is_listed(names, name),
         }
     };
-    if settings.query == QueryKey::All && !settings.sorts_query {
+    if spelling.is_plain() {
         out.push(b'?');
         out.extend_from_slice(query);
         return;
@@ -260,7 +294,7 @@ fn push_query(out: &mut Vec<u8>, query: Option<&[u8]>, settings: &KeySettings) {
         // Nobody sorts that many: the query counts as it is.
         kept = vec![query];
     }
-    if settings.sorts_query {
+    if spelling.sorts_query {
         // By name only, and stable: the order among equal names may mean something (`a=1&a=2`).
         kept.sort_by_key(|parameter| parameter.split(|byte| *byte == b'=').next().unwrap_or_default());
     }

@@ -84,11 +84,12 @@ pub enum Eligibility {
 /// Reads a request. One pass over its fields; nothing is allocated unless it is conditional or asks for
 /// ranges.
 pub fn ask(request: &Request, settings: &Settings) -> Eligibility {
-    if !settings.is_on {
-        return Eligibility::Bypass(Bypass::Off);
-    }
+    // First: what an unsafe request changes is gone whether or not its own answer might have been kept.
     if !matches!(request.method, Method::Get | Method::Head) {
         return Eligibility::Bypass(Bypass::Method);
+    }
+    if !settings.is_on {
+        return Eligibility::Bypass(Bypass::Off);
     }
     if request.upgrade != Upgrade::No {
         return Eligibility::Bypass(Bypass::Upgrade);
@@ -217,6 +218,7 @@ mod tests {
         assert_eq!(bypass(&request("GET", &[("Cookie", "a=session")]), &settings), None);
         let off = Settings { is_on: false, ..Settings::default() };
         assert_eq!(bypass(&request("GET", &[]), &off), Some(Bypass::Off));
+        assert_eq!(bypass(&request("POST", &[]), &off), Some(Bypass::Method), "it may change what is stored");
     }
 
     #[test]

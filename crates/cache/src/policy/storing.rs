@@ -104,7 +104,7 @@ pub struct ToStore {
     pub head: StoredHead,
     /// [`Vary::Nothing`] or [`Vary::Rule`].
     pub vary: Vary,
-    /// What it may be purged by.
+    /// What it may be purged by: the origin's tags, and [`super::Spelling::tag`].
     pub tags: Vec<Box<[u8]>>,
 }
 
@@ -207,9 +207,17 @@ fn consider(
     let is_told = fresh.source != Source::Nobody || no_cache;
     refuse_if(is_stale && !(is_told && (has_validator || may_bridge)), NotStored::NoLifetime)?;
     refuse_if(meta.body_bytes.is_some_and(|bytes| bytes > settings.object_bytes_max), NotStored::TooLarge)?;
-    let tags = read_tags(fields).ok_or(NotStored::Tags)?;
+    let tags = tags_of(fields, settings).ok_or(NotStored::Tags)?;
     let head = pack(answer, &control, settings, times).ok_or(NotStored::Head)?;
     Ok(ToStore { meta, head, vary, tags })
+}
+
+/// What an answer may be purged by: the origin's tags, and the one of what is keyed as this zone spells URLs.
+/// None if there are more than are kept.
+pub(crate) fn tags_of(fields: &exchange::Fields, settings: &Settings) -> Option<Vec<Box<[u8]>>> {
+    let mut tags = read_tags(fields)?;
+    tags.extend(settings.key.spelling.tag().map(Vec::into_boxed_slice));
+    Some(tags)
 }
 
 /// The traits that directives give. A zone that overrules lifetimes overrules what revalidation they ask for.

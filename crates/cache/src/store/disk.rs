@@ -6,7 +6,8 @@
 //! the disk is a miss and a counter. Format: docs/reference/cache-disk-format.md; why this design:
 //! docs/decisions/0012-storage-of-the-cache.md.
 //!
-//! Attached by the wiring ([`attach`]). Read next: `writer.rs`, `opening.rs`, `reader.rs`, `format.rs`.
+//! Attached by the wiring ([`attach`]). Read next: `writer.rs`, `reclaim.rs`, `opening.rs`,
+//! `reader.rs`, `format.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -22,6 +23,8 @@ mod opening;
 mod purge_log;
 mod queue;
 mod reader;
+mod reclaim;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod under_way;
@@ -36,6 +39,7 @@ pub use writer::{Turn, Writer};
 
 use index::{Index, Place};
 use queue::Queue;
+use shares::Shares;
 use under_way::{UnderWay, Way};
 use waiting::WaitingPurges;
 
@@ -50,8 +54,9 @@ use super::purge::Entry;
 pub struct DiskSettings {
     /// Bytes of all files, the log of purges (some MiB) not counted. Space is given back a segment at a time.
     pub bytes_max: u64,
-    /// Bytes of a segment. Default a 256th of `bytes_max`, between 8 MiB and 1 GiB: an object is kept for 255
-    /// of 256 parts of the disk's turn, and a descriptor per segment is open.
+    /// Bytes of a segment. Default a 256th of `bytes_max`, between 8 MiB and 256 MiB: an object is kept for
+    /// 255 of 256 parts of the disk's turn, a descriptor per segment is open, and what of one is written
+    /// again is in memory meanwhile. Over 1 TiB a 4000th, so that there are not too many.
     pub segment_bytes: u32,
     /// Milliseconds a request waits for a read before it goes to the origin. Default 100: an SSD answers
     /// within one, a busy hard disk within some tens, and origins are seldom faster.
@@ -67,6 +72,9 @@ pub struct DiskSettings {
     pub write_bytes_max: u64,
     /// Threads that read. Default 4, so that one slow read is not the next one's delay.
     pub readers: usize,
+    /// Part of the disk in percent that is promised to zones by their weights ([`Store::weigh`]): what a zone
+    /// keeps whatever others store, as long as it is asked for. Default 50; 0 for none.
+    pub promised_percent: u8,
     /// The explicit word to empty a folder that is refused: another format, another seed, a damaged head.
     pub empties_refused: bool,
 }
@@ -75,7 +83,8 @@ impl DiskSettings {
     /// Defaults for a size.
     #[must_use]
     pub fn of(bytes_max: u64) -> Self {
-        let segment_bytes = (bytes_max / 256).clamp(8 << 20, 1 << 30).min(bytes_max / 4);
+        let segment_bytes = (bytes_max / 256).clamp(8 << 20, 256 << 20).max(bytes_max / 4_000);
+        let segment_bytes = segment_bytes.min(bytes_max / 4).min(u64::from(u32::MAX));
         Self {
             bytes_max,
             segment_bytes: segment_bytes as u32,
@@ -85,6 +94,7 @@ impl DiskSettings {
             writes_max: 1024,
             write_bytes_max: 32 << 20,
             readers: 4,
+            promised_percent: 50,
             empties_refused: false,
         }
     }
@@ -272,7 +282,7 @@ pub fn attach(store: &Store, files: Arc<dyn Files>, settings: DiskSettings) -> O
         files,
         state: AtomicU8::new(WAITING),
         reason: Mutex::default(),
-        index: Index::new(),
+        index: Index::new(Shares::new(settings.bytes_max, settings.promised_percent)),
         segments: RwLock::default(),
         reads: Queue::new(settings.reads_max),
         writes: Queue::new(settings.writes_max),
@@ -357,6 +367,11 @@ impl Disk {
 
     fn is_ready(&self) -> bool {
         self.state.load(Relaxed) == READY
+    }
+
+    /// Gives zones the weights by which the promised part is shared.
+    pub(crate) fn weigh(&self, weights: &BTreeMap<u128, u32>) {
+        self.index.shares().weigh(weights);
     }
 
     /// Objects in the index.

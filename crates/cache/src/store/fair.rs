@@ -6,6 +6,8 @@
 //! one zone takes what it can of the free half and of what others leave idle, and no more; without a flood a
 //! zone may have it all. Why so, and what it costs: docs/decisions/0020-fair-shares-of-memory.md.
 //!
+//! The disk has accounts of its own, by the same rules (`disk/shares.rs`): read memory as disk then.
+//!
 //! Nothing here is looked at on a hit. Asked by `shard.rs` when it evicts; told by `store.rs` what is stored.
 
 use std::collections::BTreeMap;
@@ -15,7 +17,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// Turns of the memory without a sign of a visitor after which a zone's promise rests. Few would do without
 /// floods; one of a gigabit a second turns 256 MiB over in two seconds, and a zone that is visited twice a
 /// minute is to keep what it is promised.
-const IDLE_TURNS: u64 = 16;
+pub(super) const IDLE_TURNS: u64 = 16;
 
 /// What one zone holds.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ pub(crate) struct Fair {
     promised: u64,
     /// Bytes that make a turn: as many as memory has.
     turn_bytes: u64,
+    idle_turns: u64,
     accounts: RwLock<BTreeMap<u128, Arc<Account>>>,
     /// Weights of all zones that hold something.
     weights: AtomicU64,
@@ -42,12 +45,21 @@ pub(crate) struct Fair {
     stored: AtomicU64,
 }
 
+impl Account {
+    /// Bytes the zone holds.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+}
+
 impl Fair {
-    /// Of so many bytes, a percentage is promised; 0 for no promises.
-    pub(crate) fn new(bytes_max: u64, percent: u8) -> Self {
+    /// Of so many bytes, a percentage is promised, until nobody has asked for so many turns; 0 for no
+    /// promises.
+    pub(crate) fn new(bytes_max: u64, percent: u8, idle_turns: u64) -> Self {
         Self {
             promised: bytes_max / 100 * u64::from(percent.min(100)),
             turn_bytes: bytes_max.max(1),
+            idle_turns,
             accounts: RwLock::default(),
             weights: AtomicU64::new(0),
             stored: AtomicU64::new(0),
@@ -111,8 +123,18 @@ impl Fair {
 
     /// Notes that a zone has stored bytes.
     pub(crate) fn add(&self, account: &Account, bytes: u64) {
-        self.stored.fetch_add(bytes, Relaxed);
         self.note_asked(account);
+        self.add_again(account, bytes);
+    }
+
+    /// Notes that what a zone had stored before is stored again, which nobody asked for.
+    pub(crate) fn add_again(&self, account: &Account, bytes: u64) {
+        self.stored.fetch_add(bytes, Relaxed);
+        self.add_known(account, bytes);
+    }
+
+    /// Notes bytes that a zone was found to have.
+    pub(crate) fn add_known(&self, account: &Account, bytes: u64) {
         if account.bytes.fetch_add(bytes, Relaxed) == 0 && bytes > 0 {
             self.count(account, account.weight.load(Relaxed));
         }
@@ -130,6 +152,12 @@ impl Fair {
         account.asked_at.fetch_max(self.turn(), Relaxed);
     }
 
+    /// Zones that hold something.
+    pub(crate) fn holders(&self) -> Vec<u128> {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        accounts.iter().filter(|(_, account)| account.bytes() > 0).map(|(zone, _)| *zone).collect()
+    }
+
     /// Whether an object of a zone is passed over when room is made: the zone holds no more than it is
     /// promised, and visitors ask for it.
     pub(crate) fn protects(&self, account: &Account) -> bool {
@@ -141,7 +169,7 @@ impl Fair {
         // bytes / promised <= weight / weights, in numbers that do not overflow.
         let is_within =
             u128::from(bytes) * u128::from(weights) <= u128::from(self.promised) * u128::from(weight);
-        is_within && self.turn() < account.asked_at.load(Relaxed) + IDLE_TURNS
+        is_within && self.turn() < account.asked_at.load(Relaxed) + self.idle_turns
     }
 }
 
@@ -151,7 +179,7 @@ mod tests {
 
     #[test]
     fn one_zone_alone_is_promised_half_and_two_a_quarter_each() {
-        let fair = Fair::new(1_000, 50);
+        let fair = Fair::new(1_000, 50, IDLE_TURNS);
         let (one, two) = (fair.account(1), fair.account(2));
         fair.add(&one, 500);
         assert!(fair.protects(&one));
@@ -167,7 +195,7 @@ mod tests {
 
     #[test]
     fn promises_go_by_weight_and_follow_its_change() {
-        let fair = Fair::new(1_000, 50);
+        let fair = Fair::new(1_000, 50, IDLE_TURNS);
         let (one, two) = (fair.account(1), fair.account(2));
         fair.weigh(&BTreeMap::from([(1, 4), (2, 1)]));
         fair.add(&one, 400);
@@ -183,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_promise_rests_while_nobody_asks() {
-        let fair = Fair::new(1_000, 50);
+        let fair = Fair::new(1_000, 50, IDLE_TURNS);
         let (one, two) = (fair.account(1), fair.account(2));
         fair.add(&one, 100);
         assert!(fair.protects(&one));
@@ -198,7 +226,7 @@ mod tests {
 
     #[test]
     fn without_promises_nothing_is_passed_over() {
-        let fair = Fair::new(1_000, 0);
+        let fair = Fair::new(1_000, 0, IDLE_TURNS);
         let one = fair.account(1);
         fair.add(&one, 1);
         assert!(!fair.protects(&one));
@@ -206,7 +234,7 @@ mod tests {
 
     #[test]
     fn zones_that_are_gone_are_forgotten_once_they_hold_nothing() {
-        let fair = Fair::new(1_000, 50);
+        let fair = Fair::new(1_000, 50, IDLE_TURNS);
         fair.add(&fair.account(1), 10);
         drop(fair.account(2));
         fair.weigh(&BTreeMap::from([(3, 1)]));

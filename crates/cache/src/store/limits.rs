@@ -9,9 +9,10 @@ pub const KEY_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of the policy's head of an object: as much as HTTP/1 lets a head have.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Tags of one object. Large sites label a page with some dozens; each costs 8 bytes and a look after a
-/// purge. An object with more is not kept: a tag left out would be a purge missed.
-pub const TAGS_MAX: usize = 256;
+/// Tags of one object: 256 of the origin's, and one of the policy's own. Large sites label a page with some
+/// dozens; each costs 8 bytes and a look after a purge. An object with more is not kept: a tag left out would
+/// be a purge missed.
+pub const TAGS_MAX: usize = 257;
 
 /// Numbers the policy keeps with an object.
 pub const NUMBERS: usize = 8;

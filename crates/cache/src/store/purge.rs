@@ -193,12 +193,25 @@ struct Table {
     withdrawn_to: u64,
 }
 
+/// Counters that changes of single URLs are spread over by the URL's hash: a change makes one object in so
+/// many be judged again at its next hit, which costs as much as the hit itself, and not all that are stored.
+const LANES: usize = 1024;
+
+/// What of the stored has to be judged again after a purge.
+enum Touched {
+    Everything,
+    /// What lies under one URL, by its hash.
+    Url(u64),
+}
+
 /// All purges of this run, and those of earlier runs that the disk told of.
 #[derive(Debug)]
 pub(crate) struct Purges {
     epoch: AtomicU64,
-    /// Raised with every epoch, and when purges of earlier runs come in.
+    /// Raised with every purge, and when purges of earlier runs come in.
     version: AtomicU64,
+    /// Raised, each for its URLs, by unsafe requests.
+    changes: Box<[AtomicU64]>,
     soft: Sketch,
     hard: Sketch,
     table: RwLock<Table>,
@@ -222,6 +235,7 @@ impl Purges {
         Self {
             epoch: AtomicU64::new(RUN_START),
             version: AtomicU64::new(1),
+            changes: (0..LANES).map(|_| AtomicU64::new(0)).collect(),
             soft: Sketch::new(slots / 2),
             hard: Sketch::new(slots),
             table: RwLock::default(),
@@ -234,9 +248,16 @@ impl Purges {
         self.epoch.load(Acquire)
     }
 
-    /// What has to change before an object judged at it need be judged again; never zero.
-    pub(crate) fn version(&self) -> u64 {
-        self.version.load(Acquire)
+    fn changes_of(&self, url: u64) -> Option<&AtomicU64> {
+        self.changes.get(url as usize % LANES)
+    }
+
+    /// What has to change before an object of a URL judged at it need be judged again; never zero.
+    ///
+    /// The sum of two counters that only grow: it is the same only while both are.
+    pub(crate) fn version(&self, url: u64) -> u64 {
+        let changes = self.changes_of(url).map_or(0, |changes| changes.load(Acquire));
+        self.version.load(Acquire) + changes
     }
 
     /// Makes a purge effective; `record` gets it first, so that nothing can be stored after it and be on disk
@@ -276,24 +297,39 @@ impl Purges {
         let _one_at_a_time = self.purging.lock().unwrap_or_else(PoisonError::into_inner);
         let epoch = self.epoch.load(Relaxed) + 1;
         let entry = Entry { epoch, strength, what };
-        self.apply(&entry);
+        let touched = self.take(&entry);
         record(entry);
         // Last: who sees the new epoch sees what it is about. Who began in between is taken as before it.
         self.epoch.store(epoch, Release);
-        self.version.fetch_add(1, Release);
+        match touched {
+            Touched::Everything => self.version.fetch_add(1, Release),
+            Touched::Url(url) => self.changes_of(url).map_or(0, |changes| changes.fetch_add(1, Release)),
+        };
     }
 
-    /// Applies a purge that has its epoch already: one of an earlier run.
+    /// Applies a purge that has its epoch already: one of an earlier run. Objects that were judged before are
+    /// judged by it after [`Purges::renew`].
     pub(crate) fn apply(&self, entry: &Entry) {
+        self.take(entry);
+    }
+
+    fn take(&self, entry: &Entry) -> Touched {
         let Entry { epoch, strength, what } = entry;
+        let mut touched = Touched::Everything;
         let sketch = match strength {
             Strength::Soft => &self.soft,
             Strength::Hard => &self.hard,
         };
         match what {
-            What::Hash(hash) => return sketch.raise(*hash, *epoch),
-            What::Slot { place, of } => return sketch.raise_slot(*place, *of, *epoch),
-            What::Mark => return,
+            What::Hash(hash) => {
+                sketch.raise(*hash, *epoch);
+                return touched;
+            }
+            What::Slot { place, of } => {
+                sketch.raise_slot(*place, *of, *epoch);
+                return touched;
+            }
+            What::Mark => return touched,
             What::Prefix { .. }
             | What::Zone(_)
             | What::Everything
@@ -306,15 +342,18 @@ impl Purges {
             What::Prefix { zone, start } => table.purge_prefix(*zone, start, *strength, *epoch),
             What::Everything => table.everything.raise(*strength, *epoch),
             What::Withdrawn(number) => table.withdraw(*number),
-            What::Changed { zone, url } => {
-                if !table.change(*zone, *url, *epoch) {
+            What::Changed { zone, url } => match table.change(*zone, *url, *epoch) {
+                Changed::Noted => touched = Touched::Url(*url),
+                Changed::Folded => {}
+                Changed::NoPlace => {
                     // As many zones as may be have purges of their own: the table that all share has room.
                     drop(table);
                     self.hard.raise(*url, *epoch);
                 }
-            }
+            },
             What::Hash(_) | What::Slot { .. } | What::Mark => {}
         }
+        touched
     }
 
     /// Makes objects that were judged before an entry of an earlier run came in be judged again.
@@ -385,6 +424,16 @@ impl Purges {
     }
 }
 
+/// What became of a URL that an unsafe request changed.
+enum Changed {
+    /// It is on record, and nothing else is touched.
+    Noted,
+    /// It is, and older ones made way for it: all of a zone is touched.
+    Folded,
+    /// The zone has no place in the table, and may have none.
+    NoPlace,
+}
+
 impl Table {
     fn purge_zone(&mut self, zone: u128, strength: Strength, epoch: u64) {
         let Some(purges) = self.zone(zone) else {
@@ -404,25 +453,27 @@ impl Table {
         self.changed_urls -= changed_gone;
     }
 
-    /// False when the zone has no place here and may have none.
-    fn change(&mut self, zone: u128, url: u64, epoch: u64) -> bool {
-        let Some(purges) = self.zone(zone) else { return false };
+    fn change(&mut self, zone: u128, url: u64, epoch: u64) -> Changed {
+        let Some(purges) = self.zone(zone) else { return Changed::NoPlace };
         if epoch <= purges.whole.hard {
-            return true; // said already: a log is read in any order
+            return Changed::Noted; // said already: a log is read in any order
         }
         let is_new = purges.changed.raise(url, epoch);
         let is_full = purges.changed.len() > CHANGED_URLS_MAX;
         self.changed_urls += usize::from(is_new);
         if is_full {
             self.fold_changed(zone);
-        } else if self.changed_urls > CHANGED_URLS_ALL_MAX {
+            return Changed::Folded;
+        }
+        if self.changed_urls > CHANGED_URLS_ALL_MAX {
             // Who has the most pays. The search is long only with many zones, and then frees as much seldom.
             let most = self.zones.iter().max_by_key(|(_, purges)| purges.changed.len());
             if let Some(zone) = most.map(|(zone, _)| *zone) {
                 self.fold_changed(zone);
             }
+            return Changed::Folded;
         }
-        true
+        Changed::Noted
     }
 
     /// Folds the older half of a zone's changed URLs into a purge of the zone as of the last of them.

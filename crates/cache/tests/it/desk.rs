@@ -144,10 +144,9 @@ impl Desk {
 
     fn bypass(&mut self, request: &Request, bypass: Bypass, origin: Origin) -> Seen {
         let Origin::Answers(answer) = origin else { panic!("a bypass of a dead origin") };
-        let key = Key::of(request, 1, &self.settings.key, &VisitorFacts::default()).expect("it is short");
         for target in invalidated(request, &answer) {
-            let gone = key.with_target(&target, &self.settings.key).expect("it is short");
-            self.kept.retain(|kept, _| (kept.host(), kept.target()) != (gone.host(), gone.target()));
+            let gone = self.settings.key.spelling.target(&target);
+            self.kept.retain(|kept, _| (kept.host(), kept.target()) != (request.host(), &gone));
         }
         let mut cache_status = Vec::new();
         CacheStatus::bypass(bypass).write("desk", &mut cache_status);

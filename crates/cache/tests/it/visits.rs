@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use cache::engine::{Engine, Fetch, Now, Outcome, Place, Step, Visit, Visited};
-use cache::policy::{FetchTimes, Settings, VisitorFacts};
+use cache::policy::{FetchTimes, KeySettings, QueryKey, Settings, Spelling, VisitorFacts};
 use cache::store::{MemorySettings, Purge, Seed, Store, Strength, Ticket, Waited};
 use exchange::{Fields, Request, Response};
 
@@ -63,9 +63,10 @@ impl Bench {
 
     fn arrive_at(&self, zone: u128, method: &str, target: &str, fields: &[(&str, &str)]) -> (Way, Step) {
         let mut request = request(method, target, fields);
-        let Visited::Visit(mut visit) = self.engine.visit(&mut request, &self.place(zone)) else {
-            panic!("it may be answered from here")
-        };
+        // What is stored under other settings is another's, as the edge has it.
+        let scope = self.settings.key.spelling.tag().unwrap_or_default();
+        let visited = self.engine.visit_within(&mut request, &self.place(zone), &scope);
+        let Visited::Visit(mut visit) = visited else { panic!("it may be answered from here") };
         let step = visit.look(&request, self.now);
         (Way { visit: *visit, request }, step)
     }
@@ -115,7 +116,8 @@ impl Bench {
     }
 
     fn post(&self, zone: u128, target: &str) {
-        self.engine.invalidate(&request("POST", target, &[]), &answer(200, &[]), &self.place(zone));
+        let plain = [Spelling::default()];
+        self.engine.invalidate(&request("POST", target, &[]), &answer(200, &[]), zone, &plain);
     }
 
     fn purge(&self, what: &Purge<'_>, strength: Strength) {
@@ -382,4 +384,74 @@ fn a_waiter_whose_turn_comes_after_a_purge_asks_for_the_whole() {
     assert!(fields.value(b"if-none-match").is_none());
     filled(bench.answered(next, fetch, &tagged()));
     assert!(bench.is_hit_at(ZONE, "/", &[]), "it was asked after the purge");
+}
+
+/// Settings under which URLs are spelt so.
+fn spelt(query: QueryKey, sorts_query: bool) -> Settings {
+    let spelling = Spelling { query, sorts_query };
+    Settings { key: KeySettings { spelling, ..KeySettings::default() }, ..Settings::default() }
+}
+
+/// A store in which one URL lies under each of several spellings, as rules choose them, and another beside.
+fn spelt_in_many_ways() -> (Bench, Vec<Spelling>) {
+    let mut bench = Bench::new();
+    let name = |name: &str| vec![name.as_bytes().into()];
+    let all = [
+        Settings::default(),
+        spelt(QueryKey::Nothing, false),
+        spelt(QueryKey::Only(name("page")), false),
+        spelt(QueryKey::AllBut(name("utm*")), true),
+    ];
+    for settings in &all {
+        bench.settings = Arc::new(settings.clone());
+        bench.store_at(ZONE, "/a?page=1&b=2&utm=3", &[], &controlled("max-age=60"));
+        bench.store_at(ZONE, "/other?page=1", &[], &controlled("max-age=60"));
+    }
+    (bench, all.into_iter().map(|settings| settings.key.spelling).collect())
+}
+
+fn hits_by_spelling(bench: &mut Bench, spellings: &[Spelling], target: &str) -> Vec<bool> {
+    let hit = |spelling: &Spelling| {
+        bench.settings = Arc::new(spelt(spelling.query.clone(), spelling.sorts_query));
+        bench.is_hit_at(ZONE, target, &[])
+    };
+    spellings.iter().map(hit).collect()
+}
+
+#[test]
+fn a_purge_of_a_url_reaches_it_under_every_spelling() {
+    let (mut bench, spellings) = spelt_in_many_ways();
+    // Spelt as nobody stored it: another campaign, another order.
+    let (asked, all) = ("/a?b=2&page=1&utm=4", [true; 4]);
+    assert_eq!(
+        hits_by_spelling(&mut bench, &spellings, asked),
+        [false, true, true, true],
+        "as sent it is another"
+    );
+    let url = (ZONE, &b"example.org"[..], &b"/a?page=1&b=2&utm=3"[..]);
+    bench.engine.purge_url(url, &spellings, (Strength::Hard, 1), |_| ());
+    assert_eq!(hits_by_spelling(&mut bench, &spellings, asked), [false; 4]);
+    assert_eq!(hits_by_spelling(&mut bench, &spellings, "/a?page=1&b=2&utm=3"), [false; 4]);
+    assert_eq!(hits_by_spelling(&mut bench, &spellings, "/other?page=1"), all);
+}
+
+#[test]
+fn an_unsafe_request_reaches_every_spelling_of_what_it_changes() {
+    let (mut bench, spellings) = spelt_in_many_ways();
+    let mut created = answer(201, &[("Location", "/a?page=1&b=2&utm=3")]);
+    created.fields.push(b"Content-Location", b"/a?page=1&b=2&utm=3");
+    let told = bench.engine.invalidate(&request("POST", "/form", &[]), &created, ZONE, &spellings);
+    assert_eq!(told.len(), 5, "its own, and four for what it made");
+    assert_eq!(hits_by_spelling(&mut bench, &spellings, "/a?page=1&b=2&utm=3"), [false; 4]);
+    assert_eq!(hits_by_spelling(&mut bench, &spellings, "/other?page=1"), [true; 4]);
+}
+
+#[test]
+fn the_tag_of_a_spelling_takes_what_is_stored_under_it_and_nothing_else() {
+    let (mut bench, spellings) = spelt_in_many_ways();
+    let tag = spellings[2].tag().expect("it is not plain");
+    bench.purge(&Purge::Tag { zone: ZONE, tag: &tag }, Strength::Hard);
+    for target in ["/a?page=1&b=2&utm=3", "/other?page=1"] {
+        assert_eq!(hits_by_spelling(&mut bench, &spellings, target), [true, true, false, true], "{target}");
+    }
 }

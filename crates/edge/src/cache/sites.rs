@@ -2,11 +2,12 @@
 //!
 //! Holds no answers: those are in `tier.rs`. Called by `node.rs` and the phase.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cache::policy::{
     BrowserLifetime, EdgeLifetime, ErrorAnswers, Heuristic, KeySettings, Lifetime, QueryKey, SetCookie,
-    Settings, Targeted,
+    Settings, Spelling, Targeted,
 };
 use exchange::{Known, Request};
 use rules::{KeyPart, Ttl};
@@ -35,6 +36,46 @@ fn boxed(names: &[String]) -> Vec<Box<[u8]>> {
     names.iter().map(|name| name.as_bytes().into()).collect()
 }
 
+fn query_key(query: &CacheQuery) -> QueryKey {
+    match query {
+        CacheQuery::All => QueryKey::All,
+        CacheQuery::Nothing => QueryKey::Nothing,
+        CacheQuery::Only(names) => QueryKey::Only(boxed(names)),
+        CacheQuery::AllBut(names) => QueryKey::AllBut(boxed(names)),
+    }
+}
+
+/// The query of a rule's choice, in the zone's words.
+fn chosen_query(part: &KeyPart) -> CacheQuery {
+    match part {
+        KeyPart::All => CacheQuery::All,
+        KeyPart::None => CacheQuery::Nothing,
+        KeyPart::Include(names) => CacheQuery::Only(names.clone()),
+        KeyPart::Exclude(names) => CacheQuery::AllBut(names.clone()),
+    }
+}
+
+/// All spellings that a zone's URLs may be stored under: as sent, as the zone says, and as its rules choose,
+/// each of whose two parts another rule may choose.
+pub(crate) fn spellings_of(zone: &Zone) -> Vec<Spelling> {
+    let mut spellings = vec![Spelling::default()];
+    let Some(cache) = &zone.cache else { return spellings };
+    let phases = zone.rules.iter().flat_map(|rules| &rules.request);
+    let choices: Vec<_> = phases.flat_map(|phase| phase.rulesets.cache_choices()).collect();
+    let queries = choices.iter().filter_map(|choice| choice.key_query.as_ref().map(chosen_query));
+    let sorts = choices.iter().filter_map(|choice| choice.key_ignores_query_order);
+    let sorts: BTreeSet<bool> = sorts.chain([cache.key.sorts_query]).collect();
+    for query in queries.chain([cache.key.query.clone()]) {
+        for sorts_query in sorts.iter().copied() {
+            let spelling = Spelling { query: query_key(&query), sorts_query };
+            if !spellings.contains(&spelling) {
+                spellings.push(spelling);
+            }
+        }
+    }
+    spellings
+}
+
 /// FNV-1a: the same on every node and in every process, since answers on disk are found by it.
 fn fnv(text: &str) -> u64 {
     text.bytes()
@@ -53,15 +94,8 @@ fn judged_by(waf: &Waf) -> String {
 impl SiteCache {
     /// The cache of a zone as compiled.
     pub(crate) fn of(zone: &zone::Cache, waf: Option<&Waf>) -> Self {
-        let query = match &zone.key.query {
-            CacheQuery::All => QueryKey::All,
-            CacheQuery::Nothing => QueryKey::Nothing,
-            CacheQuery::Only(names) => QueryKey::Only(boxed(names)),
-            CacheQuery::AllBut(names) => QueryKey::AllBut(boxed(names)),
-        };
         let key = KeySettings {
-            query,
-            sorts_query: zone.key.sorts_query,
+            spelling: Spelling { query: query_key(&zone.key.query), sorts_query: zone.key.sorts_query },
             headers: boxed(&zone.key.headers),
             cookies: boxed(&zone.key.cookies),
             device: zone.key.device,
@@ -201,12 +235,8 @@ fn with_choices(base: &zone::Cache, choices: &[Arc<rules::CacheSpec>]) -> zone::
         });
         // The first that fits counts.
         cache.lifetimes = lifetimes.chain(std::mem::take(&mut cache.lifetimes)).collect();
-        match &choice.key_query {
-            Some(KeyPart::All) => cache.key.query = CacheQuery::All,
-            Some(KeyPart::None) => cache.key.query = CacheQuery::Nothing,
-            Some(KeyPart::Include(names)) => cache.key.query = CacheQuery::Only(names.clone()),
-            Some(KeyPart::Exclude(names)) => cache.key.query = CacheQuery::AllBut(names.clone()),
-            None => {}
+        if let Some(part) = &choice.key_query {
+            cache.key.query = chosen_query(part);
         }
         if let Some(KeyPart::Include(names)) = &choice.key_headers {
             cache.key.headers.clone_from(names);

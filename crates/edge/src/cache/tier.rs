@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cache::engine::Engine;
-use cache::policy::{KeySettings, VisitorFacts};
+use cache::policy::{KeySettings, Spelling, VisitorFacts};
 use cache::store::disk::{self, Running};
 use cache::store::{DiskSettings, DiskState, MemorySettings, Recorded, Seed, Store, Strength};
 use exchange::Request;
@@ -17,6 +17,8 @@ use telemetry::events::Events;
 use zone::Id;
 
 use super::disk_watch::{DiskWatch, Said, Seen};
+use super::sites::spellings_of;
+use super::spellings::Spellings;
 use crate::fault_points;
 
 /// What a node may hold for the caches of all zones.
@@ -48,7 +50,7 @@ pub enum Purge {
         zone: Id,
         /// Its host.
         host: Vec<u8>,
-        /// Path and query, as keyed.
+        /// Path and query, as visitors send them: it goes under each of the zone's spellings.
         target: Vec<u8>,
     },
     /// Everything of a host whose path begins so.
@@ -139,6 +141,7 @@ pub(crate) struct Tier {
     setup: CacheSetup,
     running: Mutex<Option<Running>>,
     watch: Mutex<DiskWatch>,
+    spellings: Spellings,
 }
 
 impl Tier {
@@ -159,7 +162,8 @@ impl Tier {
                 None => {}
             }
         }
-        Self { engine: Engine::new(store), setup, running: Mutex::new(running), watch: Mutex::default() }
+        let (engine, running) = (Engine::new(store), Mutex::new(running));
+        Self { engine, setup, running, watch: Mutex::default(), spellings: Spellings::default() }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -175,6 +179,24 @@ impl Tier {
         if let Some(running) = &*self.running.lock().unwrap_or_else(PoisonError::into_inner) {
             running.release();
         }
+    }
+
+    /// Learns how the zones that come into force spell their URLs in keys; before anything is served under
+    /// them. What is stored under a spelling that comes late goes.
+    pub(crate) fn learn(&self, zones: &[Arc<zone::Zone>]) {
+        for zone in zones.iter().filter(|zone| zone.cache.is_some()) {
+            for late in self.spellings.learn(zone.id, spellings_of(zone)) {
+                if let Some(tag) = late.tag() {
+                    let purge = cache::store::Purge::Tag { zone: u128::from_be_bytes(zone.id.0), tag: &tag };
+                    self.store().purge(&purge, Strength::Hard, 0, |_recorded| {});
+                }
+            }
+        }
+    }
+
+    /// How a zone's URLs may be spelt in keys.
+    pub(crate) fn spellings(&self, zone: Id) -> Arc<[Spelling]> {
+        self.spellings.of(zone)
     }
 
     /// Gives zones their shares of memory.
@@ -236,21 +258,25 @@ impl Tier {
     ) {
         use cache::store::Purge as Of;
         let id = |zone: &Id| u128::from_be_bytes(zone.0);
+        let strength = if is_soft { Strength::Soft } else { Strength::Hard };
+        let done = |recorded| {
+            done(match recorded {
+                Recorded::OnDisk | Recorded::InMemory => Purged::Kept,
+                Recorded::NotRecorded => Purged::NotKept,
+            });
+        };
         let of = match purge {
-            Purge::Url { zone, host, target } => Of::Url { zone: id(zone), host, target },
+            Purge::Url { zone, host, target } => {
+                let (spellings, url) = (self.spellings.of(*zone), (id(zone), &host[..], &target[..]));
+                return self.engine.purge_url(url, &spellings, (strength, number), done);
+            }
             Purge::Prefix { zone, host, target } => Of::Prefix { zone: id(zone), host, target },
             Purge::Host { zone, host } => Of::Host { zone: id(zone), host },
             Purge::Tag { zone, tag } => Of::Tag { zone: id(zone), tag },
             Purge::Zone { zone } => Of::Zone { zone: id(zone) },
             Purge::Everything => Of::Everything,
         };
-        let strength = if is_soft { Strength::Soft } else { Strength::Hard };
-        self.store().purge(&of, strength, number, |recorded| {
-            done(match recorded {
-                Recorded::OnDisk | Recorded::InMemory => Purged::Kept,
-                Recorded::NotRecorded => Purged::NotKept,
-            });
-        });
+        self.store().purge(&of, strength, number, done);
     }
 
     /// Makes what is stored under URLs unusable that another process was asked to change; `None`: all of a
@@ -321,12 +347,13 @@ impl Tier {
     }
 }
 
-/// Host and target of a URL as a zone's cache keys them; none if they are too long.
-pub(crate) fn keyed(key: &KeySettings, host: &[u8], target: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+/// Host and target of a URL as keys and purges name them: the host in lower case and without a port. None if
+/// they are too long to be stored.
+pub(crate) fn named(host: &[u8], target: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let mut request = Request::default();
     request.set_method(b"GET");
     request.set_authority(host);
     request.set_target(target);
-    let key = cache::policy::Key::of(&request, 0, key, &VisitorFacts::default())?;
+    let key = cache::policy::Key::of(&request, 0, &KeySettings::default(), &VisitorFacts::default())?;
     Some((key.host().to_vec(), key.target().to_vec()))
 }

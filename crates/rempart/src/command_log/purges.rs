@@ -21,7 +21,7 @@ pub(crate) struct Purging {
     /// The host, in lower case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) host: Option<String>,
-    /// Path and query, as the zone keys them.
+    /// Path and query, as visitors send them: each process keys them as its zones do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) target: Option<String>,
     /// Whether the target is only how they begin.

@@ -61,15 +61,18 @@ fn zones_do_not_share() {
 
 #[test]
 fn queries_may_be_left_out_listed_or_sorted() {
-    let nothing = KeySettings { query: QueryKey::Nothing, ..KeySettings::default() };
+    let spelt =
+        |query| KeySettings { spelling: Spelling { query, sorts_query: false }, ..KeySettings::default() };
+    let nothing = spelt(QueryKey::Nothing);
     assert_eq!(key("/a?b", &nothing), key("/a", &nothing));
-    let only = KeySettings { query: QueryKey::Only(names(&["id"])), ..KeySettings::default() };
+    let only = spelt(QueryKey::Only(names(&["id"])));
     assert_eq!(key("/a?x=1&id=2", &only), key("/a?id=2&y", &only));
     assert_ne!(key("/a?id=2", &only), key("/a?id=3", &only));
-    let but = KeySettings { query: QueryKey::AllBut(names(&["utm_*"])), ..KeySettings::default() };
+    let but = spelt(QueryKey::AllBut(names(&["utm_*"])));
     assert_eq!(key("/a?utm_source=x&id=2", &but), key("/a?id=2", &but));
     assert_ne!(key("/a?utm=x", &but), key("/a", &but));
-    let sorted = KeySettings { sorts_query: true, ..KeySettings::default() };
+    let sorted = Spelling { sorts_query: true, ..Spelling::default() };
+    let sorted = KeySettings { spelling: sorted, ..KeySettings::default() };
     assert_eq!(key("/a?b=1&a=2", &sorted), key("/a?a=2&b=1", &sorted));
     assert_ne!(key("/a?a=1&a=2", &sorted), key("/a?a=2&a=1", &sorted));
 }
@@ -99,7 +102,8 @@ fn headers_cookies_device_and_country_count_where_told() {
 
 #[test]
 fn purges_find_host_and_target() {
-    let settings = KeySettings { query: QueryKey::AllBut(names(&["utm"])), ..KeySettings::default() };
+    let spelling = Spelling { query: QueryKey::AllBut(names(&["utm"])), sorts_query: false };
+    let settings = KeySettings { spelling, ..KeySettings::default() };
     let r = request(Scheme::Https, "Example.org:8443", "/A/b?c&utm=1");
     let key = key_of(&r, &settings, &VisitorFacts::default());
     assert_eq!((key.zone(), key.host(), key.target()), (1, &b"example.org"[..], &b"/A/b?c"[..]));
@@ -129,11 +133,23 @@ fn variants_and_slices_share_host_and_target_only() {
 }
 
 #[test]
-fn another_target_keeps_scheme_host_and_port() {
-    let r = |target| request(Scheme::Https, "example.org:8443", target);
-    let (facts, settings) = (VisitorFacts::default(), KeySettings::default());
-    let other = key_of(&r("/a"), &settings, &facts).with_variant(b"x").with_target(b"/b?c", &settings);
-    assert_eq!(other, Some(key_of(&r("/b?c"), &settings, &facts)));
+fn a_spelling_writes_a_url_as_keys_have_it() {
+    let all = [
+        Spelling::default(),
+        Spelling { query: QueryKey::Nothing, sorts_query: false },
+        Spelling { query: QueryKey::Only(names(&["b", "c*"])), sorts_query: true },
+        Spelling { query: QueryKey::AllBut(names(&["b", "c*"])), sorts_query: true },
+        Spelling { query: QueryKey::All, sorts_query: true },
+        Spelling { query: QueryKey::All, sorts_query: false },
+    ];
+    for spelling in &all {
+        let settings = KeySettings { spelling: spelling.clone(), ..KeySettings::default() };
+        for target in ["/a", "/a?", "/a?b=1&a=2&cc=3", "/a?a&&b"] {
+            assert_eq!(spelling.target(target.as_bytes()), key(target, &settings).target(), "{target}");
+        }
+    }
+    let tags: std::collections::BTreeSet<_> = all.iter().map(Spelling::tag).collect();
+    assert_eq!((tags.len(), all[0].tag(), all[5].tag()), (5, None, None));
 }
 
 #[test]

@@ -131,11 +131,23 @@ impl Superblock {
     }
 }
 
+/// The mark of a zone in an index entry: 56 bits of its id, never zero, which says nobody's. Two zones in
+/// 2^28 have one together, and then share what they are promised.
+#[must_use]
+pub fn zone_mark(zone: u128) -> u64 {
+    let folded = zone ^ (zone >> 56) ^ (zone >> 112);
+    (folded as u64 & ZONE_MASK).max(1)
+}
+
+const ZONE_MASK: u64 = (1 << 56) - 1;
+
 /// One entry of a segment's index: an object is there, or no longer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// False: what was stored under the hash before is given up, and offset and length mean nothing.
+    /// False: what was stored under the hash before is given up, and offset, length and zone mean nothing.
     pub is_stored: bool,
+    /// Whose it is: [`zone_mark`]; zero for nobody's.
+    pub zone: u64,
     /// Where the record begins in the segment.
     pub offset: u32,
     /// Bytes of the record.
@@ -155,7 +167,8 @@ impl Entry {
     #[must_use]
     pub fn encode(&self, segment: u32) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(ENTRY_BYTES);
-        bytes.extend_from_slice(&if self.is_stored { 1_u64 } else { 2 }.to_le_bytes());
+        let kind = if self.is_stored { 1 } else { 2 };
+        bytes.extend_from_slice(&(self.zone << 8 | kind).to_le_bytes());
         bytes.extend_from_slice(&self.offset.to_le_bytes());
         bytes.extend_from_slice(&self.length.to_le_bytes());
         bytes.extend_from_slice(&self.hash.to_le_bytes());
@@ -170,13 +183,15 @@ impl Entry {
     #[must_use]
     pub fn decode(segment: u32, bytes: &[u8]) -> Option<Self> {
         let mut parser = Parser(checked(u64::from(segment), bytes.get(..ENTRY_BYTES)?)?);
-        let is_stored = match parser.u64()? {
+        let first = parser.u64()?;
+        let is_stored = match first & 0xff {
             1 => true,
             2 => false,
             _ => return None,
         };
         Some(Self {
             is_stored,
+            zone: first >> 8,
             offset: parser.u32()?,
             length: parser.u32()?,
             hash: parser.u128()?,

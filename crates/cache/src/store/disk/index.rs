@@ -8,6 +8,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hashbrown::HashTable;
 
+use super::shares::{Came, Shares, ZoneNumber};
+
 /// Shards of the index: with so many, growing one of a million objects moves 16,000, in under a millisecond.
 const SHARDS: usize = 64;
 
@@ -19,6 +21,8 @@ pub(crate) struct Place {
     pub(crate) length: u32,
     /// Epoch of purges, as this run counts.
     pub(crate) born: u64,
+    /// Whose it is.
+    pub(super) zone: ZoneNumber,
 }
 
 #[derive(Debug)]
@@ -29,6 +33,7 @@ struct Indexed {
     segment: u32,
     offset: u32,
     length: u32,
+    zone: ZoneNumber,
     /// Reads since it was written.
     reads: AtomicU8,
 }
@@ -37,6 +42,7 @@ struct Indexed {
 #[derive(Debug)]
 pub(crate) struct Index {
     shards: Box<[RwLock<HashTable<Indexed>>]>,
+    shares: Shares,
 }
 
 fn halves(hash: u128) -> (u64, u64) {
@@ -45,7 +51,8 @@ fn halves(hash: u128) -> (u64, u64) {
 
 impl Indexed {
     fn place(&self) -> Place {
-        Place { segment: self.segment, offset: self.offset, length: self.length, born: self.born }
+        let Self { segment, offset, length, born, zone, .. } = *self;
+        Place { segment, offset, length, born, zone }
     }
 
     fn is_at(&self, segment: u32, offset: u32) -> bool {
@@ -54,8 +61,13 @@ impl Indexed {
 }
 
 impl Index {
-    pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
+    pub(super) fn new(shares: Shares) -> Self {
+        Self { shards: (0..SHARDS).map(|_| RwLock::default()).collect(), shares }
+    }
+
+    /// Who holds what of what is indexed.
+    pub(super) fn shares(&self) -> &Shares {
+        &self.shares
     }
 
     fn shard(&self, hash: u128) -> &RwLock<HashTable<Indexed>> {
@@ -89,11 +101,13 @@ impl Index {
     pub(crate) fn touch(&self, hash: u128) {
         let hash_halves = halves(hash);
         let shard = self.read(hash);
-        if let Some(indexed) = shard.find(hash_halves.0, |indexed| indexed.hash == hash_halves)
-            && indexed.reads.load(Relaxed) == 0
-        {
+        let Some(indexed) = shard.find(hash_halves.0, |indexed| indexed.hash == hash_halves) else { return };
+        if indexed.reads.load(Relaxed) == 0 {
             indexed.reads.store(1, Relaxed);
         }
+        let zone = indexed.zone;
+        drop(shard);
+        self.shares.note_asked(zone);
     }
 
     /// Whether it was read since it was written.
@@ -105,7 +119,7 @@ impl Index {
     }
 
     /// Puts an object in the place of what had its hash.
-    pub(crate) fn insert(&self, hash: u128, place: Place) {
+    pub(super) fn insert(&self, hash: u128, place: Place, came: Came) {
         let hash_halves = halves(hash);
         let indexed = Indexed {
             hash: hash_halves,
@@ -113,15 +127,20 @@ impl Index {
             segment: place.segment,
             offset: place.offset,
             length: place.length,
+            zone: place.zone,
             reads: AtomicU8::new(0),
         };
         let mut shard = self.write(hash);
-        match shard.find_mut(hash_halves.0, |other| other.hash == hash_halves) {
-            Some(old) => *old = indexed,
+        let old = match shard.find_mut(hash_halves.0, |other| other.hash == hash_halves) {
+            Some(old) => Some(std::mem::replace(old, indexed)),
             None => {
                 shard.insert_unique(hash_halves.0, indexed, |indexed| indexed.hash.0);
+                None
             }
-        }
+        };
+        // Under the lock, so that nobody takes out what is not counted yet.
+        self.shares.add(place.segment, place.zone, place.length, came);
+        old.into_iter().for_each(|old| self.shares.remove(old.segment, old.zone, old.length));
     }
 
     /// Takes a hash out; gives whether it was there.
@@ -138,13 +157,17 @@ impl Index {
         let hash_halves = halves(hash);
         let mut shard = self.write(hash);
         let entry = shard.find_entry(hash_halves.0, |indexed| indexed.hash == hash_halves && is_it(indexed));
-        entry.map(hashbrown::hash_table::OccupiedEntry::remove).is_ok()
+        let Ok(entry) = entry else { return false };
+        let (gone, _shard) = entry.remove();
+        self.shares.remove(gone.segment, gone.zone, gone.length);
+        true
     }
 
     pub(crate) fn clear(&self) {
         for shard in &self.shards {
             *shard.write().unwrap_or_else(PoisonError::into_inner) = HashTable::new();
         }
+        self.shares.clear();
     }
 
     pub(crate) fn objects(&self) -> usize {
@@ -154,8 +177,10 @@ impl Index {
 
     /// Bytes the tables take.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let shards = self.shards.iter();
-        shards.map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).allocation_size()).sum()
+        let bytes = |shard: &RwLock<HashTable<_>>| {
+            shard.read().unwrap_or_else(PoisonError::into_inner).allocation_size()
+        };
+        self.shards.iter().map(bytes).sum::<usize>() + self.shares.memory_bytes()
     }
 }
 
@@ -168,15 +193,15 @@ mod tests {
     }
 
     fn place(segment: u32) -> Place {
-        Place { segment, offset: 64 * segment, length: 1_000, born: 5 }
+        Place { segment, offset: 64 * segment, length: 1_000, born: 5, zone: 1 }
     }
 
     #[test]
     fn takes_at_most_150_bytes_an_object_however_many_there_are() {
-        let index = Index::new();
+        let index = Index::new(Shares::new(1 << 30, 50));
         let mut worst = 0;
         for number in 0..300_000 {
-            index.insert(hash(number), place(1));
+            index.insert(hash(number), place(1), Came::Asked);
             if number > 10_000 && number % 1_000 == 0 {
                 worst = worst.max(index.memory_bytes() / index.objects());
             }
@@ -187,9 +212,9 @@ mod tests {
 
     #[test]
     fn a_later_place_replaces_an_earlier_one_and_is_not_removed_with_it() {
-        let index = Index::new();
-        index.insert(hash(1), place(1));
-        index.insert(hash(1), place(2));
+        let index = Index::new(Shares::new(1 << 30, 50));
+        index.insert(hash(1), place(1), Came::Asked);
+        index.insert(hash(1), place(2), Came::Asked);
         assert_eq!((index.find(hash(1)), index.objects()), (Some(place(2)), 1));
         assert!(!index.remove_at(hash(1), 1, 64));
         assert!(index.remove_at(hash(1), 2, 128));

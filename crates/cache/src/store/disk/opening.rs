@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError};
 use super::files::{StoredFile, read_up_to, write_all_at};
 use super::format::{ENTRY_BYTES, Entry, SUPERBLOCK_BYTES, SUPERBLOCK_SECOND, Superblock, SuperblockRefused};
 use super::index::Place;
+use super::shares::Came;
 use super::writer::{Log, Sizes, Writer};
 use super::{Segment, data_name, index_name, purge_log};
 use crate::store::purge::{Entry as PurgeEntry, RUN_START};
@@ -289,8 +290,9 @@ impl Writer {
                 self.disk.index.remove(entry.hash);
             } else {
                 let born = self.epoch_here(entry.born);
-                let place = Place { segment, offset: entry.offset, length: entry.length, born };
-                self.disk.index.insert(entry.hash, place);
+                let zone = self.disk.index.shares().number(entry.zone);
+                let place = Place { segment, offset: entry.offset, length: entry.length, born, zone };
+                self.disk.index.insert(entry.hash, place, Came::Found);
             }
         }
         self.sizes.insert(segment, Sizes { data_bytes, index_bytes });

@@ -5,6 +5,7 @@ mod crashes;
 mod failures;
 mod faulty;
 mod overtaken;
+mod shares;
 
 use std::time::Duration;
 

@@ -1,30 +1,31 @@
-//! The one that writes: purges first, then objects in batches, each with its index entry; and gives space
-//! back.
+//! The one that writes: purges first, then objects in batches, each with its index entry.
 //!
 //! An object is committed once its index entry is written, which is after its record. Nothing is ever changed
-//! in place, so a crash can only leave something out at the ends of files. Space comes back a segment at a
-//! time, oldest first; what was read since it was written is written again, up to a quarter of a segment.
+//! in place, so a crash can only leave something out at the ends of files.
 //!
 //! Runs on a thread of its own ([`Writer::run`]) or turned by hand ([`Writer::turn`]). Read next:
-//! `opening.rs` for how it begins.
+//! `opening.rs` for how it begins, `reclaim.rs` for how space comes back.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::files::{StoredFile, read_up_to, write_all_at};
-use super::format::{self, ENTRY_BYTES, Entry, Parts, Record};
+use super::files::{StoredFile, write_all_at};
+use super::format::{self, ENTRY_BYTES, Entry, Parts};
 use super::index::Place;
-use super::opening::{Trouble, read_entries};
+use super::opening::Trouble;
+use super::reclaim::Room;
+use super::shares::Came;
 use super::under_way::Way;
 use super::{
-    Disk, FAILED, LOADING, READY, REFUSED, RELEASED, Recorded, Segment, WriteJob, activity, data_name,
-    index_name, purge_log,
+    Disk, FAILED, LOADING, READY, REFUSED, RELEASED, Recorded, WriteJob, activity, data_name, index_name,
+    purge_log,
 };
 use crate::store::Store;
+use crate::store::key::KeyRef;
 use crate::store::object::{DISK_NONE, Object};
 use crate::store::purge::{Entry as PurgeEntry, Judgement};
 
@@ -53,9 +54,6 @@ const INDEX_BYTES_MAX: u64 = 64 << 20;
 /// Hashes given up that wait for a disk that takes no writes. Past it the oldest are dropped: after a restart
 /// their objects are back, judged by their own age and by every purge.
 const FORGOTTEN_MAX: usize = 65_536;
-
-/// Segments at most, whatever their size: each is a descriptor.
-const SEGMENTS_MAX: usize = 4096;
 
 /// What a turn came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,11 +84,11 @@ pub(super) struct Sizes {
 
 /// The segment that is appended to.
 pub(super) struct Current {
-    id: u32,
-    data: Arc<dyn StoredFile>,
-    index: Arc<dyn StoredFile>,
-    data_bytes: u64,
-    index_bytes: u64,
+    pub(super) id: u32,
+    pub(super) data: Arc<dyn StoredFile>,
+    pub(super) index: Arc<dyn StoredFile>,
+    pub(super) data_bytes: u64,
+    pub(super) index_bytes: u64,
 }
 
 /// The log of purges.
@@ -98,13 +96,6 @@ pub(super) struct Log {
     pub(super) file: Arc<dyn StoredFile>,
     pub(super) bytes: u64,
     pub(super) bytes_at_rewrite: u64,
-}
-
-/// A record of a segment that goes, to be written again.
-struct Kept {
-    hash: u128,
-    way: Way,
-    record: Vec<u8>,
 }
 
 /// See the module.
@@ -420,7 +411,8 @@ impl Writer {
 
     fn gather_forgotten(&mut self, hash: u128) {
         let sequence = self.take_sequence();
-        let entry = Entry { is_stored: false, offset: 0, length: 0, hash, born: 0, snapshot: 0, sequence };
+        let (is_stored, zone, offset, length, born, snapshot) = (false, 0, 0, 0, 0, 0);
+        let entry = Entry { is_stored, zone, offset, length, hash, born, snapshot, sequence };
         self.batch.push(Gathered { entry, object: None, way: None });
     }
 
@@ -447,7 +439,7 @@ impl Writer {
     }
 
     /// Adds a record to the batch, in the next segment if this one has no room.
-    fn gather_record<'b>(
+    pub(super) fn gather_record<'b>(
         &mut self,
         parts: &Parts<'_>,
         body: impl Iterator<Item = &'b [u8]> + Clone,
@@ -469,6 +461,7 @@ impl Writer {
         let length = format::encode_record(&mut self.buffer, &parts, body);
         let entry = Entry {
             is_stored: true,
+            zone: KeyRef::parse(parts.key).map_or(0, |key| format::zone_mark(key.zone)),
             // Within a segment, whose size is 32 bits wide.
             offset: offset as u32,
             length: length as u32,
@@ -481,7 +474,7 @@ impl Writer {
         true
     }
 
-    fn has_room(&self, bytes: usize) -> bool {
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.current.as_ref().is_some_and(|current| {
             let end = current.data_bytes + (self.buffer.len() + bytes) as u64;
             end <= u64::from(self.disk.settings.segment_bytes)
@@ -514,11 +507,13 @@ impl Writer {
         self.disk.pulse.succeed();
         let Some(current) = &self.current else { return };
         let (mut written, mut given_up) = (0, Vec::new());
-        for Gathered { entry, way, .. } in self.batch.drain(..) {
+        for Gathered { entry, object, way } in self.batch.drain(..) {
             let Some(way) = way else { continue };
             let born = crate::store::purge::RUN_START.saturating_add(entry.born).saturating_sub(self.base);
-            let place = Place { segment: current.id, offset: entry.offset, length: entry.length, born };
-            self.disk.index.insert(entry.hash, place);
+            let zone = self.disk.index.shares().number(entry.zone);
+            let (segment, offset, length) = (current.id, entry.offset, entry.length);
+            let came = if object.is_some() { Came::Asked } else { Came::Again };
+            self.disk.index.insert(entry.hash, Place { segment, offset, length, born, zone }, came);
             written += 1;
             // Only now: who gives it up from here on finds it in the index.
             if !self.disk.under_way.end(entry.hash, way) {
@@ -582,14 +577,14 @@ impl Writer {
         self.batch.drain(..too_many);
     }
 
-    fn note_failed(&mut self, cause: &io::Error) {
+    pub(super) fn note_failed(&mut self, cause: &io::Error) {
         self.store.counters().disk_write_errors.add(1);
         self.disk.pulse.fail(cause);
         self.failures = (self.failures + 1).min(10);
         self.skipped = (1 << self.failures).min(SKIPPED_MAX);
     }
 
-    fn note_failure(&mut self, cause: &io::Error) {
+    pub(super) fn note_failure(&mut self, cause: &io::Error) {
         self.note_failed(cause);
         // Part of the batch may be indexed on disk though it was given up here: another segment, so that
         // nothing is written over what an entry speaks of. Its bytes are there, however many.
@@ -601,152 +596,8 @@ impl Writer {
             self.count_bytes();
         }
         if activity::is_full(cause) && self.sizes.len() > 1 {
-            self.reclaim_oldest(0);
+            self.reclaim_next(&mut Room::default());
         }
-    }
-
-    /// Begins the next segment, after giving back the space it may take.
-    fn roll(&mut self) -> bool {
-        let segment_bytes = u64::from(self.disk.settings.segment_bytes);
-        self.current = None;
-        let mut kept = Vec::new();
-        while !self.sizes.is_empty()
-            && (self.disk.bytes() + segment_bytes > self.disk.settings.bytes_max
-                || self.sizes.len() >= SEGMENTS_MAX)
-        {
-            let budget = if kept.is_empty() { segment_bytes as usize / 4 } else { 0 };
-            let Some(read) = self.reclaim_oldest(budget) else {
-                self.drop_kept(&kept);
-                return false;
-            };
-            kept.extend(read);
-        }
-        let id = self.next_segment;
-        let files = &self.disk.files;
-        let opened = files.open(&data_name(id), true).and_then(|data| {
-            let index = files.open(&index_name(id), true)?;
-            Ok((data, index))
-        });
-        let (data, index) = match opened {
-            Ok(opened) => opened,
-            Err(cause) => {
-                self.note_failure(&cause);
-                self.drop_kept(&kept);
-                return false;
-            }
-        };
-        self.next_segment = id.saturating_add(1);
-        self.current = Some(Current { id, data, index, data_bytes: 0, index_bytes: 0 });
-        self.sizes.insert(id, Sizes { data_bytes: 0, index_bytes: 0 });
-        let mut segments = self.disk.segments.write().unwrap_or_else(PoisonError::into_inner);
-        segments.insert(id, Segment::new(id));
-        drop(segments);
-        for record in &kept {
-            self.write_again(record);
-        }
-        true
-    }
-
-    /// Puts a record of a segment that went into the new one; it has room for a quarter of its size.
-    fn write_again(&mut self, Kept { hash, way, record: bytes }: &Kept) {
-        if self.try_to_write_again(bytes, *way) {
-            self.store.counters().disk_writes_again.add(1);
-        } else {
-            self.disk.under_way.end(*hash, *way);
-            self.store.note_off_disk(*hash);
-        }
-    }
-
-    fn try_to_write_again(&mut self, bytes: &[u8], way: Way) -> bool {
-        let Some(record) = Record::decode_meta(bytes) else { return false };
-        let Some(body) = bytes.get(record.meta_bytes..) else { return false };
-        let tags: Vec<u64> = record.tag_hashes().collect();
-        let parts = Parts {
-            sequence: 0,
-            hash: record.hash,
-            born: record.born,
-            snapshot: record.snapshot,
-            numbers: &record.numbers,
-            key: record.key,
-            head: record.head,
-            tags: &tags,
-        };
-        self.has_room(bytes.len()) && self.gather_record(&parts, std::iter::once(body), None, way)
-    }
-
-    /// Removes the oldest segment; gives the records in it that were read since they were written, up to
-    /// `budget` bytes. `None` when it cannot be removed: then its space counts on, and it is tried again.
-    fn reclaim_oldest(&mut self, budget: usize) -> Option<Vec<Kept>> {
-        let segment = *self.sizes.first_key_value()?.0;
-        let files = Arc::clone(&self.disk.files);
-        let entries = files.open(&index_name(segment), false).and_then(|file| read_entries(&*file));
-        let (mut kept, mut kept_bytes) = (Vec::<Kept>::new(), 0);
-        let data = files.open(&data_name(segment), false);
-        for entry in entries.iter().flat_map(|(entries, _)| entries.chunks_exact(ENTRY_BYTES)) {
-            self.disk.pulse.step();
-            let Some(entry) = Entry::decode(segment, entry).filter(|entry| entry.is_stored) else { continue };
-            let is_here = |place: &Place| place.segment == segment && place.offset == entry.offset;
-            if self.disk.index.find(entry.hash).filter(is_here).is_none() {
-                continue;
-            }
-            let is_wanted = self.disk.index.was_read(entry.hash) || self.store.is_in_memory(entry.hash);
-            if is_wanted
-                && kept_bytes + entry.length as usize <= budget
-                && let Ok(data) = &data
-                && let Ok(record) = read_up_to(&**data, u64::from(entry.offset), entry.length as usize)
-                && Record::decode(&record, entry.hash, Some(entry.sequence)).is_some()
-                && let Some(way) = self.disk.under_way.begin_if_none(entry.hash)
-            {
-                // Who gives it up meanwhile finds it in the index or on its way.
-                if self.disk.index.remove_at(entry.hash, segment, entry.offset) {
-                    kept_bytes += record.len();
-                    kept.push(Kept { hash: entry.hash, way, record });
-                } else {
-                    self.disk.under_way.end(entry.hash, way);
-                }
-            }
-            if self.disk.index.remove_at(entry.hash, segment, entry.offset) {
-                self.store.note_off_disk(entry.hash);
-            }
-        }
-        self.disk.segments.write().unwrap_or_else(PoisonError::into_inner).remove(&segment);
-        // The index first: half a segment is removed at the next start.
-        let remove = |name: String| match files.remove(&name) {
-            // By an attempt before.
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        };
-        if let Err(cause) = remove(index_name(segment)).and_then(|()| remove(data_name(segment))) {
-            self.drop_kept(&kept);
-            self.measure(segment);
-            self.note_failed(&cause);
-            return None;
-        }
-        self.sizes.remove(&segment);
-        self.store.counters().disk_segments_reclaimed.add(1);
-        self.count_bytes();
-        Some(kept)
-    }
-
-    fn drop_kept(&self, kept: &[Kept]) {
-        for Kept { hash, way, .. } in kept {
-            self.disk.under_way.end(*hash, *way);
-            self.store.note_off_disk(*hash);
-        }
-    }
-
-    /// Counts what is left of a segment's files.
-    fn measure(&mut self, segment: u32) {
-        let bytes_of = |name: String, last: u64| match self.disk.files.open(&name, false) {
-            Ok(file) => file.bytes().unwrap_or(last),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => 0,
-            Err(_cause) => last,
-        };
-        let Some(Sizes { data_bytes, index_bytes }) = self.sizes.get(&segment).copied() else { return };
-        let (data_bytes, index_bytes) =
-            (bytes_of(data_name(segment), data_bytes), bytes_of(index_name(segment), index_bytes));
-        self.sizes.insert(segment, Sizes { data_bytes, index_bytes });
-        self.count_bytes();
     }
 
     pub(super) fn count_bytes(&self) {

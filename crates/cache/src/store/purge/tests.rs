@@ -254,3 +254,44 @@ fn a_purge_of_the_zone_forgets_what_was_changed_before() {
     assert_eq!(changed_of(&purges, 1), 1, "a soft one says less");
     assert_eq!(judge(&purges, 1, "/a", &[], before), Judgement::Gone);
 }
+
+/// How many of these URLs have to be judged again since their versions were taken.
+fn moved(purges: &Purges, before: &[u64]) -> usize {
+    before.iter().enumerate().filter(|(number, version)| purges.version(url_of(*number)) != **version).count()
+}
+
+fn url_of(number: usize) -> u64 {
+    SEED.url(1, HOST, format!("/{number}").as_bytes())
+}
+
+#[test]
+fn a_url_that_visitors_change_makes_few_others_be_judged_again() {
+    const URLS: usize = 20_000;
+    let purges = purges();
+    let versions = || (0..URLS).map(|number| purges.version(url_of(number))).collect::<Vec<u64>>();
+    let before = versions();
+    change(&purges, 1, "/0");
+    assert_ne!(purges.version(url_of(0)), before[0], "it is judged again itself");
+    let others = moved(&purges, &before);
+    assert!(others <= 60, "{others} of {URLS}, expected one in {LANES}");
+    // Whatever may be against others too, everybody looks.
+    let before = versions();
+    purges.purge(&SEED, &Purge::Tag { zone: 2, tag: b"t" }, Strength::Soft, |_| ());
+    assert_eq!(moved(&purges, &before), URLS);
+    let before = versions();
+    for number in 0..CHANGED_URLS_MAX {
+        change(&purges, 1, &format!("/folds/{number}"));
+    }
+    assert_eq!(moved(&purges, &before), URLS, "older ones were folded into a purge of their zone");
+}
+
+#[test]
+fn a_change_without_a_place_of_its_own_makes_all_be_judged_again() {
+    let purges = purges();
+    for zone in 0..PURGED_ZONES_MAX as u128 {
+        purges.purge(&SEED, &Purge::Zone { zone }, Strength::Soft, |_| ());
+    }
+    let before = [purges.version(url_of(0))];
+    change(&purges, u128::MAX, "/0");
+    assert_eq!(moved(&purges, &before), 1);
+}

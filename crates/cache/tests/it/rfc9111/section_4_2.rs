@@ -19,11 +19,10 @@ fn expires(text: &str) -> bool {
 }
 
 #[test]
-fn dates_are_read_in_any_case_and_in_utc() {
+fn dates_are_read_in_any_case() {
     for text in [
         "Thu, 18 Aug 2050 02:01:18 GMT",
         "thu, 18 aug 2050 02:01:18 gmt",
-        "Thu, 18 Aug 2050 02:01:18 UTC",
         "Thursday, 18-Aug-44 02:01:18 GMT",
         "Thu Aug 18 02:01:18 2050",
     ] {
@@ -39,6 +38,7 @@ fn a_date_that_cannot_be_read_is_in_the_past() {
         "",
         "Thu, 18 Aug 2050 02:01:18",
         "Thu, 18 Aug 2050 02:01:18 AEST",
+        "Thu, 18 Aug 2050 02:01:18 UTC",
         "Thu, 18 Aug 2050 2:01:18 GMT",
         "Thu, 18 Aug 50 02:01:18 GMT",
         "Thu 18 Aug 2050 02:01:18 GMT",

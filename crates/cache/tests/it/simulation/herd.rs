@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use cache::engine::{Engine, Fetch, Now, Outcome, Step, Visit, Visited};
-use cache::policy::{FetchTimes, NotStored, OriginTrouble, Settings};
+use cache::policy::{FetchTimes, NotStored, OriginTrouble, Settings, Spelling};
 use cache::store::{Piece, Ticket};
 use exchange::{BodySize, Request, Response};
 
@@ -293,7 +293,7 @@ fn an_unsafe_request_takes_out_what_it_changed() {
     assert!(matches!(herd.engine.visit(&mut request, &place), Visited::Bypass(_)));
     let mut created = Response { status: 201, ..Response::default() };
     created.fields.push(b"Location", b"/");
-    assert_eq!(herd.engine.invalidate(&request, &created, &place).len(), 2);
+    assert_eq!(herd.engine.invalidate(&request, &created, super::ZONE, &[Spelling::default()]).len(), 2);
     assert!(matches!(herd.arrive(&[]).2, Step::Fetch(_)));
 }
 

@@ -67,6 +67,94 @@ fn a_purge_takes_all_variants_of_a_url() -> Result<()> {
     node.finish_healthy()
 }
 
+/// A rule under which answers of a path are keyed so.
+fn keyed(path: &str, key: &str) -> String {
+    format!(
+        "[[rule]]\nphase = \"http_request_cache_settings\"\n\
+         expression = 'http.request.uri.path eq \"{path}\"'\n\
+         action = \"set_cache_settings\"\ncache = {{ key = {{ {key} }} }}\n"
+    )
+}
+
+/// Rules that leave parameters out, order them, take them in again, and key more than the URL.
+fn rules_that_key() -> String {
+    let rules = [
+        keyed("/none", "query = \"none\""),
+        keyed("/only", "query_only = [\"page\"], sort_query = true"),
+        keyed("/all", "query = \"all\""),
+        keyed("/tenant", "query = \"none\", headers = [\"X-Tenant\"]"),
+    ];
+    format!("key = {{ query_except = [\"utm_*\"] }}\n{}", rules.concat())
+}
+
+#[test]
+fn a_purge_of_a_url_reaches_it_under_whatever_key_a_rule_gave_it() -> Result<()> {
+    let origin = fresh()?;
+    let node = before(&origin, &rules_that_key())?;
+    let tenant = |tenant: &str| with(&node, "/tenant?a=1", &[("X-Tenant", tenant)]);
+    for (stored, named, is_same) in [
+        ("/none?a=1", "/none?b=2", true),
+        ("/only?b=1&page=2", "/only?page=2&b=3", true),
+        ("/only?b=1&page=2", "/only?page=3", false),
+        ("/all?a=1&utm_x=2", "/all?a=1&utm_x=2", true),
+        ("/all?a=1&utm_x=2", "/all?a=2&utm_x=2", false),
+        ("/zone?a=1&utm_x=2", "/zone?a=1", true),
+        ("/zone?a=1&utm_x=2", "/zone?a=2", false),
+    ] {
+        until(&node, stored, is_hit)?;
+        purge(&node, &["--url", &format!("https://{HOST}{named}")])?;
+        assert_eq!(is_hit(&get(&node, stored)?), !is_same, "{stored} by {named}");
+    }
+    for name in ["a", "b"] {
+        tenant(name)?;
+        assert!(is_hit(&tenant(name)?));
+    }
+    purge(&node, &["--url", &format!("https://{HOST}/tenant?c=3")])?;
+    assert!(!is_hit(&tenant("a")?) && !is_hit(&tenant("b")?));
+    node.finish_healthy()
+}
+
+#[test]
+fn what_is_posted_takes_what_is_stored_under_a_rules_key() -> Result<()> {
+    let origin = fresh()?;
+    // Of requests of the signed-in nothing is kept, and what they change is seen by all.
+    let signed_in = "[[rule]]\nphase = \"http_request_cache_settings\"\n\
+                     expression = 'http.cookie contains \"signed_in\"'\n\
+                     action = \"set_cache_settings\"\ncache = { enabled = false }\n";
+    let node = before(&origin, &format!("{}{signed_in}", rules_that_key()))?;
+    for target in ["/none?a=1", "/only?b=1&page=2", "/zone?a=1&utm_x=2"] {
+        for sent in [&[][..], &[("Cookie", "signed_in=1")]] {
+            until(&node, target, is_hit)?;
+            let posted = visitor(&node)?.ask("POST", target, HOST, &fields(sent), b"")?;
+            assert_eq!((posted.status, said(&posted).as_str()), (200, "rempart; fwd=method; detail=method"));
+            assert!(!is_hit(&get(&node, target)?), "{target} {sent:?}");
+        }
+    }
+    node.finish_healthy()
+}
+
+#[test]
+fn what_was_purged_under_another_key_is_not_found_when_the_key_is_changed_back() -> Result<()> {
+    let origin = fresh()?;
+    let with_rule = zone(&origin, &keyed("/a", "query = \"none\""));
+    let node = start(&cleartext().more("[cache]\ndisk_bytes = 0").zone("a", with_rule.clone()))?;
+    let publish = |text: &str| -> Result<()> {
+        node.write_zone("a", text)?;
+        let published = node.publish()?;
+        anyhow::ensure!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
+        Ok(())
+    };
+    until(&node, "/a?b=1", is_hit)?;
+    until(&node, "/b", is_hit)?;
+    publish(&zone(&origin, ""))?;
+    assert!(!is_hit(&get(&node, "/a?b=1")?), "it is keyed in another way");
+    purge(&node, &["--url", &format!("https://{HOST}/a?b=1")])?;
+    publish(&with_rule)?;
+    assert!(!is_hit(&get(&node, "/a?b=1")?), "it was purged meanwhile");
+    assert!(is_hit(&get(&node, "/b")?), "nobody purged that");
+    node.finish_healthy()
+}
+
 #[test]
 fn a_soft_purge_leaves_what_bridges_a_failure() -> Result<()> {
     let origin = fresh()?;

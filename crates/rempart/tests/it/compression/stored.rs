@@ -157,6 +157,47 @@ fn parts_and_conditions_are_of_what_the_visitor_would_get() -> Result<()> {
     node.finish_healthy()
 }
 
+/// A page in slices: each range of it as it is asked for.
+fn in_slices(body: &str) -> Result<ScriptedOrigin> {
+    let body = body.to_owned();
+    OriginSpec::new().answering(move |request| {
+        let range = request.fields.first("range").and_then(|range| range.strip_prefix("bytes="));
+        let Some((first, last)) = range.and_then(|range| range.split_once('-')) else {
+            return Answer::new(500);
+        };
+        let (first, last): (usize, usize) = (first.parse().unwrap_or(0), last.parse().unwrap_or(0));
+        let last = last.min(body.len() - 1);
+        Answer::new(206)
+            .part(body.as_bytes()[first..=last].to_vec())
+            .field("Content-Type", "text/html")
+            .field("Content-Range", format!("bytes {first}-{last}/{}", body.len()))
+            .field("Cache-Control", "max-age=60")
+            .field("ETag", "\"a\"")
+    })
+}
+
+#[test]
+fn what_is_kept_in_slices_is_given_as_it_came_in_part_and_whole() -> Result<()> {
+    let body = text(200_000);
+    let origin = in_slices(&body)?;
+    let node = before(&origin, "[cache]\nenabled = true\nslice_bytes = \"64KiB\"")?;
+    for _ in 0..2 {
+        let sent = [("Accept-Encoding", "zstd, br, gzip"), ("Range", "bytes=65530-65545")];
+        let part = with(&node, "/a", &sent)?;
+        assert_eq!((part.status, coding(&part), part.text().as_str()), (206, None, &body[65_530..=65_545]));
+        assert_eq!(part.fields.first("etag"), Some("\"a\""), "its bytes are the origin's, and so is its tag");
+    }
+    let whole = accepting(&node, "/a", "zstd, br, gzip")?;
+    assert_eq!((whole.status, coding(&whole), whole.text() == body), (200, None, true));
+    assert_eq!(whole.fields.first("etag"), Some("\"a\""));
+    let range = |request: &Request| request.fields.first("range").map(str::to_owned);
+    let asked: Vec<String> = origin.requests().iter().filter_map(range).collect();
+    let of = |number: usize| format!("bytes={}-{}", number * 65_536, (number + 1) * 65_536 - 1);
+    assert_eq!(asked[..3], [of(0), of(1), of(2)], "each slice once");
+    assert_eq!((asked.len(), fed(&node)?), (4, 0.0));
+    node.finish_healthy()
+}
+
 #[test]
 fn a_purge_takes_all_forms() -> Result<()> {
     let count = std::sync::atomic::AtomicU64::new(0);

@@ -95,11 +95,12 @@ proptest! {
 
     #[test]
     fn an_entry_is_read_as_it_was_written_and_only_in_its_segment(
-        (is_stored, offset, length, hash) in any::<(bool, u32, u32, u128)>(),
+        (is_stored, zone, offset, length, hash) in any::<(bool, u128, u32, u32, u128)>(),
         (born, snapshot, sequence, segment) in any::<(u64, u64, u64, u32)>(),
         bit in 0..ENTRY_BYTES * 8,
     ) {
-        let entry = Entry { is_stored, offset, length, hash, born, snapshot, sequence };
+        let zone = zone_mark(zone);
+        let entry = Entry { is_stored, zone, offset, length, hash, born, snapshot, sequence };
         let mut bytes = entry.encode(segment);
         prop_assert_eq!(bytes.len(), ENTRY_BYTES);
         prop_assert_eq!(Entry::decode(segment, &bytes), Some(entry));
