@@ -73,7 +73,9 @@ soak_ms = 1000
         if site == OWN:
             return text + f'[[route]]\nanswer = {{ body = "own {self.number}" }}\n'
         text += (f'[[pool]]\nname = "app"\norigins = [{{ url = "http://{self.where[site]}" }}]\n'
-                 'timeouts = { connect_ms = 2000, first_byte_ms = 3000 }\n')
+                 'timeouts = { connect_ms = 2000, first_byte_ms = 3000 }\n'
+                 # Idle ones are gone before the calm at the end is measured.
+                 'keepalive_ms = 5000\n')
         if site == "forum":
             text += ("[cache]\nenabled = true\nalways_online = true\n"
                      "[[cache.lifetime]]\nstatus = 200\nseconds = 3\n")

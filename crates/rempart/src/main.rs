@@ -36,6 +36,7 @@ mod notify;
 mod privileges;
 mod publishing;
 mod purging;
+mod recovering;
 mod signals;
 mod sockets;
 mod splice_role;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Command::Unblock(wanted) => commands::unblock(&wanted),
         Command::Blocks(running) => commands::blocks(&running),
         Command::Purge(wanted) => commands::purge(&wanted),
+        Command::Recover(wanted) => recovering::run(&wanted),
         Command::Status(asked) => commands::status(&asked),
         Command::Trace(asked) => commands::trace(&asked),
         Command::Drill(wanted) => drill::run(&wanted),
