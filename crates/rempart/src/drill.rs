@@ -32,6 +32,7 @@ mod herd;
 mod hostile;
 mod load;
 mod node;
+mod nodes;
 mod origin;
 mod pages;
 mod peers;
@@ -157,6 +158,14 @@ const DRILLS: &[Drill] = &[
         done: "two good and two bad changes are published again and again in turn, one each second",
         needs_fault_points: false,
         run: poison::alternating,
+    },
+    Drill {
+        id: "D5",
+        name: "many-nodes",
+        outage: "Cloudflare 2025-11-18, Google Cloud 2025-06-12: a bad change was everywhere at once",
+        done: "at four nodes in turn: a bad change, then one that is bad at the third alone, then a good one",
+        needs_fault_points: true,
+        run: nodes::many_nodes,
     },
     Drill {
         id: "D15",

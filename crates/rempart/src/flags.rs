@@ -153,6 +153,14 @@ pub(crate) struct Publish {
     /// Take the change back after so many seconds unless `rempart confirm` comes before
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) confirm_within: Option<u64>,
+    /// Publish at the node with this command socket, then at the next, each with its own files; the first
+    /// that does not take it stops that, and those that did take it back
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        conflicts_with_all = ["wait", "dry_run", "confirm_within", "socket", "config"]
+    )]
+    pub(crate) in_turn: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

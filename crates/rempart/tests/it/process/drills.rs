@@ -167,6 +167,11 @@ mod with_fault_points {
     }
 
     #[test]
+    fn a_bad_change_reaches_a_share_of_the_first_of_many_nodes() {
+        passes("D5", &[]);
+    }
+
+    #[test]
     fn a_change_that_crashes_late_is_walked_back_from() {
         passes("D6", &[]);
     }
