@@ -13,7 +13,7 @@ export REMPART_CRS
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test prepare fmt lint tidy references unit bench bench-million soak drills fuzz
+.PHONY: help run test prepare fmt lint tidy references unit bench bench-million soak drills faults fuzz
 
 help:
 	@echo 'make run         build and start the demo: a node with a built-in site, nothing to write'
@@ -25,6 +25,7 @@ help:
 	@echo 'make bench-million  OBJECTS (a million) stored answers: start-up, memory, cost of a hit; bench/results/'
 	@echo 'make soak        mixed load with a reload each second, MINUTES (30); writes bench/results/'
 	@echo 'make drills      every fault of docs/drills.md, at full length, with times; writes bench/results/'
+	@echo 'make faults      random faults and attacks under mixed load, MINUTES (120); writes bench/results/'
 	@echo 'make fuzz        fuzz every parser, SECONDS (60) each'
 
 run:
@@ -81,6 +82,12 @@ drills: prepare
 	(echo '# Drills'; echo; uname -srm; nproc | sed 's/$$/ processors/'; echo; \
 	    target/drill/rempart drill --all --full --markdown) >$(DRILLS); \
 	    status=$$?; cat $(DRILLS); exit $$status
+
+# The same build; SEED repeats a run.
+faults: MINUTES = 120
+faults: prepare
+	$(CARGO) build --profile drill --locked -p rempart -p testkit $(FEATURES)
+	python3 bench/faults.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Needs cargo-fuzz and a nightly toolchain.
 SECONDS ?= 60

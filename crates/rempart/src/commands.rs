@@ -408,7 +408,10 @@ fn socket(running: &Running) -> Result<PathBuf> {
 }
 
 /// Asks the node one thing.
-fn ask(socket: &Path, request: &Request) -> Result<Answer> {
+///
+/// # Errors
+/// When no node answers, or what it answers is not understood.
+pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Answer> {
     ask_and_follow(socket, request, &mut |_| ())
 }
 

@@ -24,19 +24,26 @@ mod changes;
 mod clock;
 mod contained;
 mod deaths;
+mod deleted;
+mod dependencies;
+mod disabled;
 mod disk;
 mod herd;
 mod hostile;
 mod load;
 mod node;
+mod nodes;
 mod origin;
 mod pages;
 mod peers;
 mod poison;
+mod raw;
 mod report;
 mod scarce;
+mod stalled;
 mod starts;
 mod stored;
+mod tiers;
 
 use node::{NodeFolder, NodeText};
 use report::{Outcome, Title};
@@ -153,6 +160,14 @@ const DRILLS: &[Drill] = &[
         run: poison::alternating,
     },
     Drill {
+        id: "D5",
+        name: "many-nodes",
+        outage: "Cloudflare 2025-11-18, Google Cloud 2025-06-12: a bad change was everywhere at once",
+        done: "at four nodes in turn: a bad change, then one that is bad at the third alone, then a good one",
+        needs_fault_points: true,
+        run: nodes::many_nodes,
+    },
+    Drill {
         id: "D15",
         name: "emptied",
         outage: "AWS us-east-1 2025-10-20, Cloudflare 2026-02-20: a plan removed what served",
@@ -168,6 +183,23 @@ const DRILLS: &[Drill] = &[
         done: "a change that answers nobody is published with --confirm-within; then a good one is confirmed",
         needs_fault_points: false,
         run: changes::locked_out,
+    },
+    Drill {
+        id: "D9",
+        name: "control-gone",
+        outage: "Cloudflare 2023-11-02, 2025-06-12: what publishes was gone, and what serves needed it",
+        done: "zone files and all they name are deleted under load; restarts without them; files made anew \
+               of what the node keeps",
+        needs_fault_points: false,
+        run: deleted::control_gone,
+    },
+    Drill {
+        id: "D26",
+        name: "by-mistake",
+        outage: "Cloudflare 2026-02-20: an empty parameter was read as \"all\"; restored by hand",
+        done: "orders whose words are missing, empty or unknown; most zones go; one command brings them back",
+        needs_fault_points: false,
+        run: deleted::by_mistake,
     },
     Drill {
         id: "D19",
@@ -195,6 +227,14 @@ const DRILLS: &[Drill] = &[
         run: contained::phases,
     },
     Drill {
+        id: "D4",
+        name: "disabled",
+        outage: "Cloudflare 2025-12-05: a switch met an action for the first time",
+        done: "rules of every action in every phase, disabled in every way, changed under load",
+        needs_fault_points: false,
+        run: disabled::every_way,
+    },
+    Drill {
         id: "D10",
         name: "hostile",
         outage: "Cloudflare 2019-07-02: one expression of a firewall took every processor",
@@ -206,7 +246,7 @@ const DRILLS: &[Drill] = &[
         id: "D16",
         name: "scarce",
         outage: "Akamai 2021: a limit was reached and everything stopped",
-        done: "idle visitors until no file descriptor is left; a full disk",
+        done: "idle visitors until no file descriptor is left; a full disk; slow readers in little memory",
         needs_fault_points: false,
         run: scarce::scarce,
     },
@@ -214,9 +254,34 @@ const DRILLS: &[Drill] = &[
         id: "D20",
         name: "origins-gone",
         outage: "AWS us-east-1 2025-10-20, Cloudflare 2025-06-12: the store behind the sites was gone",
-        done: "purges in a row under load; then every origin of a zone with a cache goes",
+        done: "purges in a row under load; then every origin goes, of a zone with a cache and of one without",
         needs_fault_points: false,
         run: stored::origins_gone,
+    },
+    Drill {
+        id: "D23",
+        name: "dependencies",
+        outage: "Cloudflare 2025-06-12, 2023-11-02: a dependency was gone, and what needed it failed closed",
+        done: "origins over HTTP/1, HTTP/2 and TLS, names, files of addresses and the log refuse, hang, are \
+               slow, send garbage",
+        needs_fault_points: false,
+        run: dependencies::each_fails,
+    },
+    Drill {
+        id: "D31",
+        name: "tiers",
+        outage: "HTTP/2 rapid reset 2023: what one tier let go overflowed into the next",
+        done: "one tier and two, stores in both, a circle; a node of the inner tier is killed and replaced",
+        needs_fault_points: false,
+        run: tiers::one_and_two,
+    },
+    Drill {
+        id: "D32",
+        name: "stalled",
+        outage: "any log that is written on a request's way: its disk hangs, and so do the sites",
+        done: "nobody reads log, events, metrics and answers of commands, while one zone floods the log",
+        needs_fault_points: false,
+        run: stalled::readers,
     },
     Drill {
         id: "D21",

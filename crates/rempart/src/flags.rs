@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Blocks(Running),
     /// Make stored answers unusable, at once
     Purge(Purge),
+    /// Write the zone files of a kept generation into a folder: for whoever has lost their own
+    Recover(Recover),
     /// Show what the running node serves
     Status(Status),
     /// Show what each phase decided for one request
@@ -151,6 +153,14 @@ pub(crate) struct Publish {
     /// Take the change back after so many seconds unless `rempart confirm` comes before
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) confirm_within: Option<u64>,
+    /// Publish at the node with this command socket, then at the next, each with its own files; the first
+    /// that does not take it stops that, and those that did take it back
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        conflicts_with_all = ["wait", "dry_run", "confirm_within", "socket", "config"]
+    )]
+    pub(crate) in_turn: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -200,6 +210,21 @@ pub(crate) struct Purge {
     /// Only make them stale: they may be served while they are fetched anew, and when the origin fails
     #[arg(long)]
     pub(crate) soft: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Recover {
+    #[command(flatten)]
+    pub(crate) node: NodeFile,
+    /// The node's data folder, instead of the one that the node file names: needed when that is lost too
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// A folder that is empty, or not there yet
+    #[arg(long, value_name = "DIR")]
+    pub(crate) into: PathBuf,
+    /// Which, by its number; without it the one that a node would start from
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) generation: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -29,6 +29,7 @@ mod fd_store;
 mod files;
 mod flags;
 mod generations;
+mod in_turn;
 mod keys;
 mod lock;
 mod messages;
@@ -36,6 +37,7 @@ mod notify;
 mod privileges;
 mod publishing;
 mod purging;
+mod recovering;
 mod signals;
 mod sockets;
 mod splice_role;
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Serve(node) => node.find().and_then(|config| supervisor::run(&config, None, |_| ())),
         Command::Check(node) => commands::check(&node),
         Command::Demo(wanted) => demo::run(&wanted),
+        Command::Publish(wanted) if !wanted.in_turn.is_empty() => in_turn::publish(&wanted),
         Command::Publish(wanted) => commands::publish(&wanted),
         Command::Confirm(running) => commands::confirm(&running),
         Command::Withdraw(running) => commands::withdraw(&running),
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Unblock(wanted) => commands::unblock(&wanted),
         Command::Blocks(running) => commands::blocks(&running),
         Command::Purge(wanted) => commands::purge(&wanted),
+        Command::Recover(wanted) => recovering::run(&wanted),
         Command::Status(asked) => commands::status(&asked),
         Command::Trace(asked) => commands::trace(&asked),
         Command::Drill(wanted) => drill::run(&wanted),

@@ -66,7 +66,8 @@ pub(crate) struct Start {
 
 /// Decides what to begin with, and keeps it as a generation when it comes from the files.
 ///
-/// Files that were withdrawn once are not begun with: what is kept is.
+/// Files that were withdrawn once are not begun with, nor a folder that has no zone any more, as none is
+/// published either: what is kept is.
 ///
 /// # Errors
 /// When nothing can be used: the problems of the files, or that nothing is kept.
@@ -88,6 +89,9 @@ pub(crate) fn start(
             let number = newest.as_ref().map_or_else(|| generations.next_number(), |newest| newest.number);
             match gathered.compile(number, None) {
                 Ok(_) if rejected.find(&hash).is_some() => withdrawn_before(config, rejected.find(&hash)),
+                Ok(snapshot) if newest.is_none() && snapshot.zones().is_empty() && has_kept(generations) => {
+                    emptied(config)
+                }
                 Ok(snapshot) => {
                     keep(generations, number, &hash, &gathered.bundle.to_bytes(), events);
                     tell_warnings(&snapshot.warnings, events);
@@ -115,6 +119,23 @@ fn withdrawn_before(config: &Path, rejection: Option<&Rejection>) -> Problems {
         column: 1,
         message: format!("these zones were withdrawn before: {why}"),
         suggestion: Some("change them, or run `rempart publish --again`".to_owned()),
+        severity: zone::Severity::Error,
+    }])
+}
+
+fn has_kept(generations: &Generations) -> bool {
+    generations.kept().is_ok_and(|kept| !kept.is_empty())
+}
+
+fn emptied(config: &Path) -> Problems {
+    let suggestion = "put the zone files back, or have them made by `rempart recover`; a node that is to \
+                      serve nothing is stopped";
+    Problems(vec![Problem {
+        file: config.to_string_lossy().into_owned(),
+        line: 1,
+        column: 1,
+        message: "there is no zone file, and there was one".to_owned(),
+        suggestion: Some(suggestion.to_owned()),
         severity: zone::Severity::Error,
     }])
 }

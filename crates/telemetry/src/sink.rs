@@ -1,11 +1,13 @@
 //! The access log's way out: each serving thread fills a batch, one writer thread writes.
 //!
 //! A request never waits here. When the queue is full, because the disk is full or a reader of standard
-//! output stopped reading, lines are dropped and counted. Does not format (that is [`crate::access`]) and
-//! does not rotate: whoever moves the file away asks for [`AccessLog::reopen`]. Called by the edge (batches)
-//! and by the binary (open, reopen, close). Read next: [`AccessLog`].
+//! output stopped reading, lines are dropped and counted, those of the zone that floods it first. Does not
+//! format (that is [`crate::access`]) and does not rotate: whoever moves the file away asks for
+//! [`AccessLog::reopen`]. Called by the edge (batches) and by the binary (open, reopen, close). Read next:
+//! [`AccessLog`].
 
 pub(crate) mod queue;
+pub(crate) mod shares;
 
 use std::io;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use crate::events::Events;
 use crate::time::TimeText;
 pub use queue::{Counts, Limits, Target};
 use queue::{OnFailure, Queue};
+use shares::Line;
 
 #[cfg(test)]
 mod tests;
@@ -52,7 +55,7 @@ impl AccessLog {
 
     /// Gives a batch for one serving thread.
     pub fn batch(&self) -> Batch {
-        Batch { queue: self.queue.clone(), bytes: Vec::new(), lines: 0, time: TimeText::new() }
+        Batch { queue: self.queue.clone(), bytes: Vec::new(), owners: Vec::new(), time: TimeText::new() }
     }
 
     /// Asks the writer to close its file and open the path anew (SIGUSR1, after the file was moved away).
@@ -85,39 +88,41 @@ impl AccessLog {
 pub struct Batch {
     queue: Option<Queue>,
     bytes: Vec<u8>,
-    lines: u64,
+    /// Whose each line is.
+    owners: Vec<Line>,
     time: TimeText,
 }
 
 impl Batch {
     /// Adds one record. Never blocks.
     pub fn record(&mut self, record: &Record<'_>, privacy: Privacy) {
-        if self.queue.is_none() {
-            return;
-        }
+        let Some(queue) = &self.queue else { return };
+        let before = self.bytes.len();
         record.write_json(&mut self.bytes, privacy, &mut self.time);
-        self.lines += 1;
+        let owner = queue.shares().owner(record.zone);
+        self.owners.push(Line { owner, bytes: self.bytes.len() - before });
         if self.bytes.len() >= BATCH_BYTES {
             self.flush();
         }
     }
 
-    /// Hands the lines to the writer, or drops and counts them when the queue is full. Never blocks; the
-    /// thread's tick calls it every 100 ms so that a quiet node's lines appear too.
+    /// Hands the lines to the writer, or drops and counts them when the queue is full; when it is more than
+    /// half full, those of zones that have more of it than is free. Never blocks; the thread's tick calls
+    /// it every 100 ms so that a quiet node's lines appear too.
     pub fn flush(&mut self) {
         if let Some(queue) = &self.queue
-            && self.lines > 0
+            && self.has_lines()
         {
             // A copy, so that the queue is charged what it holds and this buffer stays warm.
-            queue.offer(self.bytes.as_slice().into(), self.lines);
+            queue.offer_owned(&self.bytes, &self.owners);
             self.bytes.clear();
-            self.lines = 0;
+            self.owners.clear();
         }
     }
 
     /// True when a flush would hand over something.
     pub fn has_lines(&self) -> bool {
-        self.lines > 0
+        !self.owners.is_empty()
     }
 }
 

@@ -84,6 +84,12 @@ impl Fetched {
         named.next().map(|(_, value)| value.trim())
     }
 
+    /// All fields of a name.
+    pub(super) fn fields(&self, name: &str) -> Vec<&str> {
+        let fields = self.head.lines().filter_map(|line| line.split_once(':'));
+        fields.filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
+    }
+
     /// Whether it came out of the cache, as `Cache-Status` says (RFC 9211).
     pub(super) fn is_hit(&self) -> bool {
         self.field("cache-status").is_some_and(|said| said.starts_with("rempart; hit"))

@@ -9,6 +9,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,6 +30,9 @@ const EVENTS_MAX: usize = 100_000;
 /// The file in a node's folder that its calendar is read past, in a build with fault points.
 pub(super) const CLOCK: &str = "clock";
 
+/// The access log's file, unless a drill says otherwise.
+pub(super) const ACCESS: &str = "access.log";
+
 /// Publishes at once: no stages.
 pub(super) const AT_ONCE: &str = "[publish]\ncompare_ms = 0\ncanary_percent = 0\nsoak_ms = 0\n";
 
@@ -37,17 +41,22 @@ pub(super) const AT_ONCE: &str = "[publish]\ncompare_ms = 0\ncanary_percent = 0\
 pub(super) struct NodeText {
     /// Further lines of `[node]`.
     pub(super) node: &'static str,
+    /// Further lines of the listener without TLS.
+    pub(super) listener: &'static str,
     /// Whether there is a listener for TLS.
     pub(super) has_tls: bool,
     /// Whether there is an admin listener.
     pub(super) has_admin: bool,
+    /// Where the access log goes.
+    pub(super) access: &'static str,
     /// Further sections.
     pub(super) more: String,
 }
 
 impl Default for NodeText {
     fn default() -> Self {
-        Self { node: "spare = true\n", has_tls: false, has_admin: true, more: AT_ONCE.to_owned() }
+        let node = "spare = true\n";
+        Self { node, listener: "", has_tls: false, has_admin: true, access: ACCESS, more: AT_ONCE.to_owned() }
     }
 }
 
@@ -71,8 +80,8 @@ impl NodeFolder {
         let folder = Self { path };
         let mut file = format!(
             "[node]\ndata_dir = \"data\"\nzones = \"zones\"\nthreads = 2\n{}\n[[listener]]\naddress = \
-             \"127.0.0.1:0\"\nprotocol = \"http\"\n\n",
-            text.node
+             \"127.0.0.1:0\"\nprotocol = \"http\"\n{}\n",
+            text.node, text.listener
         );
         if text.has_tls {
             file.push_str("[[listener]]\naddress = \"127.0.0.1:0\"\nprotocol = \"https\"\n\n");
@@ -80,7 +89,7 @@ impl NodeFolder {
         if text.has_admin {
             file.push_str("[admin]\naddress = \"127.0.0.1:0\"\n\n");
         }
-        file.push_str("[log]\naccess = \"access.log\"\n\n");
+        file.push_str(&format!("[log]\naccess = {:?}\n\n", text.access));
         file.push_str(&text.more);
         folder.write("rempart.toml", file.as_bytes())?;
         Ok(folder)
@@ -145,7 +154,15 @@ impl NodeFolder {
     /// # Errors
     /// As [`NodeFolder::start`].
     pub(super) fn start_with_descriptors(&self, count: usize) -> Result<Node> {
-        Node::start(self.clone(), Some(count))
+        Node::start(self.clone(), Some(&format!("-n {count}")))
+    }
+
+    /// Starts it with so many KiB of address space for each process.
+    ///
+    /// # Errors
+    /// As [`NodeFolder::start`].
+    pub(super) fn start_with_memory(&self, kib: u64) -> Result<Node> {
+        Node::start(self.clone(), Some(&format!("-v {kib}")))
     }
 }
 
@@ -161,19 +178,22 @@ pub(super) struct Node {
     child: Child,
     folder: NodeFolder,
     told: Arc<Mutex<Vec<Told>>>,
+    /// Whether nobody reads what it tells.
+    is_deaf: Arc<AtomicBool>,
     addresses: Value,
     /// From the start of the process to its addresses.
     pub(super) started_in: Duration,
 }
 
 impl Node {
-    fn start(folder: NodeFolder, descriptors: Option<usize>) -> Result<Self> {
+    /// `limit` is what `ulimit` of the shell takes.
+    fn start(folder: NodeFolder, limit: Option<&str>) -> Result<Self> {
         let binary = std::env::current_exe().context("the path of this program cannot be told")?;
-        let mut command = match descriptors {
+        let mut command = match limit {
             None => Command::new(&binary),
-            Some(count) => {
+            Some(limit) => {
                 let mut shell = Command::new("/bin/sh");
-                shell.arg("-c").arg(format!("ulimit -n {count}; exec \"$0\" \"$@\"")).arg(&binary);
+                shell.arg("-c").arg(format!("ulimit {limit}; exec \"$0\" \"$@\"")).arg(&binary);
                 shell
             }
         };
@@ -190,8 +210,13 @@ impl Node {
             .with_context(|| format!("{} cannot be started", binary.display()))?;
         let told = Arc::new(Mutex::new(Vec::new()));
         let (to, stderr) = (Arc::clone(&told), child.stderr.take().context("its errors are piped")?);
+        let is_deaf = Arc::new(AtomicBool::new(false));
+        let deaf = Arc::clone(&is_deaf);
         thread::Builder::new().name("events".to_owned()).spawn(move || {
             for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                while deaf.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(5));
+                }
                 let event = serde_json::from_slice(&line)
                     .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&line).into_owned()));
                 let mut told = to.lock().unwrap_or_else(PoisonError::into_inner);
@@ -200,7 +225,8 @@ impl Node {
                 }
             }
         })?;
-        let mut node = Self { child, folder, told, addresses: Value::Null, started_in: Duration::ZERO };
+        let mut node =
+            Self { child, folder, told, is_deaf, addresses: Value::Null, started_in: Duration::ZERO };
         let mut ended = None;
         let pid = node.child.id();
         let file = node.folder.at("data/addresses.json");
@@ -246,13 +272,26 @@ impl Node {
         Ok(address.parse()?)
     }
 
+    /// Where its admin listener is.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub(super) fn admin(&self) -> Result<SocketAddr> {
+        Ok(self.addresses["admin"].as_str().context("no admin listener")?.parse()?)
+    }
+
+    /// Stops reading what it tells, or begins again.
+    pub(super) fn be_deaf(&self, is_deaf: bool) {
+        self.is_deaf.store(is_deaf, Ordering::Relaxed);
+    }
+
     /// The page of its metrics.
     ///
     /// # Errors
     /// When it has no admin listener, or that does not answer.
     pub(super) fn metrics(&self) -> Result<String> {
-        let address = self.addresses["admin"].as_str().context("no admin listener")?;
-        let (status, page) = Target::plain(address.parse()?, address).ask("/metrics", "")?;
+        let address = self.admin()?;
+        let (status, page) = Target::plain(address, "localhost").ask("/metrics", "")?;
         anyhow::ensure!(status == 200, "the admin listener answers {status}");
         Ok(page)
     }
@@ -322,8 +361,7 @@ impl Node {
     /// # Errors
     /// When there is no admin listener, or no such series.
     pub(super) fn metric(&self, series: &str) -> Result<u64> {
-        let address = self.addresses["admin"].as_str().context("no admin listener")?.parse()?;
-        let (_, text) = Target::plain(address, "localhost").ask("/metrics", "")?;
+        let text = self.metrics()?;
         let values = text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         let value = values.filter_map(|value| value.trim().parse().ok()).next();
         value.with_context(|| format!("no metric {series}"))
@@ -424,6 +462,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        self.be_deaf(false);
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = signal(self.pid(), Signal::TERM);
             let child = &mut self.child;

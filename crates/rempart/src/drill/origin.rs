@@ -32,7 +32,7 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// Starts one on a free loopback port.
+    /// Starts one on a free loopback port that answers with a text.
     ///
     /// # Errors
     /// When there is no port or thread.
@@ -42,6 +42,16 @@ impl Origin {
             text.len()
         );
         Self::serve(Arc::new(move |_path, to| to.write_all(answer.as_bytes())), tls)
+    }
+
+    /// Starts one where another was that has ended.
+    ///
+    /// # Errors
+    /// When somebody else took its port.
+    pub(super) fn start_at(address: SocketAddr, text: &str) -> Result<Self> {
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+        let listener = TcpListener::bind(address).context("the origin's port is taken")?;
+        Self::accept(listener, Arc::new(move |_path, to| to.write_all(answer.as_bytes())), None)
     }
 
     /// Starts one without TLS that writes a whole answer, head included, to each request for a path.
@@ -56,6 +66,10 @@ impl Origin {
 
     fn serve(reply: Arc<Reply>, tls: Option<Arc<ServerConfig>>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for an origin")?;
+        Self::accept(listener, reply, tls)
+    }
+
+    fn accept(listener: TcpListener, reply: Arc<Reply>, tls: Option<Arc<ServerConfig>>) -> Result<Self> {
         let address = listener.local_addr()?;
         let ends = Arc::new(AtomicBool::new(false));
         let asked = Arc::new(AtomicU64::new(0));

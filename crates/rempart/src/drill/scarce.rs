@@ -1,5 +1,5 @@
-//! Drills in which something is used up or out of reach: descriptors and disk (D16), every way in but the
-//! local socket (D21).
+//! Drills in which something is used up or out of reach: descriptors, memory and disk (D16), every way in but
+//! the local socket (D21).
 //!
 //! The full disk is a small tmpfs below the drill's folder, which only root can make. Read next:
 //! [`super::node`].
@@ -47,7 +47,93 @@ pub(super) fn scarce(run: &Run, outcome: &mut Outcome) -> Result<()> {
     } else {
         outcome.note("the full disk was left out: only root can make a small file system for it");
     }
-    outcome.note("little memory is not drilled: the budget memory_budget_bytes has tests of its own");
+    little_memory(run, outcome).context("little memory")
+}
+
+/// What visitors may make the node hold, in the drill of little memory.
+const BUDGET: &str = "spare = false\nmemory_budget_bytes = \"512KiB\"\n";
+
+/// Address space that an edge has beyond what it took for itself: for what is not counted in the budget, as
+/// the buffers of connections.
+const SPARE_KIB: u64 = 64 * 1024;
+
+/// Visitors who ask for much and read nothing: each leaves with the node what the kernel did not take of a
+/// piece of 64 KiB, some 24 KiB on average.
+const IDLE_READERS: usize = 64;
+
+/// What they ask for: more than the kernel's buffers of a connection on loopback.
+const LARGE: usize = 32 * 1024 * 1024;
+
+/// Visitors who begin a head of nearly 64 KiB and never end it.
+const HALF_HEADS: usize = 120;
+
+/// Bytes of such a head.
+const HALF_HEAD_BYTES: usize = 60_000;
+
+/// Lines of a file in `/proc/PID/status`, in KiB.
+fn kib(pid: u32, name: &str) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.with_context(|| format!("the system does not tell {name} of {pid}"))
+}
+
+fn little_memory(run: &Run, outcome: &mut Outcome) -> Result<()> {
+    let more = format!("{}[cache]\nmemory_bytes = \"8MiB\"\ndisk_bytes = 0\n", super::node::AT_ONCE);
+    let folder = run.folder("memory", &NodeText { node: BUDGET, more, ..NodeText::default() })?;
+    folder.zone("a", &answering("a", "one"))?;
+    let origin = Origin::replying(|_path, to| {
+        write!(to, "HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n")?;
+        let piece = [b'x'; 64 * 1024];
+        (0..LARGE / piece.len()).try_for_each(|_| to.write_all(&piece))
+    })?;
+    folder.zone("large", &passing("large", &["large.example"], origin.address()))?;
+    // What it takes without a limit, to know where one hurts.
+    let node = folder.start()?;
+    let own = kib(node.edge()?, "VmPeak")?.max(kib(node.pid(), "VmPeak")?);
+    ensure!(node.stop()?, "the node does not end cleanly");
+    let node = folder.start_with_memory(own + SPARE_KIB)?;
+    let (target, edge) = (node.target("a.example")?, node.edge()?);
+    outcome.figure("address_space_kib", own + SPARE_KIB);
+    let inside = Kept::connect(&target, 0)?;
+    ensure!(inside.ask("/")?.0 == 200, "the visitor that stays should be answered");
+    let head = format!("GET / HTTP/1.1\r\nHost: a.example\r\nX-Long: {}", "x".repeat(HALF_HEAD_BYTES));
+    let much = "GET / HTTP/1.1\r\nHost: large.example\r\n\r\n";
+    let mut held = Vec::new();
+    for (text, count) in [(much, IDLE_READERS), (&head, HALF_HEADS)] {
+        for _ in 0..count {
+            let mut connection = TcpStream::connect(target.address)?;
+            connection.set_write_timeout(Some(Duration::from_millis(500)))?;
+            // Whoever is refused finds the connection closed.
+            if connection.write_all(text.as_bytes()).is_ok() {
+                held.push(connection);
+            }
+        }
+    }
+    let over = || {
+        let page = node.metrics().unwrap_or_default();
+        let lines = page.lines().filter(|line| line.starts_with("rempart_over_budget_total{"));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
+    };
+    let is_full = wait_until(PATIENCE, || over() > 0);
+    outcome.check("little memory: the budget is reached, and counted", is_full, over());
+    let newcomer = target.fetch(1, "/");
+    let is_told = newcomer
+        .as_ref()
+        .is_ok_and(|came| came.status == 200 || came.status == 503 && came.field("retry-after").is_some());
+    let found = newcomer.as_ref().map_or_else(|error| format!("{error:#}"), |came| came.status.to_string());
+    outcome.check("little memory: a newcomer is served, or told when to come back", is_told, found);
+    drop(held);
+    let recovers = wait_until(PATIENCE, || target.ask("/", "").is_ok_and(|(status, _)| status == 200));
+    outcome.check("little memory: then all are served", recovers, recovers);
+    let load = Load::begin(&target, RATE)?;
+    load.wait_for(RATE);
+    outcome.add_unharmed("little memory: and no request fails", load.end());
+    let status = node.status()?;
+    let same = status["edge_pid"] == edge && status["edge_restarts"] == 0;
+    outcome.check("little memory: no process ended", same, &status["edge_restarts"]);
+    drop(inside);
+    outcome.check("little memory: the node ends cleanly", node.stop()?, "");
     Ok(())
 }
 

@@ -1,14 +1,14 @@
-//! The drill of a site whose every origin is gone (D20): what is stored is served on, and the rest is told as
-//! what it is.
+//! The drill of sites whose every origin is gone (D20): what is stored is served on, the rest is told as
+//! what it is, and origins are tried for as long as they are gone.
 //!
 //! Before that, purges in a row under load, which take everything that is stored and fail nobody. Read next:
 //! [`super::deaths`].
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::Run;
-use super::load::{Load, in_words};
-use super::node::{NodeText, passing};
+use super::load::{Load, in_words, wait_until};
+use super::node::{NodeText, PATIENCE, answering, passing};
 use super::origin::Origin;
 use super::report::Outcome;
 
@@ -55,6 +55,49 @@ pub(super) fn origins_gone(run: &Run, outcome: &mut Outcome) -> Result<()> {
     outcome.check("what is not stored is told as a fault", is_told, in_words(&never));
     let same = node.edge()? == edge;
     outcome.check("no process ended", same, edge);
+    drop(node);
+    without_a_cache(run, outcome)
+}
+
+/// Requests for a zone whose origins are gone: more than it takes to leave one out.
+const TRIES: u64 = 30;
+
+/// Both origins of a zone that stores nothing go, and one comes back.
+fn without_a_cache(run: &Run, outcome: &mut Outcome) -> Result<()> {
+    let origins = [Origin::start("from the origin", None)?, Origin::start("from the origin", None)?];
+    let [one, other] = [origins[0].address(), origins[1].address()];
+    let folder = run.folder("no-cache", &NodeText::default())?;
+    let zone = format!(
+        "name = \"a\"\nhostnames = [\"a.example\"]\n[[pool]]\nname = \"app\"\norigins = [{{ url = \
+         \"http://{one}\" }}, {{ url = \"http://{other}\" }}]\nkeepalive_ms = 0\n"
+    );
+    folder.zone("a", &zone)?;
+    folder.zone("b", &answering("b", "two"))?;
+    let node = folder.start()?;
+    let (target, edge) = (node.target("a.example")?, node.edge()?);
+    ensure!(is_page(&target.ask("/", "")), "the page should come");
+    let neighbour = Load::begin(&node.target("b.example")?, RATE)?;
+    drop(origins);
+    let answers: Vec<_> = (0..TRIES).map(|network| target.ask_from(network, "/", "")).collect();
+    let told =
+        answers.iter().filter(|answer| answer.as_ref().is_ok_and(|it| matches!(it.0, 502..=504))).count();
+    let all = told as u64 == TRIES;
+    outcome.check(
+        "without a cache: every request is told as a fault",
+        all,
+        answers.last().map_or_else(String::new, in_words),
+    );
+    let again = Origin::start_at(one, "from the origin")?;
+    let first = target.ask("/", "");
+    let is_back = wait_until(PATIENCE, || is_page(&target.ask("/", "")));
+    let found = format!("at first {}, then asked {} times", in_words(&first), again.asked());
+    outcome.check(
+        "without a cache: an origin that comes back is found, as it is still tried",
+        is_back,
+        found,
+    );
+    outcome.add_unharmed("without a cache: no request of the neighbour fails", neighbour.end());
+    outcome.check("without a cache: no process ended", node.edge()? == edge, edge);
     Ok(())
 }
 

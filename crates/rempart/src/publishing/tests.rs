@@ -93,6 +93,25 @@ fn broken_files_start_the_last_good_generation_and_name_every_problem() {
 }
 
 #[test]
+fn an_emptied_folder_starts_the_last_good_generation_and_one_that_never_had_a_zone_starts_empty() {
+    let site = Site::new();
+    site.zone("a.example").start().unwrap();
+    fs::remove_file(site.folder.path().join("zones/a.toml")).unwrap();
+    for _ in 0..2 {
+        let kept = site.start().unwrap();
+        assert_eq!((name(&kept), kept.snapshot.number), ("a.example", 1));
+    }
+    let events = site.events();
+    assert!(events.contains("started_from_kept_generation") && events.contains("no zone file"), "{events}");
+    let empty = Site::new();
+    fs::create_dir_all(empty.folder.path().join("zones")).unwrap();
+    for _ in 0..2 {
+        assert!(empty.start().unwrap().snapshot.zones().is_empty());
+    }
+    assert_eq!(empty.events(), "");
+}
+
+#[test]
 fn a_broken_node_file_starts_the_last_good_generation_too() {
     let site = Site::new();
     site.zone("a.example").start().unwrap();

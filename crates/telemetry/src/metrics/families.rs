@@ -130,6 +130,8 @@ families! { NODE:
         "Lines of the access log written.";
     ACCESS_LOG_DROPPED = Counter "rempart_access_log_dropped_total" [""]
         "Lines of the access log dropped because its target did not keep up.";
+    ACCESS_LOG_ABOVE_SHARE = Counter "rempart_access_log_above_share_total" [""]
+        "Of these, lines of zones that had more of the queue than their share.";
     ACCESS_LOG_FAILURES = Counter "rempart_access_log_failures_total" [""]
         "Writes to the access log that failed and were tried again.";
     EVENTS_SUPPRESSED = Counter "rempart_events_suppressed_total" [""]

@@ -220,6 +220,7 @@ fn node(page: &mut Page, registry: &Registry, outside: &Outside) {
     page.single(&families::STUCK_THREADS, registry.stuck_threads.load(Relaxed));
     page.single(&families::ACCESS_LOG_LINES, outside.access_log.lines_written);
     page.single(&families::ACCESS_LOG_DROPPED, outside.access_log.lines_dropped);
+    page.single(&families::ACCESS_LOG_ABOVE_SHARE, outside.access_log.lines_above_share);
     page.single(&families::ACCESS_LOG_FAILURES, outside.access_log.failures);
     page.single(&families::EVENTS_SUPPRESSED, outside.events_suppressed);
     if let Some(process) = outside.process {

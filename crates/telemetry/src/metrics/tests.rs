@@ -11,7 +11,7 @@ const LABELS: LabelLists =
 fn full() -> Outside {
     let process = Process { cpu_us: 1_500_000, resident_bytes: 4096, threads: 3, open_descriptors: 9 };
     Outside {
-        access_log: Counts { lines_written: 5, lines_dropped: 2, failures: 1 },
+        access_log: Counts { lines_written: 5, lines_dropped: 2, lines_above_share: 1, failures: 1 },
         events_suppressed: 4,
         held: Held { bytes: 10, bytes_max: 20, over: [1, 2, 3] },
         limits_forgotten: 6,
@@ -128,6 +128,7 @@ fn each_call_moves_its_own_series() {
             "rempart_health_checks_total{result=\"failed\"} 1",
             "rempart_access_log_lines_total 5",
             "rempart_access_log_dropped_total 2",
+            "rempart_access_log_above_share_total 1",
             "rempart_access_log_failures_total 1",
             "rempart_events_suppressed_total 4",
             "rempart_process_cpu_seconds_total 1.500000",

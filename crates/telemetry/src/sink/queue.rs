@@ -1,19 +1,24 @@
 //! A bounded queue of byte batches and the one thread that writes them to a descriptor.
 //!
 //! Bounded twice, by bytes and by batches; an offer never blocks. Knows nothing of what the bytes say but
-//! that they are whole lines. Used by [`super::AccessLog`] and [`crate::events::Events`]. Read next:
-//! [`Queue`], then `Writer::write_batch` for what happens when writing fails.
+//! that they are whole lines, and whose ([`super::shares`]). Used by [`super::AccessLog`] and
+//! [`crate::events::Events`]. Read next: [`Queue`], then `Writer::write_batch` for what happens when writing
+//! fails.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
+
+use rustix::fs::OFlags;
+
+use super::shares::{Line, Part, Shares};
 
 /// Pause after a failed write before the same bytes are tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -28,7 +33,8 @@ pub enum Target {
     Stdout,
     /// Standard error.
     Stderr,
-    /// A file, created with mode 0640 if missing, appended to.
+    /// A file, created with mode 0640 if missing, appended to. A pipe (FIFO) is opened whether somebody reads
+    /// it or not.
     File(PathBuf),
     /// A descriptor that is open already; cannot be reopened.
     Descriptor(OwnedFd),
@@ -55,8 +61,11 @@ impl Default for Limits {
 pub struct Counts {
     /// Lines written.
     pub lines_written: u64,
-    /// Lines dropped because the queue was full or closed.
+    /// Lines dropped, for whatever reason.
     pub lines_dropped: u64,
+    /// Those of them that were dropped because their zone had more queued than its share; the others met a
+    /// queue that was full or closed.
+    pub lines_above_share: u64,
     /// Writes and openings that failed; a failed write is tried again.
     pub failures: u64,
 }
@@ -68,6 +77,8 @@ pub(crate) type OnFailure = Box<dyn Fn(&io::Error) + Send>;
 struct Lines {
     bytes: Box<[u8]>,
     lines: u64,
+    /// Whose they are; empty where nobody's share is kept.
+    parts: Vec<Part>,
 }
 
 /// `None` only wakes the writer, so that it looks at the flags.
@@ -79,10 +90,12 @@ struct Shared {
     queued_lines: AtomicU64,
     lines_written: AtomicU64,
     lines_dropped: AtomicU64,
+    lines_above_share: AtomicU64,
     failures: AtomicU64,
     reopen_wanted: AtomicBool,
     closing: AtomicBool,
     abandoned: AtomicBool,
+    shares: Shares,
 }
 
 /// The queue's near end. Clones share one writer.
@@ -122,16 +135,42 @@ impl Queue {
         Ok(Self { shared, sender, bytes_max: limits.queue_bytes_max, writer, done })
     }
 
-    /// Queues whole lines, or drops and counts them. Never blocks.
+    /// Who may have how much of the queue.
+    pub(crate) fn shares(&self) -> &Shares {
+        &self.shared.shares
+    }
+
+    /// Queues whole lines that are nobody's in particular, or drops and counts them. Never blocks.
     pub(crate) fn offer(&self, bytes: Box<[u8]>, lines: u64) {
-        let size = bytes.len();
+        self.send(Lines { bytes, lines, parts: Vec::new() });
+    }
+
+    /// Queues those whole lines whose owners are within their shares, drops and counts the others. `owners`
+    /// has an entry for each line, in their order. Never blocks.
+    pub(crate) fn offer_owned(&self, bytes: &[u8], owners: &[Line]) {
+        let queued = self.shared.queued_bytes.load(Relaxed);
+        let taken = self.shared.shares.take(bytes, owners, self.bytes_max.saturating_sub(queued));
+        let above = (owners.len() as u64).saturating_sub(taken.lines);
+        if above > 0 {
+            self.shared.lines_dropped.fetch_add(above, Relaxed);
+            self.shared.lines_above_share.fetch_add(above, Relaxed);
+        }
+        if taken.lines > 0 {
+            self.send(Lines { bytes: taken.bytes, lines: taken.lines, parts: taken.parts });
+        }
+    }
+
+    fn send(&self, batch: Lines) {
+        let (size, lines) = (batch.bytes.len(), batch.lines);
         let queued = self.shared.queued_bytes.fetch_add(size, Relaxed) + size;
         self.shared.queued_lines.fetch_add(lines, Relaxed);
         let fits = queued <= self.bytes_max && !self.shared.closing.load(Relaxed);
-        if !fits || self.sender.try_send(Some(Lines { bytes, lines })).is_err() {
+        let left = if fits { self.sender.try_send(Some(batch)).err().and_then(lost) } else { Some(batch) };
+        if let Some(batch) = left {
             self.shared.queued_bytes.fetch_sub(size, Relaxed);
             self.shared.queued_lines.fetch_sub(lines, Relaxed);
             self.shared.lines_dropped.fetch_add(lines, Relaxed);
+            self.shared.shares.give_back(&batch.parts);
         }
     }
 
@@ -144,6 +183,7 @@ impl Queue {
         Counts {
             lines_written: self.shared.lines_written.load(Relaxed),
             lines_dropped: self.shared.lines_dropped.load(Relaxed),
+            lines_above_share: self.shared.lines_above_share.load(Relaxed),
             failures: self.shared.failures.load(Relaxed),
         }
     }
@@ -169,6 +209,13 @@ impl Queue {
     }
 }
 
+/// The batch of an offer that the writer did not take.
+fn lost(error: TrySendError<Message>) -> Message {
+    match error {
+        TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
+    }
+}
+
 struct Writer {
     shared: Arc<Shared>,
     messages: Receiver<Message>,
@@ -181,9 +228,10 @@ impl Writer {
     fn run(mut self) {
         while let Some(message) = self.next() {
             self.reopen_if_wanted();
-            let Some(Lines { bytes, lines }) = message else { continue };
+            let Some(Lines { bytes, lines, parts }) = message else { continue };
             let written = self.write_batch(&bytes);
             self.shared.queued_bytes.fetch_sub(bytes.len(), Relaxed);
+            self.shared.shares.give_back(&parts);
             if !written {
                 return; // abandoned: `close` has counted what was queued
             }
@@ -244,7 +292,7 @@ impl Writer {
         if !self.shared.reopen_wanted.swap(false, SeqCst) {
             return false;
         }
-        match self.path.as_ref().map(open_file) {
+        match self.path.as_deref().map(open_file) {
             Some(Ok(file)) => {
                 self.out = file;
                 true
@@ -258,6 +306,14 @@ impl Writer {
     }
 }
 
-fn open_file(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
+/// Opens a file to append to. A pipe is opened for reading too, and without waiting: opened for writing
+/// alone it would hold up whoever opens it until somebody reads, which is the node's start, and a write
+/// that waits in the kernel would hear of no SIGUSR1 (fifo(7)).
+fn open_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o640);
+    if fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+        options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    }
+    options.open(path)
 }

@@ -94,7 +94,7 @@ fn every_line_of_every_thread_arrives_whole() {
     let text = scratch.text();
     assert_eq!(text.lines().count(), 4000);
     assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
-    assert_eq!(log.counts(), Counts { lines_written: 4000, lines_dropped: 0, failures: 0 });
+    assert_eq!(log.counts(), Counts { lines_written: 4000, ..Counts::default() });
 }
 
 #[test]
@@ -123,6 +123,72 @@ fn a_stalled_reader_costs_lines_and_never_a_wait() {
     let counts = log.counts();
     assert_eq!(counts.lines_written + counts.lines_dropped, sent);
     assert_eq!(text.lines().count() as u64, counts.lines_written);
+}
+
+fn of_zone(zone: &'static str) -> Record<'static> {
+    Record { zone: Some(zone), ..record(b"/") }
+}
+
+#[test]
+fn a_zone_that_floods_the_queue_loses_its_own_lines_and_no_others() {
+    let (mut reader, writer) = io::pipe().unwrap();
+    let limits = Limits { queue_bytes_max: 1024 * 1024, queue_batches_max: 1024 };
+    let log = AccessLog::open(Target::Descriptor(writer.into()), limits, None).unwrap();
+    let (mut flood, mut quiet) = (log.batch(), log.batch());
+    let mut flooded = 0;
+    // The same thread has lines of both: they are told apart one by one.
+    for round in 0..40_u64 {
+        for _ in 0..500 {
+            flood.record(&of_zone("noisy"), Privacy::default());
+            flooded += 1;
+        }
+        flood.record(&of_zone("mixed"), Privacy::default());
+        quiet.record(&of_zone("quiet"), Privacy::default());
+        flood.flush();
+        quiet.flush();
+        assert!(round < 10 || log.counts().lines_dropped > 0, "nothing was dropped although nobody reads");
+    }
+    let text = std::thread::scope(|scope| {
+        let read = scope.spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            text
+        });
+        assert!(log.close(PATIENCE));
+        read.join().unwrap()
+    });
+    let lines_of = |zone: &str| text.matches(&format!("\"zone\":\"{zone}\"")).count() as u64;
+    assert_eq!((lines_of("quiet"), lines_of("mixed")), (40, 40));
+    let counts = log.counts();
+    assert!(lines_of("noisy") > 0 && counts.lines_dropped == flooded - lines_of("noisy"), "{counts:?}");
+    assert_eq!(counts.lines_above_share, counts.lines_dropped);
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_holds_up_neither_opening_nor_reopening_nor_closing() {
+    let (scratch, moved) = (Scratch::new(), Scratch::new());
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &scratch.0,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let log = open(Target::File(scratch.0.clone()));
+    let mut batch = log.batch();
+    // More than the pipe takes, so that the writer is in the middle of a batch.
+    for _ in 0..2000 {
+        batch.record(&record(b"/"), Privacy::default());
+    }
+    batch.flush();
+    std::fs::rename(&scratch.0, &moved.0).unwrap();
+    log.reopen();
+    batch.record(&record(b"/after"), Privacy::default());
+    batch.flush();
+    assert!(log.close(PATIENCE));
+    assert!(scratch.text().contains("/after"));
+    assert_eq!(log.counts().lines_written, 2001);
 }
 
 #[test]

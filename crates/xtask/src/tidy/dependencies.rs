@@ -95,7 +95,7 @@ const PACKAGES: &[(&str, Users)] = &[
     // The runtime and sockets.
     ("tokio", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
     ("socket2", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
-    ("rustix", Only(&["blackbox", "wire", "origin", "edge", "splice", "rempart", "testkit"])),
+    ("rustix", Only(&["blackbox", "telemetry", "wire", "origin", "edge", "splice", "rempart", "testkit"])),
     ("nix", Only(&["blackbox", "edge", "rempart"])),
     // Memory that another process holds, seen as atomics.
     ("memmap2", Only(&["blackbox"])),

@@ -63,13 +63,43 @@ fn requests_that_are_made_to_cost_keep_to_their_budgets_and_harm_nobody() {
 }
 
 #[test]
-fn few_descriptors_and_a_full_disk_end_no_process() {
+fn few_descriptors_little_memory_and_a_full_disk_end_no_process() {
     passes("D16", &[]);
 }
 
 #[test]
 fn what_a_dry_run_shows_is_what_happens() {
     passes("D19", &["--edits", "10"]);
+}
+
+#[test]
+fn rules_that_are_disabled_in_whatever_way_do_nothing() {
+    passes("D4", &[]);
+}
+
+#[test]
+fn a_node_serves_and_starts_without_what_publishes_and_gives_it_back() {
+    passes("D9", &["--seconds", "2"]);
+}
+
+#[test]
+fn orders_that_say_nothing_are_refused_and_one_command_brings_back() {
+    passes("D26", &[]);
+}
+
+#[test]
+fn what_a_node_depends_on_fails_as_declared_and_harms_no_neighbour() {
+    passes("D23", &[]);
+}
+
+#[test]
+fn nodes_behind_nodes_give_the_same_bytes_and_stand_in_for_each_other() {
+    passes("D31", &[]);
+}
+
+#[test]
+fn readers_that_do_not_read_hold_up_no_request() {
+    passes("D32", &[]);
 }
 
 #[test]
@@ -134,6 +164,11 @@ mod with_fault_points {
     #[test]
     fn a_phase_breaks_as_declared() {
         passes("D3", &[]);
+    }
+
+    #[test]
+    fn a_bad_change_reaches_a_share_of_the_first_of_many_nodes() {
+        passes("D5", &[]);
     }
 
     #[test]
