@@ -141,6 +141,14 @@ impl Secret {
     }
 }
 
+/// The network that a prefix is, and that a visitor is.
+fn networks(address: IpAddr) -> (u64, u64) {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => (u64::from(v4.to_bits() >> 8) | 1 << 60, u64::from(v4.to_bits()) | 1 << 61),
+        IpAddr::V6(v6) => ((v6.to_bits() >> 80) as u64, (v6.to_bits() >> 64) as u64),
+    }
+}
+
 /// Never 0, which is for no value.
 fn value(hash: u64) -> u32 {
     (hash as u32).max(1)
@@ -151,10 +159,7 @@ impl Keys {
     #[must_use]
     pub fn of(asked: &Asked<'_>, secret: &Secret) -> Self {
         let (hash, seed) = (|bytes: &[u8]| secret.hash(bytes), secret.seed);
-        let (prefix, visitor) = match asked.address.to_canonical() {
-            IpAddr::V4(v4) => (u64::from(v4.to_bits() >> 8) | 1 << 60, u64::from(v4.to_bits()) | 1 << 61),
-            IpAddr::V6(v6) => ((v6.to_bits() >> 80) as u64, (v6.to_bits() >> 64) as u64),
-        };
+        let (prefix, _) = networks(asked.address);
         let path = hash(asked.path);
         let target = match asked.query {
             Some(query) => mix(path.rotate_left(17) ^ hash(query)),
@@ -172,7 +177,7 @@ impl Keys {
                 value(hash(asked.agent).rotate_left(8)),
                 0,
             ],
-            visitor: mix(visitor ^ seed.rotate_left(32)),
+            visitor: Self::visitor_of(asked.address, secret),
             target: mix(target ^ seed),
         }
     }
@@ -181,6 +186,12 @@ impl Keys {
     #[must_use]
     pub fn visitor(&self) -> u64 {
         self.visitor
+    }
+
+    /// That of a visitor of whom only the address is known.
+    #[must_use]
+    pub fn visitor_of(address: IpAddr, secret: &Secret) -> u64 {
+        mix(networks(address).1 ^ secret.seed.rotate_left(32))
     }
 
     pub(crate) fn value(&self, dimension: Dimension) -> u32 {

@@ -134,6 +134,13 @@ impl Second {
         }
     }
 
+    /// Says how long it really was, where the watch came late: what is counted is brought to one second.
+    pub fn lasted(&mut self, ms: u64) {
+        let scale = 1_000.0 / ms.max(1) as f64;
+        self.requests *= scale;
+        self.notes.iter_mut().for_each(|note| note.weight *= scale as f32);
+    }
+
     /// Keeps an even part of what the threads kept, where it is too much together.
     pub(crate) fn thin(&mut self, chance: &mut Chance, most: usize) {
         let had = self.notes.len();

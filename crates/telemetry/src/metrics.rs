@@ -56,6 +56,10 @@ pub struct Outside {
     pub held: Held,
     /// Visitors that limits of zones could not keep count of.
     pub limits_forgotten: u64,
+    /// Zones whose load is above what is usual.
+    pub flooded_zones: u64,
+    /// Generated limits by stage: observing, limiting, tightened.
+    pub flood_limits: [u64; 3],
     /// Serving threads that shed requests.
     pub shedding_threads: u64,
     /// How late the latest of them is, in microseconds.
