@@ -44,6 +44,8 @@ pub(crate) struct Course {
     pub(crate) ttfb_us: Option<u64>,
     pub(crate) retries: u32,
     pub(crate) is_visitor_gone: bool,
+    /// When a visitor whom a flood's limit refuses may come again, in seconds.
+    pub(crate) flood_retry_s: u16,
     /// It is to be sent away, but for what the cache can answer.
     pub(crate) shed: Option<Worth>,
     pub(crate) trail: Trail,
@@ -91,6 +93,7 @@ impl Course {
             ttfb_us: None,
             retries: 0,
             is_visitor_gone: false,
+            flood_retry_s: 0,
             shed: None,
             trail: Trail::default(),
             limited: None,

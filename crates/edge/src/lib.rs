@@ -21,6 +21,7 @@ mod course;
 mod facts;
 mod fault_points;
 mod fingerprint;
+mod flood_watch;
 mod forward;
 mod letting_go;
 mod limits;
@@ -49,6 +50,7 @@ pub use cache::{CacheSetup, CacheStanding, DiskPurges, DiskSetup, DiskStanding, 
 pub use clock::unix_us;
 pub use facts::Facts;
 pub use fingerprint::{Door, FINGERPRINTS_MAX, Fingerprints};
+pub use flood::{Stage as FloodStage, Standing as FloodStanding};
 pub use live::Live;
 pub use node::{Figures, Node, NodeSetup, Status, ZoneStatus};
 pub use serving::{ListenerSetup, Running, run};

@@ -187,7 +187,7 @@ impl Edge {
         course.rules.matched(passed.id);
         let (decision, event) = match passed.kind {
             LimitKind::Rate => ("over_rate_limit", "rate_limited"),
-            LimitKind::Concurrency => ("over_concurrency_limit", "concurrency_limited"),
+            LimitKind::Concurrency | LimitKind::Flood => ("over_concurrency_limit", "concurrency_limited"),
         };
         course.note(Phase::Shield, decision, passed.place, self.clock.now_us());
         self.metrics.over_limit(

@@ -10,6 +10,7 @@ use zone::{Snapshot, Zone};
 
 use crate::cache::SiteCache;
 use crate::contain::Ward;
+use crate::flood_watch::Guarded;
 use crate::limits::Counts;
 use crate::tls::VisitorTls;
 
@@ -37,6 +38,8 @@ pub struct Site {
     pub(crate) cache: Option<SiteCache>,
     /// What the zone says of content codings; none if it gives answers none.
     pub(crate) coding: Option<Arc<CodingSettings>>,
+    /// The watch over its load; none if the zone wants none.
+    pub(crate) flood: Option<Arc<Guarded>>,
     /// What broke for this zone of late.
     pub(crate) ward: Ward,
     #[cfg(feature = "fault-injection")]

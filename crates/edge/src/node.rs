@@ -3,7 +3,7 @@
 //! One per process, shared by all serving threads. A snapshot is swapped here at once; a request that began
 //! under the old one ends under it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -25,6 +25,7 @@ use crate::coding::{Coders, coding_of};
 use crate::contain::Ward;
 use crate::facts::Sampler;
 use crate::fingerprint::Door;
+use crate::flood_watch::Guarded;
 use crate::letting_go::LettingGo;
 use crate::limits::Counts;
 use crate::live::{Live, Site};
@@ -168,6 +169,8 @@ pub struct ZoneStatus {
     pub routes: usize,
     /// Whether it has a certificate.
     pub has_certificate: bool,
+    /// How its load stands; none where it is not watched.
+    pub flood: Option<flood::Standing>,
 }
 
 impl Node {
@@ -188,8 +191,10 @@ impl Node {
         let tls = TlsShared::new();
         let memory = Account::new(memory_budget(&setup.settings));
         let overload = &setup.settings.overload;
+        let (threads, seed) = (setup.threads.max(1), setup.seed[1]);
+        let events = &setup.events;
         let beside =
-            Beside { tls: &tls, zones: &zone_table, memory: &memory, events: &setup.events, overload };
+            Beside { tls: &tls, zones: &zone_table, memory: &memory, events, overload, threads, seed };
         let live = Arc::new(build(snapshot, None, &beside));
         #[cfg(feature = "fault-injection")]
         crate::fault_points::applying(live.sites.iter().map(|site| &*site.zone));
@@ -245,7 +250,8 @@ impl Node {
         let before = self.live.load_full();
         let (tls, zones, memory) = (&self.tls, &self.zone_table, &self.memory);
         let overload = &self.setup.settings.overload;
-        let beside = Beside { tls, zones, memory, events: &self.setup.events, overload };
+        let (threads, seed, events) = (self.setup.threads.max(1), self.setup.seed[1], &self.setup.events);
+        let beside = Beside { tls, zones, memory, events, overload, threads, seed };
         let live = Arc::new(build(snapshot, Some(&before), &beside));
         begin_cache(&self.cache, &self.setup, &live.snapshot);
         #[cfg(feature = "fault-injection")]
@@ -449,7 +455,7 @@ impl Node {
 
     /// What runs.
     pub fn status(&self) -> Status {
-        let live = self.live();
+        let (live, now_s) = (self.live(), self.clock.now_s());
         let zones = live.sites.iter().take(10_000).map(|site| ZoneStatus {
             name: site.zone.name.clone(),
             id: site.zone.id.to_string(),
@@ -457,6 +463,7 @@ impl Node {
             pools: site.zone.pools.len(),
             routes: site.zone.routes.len(),
             has_certificate: site.tls.load().is_some(),
+            flood: site.flood.as_ref().map(|flood| flood.standing(now_s)),
         });
         let (shedding_threads, delay_us) = self.loads.now();
         Status {
@@ -509,6 +516,7 @@ impl Node {
     /// Metrics in the Prometheus text format.
     pub fn metrics(&self) -> String {
         let (shedding, delay_us) = self.loads.now();
+        let (flooded_zones, flood_limits) = self.floods();
         self.registry.render(&Outside {
             access_log: self.setup.access_log.counts(),
             events_suppressed: self.setup.events.suppressed(),
@@ -517,6 +525,8 @@ impl Node {
                 bytes_max: self.memory.max(),
                 over: self.memory.times_over(),
             },
+            flooded_zones,
+            flood_limits,
             limits_forgotten: self.live().sites.iter().map(|site| site.counts.forgotten()).sum(),
             bodies_waiting: self.inspectors().map_or(0, |inspectors| inspectors.waiting() as u64),
             shedding_threads: shedding as u64,
@@ -703,12 +713,18 @@ struct Beside<'a> {
     memory: &'a Account,
     events: &'a Events,
     overload: &'a zone::Overload,
+    /// Serving threads, and the process's seed.
+    threads: usize,
+    seed: u64,
 }
 
 /// Puts sites beside the zones of a snapshot; sites of unchanged zones are shared with the one before, so
 /// that certificates reloaded since then stay.
 fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'_>) -> Live {
-    let Beside { tls, zones: zone_table, memory, events, overload } = beside;
+    let Beside { tls, zones: zone_table, memory, events, overload, threads, seed } = beside;
+    let wanting = snapshot.zones().iter().filter(|zone| zone.flood.is_some());
+    // Beyond it a zone has no watch, and what the node does for all of them.
+    let watched: HashSet<Id> = wanting.take(flood::limits::WATCHED_MAX).map(|zone| zone.id).collect();
     let known: HashMap<Id, &Arc<Site>> =
         before.map(|live| live.sites.iter().map(|site| (site.zone.id, site)).collect()).unwrap_or_default();
     let site = |zone: &Arc<Zone>| match known.get(&zone.id) {
@@ -735,6 +751,10 @@ fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'_>) -> Live
                 ),
                 ward: Ward::default(),
                 weight: overload.weight_of(&zone.name),
+                flood: zone.flood.filter(|_| watched.contains(&zone.id)).map(|settings| {
+                    let before = known.get(&zone.id).and_then(|site| site.flood.as_ref());
+                    Guarded::carry(settings, before, (zone.id, watched.len()), (*threads, *seed))
+                }),
                 cache: zone.cache.as_deref().map(|cache| SiteCache::of(cache, zone.waf.as_deref())),
                 coding: zone.compression.as_deref().map(|compression| Arc::new(coding_of(compression))),
                 memory: Account::new(memory.max() / ZONE_SHARE),
@@ -745,8 +765,7 @@ fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'_>) -> Live
         }
     };
     let sites: Vec<Arc<Site>> = snapshot.zones().iter().map(site).collect();
-    let served: std::collections::HashSet<String> =
-        snapshot.zones().iter().map(|zone| zone.id.to_string()).collect();
+    let served: HashSet<String> = snapshot.zones().iter().map(|zone| zone.id.to_string()).collect();
     zone_table.retain(|id| served.contains(id));
     let without_name = sites.iter().position(|site| site.certificate.load().is_some());
     Live { snapshot, sites, without_name }

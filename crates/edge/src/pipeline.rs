@@ -266,6 +266,12 @@ impl Edge {
             return refuse(exchange, course, Refusal::Overload, ZONE_IS_FULL).await;
         }
         exchange.times = times_of(&site.zone.http);
+        if let Some(flood) = &site.flood
+            && self.is_over_flood(exchange, course, &site, flood)
+        {
+            let reason = "a limit that the zone's flood made; `rempart status` lists it";
+            return Box::pin(refuse(exchange, course, Refusal::FloodLimited, reason)).await;
+        }
         if !self.let_in(exchange, course, &site)
             && let Some(worth) = course.shed
         {

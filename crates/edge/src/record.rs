@@ -44,6 +44,7 @@ impl Edge {
             site.counters.request(self.number, course.status, bytes_in, bytes_out);
         }
         self.note_served(course);
+        self.note_end(course);
         let request = &exchange.request;
         let target = request.sent_target();
         let path_end = memchr::memchr(b'?', target).unwrap_or(target.len());

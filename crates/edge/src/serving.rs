@@ -14,6 +14,7 @@ use zone::ListenerProtocol;
 
 use crate::admin::Admin;
 use crate::clock::{http_date, unix_us};
+use crate::flood_watch::FloodWatch;
 use crate::node::Node;
 use crate::pipeline::Edge;
 use crate::relief::{Relief, Spare};
@@ -44,7 +45,7 @@ pub struct ListenerSetup {
 /// The serving threads.
 pub struct Running {
     threads: Vec<JoinHandle<bool>>,
-    watch: Watch,
+    watch: (Watch, FloodWatch),
 }
 
 impl Running {
@@ -104,7 +105,7 @@ pub fn run(
     }
     let spare_admin = admin.as_ref().filter(|_| count > 1).map(TcpListener::try_clone).transpose()?;
     let relief = Arc::new(Relief::new(spares, spare_admin));
-    let watch = Watch::start(node, &relief)?;
+    let watch = (Watch::start(node, &relief)?, FloodWatch::start(node)?);
     node.start_pools()?;
     let (mut admin, mut foreign) = (admin, foreign);
     let mut threads = Vec::new();

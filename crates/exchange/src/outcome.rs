@@ -125,6 +125,9 @@ outcomes! {
             "You have too many requests under way at once; please wait for some of them.";
         /// As many requests under way as a concurrency limit lets the whole zone have.
         ZoneFull = "zone_full", 503, Edge, "This site is busy; please try again shortly.";
+        /// A generated limit of a zone whose load has left what is usual.
+        FloodLimited = "flood_limited", 429, Visitor,
+            "This site gets too many requests of this kind; please wait a little.";
     }
 }
 

@@ -59,6 +59,10 @@ pub struct Outside {
     pub limits_forgotten: u64,
     /// Bodies that wait for a thread to inspect them.
     pub bodies_waiting: u64,
+    /// Zones whose load is above what is usual.
+    pub flooded_zones: u64,
+    /// Generated limits by stage: observing, limiting, tightened.
+    pub flood_limits: [u64; 3],
     /// Serving threads that shed requests.
     pub shedding_threads: u64,
     /// How late the latest of them is, in microseconds.

@@ -454,6 +454,7 @@ impl Compiler<'_> {
             rate_limits,
             cache: self.cache(&spec.cache, choice::turns_cache_on(spec)),
             compression: self.compression(&spec.compression, choice::turns_compression_on(spec)),
+            flood: crate::flood::Flood::of(&spec.flood),
             tls,
             http: self.http(&spec.http),
             fail_modes: FailModes {

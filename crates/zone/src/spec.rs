@@ -6,6 +6,7 @@
 
 use crate::cache::{CacheSpec, RuleCacheSpec};
 use crate::compression::{CompressionSpec, RuleCompressSpec};
+use crate::flood::FloodSpec;
 use crate::id::Id;
 use crate::limits::{AGE_S_MAX, HEALTH_TIMEOUT_MS, WEIGHT_MAX};
 use crate::pool::ProxyVersion;
@@ -86,6 +87,8 @@ settings! {
         section cache: CacheSpec,
         /// Compression of answers on their way to visitors.
         section compression: CompressionSpec,
+        /// The watch over the zone's load, and what is done when it leaves what is usual.
+        section flood: FloodSpec,
         /// The web application firewall of this zone.
         section waf: WafSpec,
         /// Lists that rules call `$name`.

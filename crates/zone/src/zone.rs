@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::cache::Cache;
 use crate::compression::Compression;
+use crate::flood::Flood;
 use crate::hosts::Hostname;
 use crate::id::Id;
 use crate::pool::Pool;
@@ -47,6 +48,8 @@ pub struct Zone {
     pub cache: Option<Arc<Cache>>,
     /// What it compresses on the way out; none if nothing.
     pub compression: Option<Arc<Compression>>,
+    /// What is done about floods; none if it is not watched.
+    pub flood: Option<Flood>,
     /// TLS towards visitors.
     pub tls: Tls,
     /// HTTP towards visitors.

@@ -22,9 +22,11 @@ pub(super) fn describe(status: &edge::Status, setup: &Setup, kept: bool, progres
                 "pools": zone.pools,
                 "routes": zone.routes,
                 "has_certificate": zone.has_certificate,
+                "flood": zone.flood.as_ref().map(flood),
             })
         })
         .collect();
+    let flood_limits: Vec<Value> = status.zones.iter().flat_map(flood_limits).collect();
     let listeners: Vec<Value> = setup
         .listeners
         .iter()
@@ -58,12 +60,54 @@ pub(super) fn describe(status: &edge::Status, setup: &Setup, kept: bool, progres
             "shedding_threads": status.shedding_threads,
             "delay_ms": status.delay_us / 1_000,
         },
+        "flood_limits": flood_limits,
         "is_draining": status.is_draining,
         "threads": status.threads,
         "admin": setup.admin,
         "listeners": listeners,
         "zones": zones,
     })
+}
+
+/// How a zone's load stands; rates are requests a second.
+fn flood(standing: &edge::FloodStanding) -> Value {
+    let state = match (standing.flooded_for_s, standing.has_baseline) {
+        (Some(_), _) => "flood",
+        (None, true) => "usual",
+        (None, false) => "no baseline yet",
+    };
+    json!({
+        "state": state,
+        "seen_s": standing.seen_s,
+        "flooded_for_s": standing.flooded_for_s,
+        "rate": standing.rate.round(),
+        "usual": standing.usual.round(),
+        "most": standing.most.round(),
+        "suffers": standing.suffers,
+        "limits": standing.limits.len(),
+    })
+}
+
+/// The limits that a zone's flood has made.
+fn flood_limits(zone: &edge::ZoneStatus) -> Vec<Value> {
+    let limits = zone.flood.iter().flat_map(|standing| &standing.limits);
+    limits
+        .map(|limit| {
+            json!({
+                "zone": zone.name,
+                "limit": limit.number,
+                "stage": limit.stage.as_str(),
+                "what": limit.what,
+                "most": limit.most,
+                "why": limit.why,
+                "matched": limit.done.matched,
+                "refused": limit.done.refused,
+                "known": limit.done.known,
+                "known_refused": limit.done.known_refused,
+                "expires_in_s": limit.expires_in_s,
+            })
+        })
+        .collect()
 }
 
 /// What is stored: null while no zone has a cache.
@@ -97,6 +141,16 @@ mod tests {
 
     #[test]
     fn what_runs_is_there_by_name() {
+        let standing = edge::FloodStanding {
+            has_baseline: true,
+            seen_s: 700,
+            flooded_for_s: Some(5),
+            rate: 900.4,
+            usual: 30.0,
+            most: 75.0,
+            suffers: false,
+            limits: Vec::new(),
+        };
         let status = edge::Status {
             name: "a".into(),
             snapshot: 7,
@@ -126,6 +180,7 @@ mod tests {
                 pools: 1,
                 routes: 0,
                 has_certificate: true,
+                flood: Some(standing),
             }],
         };
         let setup = Setup {
@@ -157,6 +212,8 @@ mod tests {
         assert_eq!(described["supervisor_pid"], 5);
         assert_eq!(described["listeners"][0]["address"], "127.0.0.1:80");
         assert_eq!(described["zones"][0]["name"], "z");
+        assert_eq!(described["zones"][0]["flood"]["state"], "flood");
+        assert_eq!(described["zones"][0]["flood"]["rate"], 900.0);
         assert_eq!(described["overload"]["shedding_threads"], 1);
         assert_eq!(described["overload"]["delay_ms"], 70);
         assert_eq!(described["cache"]["bytes_max"], 5);

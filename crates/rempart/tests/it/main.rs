@@ -11,6 +11,7 @@ mod compression;
 #[cfg(feature = "fault-injection")]
 mod contain;
 mod drain;
+mod flood;
 mod forwarding;
 mod geo;
 mod hostile;

@@ -53,7 +53,11 @@ families! { NODE:
     FAULTS = Counter "rempart_faults_total" ["fault"]
         "Requests on whose way something broke, by RFC 9209 token.";
     OVER_LIMIT = Counter "rempart_over_limit_total" ["limit, action"]
-        "Requests over a rate or concurrency limit of their zone, by what was done.";
+        "Requests over a rate, concurrency or flood limit of their zone, by what was done.";
+    FLOODED_ZONES = Gauge "rempart_flooded_zones" [""]
+        "Zones whose load is above what is usual for them now.";
+    FLOOD_LIMITS = Gauge "rempart_flood_limits" ["stage"]
+        "Generated limits of all zones now, by how far they are.";
     SHED = Counter "rempart_shed_total" ["worth"]
         "Requests told to come back since a serving thread had more to do than it could.";
     SHEDDING = Gauge "rempart_shedding_threads" [""]

@@ -214,6 +214,8 @@ label_set! {
         Rate = "rate",
         /// How many at once.
         Concurrency = "concurrency",
+        /// Requests of a kind, in a flood.
+        Flood = "flood",
     }
 }
 

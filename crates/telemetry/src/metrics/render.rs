@@ -113,6 +113,10 @@ fn visitors(page: &mut Page, registry: &Registry, threads: &[Arc<Block>], outsid
             page.sample(families::OVER_LIMIT.name, &[("limit", kind), ("action", action)], value);
         }
     }
+    page.single(&families::FLOODED_ZONES, outside.flooded_zones);
+    page.by_label(&families::FLOOD_LIMITS, "stage", &["observe", "limit", "tight"], |place| {
+        outside.flood_limits.get(place).copied().unwrap_or(0)
+    });
     page.by_label(&families::SHED, "worth", &Worth::LABELS, |place| sum(threads, |block| &block.shed[place]));
     page.single(&families::SHEDDING, outside.shedding_threads);
     page.single(&families::DELAY, seconds(outside.delay_us));

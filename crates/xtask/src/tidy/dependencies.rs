@@ -14,6 +14,7 @@ use crate::tree::Tree;
 const CRATES: &[(&str, &[&str])] = &[
     // The languages, and the measure of what evaluating them costs.
     ("blackbox", &[]),
+    ("flood", &[]),
     ("fuel", &[]),
     ("http1", &[]),
     ("http3", &[]),
@@ -36,6 +37,7 @@ const CRATES: &[(&str, &[&str])] = &[
         &[
             "blackbox",
             "cache",
+            "flood",
             "fuel",
             "rules",
             "seclang",

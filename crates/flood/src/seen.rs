@@ -1,0 +1,215 @@
+//! Who was served, and what was asked for, in the last minutes: bits in windows of time.
+//!
+//! Each window is a Bloom filter with four probes, in a ring; the oldest makes room for the next. What is
+//! approximated: a stranger is taken for known where all four bits are set by others (1 in 400 over all
+//! windows, where each minute has 2,000 visitors). It then gets what known visitors get, which is bounded
+//! too. When more than a third of a window's bits are set, no target is new.
+//!
+//! Written by serving threads and by the watch, read by both: every word is an atomic.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// How much a zone's memory is, by how many zones share the node's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// Of up to 64 zones: 400 KiB each at most.
+    Large,
+    /// Of more: an eighth of that.
+    Small,
+}
+
+impl Size {
+    /// That for a node with so many zones.
+    #[must_use]
+    pub fn for_zones(zones: usize) -> Self {
+        if zones <= 64 { Self::Large } else { Self::Small }
+    }
+
+    pub(crate) fn share(self, whole: usize) -> usize {
+        match self {
+            Self::Large => whole,
+            Self::Small => whole / 8,
+        }
+    }
+}
+
+/// Seconds of a window of visitors, and windows: those served in the last ten minutes are known.
+const VISITOR_S: u64 = 60;
+const VISITOR_WINDOWS: usize = 11;
+const VISITOR_BITS: usize = 1 << 16;
+
+/// Seconds of a window of targets, and windows.
+const TARGET_S: u64 = 600;
+const TARGET_WINDOWS: usize = 4;
+const TARGET_BITS: usize = 1 << 17;
+
+#[derive(Debug)]
+struct Window {
+    /// The number of its time; the ring's place is this modulo the ring.
+    number: AtomicU64,
+    /// Bits set, about.
+    set: AtomicU32,
+    words: Box<[AtomicU64]>,
+}
+
+/// One ring of windows.
+#[derive(Debug)]
+struct Ring {
+    seconds: u64,
+    bits: u64,
+    windows: Box<[Window]>,
+}
+
+impl Ring {
+    fn new(seconds: u64, windows: usize, bits: usize) -> Self {
+        let window = |_| Window {
+            number: AtomicU64::new(u64::MAX),
+            set: AtomicU32::new(0),
+            words: (0..bits / 64).map(|_| AtomicU64::new(0)).collect(),
+        };
+        Self { seconds, bits: bits as u64, windows: (0..windows).map(window).collect() }
+    }
+
+    /// All in one line of a processor's cache, 512 bits: a visitor costs one miss a window.
+    fn probes(&self, hash: u64) -> [(usize, u64); 4] {
+        let first = (hash % (self.bits / 512) * 8) as usize;
+        [28, 37, 46, 55].map(|shift| {
+            let bit = (hash >> shift) & 511;
+            (first + (bit / 64) as usize, 1 << (bit % 64))
+        })
+    }
+
+    fn place(&self, number: u64) -> Option<&Window> {
+        self.windows.get(number as usize % self.windows.len().max(1))
+    }
+
+    /// Begins the window of this second, if it is another one.
+    fn turn(&self, now_s: u64) {
+        let number = now_s / self.seconds;
+        if let Some(window) = self.place(number).filter(|window| window.number.load(Relaxed) != number) {
+            window.words.iter().for_each(|word| word.store(0, Relaxed));
+            window.set.store(0, Relaxed);
+            window.number.store(number, Relaxed);
+        }
+    }
+
+    fn add(&self, hash: u64, now_s: u64) {
+        let number = now_s / self.seconds;
+        // In the moment before the watch turns the ring nobody is added.
+        let Some(window) = self.place(number).filter(|window| window.number.load(Relaxed) == number) else {
+            return;
+        };
+        for (place, bit) in self.probes(hash) {
+            if let Some(word) = window.words.get(place)
+                && word.load(Relaxed) & bit == 0
+            {
+                word.fetch_or(bit, Relaxed);
+                window.set.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// Whether it was added in a window that was over at `until_s`.
+    fn has(&self, hash: u64, now_s: u64, until_s: u64) -> bool {
+        let now = now_s / self.seconds;
+        let oldest = now.saturating_sub(self.windows.len() as u64 - 1);
+        self.windows.iter().any(|window| {
+            let number = window.number.load(Relaxed);
+            let is_counted = (oldest..=now).contains(&number) && (number + 1) * self.seconds <= until_s;
+            is_counted
+                && self.probes(hash).iter().all(|(place, bit)| {
+                    window.words.get(*place).is_some_and(|word| word.load(Relaxed) & bit != 0)
+                })
+        })
+    }
+
+    fn is_full(&self) -> bool {
+        self.windows.iter().any(|window| u64::from(window.set.load(Relaxed)) > self.bits / 3)
+    }
+}
+
+/// What a zone remembers of its visitors and of what they ask for; shared with serving threads.
+#[derive(Debug)]
+pub struct Memory {
+    visitors: Ring,
+    targets: Ring,
+}
+
+impl Memory {
+    /// One that remembers nobody.
+    #[must_use]
+    pub fn new(size: Size) -> Self {
+        Self {
+            visitors: Ring::new(VISITOR_S, VISITOR_WINDOWS, size.share(VISITOR_BITS)),
+            targets: Ring::new(TARGET_S, TARGET_WINDOWS, size.share(TARGET_BITS)),
+        }
+    }
+
+    pub(crate) fn turn(&self, now_s: u64) {
+        self.visitors.turn(now_s);
+        self.targets.turn(now_s);
+    }
+
+    /// Notes that a visitor was served.
+    pub fn served(&self, visitor: u64, now_s: u64) {
+        self.visitors.add(visitor, now_s);
+    }
+
+    /// Whether the visitor was served within ten minutes, in a minute that was over at `until_s`.
+    pub(crate) fn is_known(&self, visitor: u64, now_s: u64, until_s: u64) -> bool {
+        self.visitors.has(visitor, now_s, until_s)
+    }
+
+    pub(crate) fn asked_for(&self, target: u64, now_s: u64) {
+        self.targets.add(target, now_s);
+    }
+
+    /// Whether nobody asked for the target within half an hour; false when too much was asked for to tell.
+    pub(crate) fn is_new(&self, target: u64, now_s: u64) -> bool {
+        !self.targets.is_full() && !self.targets.has(target, now_s, u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mix;
+
+    #[test]
+    fn visitors_are_known_from_the_minute_after_for_ten() {
+        let memory = Memory::new(Size::Large);
+        let mut is_known = [false; 900];
+        for now_s in 100..900 {
+            memory.turn(now_s);
+            if now_s == 130 {
+                memory.served(mix(5), now_s);
+            }
+            is_known[now_s as usize] = memory.is_known(mix(5), now_s, now_s);
+            assert!(!memory.is_known(mix(6), now_s, now_s));
+        }
+        let known: Vec<usize> = (0..900).filter(|now_s| is_known[*now_s]).collect();
+        assert_eq!((known.first(), known.last()), (Some(&180), Some(&779)), "once its minute is over");
+    }
+
+    #[test]
+    fn few_of_many_strangers_are_taken_for_others() {
+        let memory = Memory::new(Size::Large);
+        memory.turn(60);
+        (0..3_000).for_each(|visitor| memory.served(mix(visitor), 60));
+        assert!((0..3_000).all(|visitor| memory.is_known(mix(visitor), 120, 120)));
+        let wrong = (10_000..20_000).filter(|visitor| memory.is_known(mix(*visitor), 120, 120)).count();
+        assert!(wrong < 200, "{wrong} of 10,000");
+    }
+
+    #[test]
+    fn where_too_much_is_asked_for_nothing_is_new() {
+        let memory = Memory::new(Size::Small);
+        memory.turn(600);
+        assert!(memory.is_new(mix(1), 600));
+        (0..1_000).for_each(|target| memory.asked_for(mix(target), 600));
+        assert!(!memory.is_new(mix(1), 600));
+        assert!(memory.is_new(mix(2_000), 600));
+        (0..40_000).for_each(|target| memory.asked_for(mix(target), 600));
+        assert!(!memory.is_new(mix(99_999), 600));
+    }
+}

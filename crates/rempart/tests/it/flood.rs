@@ -1,0 +1,201 @@
+//! A flood of one zone: it is told, limited and explained, and good visitors notice nothing.
+//!
+//! What is usual takes seconds to learn, and there is no clock to be driven: zones here have the shortest
+//! warm-up, and visitors that ask evenly. Everything else waits for states. Which floods are stopped, and
+//! whom limits harm, is simulated in the crate `flood`. Read next: [`super::rig`].
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use testkit::node::{Node, NodeSpec, zone_toml};
+use testkit::visitor::Response;
+
+use super::rig::{HOST, fields, saying, start, visitor, word};
+
+fn spec() -> NodeSpec {
+    let trusted = "threads = 1\ntrusted_proxies = [\"127.0.0.0/8\"]\nspare = false";
+    NodeSpec::new().listener("http").node_section(trusted)
+}
+
+fn zone(origin: &str, mode: &str) -> String {
+    let flood = format!("\n[flood]\nmode = {mode:?}\nwarm_up_s = 5\nfrom_per_s = 60\nexpires_s = 10\n");
+    zone_toml("a", &[HOST], &[origin]) + &flood
+}
+
+/// Visitors who ask for as long as this lives, each time from the next of their addresses.
+struct Asking {
+    ends: Arc<AtomicBool>,
+    asked: Arc<AtomicU64>,
+    others: Arc<Mutex<Vec<Response>>>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Asking {
+    /// `pause_ms` is between two requests, each for the next path; whoever is not served is kept.
+    fn begin(
+        node: &Node,
+        (pause_ms, path): (u64, fn(u64) -> String),
+        address: fn(u64) -> String,
+        sent: &'static [(&str, &str)],
+    ) -> Result<Self> {
+        let (ends, asked, others): (Arc<AtomicBool>, Arc<AtomicU64>, Arc<Mutex<Vec<Response>>>) =
+            Default::default();
+        let mut visitor = visitor(node)?;
+        let thread = {
+            let (ends, asked, others) = (Arc::clone(&ends), Arc::clone(&asked), Arc::clone(&others));
+            std::thread::spawn(move || {
+                while !ends.load(Ordering::Relaxed) {
+                    let number = asked.fetch_add(1, Ordering::Relaxed);
+                    let address = address(number);
+                    let mut all = vec![("X-Forwarded-For", address.as_str())];
+                    all.extend_from_slice(sent);
+                    let answer = visitor.ask("GET", &path(number), HOST, &fields(&all), b"")?;
+                    if answer.status != 200 {
+                        others.lock().expect("no test panics with it").push(answer);
+                    }
+                    std::thread::park_timeout(Duration::from_millis(pause_ms));
+                }
+                Ok(())
+            })
+        };
+        Ok(Self { ends, asked, others, thread })
+    }
+
+    /// Visitors of many networks, about as many in each second.
+    fn good(node: &Node) -> Result<Self> {
+        let address = |number| format!("10.{}.{}.7", number % 200, number % 90);
+        let path = |number| ["/", "/a", "/b", "/c"][(number % 4) as usize].to_owned();
+        Self::begin(node, (50, path), address, &[("User-Agent", "a browser")])
+    }
+
+    /// A network whose machines ask as fast as they can for what nobody asks for.
+    fn flood(node: &Node) -> Result<Self> {
+        let address = |number| format!("192.0.2.{}", 1 + number % 250);
+        let path = |number| format!("/search?q={number}");
+        Self::begin(node, (0, path), address, &[("User-Agent", "a tool")])
+    }
+
+    /// Ends it: how many were asked, and the answers of those who were not served.
+    fn end(self) -> Result<(u64, Vec<Response>)> {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().ok().context("a visitor panicked")??;
+        let others = std::mem::take(&mut *self.others.lock().expect("no test panics with it"));
+        Ok((self.asked.load(Ordering::Relaxed), others))
+    }
+}
+
+fn status(node: &Node) -> Result<Value> {
+    Ok(serde_json::from_slice(&node.command(&["status", "--json"])?.stdout)?)
+}
+
+/// Waits until the zone's load stands so.
+fn wait_for(node: &Node, state: &str) -> Result<()> {
+    let is_so = || status(node).is_ok_and(|status| status["zones"][0]["flood"]["state"] == state);
+    node.wait_until(state, is_so)
+}
+
+fn is_event(name: &str) -> impl Fn(&Value) -> bool {
+    move |event| event["event"] == name
+}
+
+fn in_stage(stage: &str) -> impl Fn(&Value) -> bool {
+    move |event| event["event"] == "flood_limit" && event["stage"] == stage
+}
+
+const REFUSED: &str = "rempart_over_limit_total{limit=\"flood\",action=\"block\"}";
+const WOULD_BE: &str = "rempart_over_limit_total{limit=\"flood\",action=\"log\"}";
+
+#[test]
+fn a_flood_of_one_network_is_limited_and_good_visitors_notice_nothing() -> Result<()> {
+    let origin = saying("answer")?;
+    let node = start(&spec().zone("a", zone(&origin.url(), "limit")))?;
+    ensure!(status(&node)?["zones"][0]["flood"]["state"] == "no baseline yet");
+    let good = Asking::good(&node)?;
+    wait_for(&node, "usual")?;
+
+    let flood = Asking::flood(&node)?;
+    let began = node.wait_for_event(is_event("flood_began"))?;
+    ensure!(began["zone"] == "a" && began["mode"] == "limit", "{began}");
+    let limit = node.wait_for_event(in_stage("limit"))?;
+    let what = limit["what"].as_str().context("what it is for")?;
+    ensure!(what.contains("192.0.2.0/24") || what.contains("a tool"), "{limit}");
+    ensure!(limit["why"].as_str().is_some_and(|why| why.contains("requests a second where")), "{limit}");
+    node.wait_until("requests refused", || node.metric(REFUSED).is_ok_and(|count| count > Some(200.0)))?;
+    // It is on view, and counted, for as long as it is there.
+    let shown = status(&node)?;
+    ensure!(shown["flood_limits"][0]["what"].as_str().is_some_and(|shown| shown == what), "{shown}");
+    ensure!(shown["zones"][0]["flood"]["state"] == "flood", "{shown}");
+    ensure!(node.metric("rempart_flooded_zones")? == Some(1.0));
+
+    let (_, refused) = flood.end()?;
+    let one = refused.last().context("some were refused")?;
+    assert_eq!((one.status, word(one).as_str()), (429, "flood_limited"));
+    let after: u64 = one.fields.first("retry-after").context("a time to come back")?.parse()?;
+    assert!((1..=20).contains(&after), "{after}");
+    // Each has its verdict in the log, and its trail.
+    let line = node.wait_for_log(|line| line["verdict"] == "flood_limited")?;
+    let trail = node.command(&["trace", line["request_id"].as_str().context("an id")?])?;
+    let trail = String::from_utf8(trail.stdout)?;
+    ensure!(trail.contains("over_flood_limit"), "{trail}");
+
+    // What it made ends by itself.
+    node.wait_for_event(is_event("flood_limit_ended"))?;
+    node.wait_for_metric("rempart_flood_limits{stage=\"limit\"}", 0.0)?;
+    let (asked, harmed) = good.end()?;
+    ensure!(asked > 100 && harmed.is_empty(), "{} of {asked}: {:?}", harmed.len(), harmed.first());
+    node.finish_healthy()
+}
+
+#[test]
+fn a_zone_that_only_logs_refuses_nobody_and_tells_whom_it_would() -> Result<()> {
+    let origin = saying("answer")?;
+    let node = start(&spec().zone("a", zone(&origin.url(), "log")))?;
+    let good = Asking::good(&node)?;
+    wait_for(&node, "usual")?;
+    let flood = Asking::flood(&node)?;
+    let limit = node.wait_for_event(in_stage("limit"))?;
+    ensure!(limit["mode"] == "log", "{limit}");
+    node.wait_until("requests told", || node.metric(WOULD_BE).is_ok_and(|count| count > Some(50.0)))?;
+    let (_, refused) = flood.end()?;
+    let (_, harmed) = good.end()?;
+    ensure!(refused.is_empty() && harmed.is_empty(), "{:?}", refused.first());
+    ensure!(node.metric(REFUSED)? == Some(0.0));
+    node.finish_healthy()
+}
+
+#[test]
+fn what_is_known_outlives_a_publish_and_a_zone_may_switch_it_off() -> Result<()> {
+    let origin = saying("answer")?;
+    let node = start(&spec().zone("a", zone(&origin.url(), "log")))?;
+    let good = Asking::good(&node)?;
+    wait_for(&node, "usual")?;
+    node.write_zone("a", &zone(&origin.url(), "limit"))?;
+    ensure!(node.publish()?.status.success());
+    let shown = status(&node)?;
+    ensure!(shown["zones"][0]["flood"]["state"] == "usual", "{shown}");
+    node.write_zone("a", &zone(&origin.url(), "off"))?;
+    ensure!(node.publish()?.status.success());
+    ensure!(status(&node)?["zones"][0]["flood"].is_null());
+    good.end()?;
+    node.finish_healthy()
+}
+
+#[test]
+fn a_fault_in_it_lets_the_request_in() -> Result<()> {
+    let origin = saying("answer")?;
+    let node = start(&spec().zone("a", zone(&origin.url(), "limit")))?;
+    for kind in ["panic", "error"] {
+        let sent = format!("flood={kind}");
+        let answer = visitor(&node)?.ask("GET", "/", HOST, &fields(&[("Rempart-Fault", &sent)]), b"")?;
+        ensure!(answer.status == 200, "{kind}: {}", answer.status);
+    }
+    node.wait_for_event(is_event("flood_note_broke"))?;
+    node.wait_for_metric("rempart_contained_total{phase=\"shield\",kind=\"panic\"}", 1.0)?;
+    let answer = visitor(&node)?.ask("GET", "/", HOST, &fields(&[]), b"")?;
+    ensure!(answer.status == 200);
+    Ok(())
+}
