@@ -44,6 +44,8 @@ pub(crate) struct Course {
     pub(crate) ttfb_us: Option<u64>,
     pub(crate) retries: u32,
     pub(crate) is_visitor_gone: bool,
+    /// There is something stale to give instead: it waits for no place at an origin.
+    pub(crate) is_bridged: bool,
     /// It is to be sent away, but for what the cache can answer.
     pub(crate) shed: Option<Worth>,
     pub(crate) trail: Trail,
@@ -91,6 +93,7 @@ impl Course {
             ttfb_us: None,
             retries: 0,
             is_visitor_gone: false,
+            is_bridged: false,
             shed: None,
             trail: Trail::default(),
             limited: None,

@@ -30,7 +30,7 @@ use crate::fingerprint::Fingerprints;
 use crate::forward;
 use crate::limits;
 use crate::live::Live;
-use crate::load::{Load, Mark};
+use crate::load::{LetIn, Load, Mark};
 use crate::node::Node;
 use crate::refuse::{fail, redirect, refuse, reply};
 use crate::relay::{Answered, Failed};
@@ -264,10 +264,13 @@ impl Edge {
             return refuse(exchange, course, Refusal::Overload, ZONE_IS_FULL).await;
         }
         exchange.times = times_of(&site.zone.http);
-        if !self.let_in(exchange, course, &site)
-            && let Some(worth) = course.shed
-        {
-            return self.shed(exchange, course, worth).await;
+        match self.let_in(exchange, course, &site) {
+            LetIn::All => {}
+            LetIn::Stored(worth) => course.shed = Some(worth),
+            LetIn::Nothing(worth) => {
+                course.shed = Some(worth);
+                return self.shed(exchange, course, worth).await;
+            }
         }
         self.begin_coding(exchange, course, &site);
         course.note(Phase::Admission, "admitted", 0, self.clock.now_us());

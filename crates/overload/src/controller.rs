@@ -391,7 +391,7 @@ impl Controller {
                 zone.idle < ZONE_IDLE_WINDOWS
             });
         }
-        self.aim();
+        self.aim(&window);
         let is_late = window.delay_us > self.target_us;
         if self.state != State::Shedding && self.late == 0 {
             self.late_since_us = probe.now_us.saturating_sub(window.length_us);
@@ -439,12 +439,16 @@ impl Controller {
 
     /// Sets how late the thread may be before it sheds, and for how long, by what requests cost of late. One
     /// that sheds already is held to what is set: that it has too much to do is no question any more.
-    fn aim(&mut self) {
+    ///
+    /// What they cost was measured by the clock; of that the thread worked as much as of the window, in which
+    /// it had always something to do if it was late.
+    fn aim(&mut self, window: &Window) {
         if self.state == State::Shedding {
             self.target_us = self.settings.delay_us;
             return;
         }
-        let (set_us, mean_us) = (self.settings.delay_us, self.spent.mean() as u64);
+        let worked = window.worked_us.min(window.length_us) as f64 / window.length_us.max(1) as f64;
+        let (set_us, mean_us) = (self.settings.delay_us, (self.spent.mean() * worked) as u64);
         let most_us = set_us.max(TARGET_MAX_US);
         self.target_us = mean_us.saturating_mul(TARGET_COSTS).clamp(set_us, most_us);
         let windows = mean_us.saturating_mul(LATE_COSTS) / WINDOW_US;

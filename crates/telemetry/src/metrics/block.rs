@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::labels::{
     CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, OriginConnection,
-    OriginOutcome, Protocol, RuleWork, StatusClass, TlsVersion, WafOutcome, Worth,
+    OriginOutcome, OriginWait, Protocol, RuleWork, StatusClass, TlsVersion, WafOutcome, Worth,
 };
 
 /// Upper bounds of the duration buckets, in microseconds: about three per decade from what a local hit takes
@@ -56,6 +56,7 @@ pub(crate) struct Block {
     pub(crate) origin_requests: [AtomicU64; OriginOutcome::COUNT],
     pub(crate) origin_connections: [AtomicU64; OriginConnection::COUNT],
     pub(crate) origin_retries: AtomicU64,
+    pub(crate) origin_waits: [AtomicU64; OriginWait::COUNT],
     pub(crate) waf: [AtomicU64; WafOutcome::COUNT],
     pub(crate) waf_off_thread: AtomicU64,
     pub(crate) waf_uninspected: AtomicU64,
@@ -87,6 +88,7 @@ impl Block {
             origin_requests: fresh(),
             origin_connections: fresh(),
             origin_retries: AtomicU64::new(0),
+            origin_waits: fresh(),
             waf: fresh(),
             waf_off_thread: AtomicU64::new(0),
             waf_uninspected: AtomicU64::new(0),
@@ -215,6 +217,11 @@ impl ThreadMetrics {
     /// Counts idle connections closed to make room.
     pub fn connections_shed(&self, count: usize) {
         add(&self.block.connections_shed, count as u64);
+    }
+
+    /// Counts a request that waited for a place at an origin.
+    pub fn origin_wait(&self, how: OriginWait) {
+        add(&self.block.origin_waits[how as usize], 1);
     }
 
     /// Counts a request that was shed.
