@@ -35,8 +35,10 @@ mod peers;
 mod poison;
 mod report;
 mod scarce;
+mod spike;
 mod starts;
 mod stored;
+mod surge;
 
 use node::{NodeFolder, NodeText};
 use report::{Outcome, Title};
@@ -289,6 +291,15 @@ const DRILLS: &[Drill] = &[
         done: "purges by the local socket, one after the other on twelve connections, under load",
         needs_fault_points: false,
         run: herd::purge_storm,
+    },
+    Drill {
+        id: "D29",
+        name: "spike",
+        outage: "Cloudflare 2025-11-18 took its outage for one; any site on the day everybody comes",
+        done: "strangers come at ten times what the node can do, fifty times as many as before, whatever \
+        they are answered, while known visitors go on",
+        needs_fault_points: true,
+        run: spike::spike,
     },
 ];
 
