@@ -5,8 +5,8 @@
 //! how long the quickest answers take, and how many waited while they were in time ([`Limiter`]'s `proven`).
 //! Once even the quickest answer of some windows in a row is late, and more wait than ever did in time, the
 //! limit is *cut* to a part of what waits. If answers come sooner then, there was a line at the origin, and
-//! it is *held*: a little more while it is in time and full, less when it is late. If they do not, the origin is
-//! slow by itself: nothing is limited, and that is what its answers take from now on.
+//! it is *held*: a little more while it is in time and full, less when it is late. If they do not, the origin
+//! is slow by itself: nothing is limited, and that is what its answers take from now on.
 //!
 //! The least time of a window counts, as in CoDel (RFC 8289): of some answers one is cheap, whatever the mix,
 //! and only a line makes that one late. Never is the limit below what the origin is known to answer in time,
