@@ -23,7 +23,7 @@ use crate::fleet::OriginState;
 use crate::health::Change;
 use crate::line::{Call, Line, Waiter};
 use crate::origins::{Origins, View};
-use crate::pressure::Turn;
+use crate::pressure::{SLACK_US, Turn};
 
 /// What is asked of a choice.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,8 @@ pub struct Chosen {
     pub(crate) needs_http1: bool,
     /// Whether its answer has not begun.
     waits: Cell<bool>,
+    /// When it was chosen.
+    chosen_ms: u64,
     /// Whether it is the one exchange on trial, and has not said how that went.
     is_trial: Cell<bool>,
     /// Its index in [`Pool::origins`].
@@ -90,6 +92,11 @@ impl Chosen {
         if !view.pool.is_adaptive || !self.ends_waiting() {
             return;
         }
+        self.waited(sent_us, now_us);
+    }
+
+    fn waited(&self, sent_us: u64, now_us: u64) {
+        let view = &self.view;
         let Some(origin) = view.origins.get(self.index) else { return };
         let change = match origin.pressure.answered(sent_us, now_us) {
             Some(Turn::Began) => Some(Change::Limited),
@@ -128,7 +135,13 @@ impl Chosen {
 
 impl Drop for Chosen {
     fn drop(&mut self) {
-        self.ends_waiting();
+        let [chosen_us, now_us] = [self.chosen_ms, self.origins.now_ms()].map(|ms| ms * 1_000);
+        let was_late = now_us.saturating_sub(chosen_us) > SLACK_US;
+        // Its visitor left, or the time was over: the answer would have taken longer still. Of one who left
+        // early nothing is known.
+        if self.ends_waiting() && was_late && self.view.pool.is_adaptive {
+            self.waited(chosen_us, now_us);
+        }
         if let Some(origin) = self.view.origins.get(self.index) {
             origin.in_flight.fetch_sub(1, Relaxed);
             if self.is_trial.get() {
@@ -289,7 +302,8 @@ impl Origins {
         let Some(origins) = self.me.upgrade() else { return Err(Fault::ProxyInternalError) };
         let (waits, is_trial) = (Cell::new(true), Cell::new(is_trial));
         let view = Rc::clone(&view);
-        Ok(Chosen { origins, view, needs_http1: wanted.needs_http1, waits, is_trial, index, sticky_to_set })
+        let needs_http1 = wanted.needs_http1;
+        Ok(Chosen { origins, view, needs_http1, waits, chosen_ms: now_ms, is_trial, index, sticky_to_set })
     }
 
     /// Whether whoever comes now must wait in the pool's line, since others do who come first.

@@ -335,3 +335,32 @@ fn a_publish_keeps_what_is_known_and_forgets_what_went() {
     fleet.apply_pools([].into_iter(), 4);
     assert!(fleet.pool_states(4).is_empty());
 }
+
+#[test]
+fn an_origin_whose_visitors_leave_unanswered_is_limited() {
+    let pool = Arc::new(pool(8, 1, Balance::RoundRobin));
+    let (fleet, threads) = fleet_of(&pool, 1);
+    let mut now_ms = 1_000;
+    for _ in 0..100 {
+        now_ms += STEP_MS;
+        let chosen = threads[0].choose(&wanted(&pool, &[]), now_ms).expect("some");
+        chosen.began(now_ms * 1_000, now_ms * 1_000 + 5_000);
+        chosen.succeeded();
+    }
+    assert_eq!(fleet.pool_states(now_ms)[0].origins[0].waiting_max, None);
+    let mut held: std::collections::VecDeque<(u64, Chosen)> = std::collections::VecDeque::new();
+    for _ in 0..200 {
+        now_ms += STEP_MS;
+        for _ in 0..4 {
+            held.extend(threads[0].choose(&wanted(&pool, &[]), now_ms).ok().map(|chosen| (now_ms, chosen)));
+        }
+        while held.front().is_some_and(|(since_ms, _)| since_ms + 2_000 <= now_ms) {
+            held.pop_front();
+        }
+    }
+    // As it answers nobody, however few wait, the limit is of no use and ends by itself.
+    let changes: Vec<_> = fleet.take_events().into_iter().map(|event| event.change).collect();
+    assert_eq!(changes.first(), Some(&crate::health::Change::Limited), "{changes:?}");
+    drop(held);
+    assert_eq!(fleet.pool_states(now_ms)[0].origins[0].waiting, 0);
+}
