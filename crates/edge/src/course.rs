@@ -46,6 +46,8 @@ pub(crate) struct Course {
     pub(crate) is_visitor_gone: bool,
     /// When a visitor whom a flood's limit refuses may come again, in seconds.
     pub(crate) flood_retry_s: u16,
+    /// There is something stale to give instead: it waits for no place at an origin.
+    pub(crate) is_bridged: bool,
     /// It is to be sent away, but for what the cache can answer.
     pub(crate) shed: Option<Worth>,
     pub(crate) trail: Trail,
@@ -94,6 +96,7 @@ impl Course {
             retries: 0,
             is_visitor_gone: false,
             flood_retry_s: 0,
+            is_bridged: false,
             shed: None,
             trail: Trail::default(),
             limited: None,

@@ -30,6 +30,7 @@ mod load;
 mod node;
 mod pace;
 pub mod pipeline;
+mod place;
 mod record;
 mod refuse;
 mod relay;

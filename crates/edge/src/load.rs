@@ -44,6 +44,16 @@ const SHED: &str = "the node has more to do than it can, and others come first";
 /// What an exchange's polls are charged as; none when nothing is known of it, or it was shed.
 pub(crate) type Mark = Option<Kind>;
 
+/// What becomes of a request.
+pub(crate) enum LetIn {
+    /// It is served.
+    All,
+    /// It gets what is stored, and is sent away if nothing is.
+    Stored(Worth),
+    /// It is sent away.
+    Nothing(Worth),
+}
+
 /// One thread's load.
 pub(crate) struct Load {
     controller: RefCell<Controller>,
@@ -279,12 +289,11 @@ impl Edge {
         events.error("overload_control_broke", &[("thread", (thread as u64).into())]);
     }
 
-    /// Whether a request comes in. One that does not, and that the zone's cache may answer at no greater
-    /// cost, goes on as far as that ([`Course::shed`]).
-    pub(crate) fn let_in(&self, exchange: &Exchange, course: &mut Course, site: &Site) -> bool {
+    /// Whether a request comes in.
+    pub(crate) fn let_in(&self, exchange: &Exchange, course: &Course, site: &Site) -> LetIn {
         let load = &self.load;
         if !load.is_measuring.get() {
-            return true;
+            return LetIn::All;
         }
         let request = &exchange.request;
         let is_costly =
@@ -299,18 +308,26 @@ impl Edge {
         match load.ask(&asked, known, now_us) {
             Ok(Ok(kind)) => {
                 load.mark.set(Some(kind));
-                true
+                LetIn::All
             }
-            Ok(Err(worth)) => {
-                course.shed = Some(worth);
-                // Behind a firewall looking it up would cost many times what sending it away does.
-                !is_costly && site.cache.is_some() && site.zone.waf.is_none()
+            // Behind a firewall looking it up would cost many times what sending it away does.
+            Ok(Err(worth)) if !is_costly && site.cache.is_some() && site.zone.waf.is_none() => {
+                LetIn::Stored(worth)
             }
+            Ok(Err(worth)) => LetIn::Nothing(worth),
             Err(trouble) => {
                 self.load_broke(trouble, now_us);
-                true
+                LetIn::All
             }
         }
+    }
+
+    /// Whether the visitor was served before, as [`overload`] means it.
+    pub(crate) fn is_known(&self, course: &Course) -> bool {
+        let now_s = self.clock.now_us() / 1_000_000;
+        let since_s = self.load.late_since_s.get().unwrap_or(now_s);
+        let visitor = Visitor::of(course.visitor.ip(), self.load.seed);
+        self.node.loads().known.is_known(visitor, now_s, since_s)
     }
 
     /// Sends a request away.

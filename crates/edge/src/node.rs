@@ -127,6 +127,8 @@ pub struct Status {
     pub shedding_threads: usize,
     /// How late the latest thread is, in microseconds, at least, over its last 100 ms.
     pub delay_us: u64,
+    /// What origins stand at.
+    pub origins: telemetry::metrics::Origins,
     /// Whether the node drains.
     pub is_draining: bool,
     /// What is stored; none while no zone has a cache.
@@ -475,6 +477,7 @@ impl Node {
             threads: self.serving.load(Ordering::Acquire),
             shedding_threads,
             delay_us,
+            origins: self.origins_standing(),
             is_draining: self.is_draining(),
             cache: self.cache().map(Tier::standing),
             zones: zones.collect(),
@@ -505,12 +508,26 @@ impl Node {
                 Change::Recovered => "origin_recovered",
                 Change::Failed => "origin_failed",
                 Change::Ejected => "origin_ejected",
+                Change::Opened => "origin_circuit_opened",
+                Change::Closed => "origin_circuit_closed",
+                Change::Limited => "origin_limited",
+                Change::Unlimited => "origin_unlimited",
             };
             // Not a warning: that an origin comes and goes is the owner's everyday, and what a visitor saw of
             // it stands in the access log.
             let fields = [("pool", event.pool.as_str().into()), ("origin", event.url.as_str().into())];
             self.setup.events.info(name, &fields);
         }
+    }
+
+    fn origins_standing(&self) -> telemetry::metrics::Origins {
+        let mut sums = telemetry::metrics::Origins::default();
+        for pool in self.fleet.pool_states(self.clock().now_ms()) {
+            sums.in_line += pool.in_line as u64;
+            sums.open += pool.origins.iter().filter(|origin| origin.is_open).count() as u64;
+            sums.limited += pool.origins.iter().filter(|origin| origin.waiting_max.is_some()).count() as u64;
+        }
+        sums
     }
 
     /// Metrics in the Prometheus text format.
@@ -531,6 +548,7 @@ impl Node {
             bodies_waiting: self.inspectors().map_or(0, |inspectors| inspectors.waiting() as u64),
             shedding_threads: shedding as u64,
             delay_us,
+            origins: self.origins_standing(),
             stored: self.cache().map_or_else(Tier::no_metrics, Tier::metrics),
             process: telemetry::metrics::process::Process::read(),
         })

@@ -32,7 +32,7 @@ use crate::fingerprint::Fingerprints;
 use crate::forward;
 use crate::limits;
 use crate::live::Live;
-use crate::load::{Load, Mark};
+use crate::load::{LetIn, Load, Mark};
 use crate::node::Node;
 use crate::refuse::{fail, redirect, refuse, reply};
 use crate::relay::{Answered, Failed};
@@ -272,10 +272,13 @@ impl Edge {
             let reason = "a limit that the zone's flood made; `rempart status` lists it";
             return Box::pin(refuse(exchange, course, Refusal::FloodLimited, reason)).await;
         }
-        if !self.let_in(exchange, course, &site)
-            && let Some(worth) = course.shed
-        {
-            return self.shed(exchange, course, worth).await;
+        match self.let_in(exchange, course, &site) {
+            LetIn::All => {}
+            LetIn::Stored(worth) => course.shed = Some(worth),
+            LetIn::Nothing(worth) => {
+                course.shed = Some(worth);
+                return self.shed(exchange, course, worth).await;
+            }
         }
         self.begin_coding(exchange, course, &site);
         course.note(Phase::Admission, "admitted", 0, self.clock.now_us());

@@ -139,7 +139,9 @@ pub(crate) async fn fail(exchange: &mut Exchange, course: &mut Course, fault: Fa
         status.push_to(node, &mut response.fields);
     }
     if fault.status() == 503 {
-        response.fields.push(b"Retry-After", b"1");
+        // Spread, as above.
+        let after_s = [b'1' + (course.visitor.port() % 4) as u8];
+        response.fields.push(b"Retry-After", &after_s);
     }
     let (word, message, cause) = (fault.as_str(), fault.public_message(), fault.cause());
     Box::pin(page(exchange, course, response, word, message, cause)).await;

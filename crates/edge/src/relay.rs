@@ -218,9 +218,10 @@ impl Edge {
                 tried: &tried,
                 needs_http1: exchange.request.upgrade != Upgrade::No,
             };
-            let chosen = match self.origins.choose(&wanted, self.clock.now_ms()) {
+            let chosen = match self.choose(exchange, course, &wanted).await {
                 Ok(chosen) => chosen,
-                Err(fault) => return Err(Failed::Fault(course.fault.take().unwrap_or(fault))),
+                Err(Failed::Fault(fault)) => return Err(Failed::Fault(course.fault.take().unwrap_or(fault))),
+                Err(other) => return Err(other),
             };
             course.origin = Some(Arc::clone(pool));
             course.origin_index = chosen.index;
@@ -346,6 +347,8 @@ impl Edge {
         let mut is_awaiting = upload.is_done;
         let mut informed = 0;
         let mut pace = Pace::begin(idle_ms, rate, self.clock.now_ms(), &exchange.deadline);
+        // When the request was whole.
+        let mut sent_us = if was_reused { course.origin_began_us } else { self.clock.now_us() };
         if is_awaiting {
             exchange.deadline.arm(first_byte_ms);
         }
@@ -357,6 +360,7 @@ impl Edge {
                         Poll::Ready(Err(failed)) => return Poll::Ready(Err(failed)),
                         Poll::Ready(Ok(())) => {
                             is_awaiting = true;
+                            sent_us = self.clock.now_us();
                             exchange.deadline.arm(first_byte_ms);
                         }
                         Poll::Pending => {
@@ -415,6 +419,7 @@ impl Edge {
         if response.status == 101 && exchange.request.upgrade != Upgrade::Http1 {
             return Err(fail(Failed::Fault(Fault::HttpUpgradeFailed), &link));
         }
+        chosen.began(sent_us, self.clock.now_us());
         Ok((link, upload))
     }
 

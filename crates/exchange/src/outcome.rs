@@ -157,8 +157,9 @@ outcomes! {
         /// The origin did not take the request in time.
         ConnectionWriteTimeout = "connection_write_timeout", 504, Origin,
             "The site's server stopped reading.";
-        /// The pool's limit of connections is reached.
-        ConnectionLimitReached = "connection_limit_reached", 503, Edge, "The site's servers are busy.";
+        /// The pool's origins have as many requests or connections as they may, and no place became free in
+        /// time.
+        ConnectionLimitReached = "connection_limit_reached", 503, Origin, "The site's servers are busy.";
         /// TLS with the origin failed.
         TlsProtocolError = "tls_protocol_error", 502, Origin,
             "No secure connection to the site's server could be made.";

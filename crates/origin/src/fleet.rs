@@ -15,11 +15,14 @@ use rustls::RootCertStore;
 use zone::{Id, Pool};
 
 use crate::balance::mix;
-use crate::health::{Change, Health, Policy, Standing};
+use crate::health::{Change, EVIDENCE_MIN, Health, Policy, Standing};
+use crate::line::Line;
 use crate::map::{Map, Set};
 use crate::parking::ParkedConnection;
+use crate::pressure::Pressure;
 use crate::retry::Budget;
 use crate::sticky::StickyKey;
+use crate::tally::Tally;
 use crate::tls::Contexts;
 
 /// Idle connections to one origin that wait for any thread. More would be older than any keep-alive that
@@ -70,7 +73,15 @@ pub(crate) struct OriginState {
     is_up: AtomicBool,
     ejected_until_ms: AtomicU64,
     back_since_ms: AtomicU64,
+    is_on_trial: AtomicBool,
+    is_open: AtomicBool,
     has_failures: AtomicBool,
+    /// Until when one exchange on trial keeps others away.
+    trial_until_ms: AtomicU64,
+    /// Exchanges that ended of late, and those of them that failed.
+    pub(crate) evidence: Tally,
+    /// Exchanges that wait for an answer to begin.
+    pub(crate) pressure: Pressure,
     is_scheduled: AtomicBool,
     /// Its pool went or no longer has it: nothing is parked with it any more.
     is_gone: AtomicBool,
@@ -95,7 +106,12 @@ impl OriginState {
             is_up: AtomicBool::new(true),
             ejected_until_ms: AtomicU64::new(0),
             back_since_ms: AtomicU64::new(0),
+            is_on_trial: AtomicBool::new(false),
+            is_open: AtomicBool::new(false),
             has_failures: AtomicBool::new(false),
+            trial_until_ms: AtomicU64::new(0),
+            evidence: Tally::default(),
+            pressure: Pressure::default(),
             is_scheduled: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
         }
@@ -123,7 +139,25 @@ impl OriginState {
             is_up: self.is_up.load(Relaxed),
             ejected_until_ms: self.ejected_until_ms.load(Relaxed),
             back_since_ms: self.back_since_ms.load(Relaxed),
+            is_on_trial: self.is_on_trial.load(Relaxed),
+            is_open: self.is_open.load(Relaxed),
         }
+    }
+
+    /// Whether an exchange may be sent on trial: nobody else's is under way, or it takes too long.
+    pub(crate) fn may_try(&self, now_ms: u64) -> bool {
+        now_ms >= self.trial_until_ms.load(Relaxed)
+    }
+
+    /// Begins an exchange on trial; `false` if another thread just did.
+    pub(crate) fn begin_trial(&self, now_ms: u64) -> bool {
+        let until = |until_ms: u64| (now_ms >= until_ms).then_some(now_ms.saturating_add(TRIAL_MS));
+        self.trial_until_ms.fetch_update(Relaxed, Relaxed, until).is_ok()
+    }
+
+    /// Ends it without a verdict: the next may try.
+    pub(crate) fn leave_trial(&self) {
+        self.trial_until_ms.store(0, Relaxed);
     }
 
     fn publish(&self, health: &Health) {
@@ -131,16 +165,24 @@ impl OriginState {
         self.is_up.store(standing.is_up, Relaxed);
         self.ejected_until_ms.store(standing.ejected_until_ms, Relaxed);
         self.back_since_ms.store(standing.back_since_ms, Relaxed);
-        self.has_failures.store(health.failures() > 0, Relaxed);
+        self.is_on_trial.store(standing.is_on_trial, Relaxed);
+        self.is_open.store(standing.is_open, Relaxed);
+        self.has_failures.store(health.failures() > 0 || standing.is_on_trial, Relaxed);
     }
 
     /// Counts an exchange that the origin answered.
-    pub(crate) fn succeeded(&self) {
-        if self.has_failures.load(Relaxed) {
-            let mut health = lock(&self.health);
-            health.succeeded();
-            self.publish(&health);
+    pub(crate) fn succeeded(&self, now_ms: u64) -> Option<Change> {
+        self.evidence.count(now_ms);
+        if !self.has_failures.load(Relaxed) {
+            return None;
         }
+        let mut health = lock(&self.health);
+        let change = health.succeeded(now_ms);
+        self.publish(&health);
+        if change == Some(Change::Closed) {
+            self.evidence.clear();
+        }
+        change
     }
 
     /// Takes a place among the exchanges under way; `false` if there are `max` already.
@@ -179,6 +221,8 @@ impl Drop for Permit {
 #[derive(Debug)]
 pub(crate) struct PoolState {
     pub(crate) budget: Budget,
+    /// Exchanges that wait for a place at one of its origins.
+    pub(crate) line: Line,
     /// The pool as last published, and its origins in the same order.
     current: Mutex<(Arc<Pool>, Vec<Arc<OriginState>>)>,
     /// Held while an ejection is decided, so that two threads cannot both take the last place.
@@ -217,8 +261,14 @@ pub struct OriginReport {
     pub is_up: bool,
     /// Whether it is ejected now.
     pub is_ejected: bool,
+    /// Whether its circuit is open.
+    pub is_open: bool,
     /// Takes no new visitors.
     pub is_draining: bool,
+    /// Exchanges that wait for its answer to begin.
+    pub waiting: u32,
+    /// How many may, if that is limited now.
+    pub waiting_max: Option<u32>,
     /// Exchanges in flight.
     pub in_flight: u32,
     /// Open connections, idle ones included.
@@ -242,6 +292,8 @@ pub struct PoolReport {
     pub name: String,
     /// Requests and retries of the last ten seconds.
     pub window: (u64, u64),
+    /// Exchanges that wait for a place at an origin.
+    pub in_line: usize,
     /// Its origins, in order.
     pub origins: Vec<OriginReport>,
 }
@@ -258,6 +310,9 @@ pub struct OriginEvent {
     /// When, in milliseconds.
     pub at_ms: u64,
 }
+
+/// How long an exchange on trial keeps others away, in milliseconds: one that takes longer says little yet.
+const TRIAL_MS: u64 = 1_000;
 
 /// Events kept until somebody takes them; the newest are dropped beyond. Health changes a few times a second
 /// at the worst.
@@ -374,6 +429,7 @@ impl Fleet {
             let origins = pool.origins.iter().map(|origin| Arc::new(OriginState::new(origin.id))).collect();
             let state = Arc::new(PoolState {
                 budget: Budget::default(),
+                line: Line::default(),
                 current: Mutex::new((Arc::clone(pool), origins)),
                 ejecting: Mutex::default(),
             });
@@ -475,20 +531,26 @@ impl Fleet {
     ) -> Option<Change> {
         let origin = origins.get(index)?;
         origin.faults.fetch_add(1, Relaxed);
+        origin.evidence.count(now_ms);
+        origin.evidence.mark(now_ms);
         let _one_at_a_time = lock(&state.ejecting);
         let ejected = origins.iter().filter(|other| other.standing().is_ejected(now_ms)).count();
         let max_percent = usize::from(pool.ejection.max_percent);
         let is_within = (ejected + 1) * 100 <= max_percent * origins.len();
         let may_eject = is_within || (ejected == 0 && origins.len() > 1 && max_percent > 0);
         let mut health = lock(&origin.health);
-        let change = health.failed(may_eject, &policy_of(pool), now_ms);
+        let (ended, failed) = origin.evidence.sums(now_ms);
+        let percent = u64::from(pool.ejection.circuit_percent);
+        let is_broken = percent > 0 && ended >= EVIDENCE_MIN && failed * 100 >= ended * percent;
+        let opened = if is_broken { health.open(now_ms) } else { None };
+        let change = opened.or_else(|| health.failed(may_eject, &policy_of(pool), now_ms));
         origin.publish(&health);
         drop(health);
         self.note(pool, index, change, now_ms);
         change
     }
 
-    fn note(&self, pool: &Pool, index: usize, change: Option<Change>, at_ms: u64) {
+    pub(crate) fn note(&self, pool: &Pool, index: usize, change: Option<Change>, at_ms: u64) {
         let (Some(change), Some(origin)) = (change, pool.origins.get(index)) else { return };
         let mut events = lock(&self.events);
         if events.len() < EVENTS_MAX {
@@ -516,7 +578,10 @@ impl Fleet {
                 url: origin.url.clone(),
                 is_up: state.standing().is_up,
                 is_ejected: state.standing().is_ejected(now_ms),
+                is_open: state.standing().is_open,
                 is_draining: origin.is_draining,
+                waiting: state.pressure.now().0,
+                waiting_max: state.pressure.now().1,
                 in_flight: state.in_flight.load(Relaxed),
                 connections: state.connections.load(Relaxed),
                 opened: state.opened.load(Relaxed),
@@ -528,6 +593,7 @@ impl Fleet {
                 id: pool.id,
                 name: pool.name.clone(),
                 window: state.budget.window(now_ms),
+                in_line: state.line.len(),
                 origins: pool.origins.iter().zip(&origins).map(of_origin).collect(),
             }
         };

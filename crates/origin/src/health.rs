@@ -2,8 +2,11 @@
 //!
 //! Two judges, kept apart. Active checks take an origin out after `unhealthy_after` failures in a row and
 //! back in after `healthy_after` successes. Real exchanges eject an origin for a while after some failures
-//! in a row; each ejection that follows soon after the last is longer. Whoever comes back gets its full
-//! share only after `slow_start_ms`.
+//! in a row, in favour of others; each ejection that follows soon after the last is longer. And they open its
+//! *circuit* once most of what it is asked fails: then nobody is sent there, not even for want of others, so
+//! that visitors need not wait for what fails and the origin gets up again. Whoever was ejected, or has an
+//! open circuit, comes back *on trial*: one exchange at a time, until one is answered. Whoever comes back
+//! gets its full share only after `slow_start_ms`.
 //!
 //! What it does not do: it reads no clock, makes no connection, and does not know the other origins of the
 //! pool; the caller says whether one more ejection is within the pool's limit. Called by `fleet.rs` and
@@ -36,6 +39,17 @@ pub const EJECTION_MEMORY: u64 = 10;
 /// The share an origin starts with after coming back, in thousandths: enough to be seen to work.
 pub const SHARE_START: u32 = 100;
 
+/// How long a circuit is open at first, in milliseconds. Nobody else answers meanwhile: long enough for an
+/// origin to take breath, and no longer.
+pub const OPEN_MS: u64 = 1_000;
+
+/// After failed trials it doubles, up to this factor: an origin that is back serves within 4 s.
+pub const OPEN_FACTOR_MAX: u64 = 4;
+
+/// Exchanges in ten seconds at the least for a circuit to open: of fewer that fail each visitor is told what
+/// failed, and the origin hardly notices them.
+pub const EVIDENCE_MIN: u64 = 20;
+
 /// What changed by an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -45,6 +59,14 @@ pub enum Change {
     Failed,
     /// Real exchanges had it ejected.
     Ejected,
+    /// Most of what it was asked failed: nobody is sent there.
+    Opened,
+    /// An exchange on trial was answered: it serves again.
+    Closed,
+    /// Its answers take longer the more wait for it: how many may is limited.
+    Limited,
+    /// It is limited no more.
+    Unlimited,
 }
 
 /// What a choice needs to know: small, copied, comparable.
@@ -56,11 +78,15 @@ pub struct Standing {
     pub ejected_until_ms: u64,
     /// When it last came back, by checks or at the end of an ejection; 0 if it was never away.
     pub back_since_ms: u64,
+    /// Once it is no longer ejected, one exchange at a time, until one is answered.
+    pub is_on_trial: bool,
+    /// Its circuit is open, until the same time: not even for want of others is anybody sent there.
+    pub is_open: bool,
 }
 
 impl Default for Standing {
     fn default() -> Self {
-        Self { is_up: true, ejected_until_ms: 0, back_since_ms: 0 }
+        Self { is_up: true, ejected_until_ms: 0, back_since_ms: 0, is_on_trial: false, is_open: false }
     }
 }
 
@@ -93,6 +119,8 @@ pub struct Health {
     against: u32,
     failures: u32,
     ejections: u32,
+    /// Trials in a row that failed while its circuit is open.
+    trials: u32,
     checks: u64,
 }
 
@@ -112,6 +140,10 @@ impl Health {
         self.checks += 1;
         if is_well == self.standing.is_up {
             self.against = 0;
+            if is_well && self.standing.is_open {
+                // A good answer to a check is a reason to try at once.
+                self.standing.ejected_until_ms = self.standing.ejected_until_ms.min(now_ms);
+            }
             return None;
         }
         self.against += 1;
@@ -132,8 +164,34 @@ impl Health {
         }
     }
 
-    /// Takes in an exchange that the origin answered.
-    pub fn succeeded(&mut self) {
+    /// Takes in an exchange that the origin answered. One that was begun before it was left out ends no
+    /// trial.
+    pub fn succeeded(&mut self, now_ms: u64) -> Option<Change> {
+        self.failures = 0;
+        if !self.standing.is_on_trial || self.standing.is_ejected(now_ms) {
+            return None;
+        }
+        self.standing.is_on_trial = false;
+        self.standing.back_since_ms = now_ms.max(1);
+        self.trials = 0;
+        std::mem::take(&mut self.standing.is_open).then_some(Change::Closed)
+    }
+
+    /// Most of what it was asked has failed: opens its circuit.
+    pub fn open(&mut self, now_ms: u64) -> Option<Change> {
+        if self.standing.is_open {
+            return None;
+        }
+        self.trials = 0;
+        self.standing.is_open = true;
+        self.stay_open(now_ms);
+        Some(Change::Opened)
+    }
+
+    fn stay_open(&mut self, now_ms: u64) {
+        let factor = (1_u64 << self.trials.min(32)).min(OPEN_FACTOR_MAX);
+        self.standing.ejected_until_ms = now_ms.saturating_add(OPEN_MS * factor);
+        self.standing.is_on_trial = true;
         self.failures = 0;
     }
 
@@ -143,8 +201,14 @@ impl Health {
         if self.standing.is_ejected(now_ms) {
             return None; // failures of exchanges begun before the ejection, or made for want of others
         }
+        if self.standing.is_open {
+            self.trials = self.trials.saturating_add(1);
+            self.stay_open(now_ms);
+            return None;
+        }
         self.failures = self.failures.saturating_add(1);
-        if policy.failures_max == 0 || self.failures < policy.failures_max || !may_eject {
+        let is_enough = self.failures >= policy.failures_max || self.standing.is_on_trial;
+        if policy.failures_max == 0 || !is_enough || !may_eject {
             return None;
         }
         let memory = policy.ejection_ms.saturating_mul(EJECTION_MEMORY);
@@ -154,6 +218,7 @@ impl Health {
         let factor = (1_u64 << self.ejections.min(32)).min(EJECTION_FACTOR_MAX);
         self.standing.ejected_until_ms = now_ms.saturating_add(policy.ejection_ms.saturating_mul(factor));
         self.standing.back_since_ms = self.standing.ejected_until_ms;
+        self.standing.is_on_trial = true;
         self.failures = 0;
         Some(Change::Ejected)
     }
@@ -241,12 +306,50 @@ mod tests {
         let mut health = Health::default();
         for _ in 0..100 {
             assert_eq!((0..4).find_map(|_| health.failed(true, &POLICY, 1)), None);
-            health.succeeded();
+            health.succeeded(1);
         }
         assert_eq!((0..50).find_map(|_| health.failed(false, &POLICY, 1)), None);
         assert_eq!(health.failed(true, &POLICY, 1), Some(Change::Ejected), "as soon as there is room");
         let never = Policy { failures_max: 0, ..POLICY };
         assert_eq!((0..50).find_map(|_| Health::default().failed(true, &never, 1)), None);
+    }
+
+    #[test]
+    fn one_failure_on_trial_ejects_again_and_one_answer_ends_the_trial() {
+        let mut health = Health::default();
+        while health.failed(true, &POLICY, 1_000).is_none() {}
+        assert!(health.standing().is_on_trial);
+        assert_eq!(health.succeeded(5_000), None, "of an exchange begun before");
+        assert!(health.standing().is_on_trial);
+        assert_eq!(health.failed(true, &POLICY, 11_000), Some(Change::Ejected));
+        assert_eq!(health.standing().ejected_until_ms, 31_000);
+        assert_eq!(health.succeeded(31_000), None);
+        assert!(!health.standing().is_on_trial && health.standing().may_serve(31_000));
+        assert_eq!(health.standing().share(1_000, 31_000), SHARE_START, "it starts slowly");
+    }
+
+    #[test]
+    fn an_open_circuit_is_tried_at_growing_intervals_and_closed_by_an_answer() {
+        let mut health = Health::default();
+        assert_eq!(health.open(1_000), Some(Change::Opened));
+        assert_eq!(health.open(1_000), None, "once an episode");
+        let mut lengths = Vec::new();
+        let mut now_ms = 1_000;
+        for _ in 0..5 {
+            let until_ms = health.standing().ejected_until_ms;
+            lengths.push(until_ms - now_ms);
+            assert!(health.standing().is_open && !health.standing().may_serve(until_ms - 1));
+            assert_eq!(health.failed(false, &POLICY, until_ms - 1), None, "begun before");
+            now_ms = until_ms;
+            assert_eq!(health.failed(false, &POLICY, now_ms), None);
+        }
+        assert_eq!(lengths, [1_000, 2_000, 4_000, 4_000, 4_000]);
+        assert_eq!(health.succeeded(now_ms), None, "begun before");
+        assert_eq!(health.checked(true, &POLICY, now_ms + 5), None);
+        assert!(health.standing().may_serve(now_ms + 5), "a good check is a reason to try at once");
+        assert_eq!(health.succeeded(now_ms + 6), Some(Change::Closed));
+        assert!(!health.standing().is_open && !health.standing().is_on_trial);
+        assert_eq!(health.succeeded(now_ms + 7), None);
     }
 
     #[test]

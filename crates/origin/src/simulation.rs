@@ -43,7 +43,12 @@ pub(crate) fn pool(name: u64, origins: usize, balance: Balance) -> Pool {
         origins: (0..origins).map(origin).collect(),
         balance,
         health: None,
-        ejection: zone::Ejection { consecutive_failures: 5, base_ms: 10_000, max_percent: EJECTED_PERCENT },
+        ejection: zone::Ejection {
+            consecutive_failures: 5,
+            base_ms: 10_000,
+            max_percent: EJECTED_PERCENT,
+            circuit_percent: 0,
+        },
         slow_start_ms: 0,
         sticky: None,
         backup: None,
@@ -57,6 +62,8 @@ pub(crate) fn pool(name: u64, origins: usize, balance: Balance) -> Pool {
         retries: zone::Retries { max: 2, budget_percent: BUDGET_PERCENT },
         max_connections: None,
         max_requests: None,
+        is_adaptive: true,
+        queue: zone::Queue { places: 4, wait_ms: 1_000 },
         keepalive_ms: 60_000,
         protocol: zone::OriginProtocol::Http1,
         proxy_protocol: None,
@@ -327,4 +334,33 @@ fn a_publish_keeps_what_is_known_and_forgets_what_went() {
     drop((held, late));
     fleet.apply_pools([].into_iter(), 4);
     assert!(fleet.pool_states(4).is_empty());
+}
+
+#[test]
+fn an_origin_whose_visitors_leave_unanswered_is_limited() {
+    let pool = Arc::new(pool(8, 1, Balance::RoundRobin));
+    let (fleet, threads) = fleet_of(&pool, 1);
+    let mut now_ms = 1_000;
+    for _ in 0..100 {
+        now_ms += STEP_MS;
+        let chosen = threads[0].choose(&wanted(&pool, &[]), now_ms).expect("some");
+        chosen.began(now_ms * 1_000, now_ms * 1_000 + 5_000);
+        chosen.succeeded();
+    }
+    assert_eq!(fleet.pool_states(now_ms)[0].origins[0].waiting_max, None);
+    let mut held: std::collections::VecDeque<(u64, Chosen)> = std::collections::VecDeque::new();
+    for _ in 0..200 {
+        now_ms += STEP_MS;
+        for _ in 0..4 {
+            held.extend(threads[0].choose(&wanted(&pool, &[]), now_ms).ok().map(|chosen| (now_ms, chosen)));
+        }
+        while held.front().is_some_and(|(since_ms, _)| since_ms + 2_000 <= now_ms) {
+            held.pop_front();
+        }
+    }
+    // As it answers nobody, however few wait, the limit is of no use and ends by itself.
+    let changes: Vec<_> = fleet.take_events().into_iter().map(|event| event.change).collect();
+    assert_eq!(changes.first(), Some(&crate::health::Change::Limited), "{changes:?}");
+    drop(held);
+    assert_eq!(fleet.pool_states(now_ms)[0].origins[0].waiting, 0);
 }

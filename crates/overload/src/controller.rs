@@ -3,7 +3,8 @@
 //! It has three states. *Quiet*: every request is let in at the cost of one comparison. *Watching*: the
 //! thread begins to be late, and what requests cost is measured. *Shedding*: requests of zones above their
 //! share are cut off from the least worth up. It sheds once the thread was late from one end to the other of
-//! [`LATE_WINDOWS`] windows, and ends when nothing had to be shed for [`CALM_WINDOWS`].
+//! [`LATE_WINDOWS`] windows, and ends when nothing had to be shed for [`CALM_WINDOWS`]. Where requests cost
+//! tens of milliseconds it must be later, and for longer: see [`TARGET_COSTS`].
 //!
 //! How much is let in is a *budget*, in parts of the thread's time: it falls by a tenth in each window in
 //! which the thread is late and does not catch up, stays while it catches up, and grows by a fiftieth when
@@ -26,7 +27,8 @@ use crate::delay::{Delay, Window};
 use crate::known::{Known, Visitor, mix};
 use crate::limits::{
     BUDGET_CUT, BUDGET_MAX, BUDGET_MIN, BUDGET_STEP, CALM_WINDOWS, COST_SAMPLES, CREDIT_MAX_US, DELAY_US,
-    DRAIN_WINDOWS, LATE_WINDOWS, REST_WINDOWS, VERY_LATE, WINDOW_US, ZONE_IDLE_WINDOWS, ZONES_MAX,
+    DRAIN_WINDOWS, LATE_COSTS, LATE_WINDOWS, LATE_WINDOWS_MAX, REST_WINDOWS, TARGET_COSTS, TARGET_MAX_US,
+    VERY_LATE, WINDOW_US, ZONE_IDLE_WINDOWS, ZONES_MAX,
 };
 use crate::rates::Rates;
 use crate::shares::{Cut, Wish, divide};
@@ -126,6 +128,12 @@ impl Spent {
         self.us.iter_mut().chain(&mut self.requests).for_each(|sum| *sum *= 0.9);
     }
 
+    /// What a request costs, of whichever kind.
+    fn mean(&self) -> f64 {
+        let requests: f64 = self.requests.iter().sum();
+        if requests > 0.0 { self.us.iter().sum::<f64>() / requests } else { 0.0 }
+    }
+
     /// What a request costs; where nothing is known of a kind, as much as others.
     fn means(&self) -> Costs {
         let mean = |us: f64, requests: f64| if requests > 0.0 { us / requests } else { 0.0 };
@@ -212,6 +220,9 @@ impl Zone {
 #[derive(Debug)]
 pub struct Controller {
     settings: Settings,
+    /// How late the thread may be before it sheds, and for how many windows in a row.
+    target_us: u64,
+    late_windows: u32,
     state: State,
     delay: Delay,
     /// The delay of the last window.
@@ -247,6 +258,8 @@ impl Controller {
     pub fn new(settings: Settings, seed: u64, (now_us, cpu_us): (u64, u64)) -> Self {
         Self {
             settings,
+            target_us: settings.delay_us,
+            late_windows: LATE_WINDOWS,
             state: State::Quiet,
             delay: Delay::new(now_us, cpu_us),
             delay_us: 0,
@@ -378,19 +391,20 @@ impl Controller {
                 zone.idle < ZONE_IDLE_WINDOWS
             });
         }
-        let is_late = window.delay_us > self.settings.delay_us;
+        self.aim(&window);
+        let is_late = window.delay_us > self.target_us;
         if self.state != State::Shedding && self.late == 0 {
             self.late_since_us = probe.now_us.saturating_sub(window.length_us);
         }
         let (admitted, shed) = (std::mem::take(&mut self.admitted), std::mem::take(&mut self.shed));
         match self.state {
             State::Quiet | State::Watching => {
-                let is_very_late = window.delay_us > self.settings.delay_us.saturating_mul(VERY_LATE);
+                let is_very_late = window.delay_us > self.target_us.saturating_mul(VERY_LATE);
                 self.late = if is_late { self.late + 1 + u32::from(is_very_late) } else { 0 };
-                if self.late >= LATE_WINDOWS && self.state == State::Watching {
+                if self.late >= self.late_windows && self.state == State::Watching {
                     return Some(self.begin(probe.now_us, &window));
                 }
-                let is_easy = window.delay_us < self.settings.delay_us / 4;
+                let is_easy = window.delay_us < self.target_us / 4;
                 self.calm = if is_easy { self.calm + 1 } else { 0 };
                 if !is_easy {
                     self.state = State::Watching;
@@ -421,6 +435,24 @@ impl Controller {
         let since_us = now_us.saturating_sub(std::mem::replace(&mut self.credited_us, now_us));
         let given_us = since_us as f64 * self.budget;
         self.credit_us = (self.credit_us + given_us).clamp(-5.0 * CREDIT_MAX_US, CREDIT_MAX_US);
+    }
+
+    /// Sets how late the thread may be before it sheds, and for how long, by what requests cost of late. One
+    /// that sheds already is held to what is set: that it has too much to do is no question any more.
+    ///
+    /// What they cost was measured by the clock; of that the thread worked as much as of the window, in which
+    /// it had always something to do if it was late.
+    fn aim(&mut self, window: &Window) {
+        if self.state == State::Shedding {
+            self.target_us = self.settings.delay_us;
+            return;
+        }
+        let worked = window.worked_us.min(window.length_us) as f64 / window.length_us.max(1) as f64;
+        let (set_us, mean_us) = (self.settings.delay_us, (self.spent.mean() * worked) as u64);
+        let most_us = set_us.max(TARGET_MAX_US);
+        self.target_us = mean_us.saturating_mul(TARGET_COSTS).clamp(set_us, most_us);
+        let windows = mean_us.saturating_mul(LATE_COSTS) / WINDOW_US;
+        self.late_windows = u32::try_from(windows).unwrap_or(u32::MAX).clamp(LATE_WINDOWS, LATE_WINDOWS_MAX);
     }
 
     fn rest(&mut self) {

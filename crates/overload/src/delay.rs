@@ -41,6 +41,8 @@ pub(crate) struct Window {
     pub(crate) length_us: u64,
     /// The least delay in it.
     pub(crate) delay_us: u64,
+    /// CPU time burnt in it.
+    pub(crate) worked_us: u64,
 }
 
 /// The delay of one thread, in windows.
@@ -53,13 +55,23 @@ pub(crate) struct Delay {
     /// When the timer ran last, and CPU time then.
     ran_us: u64,
     cpu_us: u64,
+    /// CPU time when the window began.
+    began_cpu_us: u64,
     /// CPU time burnt since the end of the kernel's line was seen.
     line_us: u64,
 }
 
 impl Delay {
     pub(crate) fn new(now_us: u64, cpu_us: u64) -> Self {
-        Self { began_us: now_us, least_us: None, last_us: 0, ran_us: now_us, cpu_us, line_us: 0 }
+        Self {
+            began_us: now_us,
+            least_us: None,
+            last_us: 0,
+            ran_us: now_us,
+            cpu_us,
+            began_cpu_us: cpu_us,
+            line_us: 0,
+        }
     }
 
     /// The delay that was measured last.
@@ -90,7 +102,9 @@ impl Delay {
         }
         self.began_us = probe.now_us;
         self.least_us = None;
-        Some(Window { length_us, delay_us: least_us })
+        let worked_us = probe.cpu_us.saturating_sub(self.began_cpu_us);
+        self.began_cpu_us = probe.cpu_us;
+        Some(Window { length_us, delay_us: least_us, worked_us })
     }
 }
 
@@ -108,7 +122,7 @@ mod tests {
         let mut delay = Delay::new(0, 0);
         assert_eq!(delay.probe(&probe(50, 30, 50, true)), None);
         let window = delay.probe(&probe(100, 80, 100, true)).expect("it is over");
-        assert_eq!(window, Window { length_us: 100_000, delay_us: 30_000 });
+        assert_eq!(window, Window { length_us: 100_000, delay_us: 30_000, worked_us: 100_000 });
         assert_eq!(delay.probe(&probe(220, 90, 220, true)).map(|window| window.delay_us), Some(90_000));
     }
 

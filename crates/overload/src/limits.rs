@@ -13,6 +13,20 @@ pub const DELAY_US: u64 = 400_000;
 /// a thread that has time left to serve a fifth more is late for 300 ms once a minute, by chance.
 pub const LATE_WINDOWS: u32 = 5;
 
+/// How late a thread may be in any case, in what a request costs on average: where requests cost tens of
+/// milliseconds a few that come together by chance make a thread late that has time left.
+pub const TARGET_COSTS: u64 = 8;
+
+/// Most that this makes of it, in microseconds: nobody waits gladly for longer than that, whatever it costs.
+pub const TARGET_MAX_US: u64 = 2_000_000;
+
+/// How long a thread must be late in any case before anything is shed, in what a request costs on average:
+/// lines that came about by chance last that much longer where requests cost more.
+pub const LATE_COSTS: u64 = 25;
+
+/// Most windows in a row that this makes of it: 3 s.
+pub const LATE_WINDOWS_MAX: u32 = 30;
+
 /// How many times as late as it may be a thread must be for a window to count twice.
 pub const VERY_LATE: u64 = 3;
 

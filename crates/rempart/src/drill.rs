@@ -40,9 +40,11 @@ mod poison;
 mod raw;
 mod report;
 mod scarce;
+mod spike;
 mod stalled;
 mod starts;
 mod stored;
+mod surge;
 mod tiers;
 
 use node::{NodeFolder, NodeText};
@@ -354,6 +356,15 @@ const DRILLS: &[Drill] = &[
         done: "purges by the local socket, one after the other on twelve connections, under load",
         needs_fault_points: false,
         run: herd::purge_storm,
+    },
+    Drill {
+        id: "D29",
+        name: "spike",
+        outage: "Cloudflare 2025-11-18 took its outage for one; any site on the day everybody comes",
+        done: "strangers come at ten times what the node can do, fifty times as many as before, whatever \
+        they are answered, while known visitors go on",
+        needs_fault_points: true,
+        run: spike::spike,
     },
 ];
 

@@ -21,8 +21,8 @@ use block::{Block, fresh};
 pub use families::reference;
 pub use labels::{
     CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, NotInspected,
-    OriginConnection, OriginOutcome, Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble,
-    WafOutcome, Worth,
+    OriginConnection, OriginOutcome, OriginWait, Outcome, Protocol, RuleWork, StatusClass, TlsVersion,
+    Trouble, WafOutcome, Worth,
 };
 use process::Process;
 
@@ -67,10 +67,23 @@ pub struct Outside {
     pub shedding_threads: u64,
     /// How late the latest of them is, in microseconds.
     pub delay_us: u64,
+    /// What origins stand at.
+    pub origins: Origins,
     /// What is stored for visitors to come.
     pub stored: Stored,
     /// The process's resources; absent when they could not be read.
     pub process: Option<Process>,
+}
+
+/// How origins fare at this moment, over all pools.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origins {
+    /// Those whose circuit is open.
+    pub open: u64,
+    /// Those of which it is limited how many requests wait for them.
+    pub limited: u64,
+    /// Requests that wait for a place at one.
+    pub in_line: u64,
 }
 
 /// Sums over all threads since the process began.

@@ -49,7 +49,7 @@ pub use id::Id;
 pub use node::{AccessLog, Listener, ListenerProtocol, Node, Overload, Stages, compile_node, defaults_of};
 pub use pool::{
     Balance, Ejection, HashKey, Health, HostHeader, Origin, OriginProtocol, OriginScheme, OriginTls, Pool,
-    Probe, ProxyVersion, Retries, Sticky, Timeouts,
+    Probe, ProxyVersion, Queue, Retries, Sticky, Timeouts,
 };
 pub use problem::{Problem, Severity};
 pub use rate::{ConcurrencyLimit, Counting, Over, RateLimit, RateLimits};

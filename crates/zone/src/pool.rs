@@ -51,6 +51,10 @@ pub struct Pool {
     pub max_connections: Option<usize>,
     /// The most requests under way at one origin from this node.
     pub max_requests: Option<u32>,
+    /// Whether as many requests wait for one origin as it answers in time, and no more.
+    pub is_adaptive: bool,
+    /// The line of those who find every origin full.
+    pub queue: Queue,
     /// How long an idle connection is kept, in milliseconds; 0 for not at all.
     pub keepalive_ms: u64,
     /// Which HTTP version to speak; an origin's own [`Origin::protocol`] is the one to use.
@@ -208,6 +212,17 @@ pub struct Ejection {
     pub base_ms: u64,
     /// The greatest part of the pool left out at once, in percent.
     pub max_percent: u8,
+    /// The part of exchanges, in percent, that must fail for nobody to be sent there; 0 for never.
+    pub circuit_percent: u8,
+}
+
+/// The line before a pool whose origins are full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// The most requests in it; 0 for no line.
+    pub places: u32,
+    /// How long one waits, in milliseconds.
+    pub wait_ms: u64,
 }
 
 /// A cookie that keeps a visitor at one origin.

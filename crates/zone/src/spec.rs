@@ -218,8 +218,16 @@ settings! {
         /// The most connections to one origin from this node; 0 for no limit.
         plain max_connections: Count<0, 1_000_000> = Count(0),
         /// The most requests under way at one origin from this node, whatever the connections; 0 for no
-        /// limit. Another origin is taken where one is full; where all are, the visitor gets 503.
+        /// limit. Another origin is taken where one is full; where all are, requests wait in `queue`.
         plain max_requests: Count<0, 1_000_000> = Count(0),
+        /// Whether no more requests wait for one origin than it answers in time, found from how long its
+        /// answers take; below what it can do nothing is limited.
+        plain adaptive: bool = true,
+        /// How many requests may wait for a place where all origins are full, on this node; beyond them, and
+        /// after `queue_ms`, visitors get 503. Known visitors come first.
+        plain queue: Count<0, 10_000> = Count(128),
+        /// How long one waits for a place.
+        plain queue_ms: Milliseconds<1> = Count(1_000),
         /// How long an idle connection to an origin is kept; shorter than the origin's own time.
         plain keepalive_ms: Milliseconds<0> = Count(30_000),
         /// Which HTTP version to speak.
@@ -281,12 +289,17 @@ fn healthy_statuses() -> crate::read::Placed<Statuses> {
 settings! {
     /// `ejection` of a pool.
     pub struct EjectionSpec in "ejection" {
-        /// Failures in a row (no connection, no answer, 502 to 504) until an origin is left out; 0 for never.
+        /// Failures in a row (no connection, no answer or none in time, a broken one) until an origin is left
+        /// out; 0 for never. It comes back with one request at a time until one is answered.
         plain consecutive_failures: Count<0, 1_000> = Count(5),
         /// For how long at first; each further time it is longer by as much.
         plain base_ms: Milliseconds<1> = Count(10_000),
         /// The greatest part of the pool that may be left out at once.
         plain max_percent: Count<0, 100> = Count(50),
+        /// The part of an origin's requests in ten seconds, of 20 or more, that must fail for its circuit to
+        /// open; 0 for never. Then nobody is sent there, not even for want of others: what is stored is
+        /// served stale, other visitors get 503, and after 1 s (up to 4 s) one request tries.
+        plain circuit_percent: Count<0, 100> = Count(50),
     }
 }
 

@@ -319,6 +319,7 @@ impl Edge {
             let mut response = Response::default();
             let asked_ms = self.cache_now().unix_ms;
             let patience = deadlines.slot();
+            course.is_bridged = visit.may_bridge(&fetch, OriginTrouble::Unreachable, self.cache_now());
             let bounds = Bounds { visit: &visit, fetch: &fetch, landing: landing.as_deref(), patience };
             let site = course.site.clone();
             let judging = judge.as_ref().map(|waf| Judging {

@@ -23,7 +23,7 @@ use crate::clock;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes of an answer, head included; those of a drill have some hundred.
-const ANSWER_BYTES_MAX: usize = 256 * 1024;
+pub(super) const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// Networks (/24) that visitors come from.
 const NETWORKS: u64 = 64;
@@ -200,7 +200,7 @@ fn fetch(mut connection: impl Read + Write, request: &[u8]) -> Result<Fetched> {
 }
 
 /// Reads an answer with a length, if all of it is there.
-fn whole(bytes: &[u8]) -> Result<Option<Fetched>> {
+pub(super) fn whole(bytes: &[u8]) -> Result<Option<Fetched>> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let head = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned();
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;

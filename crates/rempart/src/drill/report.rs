@@ -57,6 +57,14 @@ impl Outcome {
         self.check(what, holds, format!("{} ms of {}{judged}", took.as_millis(), most.as_millis()));
     }
 
+    /// Notes a pass mark on a part of what was measured before, which other work on the machine moves as it
+    /// does times.
+    pub(super) fn check_share(&mut self, what: &str, share: f64, least: f64) {
+        let holds = share >= least || !self.judges_times;
+        let judged = if self.judges_times { "" } else { ", not judged" };
+        self.check(what, holds, format!("{:.0} % of {:.0} %{judged}", share * 100.0, least * 100.0));
+    }
+
     /// Notes what was not done, and why.
     pub(super) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());

@@ -61,6 +61,11 @@ pub(super) fn describe(status: &edge::Status, setup: &Setup, kept: bool, progres
             "delay_ms": status.delay_us / 1_000,
         },
         "flood_limits": flood_limits,
+        "origins": {
+            "circuits_open": status.origins.open,
+            "limited": status.origins.limited,
+            "in_line": status.origins.in_line,
+        },
         "is_draining": status.is_draining,
         "threads": status.threads,
         "admin": setup.admin,
@@ -160,6 +165,7 @@ mod tests {
             threads: 2,
             shedding_threads: 1,
             delay_us: 70_000,
+            origins: telemetry::metrics::Origins { open: 1, limited: 2, in_line: 3 },
             is_draining: false,
             cache: Some(edge::CacheStanding {
                 objects: 3,
@@ -216,6 +222,7 @@ mod tests {
         assert_eq!(described["zones"][0]["flood"]["rate"], 900.0);
         assert_eq!(described["overload"]["shedding_threads"], 1);
         assert_eq!(described["overload"]["delay_ms"], 70);
+        assert_eq!(described["origins"]["circuits_open"], 1);
         assert_eq!(described["cache"]["bytes_max"], 5);
         assert_eq!(described["cache"]["disk"]["state"], "ready");
         assert_eq!(described["cache"]["disk"]["trouble"], "stalled");

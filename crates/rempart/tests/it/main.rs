@@ -23,6 +23,7 @@ mod origins;
 #[cfg(feature = "fault-injection")]
 mod overload;
 mod process;
+mod protected;
 mod rig;
 mod rules;
 mod seeing;

@@ -332,7 +332,8 @@ fn a_post_whose_connection_was_refused_is_tried_elsewhere() -> Result<()> {
 fn retries_end_with_their_budget() -> Result<()> {
     let (first, second) = (RefusingPort::new()?, RefusingPort::new()?);
     let urls = [format!("http://{}", first.address()), format!("http://{}", second.address())];
-    let lines = "ejection = { consecutive_failures = 0 }\nretries = { max = 1, budget_percent = 20 }";
+    let lines = "ejection = { consecutive_failures = 0, circuit_percent = 0 }\n\
+                 retries = { max = 1, budget_percent = 20 }";
     let node = with_zone(&zone_with("", &[&urls[0], &urls[1]], lines))?;
     for _ in 0..200 {
         assert_eq!(fetch(&node, HOST, "/")?.status, 502);

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::labels::{
     CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, NotInspected,
-    OriginConnection, OriginOutcome, Protocol, RuleWork, StatusClass, TlsVersion, WafOutcome, Worth,
+    OriginConnection, OriginOutcome, OriginWait, Protocol, RuleWork, StatusClass, TlsVersion, WafOutcome,
+    Worth,
 };
 
 /// Upper bounds of the duration buckets, in microseconds: about three per decade from what a local hit takes
@@ -56,6 +57,7 @@ pub(crate) struct Block {
     pub(crate) origin_requests: [AtomicU64; OriginOutcome::COUNT],
     pub(crate) origin_connections: [AtomicU64; OriginConnection::COUNT],
     pub(crate) origin_retries: AtomicU64,
+    pub(crate) origin_waits: [AtomicU64; OriginWait::COUNT],
     pub(crate) waf: [AtomicU64; WafOutcome::COUNT],
     pub(crate) waf_off_thread: AtomicU64,
     pub(crate) waf_not_inspected: [AtomicU64; NotInspected::COUNT],
@@ -88,6 +90,7 @@ impl Block {
             origin_requests: fresh(),
             origin_connections: fresh(),
             origin_retries: AtomicU64::new(0),
+            origin_waits: fresh(),
             waf: fresh(),
             waf_off_thread: AtomicU64::new(0),
             waf_not_inspected: fresh(),
@@ -217,6 +220,11 @@ impl ThreadMetrics {
     /// Counts idle connections closed to make room.
     pub fn connections_shed(&self, count: usize) {
         add(&self.block.connections_shed, count as u64);
+    }
+
+    /// Counts a request that waited for a place at an origin.
+    pub fn origin_wait(&self, how: OriginWait) {
+        add(&self.block.origin_waits[how as usize], 1);
     }
 
     /// Counts a request that was shed.

@@ -76,6 +76,14 @@ families! { NODE:
         "Visitors' connections closed unserved: no descriptor or no room for them, or a bad PROXY header.";
     CONNECTIONS_SHED = Counter "rempart_connections_shed_total" [""]
         "Idle visitors' connections closed before their time, to make room for others.";
+    ORIGIN_WAITS = Counter "rempart_origin_waits_total" ["result"]
+        "Requests that found every origin of their pool full and waited, by how that ended.";
+    ORIGIN_LINE = Gauge "rempart_origin_line" [""]
+        "Requests that wait for a place at an origin now.";
+    ORIGINS_OPEN = Gauge "rempart_origin_circuits_open" [""]
+        "Origins whose circuit is open: most of what they were asked failed.";
+    ORIGINS_LIMITED = Gauge "rempart_origins_limited" [""]
+        "Origins of which it is limited how many requests wait for them, since they answer late.";
     ORIGIN_RETRIES = Counter "rempart_origin_retries_total" [""]
         "Attempts at origins after the first of a request.";
     CACHE = Counter "rempart_cache_requests_total" ["result"]

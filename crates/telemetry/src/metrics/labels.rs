@@ -184,6 +184,16 @@ label_set! {
 }
 
 label_set! {
+    /// How a request's wait for a place at an origin ended.
+    OriginWait {
+        /// With a place.
+        Placed = "placed",
+        /// Without one: the time was over, the line full, or its visitor left.
+        SentAway = "sent_away",
+    }
+}
+
+label_set! {
     /// Success or failure of something the node does for itself.
     Outcome {
         /// It worked.

@@ -11,8 +11,8 @@ use super::block::{BUCKET_LABELS, Block};
 use super::families::{self, Family};
 use super::labels::{
     CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, NotInspected,
-    OriginConnection, OriginOutcome, Outcome, Protocol, RuleWork, StatusClass, TlsVersion, Trouble,
-    WafOutcome, Worth,
+    OriginConnection, OriginOutcome, OriginWait, Outcome, Protocol, RuleWork, StatusClass, TlsVersion,
+    Trouble, WafOutcome, Worth,
 };
 use super::{Outside, Registry};
 
@@ -66,7 +66,7 @@ pub(super) fn page(registry: &Registry, outside: &Outside) -> String {
     let threads = registry.threads.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut page = Page::default();
     visitors(&mut page, registry, &threads, outside);
-    origins(&mut page, registry, &threads);
+    origins(&mut page, registry, &threads, outside);
     waf(&mut page, &threads, outside.bodies_waiting);
     node(&mut page, registry, outside);
     page.into_text()
@@ -142,7 +142,7 @@ fn durations(page: &mut Page, threads: &[Arc<Block>]) {
     }
 }
 
-fn origins(page: &mut Page, registry: &Registry, threads: &[Arc<Block>]) {
+fn origins(page: &mut Page, registry: &Registry, threads: &[Arc<Block>], outside: &Outside) {
     page.by_label(&families::ORIGIN_REQUESTS, "result", &OriginOutcome::LABELS, |place| {
         sum(threads, |block| &block.origin_requests[place])
     });
@@ -151,6 +151,12 @@ fn origins(page: &mut Page, registry: &Registry, threads: &[Arc<Block>]) {
     });
     page.single(&families::CONNECTIONS_DROPPED, sum(threads, |block| &block.connections_dropped));
     page.single(&families::CONNECTIONS_SHED, sum(threads, |block| &block.connections_shed));
+    page.by_label(&families::ORIGIN_WAITS, "result", &OriginWait::LABELS, |place| {
+        sum(threads, |block| &block.origin_waits[place])
+    });
+    page.single(&families::ORIGIN_LINE, outside.origins.in_line);
+    page.single(&families::ORIGINS_OPEN, outside.origins.open);
+    page.single(&families::ORIGINS_LIMITED, outside.origins.limited);
     page.single(&families::ORIGIN_RETRIES, sum(threads, |block| &block.origin_retries));
     page.by_label(&families::CACHE, "result", &CacheOutcome::LABELS, |place| {
         sum(threads, |block| &block.cache[place])

@@ -20,6 +20,7 @@ fn full() -> Outside {
         flood_limits: [4, 5, 6],
         shedding_threads: 2,
         delay_us: 70_000,
+        origins: Origins { open: 1, limited: 2, in_line: 3 },
         stored: Stored { bytes: [7, 8], objects: [3, 4], events: vec![("evictions", 6)] },
         process: Some(process),
     }
@@ -84,6 +85,7 @@ fn each_call_moves_its_own_series() {
     metrics.connections_dropped(2);
     metrics.connections_shed(3);
     metrics.shed(Worth::Stranger);
+    metrics.origin_wait(OriginWait::Placed);
     registry.set_snapshot_number(42);
     registry.panicked();
     registry.reloaded(Outcome::Failed);
@@ -118,6 +120,11 @@ fn each_call_moves_its_own_series() {
             "rempart_origin_requests_total{result=\"fault\"} 1",
             "rempart_origin_connections_total{result=\"reused\"} 1",
             "rempart_origin_retries_total 1",
+            "rempart_origin_waits_total{result=\"placed\"} 1",
+            "rempart_origin_waits_total{result=\"sent_away\"} 0",
+            "rempart_origin_circuits_open 1",
+            "rempart_origins_limited 2",
+            "rempart_origin_line 3",
             "rempart_cache_requests_total{result=\"stale\"} 1",
             "rempart_cache_requests_total{result=\"hit\"} 0",
             "rempart_cache_bytes{tier=\"disk\"} 8",

@@ -11,7 +11,7 @@ use crate::id::Id;
 use crate::limits::{HEALTH_TIMEOUT_MS, ORIGINS_MAX, POOLS_MAX};
 use crate::pool::{
     Balance, Ejection, HashKey, Health, HostHeader, Origin, OriginProtocol, OriginScheme, OriginTls, Pool,
-    Probe, Retries, Sticky, Timeouts,
+    Probe, Queue, Retries, Sticky, Timeouts,
 };
 use crate::read::Placed;
 use crate::read::values::{Text, is_token, quoted};
@@ -87,6 +87,7 @@ impl Compiler<'_> {
                 consecutive_failures: small(pool.ejection.consecutive_failures.0),
                 base_ms: pool.ejection.base_ms.0,
                 max_percent: u8::try_from(pool.ejection.max_percent.0).unwrap_or(100),
+                circuit_percent: u8::try_from(pool.ejection.circuit_percent.0).unwrap_or(100),
             },
             slow_start_ms: pool.slow_start_ms.0,
             sticky: pool.sticky.as_ref().and_then(|sticky| {
@@ -111,6 +112,8 @@ impl Compiler<'_> {
                 budget_percent: small(pool.retries.budget_percent.0),
             },
             max_requests: u32::try_from(pool.max_requests.0).ok().filter(|most| *most > 0),
+            is_adaptive: pool.adaptive.value,
+            queue: Queue { places: small(pool.queue.0), wait_ms: pool.queue_ms.0 },
             max_connections: usize::try_from(pool.max_connections.0).ok().filter(|most| *most > 0),
             keepalive_ms: pool.keepalive_ms.0,
             protocol,

@@ -148,6 +148,11 @@ fn a_thousand_visitors_on_one_expired_page_make_one_fetch() {
 }
 
 #[test]
+fn a_spike_of_strangers_harms_no_known_visitor() {
+    passes("D29", &["--seconds", "4"]);
+}
+
+#[test]
 fn a_storm_of_purges_shows_nobody_a_purged_byte() {
     passes("C7", &["--seconds", "2"]);
 }

@@ -1,0 +1,172 @@
+//! A spike: from a fifth of what the node can do to ten times of it, fifty times as much, from one moment to
+//! the next, and back.
+//!
+//! What it can do is measured first, as requests answered for as many visitors at once as keep it busy. Then
+//! strangers come whatever becomes of them, and some known visitors go on as before. Read next:
+//! [`super::surge`].
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::Run;
+use super::load::End;
+use super::load::{Load, Target, in_words, wait_until};
+use super::node::{AT_ONCE, Node, NodeText, PATIENCE, passing};
+use super::origin::Origin;
+use super::report::Outcome;
+use super::surge::{Asked, Stream, Who, surge};
+use crate::clock;
+
+/// What a request burns of the node's CPU, in steps: some 4 ms, as a page behind many rules does.
+const BURNT: &str = "Rempart-Fault: route=slow:13000000\r\n";
+
+/// Visitors who were served before.
+const KNOWN: u64 = 40;
+
+/// How often known visitors ask, in parts of what the node can do.
+const KNOWN_PART: f64 = 0.1;
+
+/// What strangers want before and after the spike, and in it, in the same parts.
+const QUIET: f64 = 0.2;
+const SPIKE: f64 = 10.0;
+
+/// How long it is quiet before.
+const BEFORE: Duration = Duration::from_secs(1);
+
+/// After so long the node has found out what to do.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// CPU time that a process has taken, in microseconds.
+fn cpu_us(pid: u32) -> Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // Fields 14 and 15 (proc(5)), counted from behind the name, which may hold anything; in 10 ms.
+    let (_, behind) = stat.rsplit_once(')').context("no name in stat")?;
+    let ticks = behind.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
+    Ok(ticks.sum::<u64>() * 10_000)
+}
+
+/// Requests a second that are answered when it is always busy, and what one takes of its CPU time.
+fn capacity(target: &Target, edge: u32, lasting: Duration) -> Result<(f64, f64)> {
+    let (to, begun, before_us) = (target.clone(), clock::now(), cpu_us(edge)?);
+    // Due at once, all of them: each of the visitors asks again when it has its answer.
+    let load = Load::asking(1_000_000, move |number| {
+        let fields = format!("X-Forwarded-For: 172.16.{}.{}\r\n{BURNT}", number >> 8 & 255, number & 255);
+        match to.ask("/", &fields) {
+            Ok((status, _)) => End::Answered(status),
+            Err(error) => End::Broken(format!("{error:#}")),
+        }
+    })?;
+    std::thread::sleep(lasting);
+    let served = load.end().iter().filter(|visit| visit.end == End::Answered(200)).count() as f64;
+    let took = clock::now().saturating_duration_since(begun);
+    let spent_us = cpu_us(edge)?.saturating_sub(before_us) as f64;
+    Ok((served / took.as_secs_f64(), spent_us / served.max(1.0)))
+}
+
+/// Has the known visitors served in two different seconds.
+fn become_known(target: &Target) -> Result<()> {
+    for round in 0..2 {
+        for number in 1..=KNOWN {
+            let answer = target.ask("/", &format!("X-Forwarded-For: 192.0.2.{number}\r\n"));
+            anyhow::ensure!(matches!(answer, Ok((200, _))), "a first visit: {}", in_words(&answer));
+        }
+        if round == 0 {
+            std::thread::sleep(Duration::from_millis(1_100));
+        }
+    }
+    Ok(())
+}
+
+fn p99(asked: &[&Asked]) -> Duration {
+    let mut times: Vec<Duration> = asked.iter().map(|one| one.took).collect();
+    times.sort_unstable();
+    times.get(times.len().saturating_mul(99) / 100).copied().unwrap_or_default()
+}
+
+fn is_served(one: &Asked) -> bool {
+    one.status == Some(200)
+}
+
+fn judge(outcome: &mut Outcome, asked: &[Asked], lasting: Duration, peak: f64) {
+    let known: Vec<&Asked> = asked.iter().filter(|one| one.stream == 0).collect();
+    let harmed = known.iter().filter(|one| !is_served(one)).count();
+    let of = known.len();
+    outcome.check(
+        "every request of a known visitor is served",
+        harmed == 0,
+        format!("{harmed} of {of} are not"),
+    );
+    let within: Vec<&Asked> = known.iter().copied().filter(|one| one.at > BEFORE + SETTLED).collect();
+    outcome.check_time("their 99th percentile, once it has begun", p99(&within), Duration::from_secs(1));
+    let lost = asked.iter().filter(|one| one.status.is_none()).count();
+    outcome.check("every request is answered", lost == 0, lost);
+    let shed = || asked.iter().filter(|one| one.status == Some(503));
+    let untold = shed().filter(|one| !one.has_retry_after).count();
+    outcome.check("some are sent away", shed().count() > 0, shed().count());
+    outcome.check("each with a time to come back", untold == 0, untold);
+    let other = asked.iter().find(|one| !matches!(one.status, None | Some(200 | 503)));
+    outcome.check("nothing else is said", other.is_none(), format!("{other:?}"));
+    let (from, to) = (BEFORE + SETTLED, BEFORE + lasting);
+    let served = asked.iter().filter(|one| is_served(one) && (from..to).contains(&one.at)).count();
+    let goodput = served as f64 / to.saturating_sub(from).as_secs_f64().max(0.001);
+    let offered = asked.iter().filter(|one| (from..to).contains(&one.at)).count();
+    outcome.figure("offered_a_second", (offered as f64 / (to - from).as_secs_f64()).round());
+    outcome.figure("served_a_second", goodput.round());
+    outcome.figure("goodput_percent", (goodput / peak * 100.0).round());
+    outcome.check_share("goodput stays at nine tenths", goodput / peak, 0.9);
+}
+
+/// D29, of CPU: a spike of fifty times.
+pub(super) fn spike(run: &Run, outcome: &mut Outcome) -> Result<()> {
+    crate::sockets::raise_descriptor_limit();
+    let origin = Origin::start("answer", None)?;
+    let node_lines = "spare = true\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
+    let folder =
+        run.folder("node", &NodeText { node: node_lines, more: AT_ONCE.to_owned(), ..NodeText::default() })?;
+    folder.zone("a", &passing("a", &["a.example"], origin.address()))?;
+    let node: Node = folder.start()?;
+    node.wait_for(0, "spare_ready")?;
+    let (target, edge) = (node.target("a.example")?, node.edge()?);
+    become_known(&target)?;
+    let (peak, cost_us) = capacity(&target, edge, Duration::from_secs(2))?;
+    outcome.figure("capacity_a_second", peak.round());
+    outcome.figure("cost_us", cost_us.round());
+    let lasting = run.lasting.max(SETTLED * 2);
+    let rate = |part: f64| peak * part;
+    let asks = |who, rates| Stream { who, rates, path: "/", fields: BURNT.to_owned() };
+    let streams = [
+        asks(Who::Known(KNOWN), vec![(Duration::ZERO, rate(KNOWN_PART))]),
+        asks(
+            Who::Stranger,
+            vec![(Duration::ZERO, rate(QUIET)), (BEFORE, rate(SPIKE)), (BEFORE + lasting, 0.0)],
+        ),
+    ];
+    let (mark, before_us) = (node.mark(), cpu_us(edge)?);
+    let (own_us, begun) = (cpu_us(std::process::id())?, clock::now());
+    let asked = surge(&target, &streams, BEFORE + lasting)?;
+    let took_us = clock::now().saturating_duration_since(begun).as_micros() as f64;
+    let spent_us = cpu_us(edge)?.saturating_sub(before_us) as f64;
+    outcome.figure("cores_of_the_node", (spent_us / took_us * 100.0).round() / 100.0);
+    let own_us = cpu_us(std::process::id())?.saturating_sub(own_us) as f64;
+    outcome.figure("cores_of_the_visitors", (own_us / took_us * 100.0).round() / 100.0);
+    judge(outcome, &asked, lasting, peak);
+    let served = asked.iter().filter(|one| is_served(one)).count() as f64;
+    let shed = asked.len() as f64 - served;
+    outcome.figure("us_for_one_sent_away", ((spent_us - served * cost_us) / shed.max(1.0)).round());
+    let over = clock::now();
+    let is_back = wait_until(PATIENCE, || {
+        let answer = target.ask("/", &format!("X-Forwarded-For: 172.17.0.1\r\n{BURNT}"));
+        matches!(answer, Ok((200, _)))
+    });
+    outcome.check("a stranger is served again", is_back, is_back);
+    outcome.check_time("after", clock::now().saturating_duration_since(over), Duration::from_secs(5));
+    let ended = wait_until(PATIENCE, || !node.told(mark, "overload_ended").is_empty());
+    outcome.check("the episode ends", ended, ended);
+    let episodes = node.told(mark, "overload_began").len();
+    outcome.check("it was one", episodes == 1, episodes);
+    outcome.check("no process ended", node.edge()? == edge, edge);
+    outcome.check("the node ends cleanly", node.stop()?, "");
+    Ok(())
+}

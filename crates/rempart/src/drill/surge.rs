@@ -1,0 +1,158 @@
+//! Visitors at a rate that no answer slows down: a spike. Each request is sent when it is due, however many
+//! wait, on a connection that is free or a new one; its time is counted from when it was due.
+//!
+//! One thread, so that the node has the rest of the machine. It judges nothing. Read next: [`super::spike`].
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::load::{ANSWER_BYTES_MAX, Target, whole};
+use super::node::PATIENCE;
+use crate::clock;
+
+/// How often it looks what is due.
+const STEP: Duration = Duration::from_millis(2);
+
+/// Requests that may wait at once; with more each further one counts as broken.
+const WAITING_MAX: usize = 12_000;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    /// One of so many visitors, in turn.
+    Known(u64),
+    /// Somebody new each time.
+    Stranger,
+}
+
+/// Requests of a kind at a rate.
+#[derive(Debug, Clone)]
+pub(super) struct Stream {
+    pub(super) who: Who,
+    /// How many in a second, each from so long after the beginning on.
+    pub(super) rates: Vec<(Duration, f64)>,
+    /// The path.
+    pub(super) path: &'static str,
+    /// Further field lines, each ending in CRLF.
+    pub(super) fields: String,
+}
+
+impl Stream {
+    fn rate(&self, at: Duration) -> f64 {
+        self.rates.iter().rev().find(|(from, _)| *from <= at).map_or(0.0, |(_, rate)| *rate)
+    }
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// The place of its stream.
+    pub(super) stream: usize,
+    /// When it was due, after the beginning.
+    pub(super) at: Duration,
+    /// How long it took from then.
+    pub(super) took: Duration,
+    /// Its status; none if no whole answer came.
+    pub(super) status: Option<u16>,
+    /// Whether it was told when to come back.
+    pub(super) has_retry_after: bool,
+}
+
+/// What all requests of a surge share.
+struct Shared {
+    address: SocketAddr,
+    free: RefCell<Vec<TcpStream>>,
+    waiting: Cell<usize>,
+    asked: RefCell<Vec<Asked>>,
+}
+
+/// Sends the streams' requests for so long, and waits for the answers.
+///
+/// # Errors
+/// When the system gives no runtime.
+pub(super) fn surge(target: &Target, streams: &[Stream], lasting: Duration) -> Result<Vec<Asked>> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+    let shared = Rc::new(Shared {
+        address: target.address,
+        free: RefCell::default(),
+        waiting: Cell::new(0),
+        asked: RefCell::default(),
+    });
+    runtime.block_on(async {
+        let begun = clock::now();
+        let mut due = vec![0.0; streams.len()];
+        let mut sent: Vec<u64> = vec![0; streams.len()];
+        let mut looked = Duration::ZERO;
+        while looked < lasting {
+            tokio::time::sleep(STEP).await;
+            let now = clock::now().saturating_duration_since(begun);
+            for (number, stream) in streams.iter().enumerate() {
+                let (Some(due), Some(sent)) = (due.get_mut(number), sent.get_mut(number)) else { continue };
+                *due += stream.rate(now) * (now - looked).as_secs_f64();
+                while *due >= 1.0 {
+                    *due -= 1.0;
+                    *sent += 1;
+                    let head = head(&target.host, stream, *sent);
+                    tokio::task::spawn_local(ask(Rc::clone(&shared), number, head, begun + now, now));
+                }
+            }
+            looked = now;
+        }
+        let until = clock::now() + PATIENCE;
+        while shared.waiting.get() > 0 && clock::now() < until {
+            tokio::time::sleep(STEP).await;
+        }
+    });
+    Ok(shared.asked.take())
+}
+
+fn head(host: &str, stream: &Stream, number: u64) -> String {
+    let from = match stream.who {
+        Who::Known(of) => format!("192.0.2.{}", number % of.clamp(1, 250) + 1),
+        Who::Stranger => format!("10.{}.{}.{}", number >> 16 & 255, number >> 8 & 255, number & 255),
+    };
+    let (path, fields) = (stream.path, &stream.fields);
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-For: {from}\r\n{fields}\r\n")
+}
+
+async fn ask(shared: Rc<Shared>, stream: usize, head: String, due: std::time::Instant, at: Duration) {
+    let waiting = shared.waiting.get();
+    let mut answer = None;
+    if waiting < WAITING_MAX {
+        shared.waiting.set(waiting + 1);
+        answer = tokio::time::timeout(PATIENCE, exchange(&shared, head.as_bytes())).await.ok().flatten();
+        shared.waiting.set(shared.waiting.get() - 1);
+    }
+    let took = clock::now().saturating_duration_since(due);
+    let (status, has_retry_after) = answer.map_or((None, false), |(status, told)| (Some(status), told));
+    shared.asked.borrow_mut().push(Asked { stream, at, took, status, has_retry_after });
+}
+
+/// Status, and whether there is `Retry-After`; none when no whole answer comes.
+async fn exchange(shared: &Shared, head: &[u8]) -> Option<(u16, bool)> {
+    let free = shared.free.borrow_mut().pop();
+    let mut connection = match free {
+        Some(connection) => connection,
+        None => TcpStream::connect(shared.address).await.ok()?,
+    };
+    connection.write_all(head).await.ok()?;
+    let (mut bytes, mut room) = (Vec::new(), [0; 2048]);
+    loop {
+        let count = connection.read(&mut room).await.ok()?;
+        bytes.extend_from_slice(room.get(..count)?);
+        if let Some(answer) = whole(&bytes).ok()? {
+            shared.free.borrow_mut().push(connection);
+            return Some((answer.status, answer.field("retry-after").is_some()));
+        }
+        if count == 0 || bytes.len() > ANSWER_BYTES_MAX {
+            return None;
+        }
+    }
+}
