@@ -19,10 +19,12 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 
 use super::overheard::Overhearing;
+use crate::Abuse;
 use crate::limits::{
     CONNECTION_WINDOW_BYTES, HANDSHAKES_UNVALIDATED, QUIC_IDLE_MS, QUIC_RESET_MS, QUIC_SEND_WINDOW_BYTES,
     QUIC_STREAMS, QUIC_STREAMS_UNI, QUIC_WAITING_BYTES, QUIC_WAITING_HANDSHAKES, STREAM_WINDOW_BYTES,
 };
+use crate::places::Network;
 use crate::thread::{OpenCount, Service, Thread, WireEvent};
 
 /// Bytes of our connection ids (RFC 9000 §5.1): two name the socket, the others are random. A length that no
@@ -147,7 +149,7 @@ fn bind(socket: UdpSocket, settings: &QuicListenerSettings) -> Option<quinn::End
     quinn::Endpoint::new(endpoint, Some(server), socket, Arc::new(quinn::TokioRuntime)).ok()
 }
 
-/// Handshakes with visitors that have not proven their address.
+/// A handshake with a visitor that has not proven its address, counted for as long as this lives.
 struct Shaking(Rc<Cell<usize>>);
 
 impl Shaking {
@@ -206,22 +208,32 @@ fn admit<S: Service>(
     local: SocketAddr,
     shaking: &Rc<Cell<usize>>,
 ) {
-    if thread.open() >= thread.connections_max {
-        thread.service.count(WireEvent::Dropped);
-        return incoming.refuse();
-    }
     let is_validated = incoming.remote_address_validated();
-    if !is_validated && shaking.get() >= HANDSHAKES_UNVALIDATED {
+    let visitor = incoming.remote_address().ip().to_canonical();
+    let network = Network::of(visitor);
+    let has_time = thread.service.may_shake(visitor);
+    if !is_validated && (!has_time || shaking.get() >= HANDSHAKES_UNVALIDATED) {
         // Costs a round trip and no memory; only who receives at its address comes back (RFC 9000 §8.1.2).
+        // Before anything else: who forges addresses is not to use up their networks' room.
+        thread.service.count(WireEvent::Abuse(Abuse::UnprovenAddress, visitor));
         let _always_allowed_when_unvalidated = incoming.retry();
         return;
     }
-    let Ok(connecting) = incoming.accept() else {
+    if !thread.make_room(network, visitor) {
+        return incoming.refuse();
+    }
+    if !has_time {
+        thread.service.count(WireEvent::Abuse(Abuse::HandshakeFlood, visitor));
+        return incoming.refuse();
+    }
+    let Some(under_way) = thread.begin_handshake(network, visitor) else { return incoming.refuse() };
+    let Ok(connecting) = thread.service.shake(|| incoming.accept()) else {
         thread.service.count(WireEvent::HandshakeFailed);
         return;
     };
-    let shaking = (!is_validated).then(|| Shaking::new(shaking));
-    tokio::task::spawn_local(super::connection::serve(OpenCount::new(thread), connecting, local, shaking));
+    let shaking = (under_way, (!is_validated).then(|| Shaking::new(shaking)));
+    let count = OpenCount::new(thread, network);
+    tokio::task::spawn_local(super::connection::serve(count, connecting, local, shaking));
 }
 
 #[cfg(test)]
