@@ -10,6 +10,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 import urllib.request
 
 # Ends a script that hangs, with a traceback from the place where it hung.
@@ -94,6 +95,25 @@ def metric(name):
     found = [line for line in lines if line.split("{")[0].split(" ")[0] == name]
     assert found, f"no metric {name}"
     return sum(float(line.rsplit(" ", 1)[1]) for line in found)
+
+
+def abuses():
+    """How often each kind of abuse was met, by its word."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{FACTS['admin']}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    found = [line for line in lines if line.startswith("rempart_abuse_total{")]
+    assert found, "no abuses are counted"
+    return {line.split('"')[1]: float(line.rsplit(" ", 1)[1]) for line in found}
+
+
+def abuse_counted(kind, before):
+    """Whether one more of a kind is counted than before; it may be so a moment after the visitor was ended."""
+    deadline = time.monotonic() + 20
+    while abuses()[kind] <= before[kind]:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def resident_bytes():

@@ -9,6 +9,7 @@
 #[cfg(all(feature = "fault-injection", not(debug_assertions)))]
 compile_error!("fault points are for tests: build without `fault-injection`, or with the profile `drill`");
 
+mod abuse;
 mod admin;
 mod admission;
 mod background;

@@ -10,6 +10,7 @@
 //! its task, and by `pipeline.rs`. Read next: [`Edge::let_in`], [`Edge::watch_load`].
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -22,6 +23,7 @@ use telemetry::events::Events;
 use telemetry::metrics::{Trouble, Worth as WorthLabel};
 use wire::Exchange;
 
+use crate::abuse::Shakes;
 use crate::contain::guard;
 use crate::course::Course;
 use crate::live::Site;
@@ -68,6 +70,7 @@ pub(crate) struct Load {
     /// Whether a line of connections was seen to its end since the timer ran, and whether one was not.
     saw_end: Cell<bool>,
     saw_more: Cell<bool>,
+    shakes: Shakes,
     /// The seed under which visitors are known.
     seed: u64,
 }
@@ -98,6 +101,7 @@ impl Load {
             has_served: Cell::new(false),
             saw_end: Cell::new(false),
             saw_more: Cell::new(false),
+            shakes: Shakes::default(),
             seed,
         }
     }
@@ -328,6 +332,28 @@ impl Edge {
         let since_s = self.load.late_since_s.get().unwrap_or(now_s);
         let visitor = Visitor::of(course.visitor.ip(), self.load.seed);
         self.node.loads().known.is_known(visitor, now_s, since_s)
+    }
+
+    /// Whether there is time for a handshake with this visitor: a thread that is late keeps some for others.
+    pub(crate) fn has_time_to_shake(&self, visitor: IpAddr) -> bool {
+        let Some(since_s) = self.load.late_since_s.get() else { return true };
+        let now_us = self.clock.now_us();
+        let known = || {
+            let visitor = Visitor::of(visitor, self.load.seed);
+            self.node.loads().known.is_known(visitor, now_us / 1_000_000, since_s)
+        };
+        self.load.shakes.has_time(now_us) || known()
+    }
+
+    /// Does a part of a handshake; measured on a thread that may be late.
+    pub(crate) fn shake_measured<T>(&self, part: impl FnOnce() -> T) -> T {
+        if !self.load.is_measuring.get() {
+            return part();
+        }
+        let began_us = self.clock.now_us();
+        let done = part();
+        self.load.shakes.took(self.clock.now_us().saturating_sub(began_us));
+        done
     }
 
     /// Sends a request away.

@@ -16,6 +16,7 @@ use telemetry::events::Events;
 use telemetry::metrics::zones::ZoneTable;
 use telemetry::metrics::{Held, LabelLists, Outcome, Outside, Registry};
 use telemetry::sink::AccessLog;
+use wire::Abuse;
 use zone::{Id, Snapshot, Zone};
 
 use crate::blocks::Blocks;
@@ -31,6 +32,7 @@ use crate::limits::Counts;
 use crate::live::{Live, Site};
 use crate::load::Loads;
 use crate::strays::{Ownerless, Strays};
+use crate::teller::Teller;
 use crate::tls::TlsShared;
 use crate::trails::Trails;
 use crate::waf::{Inspectors, slots_for};
@@ -102,6 +104,8 @@ pub struct Node {
     loads: Loads,
     serving: AtomicUsize,
     cut: AtomicUsize,
+    /// One for each kind of abuse.
+    abuse_tellers: Box<[Teller]>,
     swapped_unix_us: AtomicU64,
     started_unix_us: u64,
     /// Made when the first zone with a cache comes into force.
@@ -188,6 +192,7 @@ impl Node {
             refusals: Refusal::WORDS,
             faults: Fault::WORDS,
             phases: Phase::WORDS,
+            abuses: Abuse::WORDS,
         });
         let zone_table = ZoneTable::new();
         let tls = TlsShared::new();
@@ -241,10 +246,16 @@ impl Node {
             loads: Loads::new(threads),
             serving: AtomicUsize::new(0),
             cut: AtomicUsize::new(0),
+            abuse_tellers: Abuse::WORDS.iter().map(|_| Teller::default()).collect(),
             swapped_unix_us: AtomicU64::new(unix_us),
             started_unix_us: unix_us,
             setup,
         })
+    }
+
+    /// Whether an event may be written of this abuse, and how many were not since the last.
+    pub(crate) fn may_tell_abuse(&self, abuse: Abuse, now_ms: u64) -> Option<u64> {
+        self.abuse_tellers.get(abuse as usize)?.may_tell(now_ms)
     }
 
     /// Puts another snapshot in force, at once and whole. Open connections and exchanges are not touched.

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -546,6 +547,7 @@ impl Service for Edge {
             course.refusal = Some(Refusal::Overload);
             course.reason = "its visitor did not keep up while the node or the zone was full";
         }
+        self.met_in(exchange, &course);
         if matches!(course.waf, Standing::Under(_) | Standing::Over(_)) {
             work.phase = Phase::Waf as u8;
             let mut concluding = Box::pin(self.conclude(exchange, &mut course));
@@ -572,6 +574,14 @@ impl Service for Edge {
         Some(TlsChoice { config, zone: Some(site.zone.id.0) })
     }
 
+    fn may_shake(&self, visitor: IpAddr) -> bool {
+        self.has_time_to_shake(visitor)
+    }
+
+    fn shake<T>(&self, part: impl FnOnce() -> T) -> T {
+        self.shake_measured(part)
+    }
+
     fn beat(&self) {
         self.slot.beat();
     }
@@ -596,6 +606,7 @@ impl Service for Edge {
             }
             WireEvent::Panicked => self.node.registry().panicked(),
             WireEvent::Dropped => self.metrics.connections_dropped(1),
+            WireEvent::Abuse(abuse, visitor) => self.met(abuse, visitor),
             WireEvent::Shed(count) => self.metrics.connections_shed(count),
         }
     }

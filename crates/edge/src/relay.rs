@@ -11,7 +11,7 @@ use cache::compress::STEP_BYTES;
 use exchange::{BodySize, Chunk, Fault, Incoming, Phase, Refusal, Response, Upgrade};
 use origin::{Chosen, Link, Wanted};
 use telemetry::metrics::{OriginConnection, OriginOutcome};
-use wire::{Exchange, Gone, Kept, ResponseState, with_scratch};
+use wire::{Abuse, Exchange, Gone, Kept, ResponseState, with_scratch};
 use zone::Pool;
 
 use crate::coding::{Coder, label_of};
@@ -449,7 +449,7 @@ impl Edge {
         .await;
         if is_tunnel {
             let silent_ms = course.site.as_ref().map_or(3_600_000, |site| site.zone.http.upgrade_idle_ms);
-            return Box::pin(tunnel(exchange, &mut link, ms(silent_ms))).await;
+            return Box::pin(tunnel(exchange, &mut link, ms(silent_ms), ms(visitor_idle_ms))).await;
         }
         if response.body == BodySize::None {
             // Reads whatever ends the message, so that the connection can be used again.
@@ -549,10 +549,11 @@ impl Edge {
             if exchange.deadline.is_due()
                 && !pace.may_go_on(given(exchange, &coder), self.clock.now_ms(), &exchange.deadline)
             {
-                return Poll::Ready(Err(match is_visitor_slow {
-                    true => Failed::Gone,
-                    false => Failed::Fault(Fault::ConnectionReadTimeout),
-                }));
+                if is_visitor_slow {
+                    exchange.blame(Abuse::SlowRead);
+                    return Poll::Ready(Err(Failed::Gone));
+                }
+                return Poll::Ready(Err(Failed::Fault(Fault::ConnectionReadTimeout)));
             }
             Poll::Pending
         })
@@ -632,12 +633,15 @@ struct Attempt {
     was_reused: bool,
 }
 
-/// Bytes both ways until both sides have ended, one breaks, or silence lasts too long.
-async fn tunnel(exchange: &mut Exchange, link: &mut Link, silent_ms: u32) {
+/// Bytes both ways until both sides have ended, one breaks, or silence lasts too long. Of a visitor for whom
+/// something waits it lasts too long after `unread_ms`, whatever it sends meanwhile.
+async fn tunnel(exchange: &mut Exchange, link: &mut Link, silent_ms: u32, unread_ms: u32) {
     exchange.become_tunnel();
     link.into_tunnel();
     exchange.deadline.arm(silent_ms);
     let (mut is_up_done, mut is_down_done) = (false, false);
+    // What the visitor had taken when something of it began to wait.
+    let mut waits_since: Option<u64> = None;
     poll_fn(|cx| -> Poll<()> {
         exchange.deadline.register(cx.waker());
         let mut moved = false;
@@ -669,11 +673,15 @@ async fn tunnel(exchange: &mut Exchange, link: &mut Link, silent_ms: u32) {
         if is_up_done && matches!(link.poll_ready(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(());
         }
+        let mut is_unread = false;
         while !is_down_done {
             match exchange.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending => break,
+                Poll::Pending => {
+                    is_unread = true;
+                    break;
+                }
             }
             let step = with_scratch(|scratch| match link.poll_body(cx, scratch) {
                 Poll::Pending => Poll::Pending,
@@ -695,8 +703,10 @@ async fn tunnel(exchange: &mut Exchange, link: &mut Link, silent_ms: u32) {
             });
             match step {
                 Poll::Pending => {
-                    if let Poll::Ready(Err(_)) = exchange.poll_flush(cx) {
-                        return Poll::Ready(());
+                    match exchange.poll_flush(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(_)) => return Poll::Ready(()),
+                        Poll::Pending => is_unread = true,
                     }
                     break;
                 }
@@ -704,8 +714,24 @@ async fn tunnel(exchange: &mut Exchange, link: &mut Link, silent_ms: u32) {
                 Poll::Ready(false) => return Poll::Ready(()),
             }
         }
-        if moved {
-            exchange.deadline.arm(silent_ms);
+        let taken = exchange.bytes_moved();
+        match waits_since {
+            Some(before) if is_unread && before == taken => {
+                if exchange.deadline.is_due() {
+                    exchange.blame(Abuse::SlowRead);
+                    return Poll::Ready(());
+                }
+            }
+            _ if is_unread => {
+                waits_since = Some(taken);
+                exchange.deadline.arm(unread_ms.min(silent_ms));
+            }
+            _ => {
+                let waited = waits_since.take().is_some();
+                if moved || waited {
+                    exchange.deadline.arm(silent_ms);
+                }
+            }
         }
         // After the end of its stream only a reset tells that the visitor left; over HTTP/1 the FIN was read.
         let is_multiplexed = exchange.protocol() != exchange::Protocol::Http1;

@@ -4,7 +4,8 @@
 //! after it is due, so it is late by up to one tick and never early. The thread's wiring calls
 //! [`Deadlines::sweep`] every [`TICK_MS`]; nothing here reads a clock. With a million slots a sweep compares
 //! 4 MB of numbers, some 0.3 ms. Slots also say since when their connection is idle, so that those that have
-//! been so for longest can be let go when room is short ([`Deadlines::shed`]).
+//! been so for longest can be let go when room is short ([`Deadlines::shed`]); before them those that have
+//! begun something and not gone on with it.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,6 +17,10 @@ pub const TICK_MS: u32 = 100;
 const OFF: u32 = u32::MAX;
 const DUE: u32 = u32::MAX - 1;
 const BUSY: u32 = u32::MAX;
+
+/// What is added to the tick since which a connection is idle that has proven itself before: others go first,
+/// however long these have been idle. Half of all ticks, of which a process sees a few percent in its life.
+const PROVEN: u32 = 1 << 30;
 
 /// How long a connection has been idle at the least before it is let go, in ticks: a visitor that has just
 /// come, or comes back at once, is not idle.
@@ -73,12 +78,24 @@ impl Deadlines {
     }
 
     /// Makes deadlines of connections due that are idle, those first that have been so for longest and for a
-    /// second at the least; gives how many. They are woken as by a sweep.
+    /// second at the least; gives how many. Those of [`Deadline::arm_unproven`] go before all others. They
+    /// are woken as by a sweep.
     ///
     /// It looks at every slot, some 1 ms for a million.
     pub fn shed(&self, count: usize) -> usize {
+        self.let_go(count, BUSY)
+    }
+
+    /// As [`Deadlines::shed`], of those of [`Deadline::arm_unproven`] alone.
+    pub fn shed_unproven(&self, count: usize) -> usize {
+        self.let_go(count, PROVEN)
+    }
+
+    /// Lets those go whose mark is below a bound.
+    fn let_go(&self, count: usize, bound: u32) -> usize {
         let now = self.tick.get();
-        let is_old = |since: u32| since != BUSY && now.saturating_sub(since) >= IDLE_TICKS_LEAST;
+        let age = |since: u32| now.saturating_sub(since & !PROVEN);
+        let is_old = |since: u32| since < bound && age(since) >= IDLE_TICKS_LEAST;
         let mut idle: Vec<(u32, usize)> = {
             let since = self.idle_since.borrow();
             let slots = since.iter().enumerate().filter(|(_, since)| is_old(**since));
@@ -171,7 +188,14 @@ impl Deadline {
     /// As [`Deadline::arm`], of a connection that does nothing until then: it may be let go earlier
     /// ([`Deadlines::shed`]), until it is armed or disarmed again.
     pub fn arm_idle(&self, ms: u32) {
-        self.set(self.after(ms), self.owner.tick.get());
+        self.set(self.after(ms), self.owner.tick.get() | PROVEN);
+    }
+
+    /// As [`Deadline::arm`], of a connection that has yet to show that it is worth its place: its handshake
+    /// or a head is under way, which takes who means it a round trip or two. It may be let go earlier, before
+    /// any that is idle after an answer.
+    pub fn arm_unproven(&self, ms: u32) {
+        self.set(self.after(ms), self.owner.tick.get() & !PROVEN);
     }
 
     /// Never due.
@@ -246,6 +270,33 @@ mod tests {
         slots[1].arm_idle(0);
         (0..IDLE_TICKS_LEAST).for_each(|_| deadlines.sweep());
         assert_eq!((slots[1].is_due(), deadlines.shed(9)), (false, 1), "without a deadline of its own too");
+    }
+
+    #[test]
+    fn those_that_have_proven_nothing_go_before_those_that_are_idle() {
+        let deadlines = Deadlines::new();
+        let slots: Vec<Deadline> = (0..4).map(|_| deadlines.slot()).collect();
+        slots[0].arm_idle(1_000 * TICK_MS);
+        deadlines.sweep();
+        slots[1].arm_unproven(1_000 * TICK_MS);
+        (0..IDLE_TICKS_LEAST).for_each(|_| deadlines.sweep());
+        slots[2].arm_unproven(1_000 * TICK_MS);
+        assert_eq!(deadlines.shed(1), 1);
+        let due = || slots.iter().map(Deadline::is_due).collect::<Vec<_>>();
+        assert_eq!(
+            due(),
+            [false, true, false, false],
+            "it came after the idle one, and before the fresh one"
+        );
+        assert_eq!(
+            deadlines.shed_unproven(9),
+            0,
+            "the other has had no second yet, and the idle one is proven"
+        );
+        (0..IDLE_TICKS_LEAST).for_each(|_| deadlines.sweep());
+        assert_eq!(deadlines.shed_unproven(9), 1);
+        assert_eq!(due(), [false, true, true, false]);
+        assert_eq!(deadlines.shed(9), 1, "the idle one is left");
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod deleted;
 mod dependencies;
 mod disabled;
 mod disk;
+mod floods;
 mod herd;
 mod hostile;
 mod load;
@@ -243,6 +244,15 @@ const DRILLS: &[Drill] = &[
         done: "forms, JSON, XML, parts and queries that are made to cost, up to 1 MiB, against every rule",
         needs_fault_points: false,
         run: hostile::corpora,
+    },
+    Drill {
+        id: "D12",
+        name: "floods",
+        outage: "HTTP/2 rapid reset 2023, CONTINUATION 2024, MadeYouReset 2025: little sent, much work done",
+        done: "slow heads, bodies, reads and handshakes, floods of every frame, bombs, connections and first \
+               packets, over HTTP/1, HTTP/2, HTTP/3 and WebSocket",
+        needs_fault_points: false,
+        run: floods::floods,
     },
     Drill {
         id: "D16",

@@ -66,7 +66,7 @@ fn main() {
     }
     println!("access record: {} ns, {} bytes", per_round(started), out.len());
 
-    let registry = Registry::new(LabelLists { refusals: &[], faults: &[], phases: &[] });
+    let registry = Registry::new(LabelLists { refusals: &[], faults: &[], phases: &[], abuses: &[] });
     let metrics = registry.thread();
     let started = Instant::now();
     for round in 0..ROUNDS {

@@ -208,7 +208,7 @@ fn rules(out: &mut Vec<u8>, ids: &[&str]) {
 }
 
 /// The address without the bits that tell one household from its neighbours.
-fn truncated(address: IpAddr) -> IpAddr {
+pub fn truncated(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() & !0xff).into(),
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !((1 << 80) - 1)).into(),

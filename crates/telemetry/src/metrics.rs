@@ -34,8 +34,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Labels whose closed enums live in other crates, given once at the start.
 ///
-/// The place of a label in its list is what [`ThreadMetrics::refusal`], [`ThreadMetrics::fault`] and
-/// [`Registry::contained`] take.
+/// The place of a label in its list is what [`ThreadMetrics::refusal`], [`ThreadMetrics::fault`],
+/// [`ThreadMetrics::abuse`] and [`Registry::contained`] take.
 #[derive(Debug, Clone, Copy)]
 pub struct LabelLists {
     /// Every refusal's name.
@@ -44,6 +44,8 @@ pub struct LabelLists {
     pub faults: &'static [&'static str],
     /// Every phase's name, in order.
     pub phases: &'static [&'static str],
+    /// Every kind of abuse that is met before, or beside, a request.
+    pub abuses: &'static [&'static str],
 }
 
 /// What the page shows beside the registry's own counters, gathered by the caller when it is asked for.
@@ -167,7 +169,7 @@ impl Registry {
     /// Registers one serving thread and gives its counters. What a thread counted stays counted after its
     /// end, so call it once per thread and not per connection.
     pub fn thread(&self) -> ThreadMetrics {
-        let block = Arc::new(Block::new(self.labels.refusals.len(), self.labels.faults.len()));
+        let block = Arc::new(Block::new(&self.labels));
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&block));
         ThreadMetrics::new(block)
     }

@@ -17,9 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::conn::{Conn, poll_read_tcp};
 use crate::h1::{Idle, Visitor};
 use crate::limits::{ACCEPT_BATCH, HANDSHAKE_MS, HELLO_BYTES};
+use crate::places::Network;
 use crate::thread::{OpenCount, Service, Thread, VisitorTimes, WireEvent};
 use crate::tls::Tls;
-use crate::{Hello, NotHello, Proxied, read_hello, read_proxy_header, with_scratch};
+use crate::{Abuse, Hello, NotHello, Proxied, read_hello, read_proxy_header, with_scratch};
 
 /// How a TCP listener is to be served.
 #[derive(Clone)]
@@ -111,13 +112,18 @@ pub fn begin_tcp<S: Service>(
     tcp: TcpStream,
     visitor: SocketAddr,
 ) {
-    if !thread.make_room() {
-        thread.service.count(WireEvent::Dropped);
+    let visitor = SocketAddr::new(visitor.ip().to_canonical(), visitor.port());
+    let has_proxy = settings.trusts_proxy.as_ref().is_some_and(|trusts| trusts(visitor.ip()));
+    let network = if has_proxy { Network::PROXIED } else { Network::of(visitor.ip()) };
+    if !thread.make_room(network, visitor.ip()) {
+        if !settings.is_tls && !has_proxy {
+            // It fits into a fresh connection's buffer. Whoever's request is here already may see a reset.
+            let _best_effort = tcp.try_write(NO_ROOM);
+        }
         return;
     }
     // Without it TLS visitors wait 40 ms for an acknowledgement.
     let _only_slower = tcp.set_nodelay(true);
-    let visitor = SocketAddr::new(visitor.ip().to_canonical(), visitor.port());
     let local = tcp.local_addr().unwrap_or(visitor);
     let facts = Connection {
         id: thread.next_connection_id(),
@@ -129,18 +135,21 @@ pub fn begin_tcp<S: Service>(
         waiting: Waiting::default(),
     };
     let deadline = thread.deadlines.slot();
-    let has_proxy = settings.trusts_proxy.as_ref().is_some_and(|trusts| trusts(visitor.ip()));
+    let count = OpenCount::new(thread, network);
     if settings.is_tls || settings.allows_h2c || has_proxy {
-        let count = OpenCount::new(thread);
         let busy =
             Box::pin(find_out(Rc::clone(thread), Rc::clone(settings), tcp, facts, deadline, has_proxy));
         tokio::task::spawn_local(Visitor::begin(count, busy));
     } else {
         let times = thread.times();
         let idle = Idle { conn: Conn::plain(tcp), facts: Rc::new(facts), deadline, times };
-        tokio::task::spawn_local(Visitor::idle(thread, idle));
+        tokio::task::spawn_local(Visitor::idle(count, idle));
     }
 }
+
+/// What a visitor without TLS is told that finds no room (RFC 9110 §15.6.4).
+const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n\
+                         Connection: close\r\n\r\n";
 
 async fn find_out<S: Service>(
     thread: Rc<Thread<S>>,
@@ -150,7 +159,7 @@ async fn find_out<S: Service>(
     deadline: Deadline,
     has_proxy: bool,
 ) -> Option<Idle> {
-    deadline.arm(HANDSHAKE_MS);
+    deadline.arm_unproven(HANDSHAKE_MS);
     let mut bytes = Vec::new();
     if has_proxy {
         match read_until(&mut tcp, &deadline, &mut bytes, |bytes| match read_proxy_header(bytes) {
@@ -168,6 +177,7 @@ async fn find_out<S: Service>(
             }
             _ => {
                 thread.service.count(WireEvent::Dropped);
+                too_slow(&thread, &facts, &deadline);
                 return None;
             }
         }
@@ -176,8 +186,13 @@ async fn find_out<S: Service>(
         return secure(thread, tcp, facts, deadline, bytes).await;
     }
     if settings.allows_h2c {
-        deadline.arm(thread.times().head_ms);
-        let is_http2 = read_until(&mut tcp, &deadline, &mut bytes, has_preface).await?;
+        deadline.arm_unproven(thread.times().head_ms);
+        let Some(is_http2) = read_until(&mut tcp, &deadline, &mut bytes, has_preface).await else {
+            if !bytes.is_empty() {
+                too_slow(&thread, &facts, &deadline);
+            }
+            return None;
+        };
         if is_http2 {
             let conn = Conn::plain(tcp);
             run_http2(&thread, conn, Rc::new(facts), deadline, bytes, thread.times()).await;
@@ -200,6 +215,13 @@ async fn run_http2<S: Service>(
 ) {
     let _speaks = OpenCount::of_protocol(thread, Protocol::Http2);
     crate::h2::serve(Rc::clone(thread), conn, facts, deadline, bytes, times).await;
+}
+
+/// Counts what was begun and not ended in time.
+fn too_slow<S: Service>(thread: &Thread<S>, facts: &Connection, deadline: &Deadline) {
+    if deadline.is_due() {
+        thread.service.count(WireEvent::Abuse(Abuse::SlowHandshake, facts.visitor.ip()));
+    }
 }
 
 /// Whether the bytes are HTTP/2's preface; none while they could still become it.
@@ -272,6 +294,9 @@ async fn secure<S: Service>(
     deadline: Deadline,
     mut bytes: Vec<u8>,
 ) -> Option<Idle> {
+    let visitor = facts.visitor.ip();
+    // Of the visitors' own addresses, also those that a trusted proxy named.
+    let _shaking = thread.begin_handshake(Network::of(visitor), visitor)?;
     let hello: Option<Result<Hello, NotHello>> =
         read_until(&mut tcp, &deadline, &mut bytes, |bytes| read_hello(bytes).transpose()).await;
     let hello = match hello {
@@ -279,6 +304,7 @@ async fn secure<S: Service>(
         other => {
             if !bytes.is_empty() {
                 thread.service.count(WireEvent::HandshakeFailed);
+                too_slow(&thread, &facts, &deadline);
             }
             if let Some(Err(why)) = other {
                 let _best_effort = tcp.try_write(answer_to_no_hello(why, &bytes));
@@ -291,10 +317,14 @@ async fn secure<S: Service>(
         let _best_effort = tcp.try_write(UNRECOGNIZED_NAME);
         return None;
     };
+    if !thread.service.may_shake(visitor) {
+        thread.service.count(WireEvent::Abuse(Abuse::HandshakeFlood, visitor));
+        return None;
+    }
     let mut tls = Tls::new(choice.config, bytes).ok()?;
     let shaken = poll_fn(|cx| {
         deadline.register(cx.waker());
-        match tls.poll_handshake(&mut tcp, cx) {
+        match thread.service.shake(|| tls.poll_handshake(&mut tcp, cx)) {
             Poll::Pending if deadline.is_due() => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             polled => polled,
         }
@@ -302,6 +332,7 @@ async fn secure<S: Service>(
     .await;
     if shaken.is_err() {
         thread.service.count(WireEvent::HandshakeFailed);
+        too_slow(&thread, &facts, &deadline);
         return None;
     }
     let session = tls.session();

@@ -12,12 +12,14 @@ use exchange::{
     BodySize, Charge, Chunk, Connection, Deadline, Fields, Incoming, Protocol, Refusal, Request, Response,
 };
 
+use crate::Abuse;
 use crate::h1::Http1;
 use crate::h2::Http2;
 use crate::h3::Http3;
 use crate::kept::Kept;
 use crate::nobody::{Informed, Nobody};
 use crate::thread::VisitorTimes;
+use crate::web_socket::WebSocketCheck;
 
 /// Why nothing more comes from, or goes to, a visitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,9 @@ pub struct Exchange {
     /// What it makes us hold; whoever serves begins it, and without that nothing is bounded.
     pub charge: Charge,
     pub(crate) is_shed: bool,
+    abuse: Option<Abuse>,
+    /// Looks at what the visitor sends once the exchange is a WebSocket.
+    web_socket: Option<Box<WebSocketCheck>>,
     /// What waits of the answer belongs to a store that counts it.
     is_stored: bool,
     pub(crate) side: Side,
@@ -96,6 +101,8 @@ impl Exchange {
             refusal_reason: refused.map_or("", |(_, reason)| reason),
             charge: Charge::default(),
             is_shed: false,
+            abuse: None,
+            web_socket: None,
             is_stored: false,
             side,
             state: ResponseState::Waiting,
@@ -146,6 +153,16 @@ impl Exchange {
     /// Whether it was aborted because its zone or the node may hold no more.
     pub fn is_shed(&self) -> bool {
         self.is_shed
+    }
+
+    /// Notes what the visitor is ended or refused for; the first of several counts.
+    pub fn blame(&mut self, abuse: Abuse) {
+        self.abuse.get_or_insert(abuse);
+    }
+
+    /// What the visitor was ended or refused for within this exchange; whoever serves counts it, once.
+    pub fn take_abuse(&mut self) -> Option<Abuse> {
+        self.abuse.take()
     }
 
     /// Tells the charge what waits now; ends the exchange where that is more than may be held.
@@ -241,6 +258,13 @@ impl Exchange {
         };
         if let Poll::Ready(Ok(Incoming::Data(chunk) | Incoming::Last(chunk))) = &polled {
             self.bytes_in += chunk.len() as u64;
+            let now_tick = self.deadline.owner().now();
+            if let Some(check) = &mut self.web_socket
+                && !check.judge(chunk.as_slice(), now_tick)
+            {
+                self.abuse.get_or_insert(Abuse::WebSocket);
+                return Poll::Ready(Err(Gone::Left));
+            }
         }
         polled
     }
@@ -340,6 +364,9 @@ impl Exchange {
 
     /// After a head that agreed to a change of protocol: bytes pass both ways as they are.
     pub fn become_tunnel(&mut self) {
+        if self.request.is_websocket() {
+            self.web_socket = Some(Box::new(WebSocketCheck::new()));
+        }
         if let Side::Http1(side) = &mut self.side {
             side.become_tunnel();
         }

@@ -21,8 +21,8 @@ use http1::{BodyDecoder, Framing, Known};
 use crate::conn::Conn;
 use crate::exchange::Side;
 use crate::limits::{HELD_BYTES, HTTP1, READ_AHEAD_BYTES};
-use crate::thread::{OpenCount, Service, Thread, VisitorTimes, serve_contained};
-use crate::{Exchange, Gone, ResponseState, with_scratch};
+use crate::thread::{OpenCount, Service, Thread, VisitorTimes, WireEvent, serve_contained};
+use crate::{Abuse, Exchange, Gone, ResponseState, with_scratch};
 use end::{linger, poll_end};
 
 mod end;
@@ -559,9 +559,8 @@ pub(crate) struct Visitor<S: Service> {
 
 impl<S: Service> Visitor<S> {
     /// A connection that has sent nothing yet.
-    pub(crate) fn idle(thread: &Rc<Thread<S>>, idle: Idle) -> Self {
-        idle.deadline.arm_idle(idle.times.head_ms);
-        let mut count = OpenCount::new(thread);
+    pub(crate) fn idle(mut count: OpenCount<S>, idle: Idle) -> Self {
+        idle.deadline.arm_unproven(idle.times.head_ms);
         count.speaks(Protocol::Http1);
         Self { count, idle: Some(idle), busy: None }
     }
@@ -687,7 +686,7 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
     });
     let mut exchange = Exchange::begin(request, facts, deadline, None, side);
     exchange.times = times;
-    exchange.deadline.arm(exchange.times.head_ms);
+    exchange.deadline.arm_unproven(exchange.times.head_ms);
     loop {
         let refusal = loop {
             let Side::Http1(side) = &mut exchange.side else { return None };
@@ -703,6 +702,12 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
                 More::Some => {}
                 // Between requests a silent close is fine; in the middle of a head nobody is left to answer.
                 More::Ended => return None,
+                More::TimedOut if thread.is_nearly_full() => {
+                    // Telling it would keep its place for as long as it takes to listen.
+                    let visitor = exchange.connection.visitor.ip();
+                    thread.service.count(WireEvent::Abuse(Abuse::SlowHead, visitor));
+                    return None;
+                }
                 More::TimedOut => break Some((Refusal::HeadTimeout, "the head did not arrive in time")),
             }
         };
@@ -729,6 +734,9 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
         serve_contained(&thread, &mut exchange).await;
         exchange.deadline.disarm();
         if !poll_fn(|cx| poll_end(&mut exchange, cx)).await {
+            if let Some(abuse) = exchange.take_abuse() {
+                thread.service.count(WireEvent::Abuse(abuse, exchange.connection.visitor.ip()));
+            }
             linger(&mut exchange).await;
             return None;
         }
@@ -739,7 +747,7 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
         exchange.bytes_in = 0;
         exchange.bytes_out = 0;
         exchange.gives_its_own();
-        exchange.deadline.arm(exchange.times.head_ms);
+        exchange.deadline.arm_unproven(exchange.times.head_ms);
     }
 }
 

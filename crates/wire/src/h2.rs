@@ -25,9 +25,10 @@ use crate::exchange::{Side, host_agrees, is_target, join_cookies};
 use crate::limits::{
     CONNECTION_WINDOW_BYTES, FIELD_SECTION_BYTES, GATHER_BYTES, HANDSHAKE_MS, RESET_CREDIT,
     RESET_STREAMS_LOCAL, RESET_STREAMS_PENDING, STREAM_UNSENT_BYTES, STREAM_WINDOW_BYTES, STREAMS,
+    STREAMS_LOST,
 };
-use crate::thread::{Service, Thread, VisitorTimes, serve_contained};
-use crate::{Exchange, Gone, ResponseState};
+use crate::thread::{Service, Thread, VisitorTimes, WireEvent, serve_contained};
+use crate::{Abuse, Exchange, Gone, ResponseState};
 use frame_check::{FrameCheck, KEPT_BYTES_MAX};
 
 mod frame_check;
@@ -42,15 +43,31 @@ struct Gather {
     kept: Vec<u8>,
     out: Vec<u8>,
     out_at: usize,
+    /// The tick of the thread's deadlines, of the poll that is under way.
+    now_tick: u32,
+    /// The end of what h2 wrote before it shut down: the data of its GOAWAY, if that has any.
+    last_words: Vec<u8>,
 }
+
+/// Bytes kept of that: more than any reason that h2 gives.
+const LAST_WORDS_BYTES: usize = 64;
 
 impl Gather {
     /// `preread` are bytes that were read before it was known that this is HTTP/2.
     fn new(conn: Conn, mut preread: Vec<u8>) -> Self {
         let mut check = FrameCheck::new();
-        let kept = check.judge(&mut preread);
+        let kept = check.judge(&mut preread, 0);
         let kept = preread.split_off(preread.len() - kept);
-        Self { conn, check, judged: preread, kept, out: Vec::new(), out_at: 0 }
+        Self {
+            conn,
+            check,
+            judged: preread,
+            kept,
+            out: Vec::new(),
+            out_at: 0,
+            now_tick: 0,
+            last_words: Vec::new(),
+        }
     }
 
     /// Reads once; the bytes go to `into` or, where that is too short, to `judged`. Ready with false at the
@@ -60,7 +77,7 @@ impl Gather {
             let room = into.initialize_unfilled();
             let read = ready!(self.conn.poll_read(cx, room))?;
             let bytes = room.get_mut(..read).unwrap_or_default();
-            let kept = self.check.judge(bytes);
+            let kept = self.check.judge(bytes, self.now_tick);
             self.kept.extend_from_slice(bytes.get(read - kept..).unwrap_or_default());
             into.advance(read - kept);
             return Poll::Ready(Ok(read > 0));
@@ -75,7 +92,7 @@ impl Gather {
         front.copy_from_slice(&self.kept);
         let total = front.len() + read;
         let bytes = small.get_mut(..total).unwrap_or_default();
-        let kept = self.check.judge(bytes);
+        let kept = self.check.judge(bytes, self.now_tick);
         let (judged, kept) = bytes.split_at(total - kept);
         self.judged.extend_from_slice(judged);
         self.kept.clear();
@@ -107,6 +124,9 @@ impl AsyncRead for Shared {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let gather = &mut *self.0.borrow_mut();
         let before = into.filled().len();
+        if gather.check.flood().is_some() {
+            return Poll::Pending; // the driver looks at the end of its poll
+        }
         loop {
             if !gather.judged.is_empty() {
                 let fits = gather.judged.len().min(into.remaining());
@@ -152,6 +172,10 @@ impl AsyncWrite for Shared {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let gather = &mut *self.0.borrow_mut();
+        if gather.last_words.is_empty() {
+            let from = gather.out.len().saturating_sub(LAST_WORDS_BYTES);
+            gather.last_words = gather.out.get(from..).unwrap_or_default().to_vec();
+        }
         ready!(gather.poll_out(cx))?;
         gather.conn.poll_shutdown(cx)
     }
@@ -167,7 +191,6 @@ pub(crate) async fn serve<S: Service>(
     preread: Vec<u8>,
     times: VisitorTimes,
 ) {
-    let times = Rc::new(Cell::new(times));
     let gather = Rc::new(RefCell::new(Gather::new(conn, preread)));
     let mut builder = h2::server::Builder::new();
     builder
@@ -180,7 +203,7 @@ pub(crate) async fn serve<S: Service>(
         .max_local_error_reset_streams(Some(RESET_STREAMS_LOCAL))
         .enable_connect_protocol();
     let mut handshake = Box::pin(builder.handshake::<_, Bytes>(Shared(Rc::clone(&gather))));
-    deadline.arm(HANDSHAKE_MS);
+    deadline.arm_unproven(HANDSHAKE_MS);
     let connection = poll_fn(|cx| {
         deadline.register(cx.waker());
         let polled = Future::poll(handshake.as_mut(), cx);
@@ -188,7 +211,7 @@ pub(crate) async fn serve<S: Service>(
         match (polled, flushed) {
             (Poll::Ready(result), _) => Poll::Ready(result.ok()),
             (_, Poll::Ready(Err(_))) => Poll::Ready(None),
-            _ if deadline.is_due() => Poll::Ready(None),
+            _ if deadline.is_due() || gather.borrow().check.flood().is_some() => Poll::Ready(None),
             _ => Poll::Pending,
         }
     })
@@ -196,8 +219,14 @@ pub(crate) async fn serve<S: Service>(
     drop(handshake);
     let Some(mut connection) = connection else {
         let _closed = poll_fn(|cx| gather.borrow_mut().poll_out(cx)).await;
+        let slow = deadline.is_due().then_some(Abuse::SlowHandshake);
+        if let Some(abuse) = gather.borrow().check.flood().or(slow) {
+            thread.service.count(WireEvent::Abuse(abuse, facts.visitor.ip()));
+        }
         return;
     };
+    let work = Work::new(times);
+    let times = &work.times;
     deadline.arm_idle(times.get().keepalive_ms);
     let mut is_draining = false;
     let mut had_streams = false;
@@ -208,13 +237,29 @@ pub(crate) async fn serve<S: Service>(
     // So is one that does not end a head it began.
     let head = thread.deadlines.slot();
     let mut is_in_head = false;
-    let credit = Rc::new(Cell::new(RESET_CREDIT));
+    let (mut accepted, mut forgiven) = (0, 0);
+    let mut ended_for: Option<Abuse> = None;
     poll_fn(|cx| {
         deadline.register(cx.waker());
         unsent.register(cx.waker());
         head.register(cx.waker());
-        if credit.get() == 0 || head.is_due() {
-            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        {
+            let mut gather = gather.borrow_mut();
+            gather.now_tick = thread.deadlines.now();
+            gather.check.gave(work.given.take());
+            // One that came to nothing is forgiven for each that was answered since.
+            let lost = gather.check.begun().saturating_sub(accepted);
+            forgiven = (forgiven + work.answered.take()).min(lost);
+            let why = match () {
+                () if head.is_due() => Some(Abuse::SlowHead),
+                () if work.credit.get() == 0 => Some(Abuse::Resets),
+                () if lost - forgiven > u64::from(STREAMS_LOST) => Some(Abuse::Heads),
+                () => gather.check.flood(),
+            };
+            if ended_for.is_none() && why.is_some() {
+                ended_for = why;
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            }
         }
         if !is_draining {
             if thread.is_draining() || deadline.is_due() {
@@ -233,12 +278,16 @@ pub(crate) async fn serve<S: Service>(
         let is_over = loop {
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, answer)))) => {
-                    let exchange = begin(&thread, Rc::clone(&facts), request, answer);
-                    let lasting = Lasting { credit: Rc::clone(&credit), times: Rc::clone(&times) };
+                    accepted += 1;
+                    let exchange = begin(&thread, Rc::clone(&facts), request, answer, &work);
                     // Boxed here, it is not moved again: tokio moves what it spawns three times.
-                    tokio::task::spawn_local(Box::pin(stream(Rc::clone(&thread), exchange, lasting)));
+                    tokio::task::spawn_local(Box::pin(stream(Rc::clone(&thread), exchange)));
                 }
-                Poll::Ready(Some(Err(_)) | None) => break true,
+                Poll::Ready(Some(Err(error))) => {
+                    ended_for = ended_for.or_else(|| abuse_in(&error, &gather.borrow().last_words));
+                    break true;
+                }
+                Poll::Ready(None) => break true,
                 Poll::Pending => break false,
             }
         };
@@ -261,7 +310,10 @@ pub(crate) async fn serve<S: Service>(
                 unsent_before = 0;
                 unsent.disarm();
             }
-            Poll::Pending if unsent.is_due() => return Poll::Ready(()),
+            Poll::Pending if unsent.is_due() => {
+                ended_for.get_or_insert(Abuse::SlowRead);
+                return Poll::Ready(());
+            }
             Poll::Pending => {
                 let left = gather.out.len() - gather.out_at;
                 if unsent_before == 0 || left != unsent_before {
@@ -270,9 +322,15 @@ pub(crate) async fn serve<S: Service>(
                 unsent_before = left.max(1);
             }
         }
+        if gather.check.flood().is_some() && ended_for.is_none() {
+            cx.waker().wake_by_ref(); // nothing else would
+        }
         if is_over { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+    if let Some(abuse) = ended_for {
+        thread.service.count(WireEvent::Abuse(abuse, facts.visitor.ip()));
+    }
     // The last frames (GOAWAY) leave if the socket takes them within a moment.
     deadline.arm(crate::limits::LINGER_MS);
     poll_fn(|cx| {
@@ -286,6 +344,23 @@ pub(crate) async fn serve<S: Service>(
         }
     })
     .await;
+}
+
+/// What h2 ended the connection for by itself; none if it was an error that costs nobody anything.
+fn abuse_in(error: &h2::Error, last_words: &[u8]) -> Option<Abuse> {
+    if !error.is_library() || error.reason() != Some(Reason::ENHANCE_YOUR_CALM) {
+        return None;
+    }
+    // Which of its bounds was passed it tells the visitor alone, in the data of its GOAWAY.
+    let text = String::from_utf8_lossy(last_words);
+    let known = [
+        ("too_many_continuations", Abuse::Continuation),
+        ("too_many_internal_resets", Abuse::ProvokedResets),
+        ("too_many_resets", Abuse::Resets),
+        ("too_many_data_frames", Abuse::EmptyData),
+        ("header_list_way_too_large", Abuse::Heads),
+    ];
+    known.into_iter().find(|(data, _)| text.contains(data)).map(|(_, abuse)| abuse)
 }
 
 fn ready_or_due(polled: Poll<io::Result<()>>, deadline: &Deadline) -> Option<io::Result<()>> {
@@ -309,13 +384,39 @@ pub(crate) struct Http2 {
     date: [u8; 29],
     /// Bytes given to h2, which takes no more than the visitor's window lets through.
     pub(crate) sent: u64,
+    work: Rc<Work>,
 }
 
-/// What a stream leaves to its connection.
-struct Lasting {
-    credit: Rc<Cell<u32>>,
-    times: Rc<Cell<VisitorTimes>>,
+/// What a connection's streams tell it of their work.
+struct Work {
+    /// Streams that may still be given up.
+    credit: Cell<u32>,
+    /// Streams answered since the connection looked last.
+    answered: Cell<u64>,
+    /// Frames of answers given since the connection looked last.
+    given: Cell<u32>,
+    /// How long the visitor may take, as the zone says that answered last.
+    times: Cell<VisitorTimes>,
 }
+
+impl Work {
+    fn new(times: VisitorTimes) -> Rc<Self> {
+        Rc::new(Self {
+            credit: Cell::new(RESET_CREDIT),
+            answered: Cell::new(0),
+            given: Cell::new(0),
+            times: Cell::new(times),
+        })
+    }
+
+    fn gave(&self, bytes: usize) {
+        let frames = u32::try_from(1 + bytes / FRAME_BYTES).unwrap_or(u32::MAX);
+        self.given.set(self.given.get().saturating_add(frames));
+    }
+}
+
+/// Bytes of a body that one frame carries where the visitor has said nothing else (RFC 9113 §4.2).
+const FRAME_BYTES: usize = 16 * 1024;
 
 /// The exchange of a new stream. What h2 read of the head is let go of here.
 fn begin<S: Service>(
@@ -323,6 +424,7 @@ fn begin<S: Service>(
     facts: Rc<Connection>,
     request: http::Request<RecvStream>,
     answer: h2::server::SendResponse<Bytes>,
+    work: &Rc<Work>,
 ) -> Exchange {
     let (parts, body) = request.into_parts();
     let mut head = thread.take_request();
@@ -339,15 +441,15 @@ fn begin<S: Service>(
         is_last_held: false,
         date: thread.date(),
         sent: 0,
+        work: Rc::clone(work),
     });
-    Exchange::begin(head, facts, deadline, refusal, side)
+    let mut exchange = Exchange::begin(head, facts, deadline, refusal, side);
+    exchange.times = work.times.get();
+    exchange
 }
 
-async fn stream<S: Service>(thread: Rc<Thread<S>>, mut exchange: Exchange, lasting: Lasting) {
-    let Lasting { credit, times } = lasting;
-    exchange.times = times.get();
+async fn stream<S: Service>(thread: Rc<Thread<S>>, mut exchange: Exchange) {
     serve_contained(&thread, &mut exchange).await;
-    times.set(exchange.times);
     thread.put_request(std::mem::take(&mut exchange.request));
     if exchange.state() == ResponseState::Waiting {
         exchange.abort();
@@ -363,6 +465,8 @@ async fn stream<S: Service>(thread: Rc<Thread<S>>, mut exchange: Exchange, lasti
         if std::mem::replace(&mut moved_bytes, exchange.bytes_moved()) != exchange.bytes_moved() {
             exchange.deadline.arm(crate::limits::FLUSH_MS);
         } else if exchange.deadline.is_due() {
+            let visitor = exchange.connection.visitor.ip();
+            thread.service.count(WireEvent::Abuse(Abuse::SlowRead, visitor));
             return Poll::Ready(false);
         }
         Poll::Pending
@@ -370,10 +474,14 @@ async fn stream<S: Service>(thread: Rc<Thread<S>>, mut exchange: Exchange, lasti
     .await;
     let is_complete = is_sent && exchange.state == ResponseState::Complete;
     // Each stream given up costs, each one answered earns (rapid reset, CVE-2023-44487, after acceptance).
-    credit.set(match is_complete {
-        true => (credit.get() + 1).min(RESET_CREDIT),
-        false => credit.get().saturating_sub(1),
+    let Side::Http2(Http2 { work, .. }) = &exchange.side else { return };
+    work.times.set(exchange.times);
+    let credit = work.credit.get();
+    work.credit.set(match is_complete {
+        true => (credit + 1).min(RESET_CREDIT),
+        false => credit.saturating_sub(1),
     });
+    work.answered.set(work.answered.get() + u64::from(is_complete));
     if !is_sent {
         return exchange.abort();
     }
@@ -595,6 +703,7 @@ impl Http2 {
         let head = response_head(response, Some(&self.date));
         if let Some(Ok(stream)) = head.map(|head| self.answer.send_response(head, is_complete)) {
             self.stream = Some(stream);
+            self.work.gave(0);
         }
     }
 
@@ -614,6 +723,7 @@ impl Http2 {
             let part = self.held.split_to(room.min(self.held.len()));
             self.sent += part.len() as u64;
             let is_last = self.is_last_held && self.held.is_empty();
+            self.work.gave(part.len());
             stream.send_data(part, is_last).map_err(|_| Gone::Left)?;
         }
         Poll::Ready(Ok(()))
@@ -662,7 +772,7 @@ mod tests {
     use super::*;
     use crate::thread::silent::Silent;
 
-    fn future_bytes<F>(_begin: impl FnOnce(Rc<Thread<Silent>>, Exchange, Lasting) -> F) -> usize {
+    fn future_bytes<F>(_begin: impl FnOnce(Rc<Thread<Silent>>, Exchange) -> F) -> usize {
         size_of::<F>()
     }
 

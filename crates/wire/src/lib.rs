@@ -8,6 +8,7 @@
 //! Deliberately absent: zones, rules, the cache, origins, binding of sockets. Caller: `edge`.
 //! Read next: `exchange.rs`, then `h1.rs`.
 
+mod abuse;
 mod accept;
 mod conn;
 mod exchange;
@@ -19,11 +20,14 @@ mod ja4;
 mod kept;
 pub mod limits;
 mod nobody;
+mod places;
 mod proxy_protocol;
 mod scratch;
 mod thread;
 mod tls;
+mod web_socket;
 
+pub use abuse::Abuse;
 pub use accept::{TcpListenerSettings, accept_tcp, begin_tcp};
 pub use exchange::{Exchange, Gone, ResponseState};
 pub use h3::{CONNECTION_ID_BYTES, QuicListenerSettings, Strays, accept_quic, answer_strays};

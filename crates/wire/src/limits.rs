@@ -66,6 +66,55 @@ pub const RESET_STREAMS_PENDING: usize = 20;
 /// Streams we may reset because of a visitor's errors in one connection (CVE-2025-8671, MadeYouReset).
 pub const RESET_STREAMS_LOCAL: usize = 128;
 
+/// HTTP/2 frames and WebSocket frames that carry nothing a connection may send at once: control frames,
+/// priorities, windows, empty pieces. Browsers and libraries send some ten to begin with and a few for each
+/// request; conformance suites send a few hundred.
+pub const EMPTY_BURST: u32 = 1_024;
+
+/// How many more in each tick of 100 ms: a hundred a second, for what keeps connections alive and measures
+/// them while nothing else is sent.
+pub const EMPTY_PER_TICK: u32 = 10;
+
+/// How many more with each frame of an answer, each request and each piece of a body: two windows opened, a
+/// PING to measure, a priority. Whoever opens a window for every frame stays below.
+pub const EMPTY_PER_FRAME: u32 = 4;
+
+/// Streams of one HTTP/2 connection that came to nothing before they were requests, beyond those answered:
+/// heads over a limit or malformed, streams over their number. Each costs what decoding a head does. As many
+/// as may be given up in a row.
+pub const STREAMS_LOST: u32 = RESET_CREDIT;
+
+/// Frames of QUIC that carry nothing in ten seconds: as over HTTP/2.
+pub const QUIC_EMPTY_FRAMES: u64 = EMPTY_BURST as u64 + 10 * 10 * EMPTY_PER_TICK as u64;
+
+/// Bytes that an HTTP/3 connection may say beside its requests, on its control and QPACK streams: SETTINGS
+/// take less than a hundred.
+pub const QUIC_BESIDE_BYTES: u64 = 64 * 1024;
+
+/// How many more with each request: a priority update and a cancellation take less than forty.
+pub const QUIC_BESIDE_BYTES_PER_REQUEST: u64 = 256;
+
+/// Handshakes under way on a thread at once. One holds some ten KiB until its visitor answers; a thread
+/// completes some thousand a second, each within a round trip or two, so that these are as many as visitors
+/// at half a second's distance need. At the bound those that have stood still for longest make room.
+pub const HANDSHAKES: usize = 4_096;
+
+/// The part of a thread's time that strangers' handshakes may take while it is late, in microseconds of each
+/// [`SHAKING_WINDOW_US`]: half. The rest is for who is connected.
+pub const SHAKING_US: u64 = SHAKING_WINDOW_US / 2;
+
+/// The stretch of time over which that is measured.
+pub const SHAKING_WINDOW_US: u64 = 100_000;
+
+/// The share of a thread's connections from which on a network counts as heavy: a sixty-fourth.
+pub const HEAVY_SHARE: usize = 64;
+
+/// The least of that, for threads with little room: a household, or an office behind one address.
+pub const HEAVY_LEAST: usize = 16;
+
+/// The share of a thread's connections that heavy networks do not get: a sixteenth.
+pub const RESERVED_SHARE: usize = 16;
+
 /// The share of a thread's connections that is let go at once when room is short, those that have been idle
 /// for longest: a thirty-second, so that looking for them is rare and most visitors keep theirs.
 pub const SHED_SHARE: usize = 32;

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -11,8 +12,9 @@ use std::task::Poll;
 use exchange::{Deadlines, Protocol, Request, TlsVersion};
 
 use crate::h1::Work;
-use crate::limits::{SHED_SHARE, WORK_AREAS};
-use crate::{Exchange, Hello};
+use crate::limits::{HANDSHAKES, SHED_SHARE, WORK_AREAS};
+use crate::places::{Network, Places};
+use crate::{Abuse, Exchange, Hello};
 
 /// Under which TLS settings a handshake is made.
 #[derive(Clone)]
@@ -36,6 +38,8 @@ pub enum WireEvent {
     HandshakeFailed,
     /// A connection was closed unserved: no descriptor, no room, or a bad PROXY header.
     Dropped,
+    /// A visitor at this address was ended, refused or asked for a proof because of what it did.
+    Abuse(Abuse, IpAddr),
     /// So many idle connections were let go, to make room for others.
     Shed(usize),
     /// Something in `wire` or in the service panicked; the connection is gone, nothing else is.
@@ -65,6 +69,18 @@ pub trait Service: 'static {
     /// An outermost poll of a connection begins: a thread whose beats stand still while it burns CPU is
     /// stuck.
     fn beat(&self) {}
+
+    /// Whether there is time for a handshake with this visitor. It is asked once a hello is there, and before
+    /// anything is computed for it.
+    fn may_shake(&self, visitor: IpAddr) -> bool {
+        let _there_always_is = visitor;
+        true
+    }
+
+    /// Does a part of a handshake, which may be measured.
+    fn shake<T>(&self, part: impl FnOnce() -> T) -> T {
+        part()
+    }
 
     /// A listener's line of connections was seen to its end, or a batch was taken of it and more wait.
     fn took(&self, has_taken_all: bool) {
@@ -103,7 +119,7 @@ pub struct Thread<S> {
     works: RefCell<Vec<Box<Work>>>,
     requests: RefCell<Vec<Request>>,
     date: RefCell<[u8; 29]>,
-    open: Cell<usize>,
+    places: Places,
     /// Connections that may still come before idle ones are looked for again.
     room: Cell<usize>,
     /// The tick at which none was idle.
@@ -139,7 +155,7 @@ impl<S: Service> Thread<S> {
             works: RefCell::default(),
             requests: RefCell::default(),
             date: RefCell::new(*b"Thu, 01 Jan 1970 00:00:00 GMT"),
-            open: Cell::new(0),
+            places: Places::default(),
             room: Cell::new(0),
             none_idle_at: Cell::new(None),
             next_id: Cell::new(1),
@@ -183,14 +199,36 @@ impl<S: Service> Thread<S> {
 
     /// Connections open on this thread.
     pub fn open(&self) -> usize {
-        self.open.get()
+        self.places.open()
     }
 
     /// Makes room for a newcomer once the thread holds nearly as many connections as it may; whether there is
-    /// some. Those that are let go are still counted for a moment, so that it may be a few more.
-    pub(crate) fn make_room(&self) -> bool {
-        let batch = (self.connections_max / SHED_SHARE).max(1);
-        if self.open() + batch < self.connections_max {
+    /// some. For a network that holds much there is less. Those that are let go are still counted for a
+    /// moment, so that it may be a few more. Who finds none is counted.
+    pub(crate) fn make_room(&self, network: Network, visitor: IpAddr) -> bool {
+        let reserved = self.places.reserved_from(network, self.connections_max);
+        let has_room = self.has_room(self.connections_max - reserved);
+        if !has_room {
+            self.service.count(WireEvent::Dropped);
+            if reserved > 0 {
+                self.service.count(WireEvent::Abuse(Abuse::ConnectionFlood, visitor));
+            }
+        }
+        has_room
+    }
+
+    /// Whether places are so short that others are let go for newcomers.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        self.open() + self.batch() >= self.connections_max
+    }
+
+    fn batch(&self) -> usize {
+        (self.connections_max / SHED_SHARE).max(1)
+    }
+
+    fn has_room(&self, most: usize) -> bool {
+        let batch = self.batch();
+        if self.open() + batch < most {
             return true;
         }
         let room = match self.room.get() {
@@ -199,12 +237,25 @@ impl<S: Service> Thread<S> {
         };
         self.room.set(room.saturating_sub(1));
         let more = if room > 0 { batch } else { 0 };
-        self.open() < self.connections_max + more
+        self.open() < most + more
+    }
+
+    /// Takes a place among the handshakes under way; none, which is counted, where there is no room or no
+    /// time for the visitor's.
+    pub(crate) fn begin_handshake(self: &Rc<Self>, network: Network, visitor: IpAddr) -> Option<Shaking<S>> {
+        let has_room = self.places.shaking() < HANDSHAKES
+            || self.deadlines.shed_unproven((HANDSHAKES / SHED_SHARE).max(1)) > 0;
+        if !has_room || !self.places.may_shake(network) {
+            self.service.count(WireEvent::Abuse(Abuse::HandshakeFlood, visitor));
+            return None;
+        }
+        self.places.began(network);
+        Some(Shaking { thread: Rc::clone(self), network })
     }
 
     /// Lets a share of the connections go, those that have been idle for longest; gives how many.
     pub(crate) fn shed_some(&self) -> usize {
-        self.shed((self.connections_max / SHED_SHARE).max(1))
+        self.shed(self.batch())
     }
 
     fn shed(&self, count: usize) -> usize {
@@ -321,19 +372,21 @@ pub(crate) async fn serve_contained<S: Service>(thread: &Thread<S>, exchange: &m
 /// Counts one open connection for as long as it lives; its protocol once that is known.
 pub(crate) struct OpenCount<S: Service> {
     pub(crate) thread: Rc<Thread<S>>,
+    network: Network,
     protocol: Option<Protocol>,
     is_open: bool,
 }
 
 impl<S: Service> OpenCount<S> {
-    pub(crate) fn new(thread: &Rc<Thread<S>>) -> Self {
-        thread.open.set(thread.open.get() + 1);
-        Self { thread: Rc::clone(thread), protocol: None, is_open: true }
+    pub(crate) fn new(thread: &Rc<Thread<S>>, network: Network) -> Self {
+        thread.places.opened(network);
+        Self { thread: Rc::clone(thread), network, protocol: None, is_open: true }
     }
 
     /// Counts the protocol alone, of a connection that is counted as open already.
     pub(crate) fn of_protocol(thread: &Rc<Thread<S>>, protocol: Protocol) -> Self {
-        let mut count = Self { thread: Rc::clone(thread), protocol: None, is_open: false };
+        let network = Network::PROXIED;
+        let mut count = Self { thread: Rc::clone(thread), network, protocol: None, is_open: false };
         count.speaks(protocol);
         count
     }
@@ -350,11 +403,23 @@ impl<S: Service> OpenCount<S> {
 impl<S: Service> Drop for OpenCount<S> {
     fn drop(&mut self) {
         if self.is_open {
-            self.thread.open.set(self.thread.open.get() - 1);
+            self.thread.places.closed(self.network);
         }
         if let Some(protocol) = self.protocol {
             self.thread.service.count(WireEvent::Closed(protocol));
         }
+    }
+}
+
+/// A handshake under way, counted for as long as this lives.
+pub(crate) struct Shaking<S: Service> {
+    thread: Rc<Thread<S>>,
+    network: Network,
+}
+
+impl<S: Service> Drop for Shaking<S> {
+    fn drop(&mut self) {
+        self.thread.places.ended(self.network);
     }
 }
 

@@ -324,6 +324,7 @@ impl Edge {
                         if has_moved || !std::mem::replace(&mut is_waiting_for_visitor, true) {
                             exchange.deadline.arm(idle_ms);
                         } else if exchange.deadline.is_due() {
+                            exchange.blame(wire::Abuse::SlowRead);
                             return Poll::Ready(Err(Failed::Gone));
                         }
                         return Poll::Pending;

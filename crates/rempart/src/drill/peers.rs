@@ -15,6 +15,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 
+use super::floods::tcp::{ATTACKS, Fared};
+use super::floods::{Begun, all_at_once, hold, victim};
 use super::load::{Load, Target, VISITORS, wait_until};
 use super::node::{PATIENCE, end_all_in, signal};
 use super::origin::Origin;
@@ -42,28 +44,32 @@ impl Peer {
     }
 
     /// A configuration that passes everything on.
-    fn configuration(self, folder: &Path, at: SocketAddr, origin: SocketAddr) -> String {
+    fn configuration(self, folder: &Path, [at, http2]: [SocketAddr; 2], origin: SocketAddr) -> String {
         let folder = folder.display();
         match self {
             Self::Nginx => format!(
                 "worker_processes 2;\ndaemon off;\npid {folder}/nginx.pid;\nerror_log \
                 {folder}/error.log;\nevents \
-                 {{ worker_connections 1024; }}\nhttp {{\naccess_log off;\nclient_body_temp_path \
+                 {{ worker_connections 256; }}\nhttp {{\naccess_log off;\nclient_header_timeout 2s;\n\
+                 client_body_timeout 2s;\nsend_timeout 2s;\nclient_body_temp_path \
                  {folder}/b;\nproxy_temp_path {folder}/p;\nfastcgi_temp_path {folder}/f;\nuwsgi_temp_path \
                  {folder}/u;\nscgi_temp_path {folder}/s;\nupstream o {{ server {origin}; keepalive 16; \
                  }}\nserver {{ \
-                 listen {at}; location / {{ proxy_http_version 1.1; proxy_set_header Connection \"\"; \
+                 listen {at}; listen {http2} http2; \
+                 location / {{ proxy_http_version 1.1; proxy_set_header Connection \"\"; \
                  proxy_pass \
                  http://o; }} }}\n}}\n"
             ),
             Self::Haproxy => format!(
                 "global\n  nbthread 2\n  stats socket {folder}/haproxy.sock mode 600 level admin expose-fd \
-                 listeners\ndefaults\n  mode http\n  timeout connect 2s\n  timeout client 30s\n  timeout \
-                 server \
-                 30s\nfrontend f\n  bind {at}\n  default_backend b\nbackend b\n  server o {origin}\n"
+                 listeners\n  maxconn 250\ndefaults\n  mode http\n  timeout connect 2s\n  timeout \
+                 http-request 2s\n  timeout client 2s\n  timeout server 30s\nfrontend f\n  bind \
+                 {at}\n  bind {http2}\n  default_backend b\nbackend b\n  server o {origin}\n"
             ),
             Self::Caddy => format!(
-                "{{\n  admin unix/{folder}/caddy.sock\n  auto_https off\n}}\nhttp://{at} {{\n  reverse_proxy \
+                "{{\n  admin unix/{folder}/caddy.sock\n  auto_https off\n  servers {{\n    protocols h1 h2 \
+                 h2c\n    timeouts {{\n      read_header 2s\n      read_body 2s\n      write 2s\n    }}\n  \
+                 }}\n}}\nhttp://{at}, http://{http2} {{\n  reverse_proxy \
                  {origin}\n}}\n"
             ),
         }
@@ -108,7 +114,7 @@ impl Peer {
 struct Running {
     peer: Peer,
     folder: PathBuf,
-    at: SocketAddr,
+    at: [SocketAddr; 2],
     child: Child,
 }
 
@@ -116,7 +122,9 @@ impl Running {
     fn start(peer: Peer, folder: PathBuf, origin: SocketAddr) -> Result<Self> {
         fs::create_dir_all(&folder)?;
         // Free a moment ago; whoever takes it in between makes the drill fail, not pass.
-        let at = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let free = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+        let [first, second] = free;
+        let at = [first?.local_addr()?, second?.local_addr()?];
         fs::write(folder.join("peer.conf"), peer.configuration(&folder, at, origin))?;
         let child = peer.start(&folder)?;
         let running = Self { peer, folder, at, child };
@@ -127,7 +135,8 @@ impl Running {
     }
 
     fn target(&self) -> Target {
-        Target::plain(self.at, "a.example")
+        let [http1, _] = self.at;
+        Target::plain(http1, "a.example")
     }
 
     fn main(&self) -> u32 {
@@ -177,7 +186,7 @@ struct PeerDrill {
     run: fn(&mut Running, &mut Option<Origin>, &mut Outcome) -> Result<()>,
 }
 
-const PEER_DRILLS: [PeerDrill; 5] = [
+const PEER_DRILLS: [PeerDrill; 6] = [
     PeerDrill {
         title: Title {
             id: "D36w",
@@ -223,6 +232,15 @@ const PEER_DRILLS: [PeerDrill; 5] = [
         },
         run: origin_down,
     },
+    PeerDrill {
+        title: Title {
+            id: "D12",
+            name: "floods",
+            outage: "HTTP/2 rapid reset 2023, CONTINUATION 2024, MadeYouReset 2025",
+            done: "slow heads, bodies and reads, floods of HTTP/2 frames, then connections of one network",
+        },
+        run: flooded,
+    },
 ];
 
 /// Drills a peer and prints the table. Whether all passed.
@@ -246,7 +264,7 @@ pub(super) fn against(peer: Peer, folder: &Path, wanted: &flags::Drill) -> Resul
     for drill in &PEER_DRILLS {
         let begun = clock::now();
         let mut outcome = Outcome::new(!wanted.untimed);
-        let mut origin = Some(Origin::start("from the origin", None)?);
+        let mut origin = Some(super::floods::origin()?);
         let address = origin.as_ref().map(Origin::address).context("an origin")?;
         let place = folder.join(format!("{}-{}", peer.program(), drill.title.id));
         let ran = Running::start(peer, place, address)
@@ -256,7 +274,7 @@ pub(super) fn against(peer: Peer, folder: &Path, wanted: &flags::Drill) -> Resul
         }
         told.tell(drill.title, &outcome, clock::now().saturating_duration_since(begun))?;
     }
-    for drill in DRILLS.iter().filter(|drill| !["D36", "D1"].contains(&drill.id)) {
+    for drill in DRILLS.iter().filter(|drill| !["D36", "D1", "D12"].contains(&drill.id)) {
         let mut outcome = Outcome::new(false);
         outcome.leave_out("cannot be done to it from outside: it has no such part, or no fault points");
         told.tell(drill.title(), &outcome, Duration::ZERO)?;
@@ -356,5 +374,24 @@ fn origin_down(running: &mut Running, origin: &mut Option<Origin>, outcome: &mut
     load.wait_for(CALM);
     let (refused, _) = outcome.add(load.end());
     outcome.check("no connection is refused", refused == 0, refused);
+    Ok(())
+}
+
+fn flooded(running: &mut Running, _: &mut Option<Origin>, outcome: &mut Outcome) -> Result<()> {
+    let [http1, http2] = running.at;
+    let load = Load::begin(&running.target(), RATE)?;
+    load.wait_for(CALM);
+    let attacks: Vec<_> = ATTACKS.iter().collect();
+    for (name, fared) in all_at_once(&attacks, &victim(http1, http2))?.into_iter().map(Begun::end) {
+        let fared = fared.with_context(|| name)?;
+        outcome.check(&format!("{name}: the attacker is ended"), fared == Fared::Ended, format!("{fared:?}"));
+    }
+    outcome.add_unharmed("no honest visitor fails", load.end());
+    let load = Load::begin(&running.target(), RATE)?;
+    let held = hold(&running.target(), 600)?;
+    load.wait_for(CALM);
+    drop(held);
+    outcome.add_unharmed("a flood of connections: no honest visitor fails", load.end());
+    outcome.note("times of two seconds and room for some 250 connections are set, as the node's are");
     Ok(())
 }

@@ -102,6 +102,11 @@ fn http2_floods_end_the_abuser_alone() -> Result<()> {
 }
 
 #[test]
+fn http3_floods_end_the_abuser_alone() -> Result<()> {
+    Stage::new()?.play("http3_floods.py")
+}
+
+#[test]
 fn http1_messages_have_their_expected_outcomes() -> Result<()> {
     Stage::new()?.play_with("http1_messages.py", "http")
 }

@@ -5,6 +5,7 @@
 //! of level WARN or ERROR. What a crate promises by itself is tested in that crate; HTTP/3, browsers and
 //! other foreign clients are tested elsewhere. Read next: [`rig`], then any module.
 
+mod abuse;
 mod budgets;
 mod cache;
 mod compression;

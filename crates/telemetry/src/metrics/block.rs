@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::LabelLists;
 use super::labels::{
     CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, NotInspected,
     OriginConnection, OriginOutcome, OriginWait, Protocol, RuleWork, StatusClass, TlsVersion, WafOutcome,
@@ -72,10 +73,11 @@ pub(crate) struct Block {
     pub(crate) connections_dropped: AtomicU64,
     pub(crate) connections_shed: AtomicU64,
     pub(crate) shed: [AtomicU64; Worth::COUNT],
+    pub(crate) abuses: Box<[AtomicU64]>,
 }
 
 impl Block {
-    pub(crate) fn new(refusals: usize, faults: usize) -> Self {
+    pub(crate) fn new(labels: &LabelLists) -> Self {
         Self {
             requests: fresh_rows(),
             duration_buckets: fresh_rows(),
@@ -83,8 +85,8 @@ impl Block {
             connections: fresh(),
             connections_closed: fresh(),
             tls_handshakes: fresh_rows(),
-            refusals: fresh_list(refusals),
-            faults: fresh_list(faults),
+            refusals: fresh_list(labels.refusals.len()),
+            faults: fresh_list(labels.faults.len()),
             over_limit: fresh_rows(),
             visitor_bytes: fresh(),
             origin_requests: fresh(),
@@ -105,6 +107,7 @@ impl Block {
             connections_dropped: AtomicU64::new(0),
             connections_shed: AtomicU64::new(0),
             shed: fresh(),
+            abuses: fresh_list(labels.abuses.len()),
         }
     }
 }
@@ -166,6 +169,15 @@ impl ThreadMetrics {
     pub fn fault(&self, place: usize) {
         debug_assert!(place < self.block.faults.len(), "no fault has the place {place}");
         if let Some(counter) = self.block.faults.get(place) {
+            add(counter, 1);
+        }
+    }
+
+    /// Counts a visitor that was ended, refused or asked for more because of what it did, by its place in
+    /// [`super::LabelLists::abuses`]. A place beyond the list is a bug and counts nothing.
+    pub fn abuse(&self, place: usize) {
+        debug_assert!(place < self.block.abuses.len(), "no abuse has the place {place}");
+        if let Some(counter) = self.block.abuses.get(place) {
             add(counter, 1);
         }
     }

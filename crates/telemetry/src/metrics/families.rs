@@ -52,6 +52,8 @@ families! { NODE:
         "Requests refused on purpose.";
     FAULTS = Counter "rempart_faults_total" ["fault"]
         "Requests on whose way something broke, by RFC 9209 token.";
+    ABUSE = Counter "rempart_abuse_total" ["kind"]
+        "Visitors ended, refused or asked for a proof because of what they did to the protocol.";
     OVER_LIMIT = Counter "rempart_over_limit_total" ["limit, action"]
         "Requests over a rate, concurrency or flood limit of their zone, by what was done.";
     FLOODED_ZONES = Gauge "rempart_flooded_zones" [""]

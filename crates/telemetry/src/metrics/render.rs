@@ -106,6 +106,9 @@ fn visitors(page: &mut Page, registry: &Registry, threads: &[Arc<Block>], outsid
     page.by_label(&families::FAULTS, "fault", registry.labels.faults, |place| {
         sum(threads, |block| &block.faults[place])
     });
+    page.by_label(&families::ABUSE, "kind", registry.labels.abuses, |place| {
+        sum(threads, |block| &block.abuses[place])
+    });
     page.family(&families::OVER_LIMIT);
     for (row, kind) in LimitKind::LABELS.into_iter().enumerate() {
         for (column, action) in LimitAction::LABELS.into_iter().enumerate() {

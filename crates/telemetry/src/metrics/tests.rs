@@ -5,8 +5,12 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::sink::Counts;
 
-const LABELS: LabelLists =
-    LabelLists { refusals: &["no_zone", "head_too_large"], faults: &["dns_timeout"], phases: &["route"] };
+const LABELS: LabelLists = LabelLists {
+    refusals: &["no_zone", "head_too_large"],
+    faults: &["dns_timeout"],
+    phases: &["route"],
+    abuses: &["slow_head", "ping_flood"],
+};
 
 fn full() -> Outside {
     let process = Process { cpu_us: 1_500_000, resident_bytes: 4096, threads: 3, open_descriptors: 9 };
@@ -75,6 +79,7 @@ fn each_call_moves_its_own_series() {
     metrics.tls_handshake(TlsVersion::Tls13, HandshakeOutcome::Resumed);
     metrics.refusal(1);
     metrics.fault(0);
+    metrics.abuse(1);
     metrics.over_limit(LimitKind::Concurrency, LimitAction::Log);
     metrics.visitor_bytes(Direction::In, 10);
     metrics.visitor_bytes(Direction::Out, 20);
@@ -104,6 +109,8 @@ fn each_call_moves_its_own_series() {
             "rempart_tls_handshakes_total{version=\"1.3\",result=\"resumed\"} 1",
             "rempart_refusals_total{refusal=\"no_zone\"} 0",
             "rempart_refusals_total{refusal=\"head_too_large\"} 1",
+            "rempart_abuse_total{kind=\"slow_head\"} 0",
+            "rempart_abuse_total{kind=\"ping_flood\"} 1",
             "rempart_over_limit_total{limit=\"rate\",action=\"log\"} 0",
             "rempart_over_limit_total{limit=\"concurrency\",action=\"block\"} 0",
             "rempart_over_limit_total{limit=\"concurrency\",action=\"log\"} 1",

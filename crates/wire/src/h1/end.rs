@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::exchange::Side;
 use crate::limits::{FLUSH_MS, LINGER_BYTES, LINGER_MS};
-use crate::{Exchange, ResponseState, with_scratch};
+use crate::{Abuse, Exchange, ResponseState, with_scratch};
 
 /// Lets the rest of the answer leave; ready with whether the connection may carry another request.
 pub(super) fn poll_end(exchange: &mut Exchange, cx: &mut Context<'_>) -> Poll<bool> {
@@ -22,6 +22,7 @@ pub(super) fn poll_end(exchange: &mut Exchange, cx: &mut Context<'_>) -> Poll<bo
             Poll::Ready(Err(_)) => return Poll::Ready(false),
             Poll::Pending if exchange.deadline.is_due() => {
                 side.is_broken = true;
+                exchange.blame(Abuse::SlowRead);
                 return Poll::Ready(false);
             }
             Poll::Pending => {

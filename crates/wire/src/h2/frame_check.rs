@@ -9,9 +9,13 @@
 //! see: a pseudo-field by an index of the dynamic table, or behind an empty first fragment. It costs its
 //! sender the error and nobody anything, for h2 drops those as well.
 //!
-//! It also knows whether a field block has begun and not ended, which h2 does not tell. Caller: `h2.rs`.
+//! It also knows whether a field block has begun and not ended, and how many streams have begun, which h2
+//! does not tell. And it keeps the account of frames that carry nothing: h2 answers or drops each for ever.
+//! Caller: `h2.rs`.
 
-use crate::limits::STREAMS;
+use crate::Abuse;
+use crate::abuse::Allowance;
+use crate::limits::{EMPTY_PER_FRAME, STREAMS};
 
 /// Bytes of the client's preface.
 const PREFACE_BYTES: u8 = 24;
@@ -20,9 +24,14 @@ const FRAME_HEAD_BYTES: usize = 9;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const PRIORITY_FRAME: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+/// RFC 9218 §7.1.
+const PRIORITY_UPDATE: u8 = 0x10;
 
 const END_STREAM: u8 = 0x1;
 const ACK: u8 = 0x1;
@@ -54,6 +63,9 @@ pub(super) struct FrameCheck {
     is_field_block: bool,
     /// A field block's last frame was not the block's last.
     continues: bool,
+    allowance: Allowance,
+    begun: u64,
+    flood: Option<Abuse>,
 }
 
 impl FrameCheck {
@@ -66,6 +78,45 @@ impl FrameCheck {
             payload_left: 0,
             is_field_block: false,
             continues: false,
+            allowance: Allowance::new(),
+            begun: 0,
+            flood: None,
+        }
+    }
+
+    /// Streams that the visitor began.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    /// Of what more came than may come. Nothing that was judged since is to be looked at.
+    pub(super) fn flood(&self) -> Option<Abuse> {
+        self.flood
+    }
+
+    /// So many frames of answers were given.
+    pub(super) fn gave(&mut self, frames: u32) {
+        self.allowance.earn(frames.saturating_mul(EMPTY_PER_FRAME));
+    }
+
+    /// Keeps the account: what carries something earns, anything else costs. A piece of a body that is padded
+    /// counts as empty where the padding may be all of it.
+    fn weigh(&mut self, (kind, flags): (u8, u8), length: usize, now_tick: u32) {
+        let of = match kind {
+            HEADERS => return self.allowance.earn(EMPTY_PER_FRAME),
+            CONTINUATION => return, // h2 bounds these, for each block
+            DATA if length == 0 && flags & END_STREAM != 0 => return, // one a stream
+            DATA if length > 256 || (flags & PADDED == 0 && length > 0) => return self.allowance.earn(1),
+            DATA => Abuse::EmptyData,
+            SETTINGS => Abuse::Settings,
+            PING => Abuse::Ping,
+            WINDOW_UPDATE => Abuse::Window,
+            PRIORITY_FRAME | PRIORITY_UPDATE => Abuse::Priority,
+            RST_STREAM => Abuse::Resets,
+            _ => Abuse::OtherFrames,
+        };
+        if !self.allowance.spend(now_tick) {
+            self.flood.get_or_insert(of);
         }
     }
 
@@ -90,8 +141,8 @@ impl FrameCheck {
 
     /// Looks at the bytes that come next and changes frames that are at fault. Returns how many at their end
     /// cannot be judged yet, at most [`KEPT_BYTES_MAX`]: they are to be given again, at the front of the
-    /// next.
-    pub(super) fn judge(&mut self, bytes: &mut [u8]) -> usize {
+    /// next. `now_tick` is that of the thread's deadlines.
+    pub(super) fn judge(&mut self, bytes: &mut [u8], now_tick: u32) -> usize {
         let of_preface = bytes.len().min(usize::from(self.preface_left));
         self.preface_left -= of_preface as u8;
         let mut at = of_preface;
@@ -113,6 +164,7 @@ impl FrameCheck {
             match *kind {
                 HEADERS if stream > self.stream_max => {
                     self.stream_max = stream;
+                    self.begun += 1;
                     if !ends {
                         self.begin_upload(stream);
                     }
@@ -129,9 +181,11 @@ impl FrameCheck {
                 RST_STREAM => self.end_upload(stream),
                 _ => {}
             }
-            self.is_field_block = matches!(*kind, HEADERS | CONTINUATION);
+            let (kind, flags) = (*kind, *flags);
+            self.weigh((kind, flags), length, now_tick);
+            self.is_field_block = matches!(kind, HEADERS | CONTINUATION);
             if self.is_field_block {
-                self.continues = *flags & END_HEADERS == 0;
+                self.continues = flags & END_HEADERS == 0;
             }
             self.payload_left = length;
             at += FRAME_HEAD_BYTES;
@@ -217,7 +271,7 @@ mod tests {
             }
             at += piece.len();
             held.extend_from_slice(piece);
-            let kept = check.judge(&mut held);
+            let kept = check.judge(&mut held, 0);
             assert!(kept <= KEPT_BYTES_MAX);
             let rest = held.split_off(held.len() - kept);
             out.extend(std::mem::replace(&mut held, rest));
@@ -285,6 +339,71 @@ mod tests {
             bytes.extend(frame(HEADERS, both, stream, &[0x82, 0x84, 0x86]));
         }
         assert_eq!(judged(&bytes, &[5]).0, bytes);
+    }
+
+    /// How many such frames pass in one tick until there are too many, and what that is called.
+    fn flooded(frame: &[u8], most: usize) -> (usize, Option<Abuse>) {
+        let mut check = FrameCheck::new();
+        let mut begin = preface();
+        begin.extend(self::frame(SETTINGS, 0, 0, &[]));
+        check.judge(&mut begin, 5);
+        let passed = (0..most).find(|_| {
+            check.judge(&mut frame.to_vec(), 5);
+            check.flood().is_some()
+        });
+        (passed.unwrap_or(most), check.flood())
+    }
+
+    #[test]
+    fn hundreds_of_any_frame_pass_and_thousands_of_one_that_carries_nothing_do_not() {
+        let most = 5_000;
+        for (kind, flags, payload, flood) in [
+            (SETTINGS, 0, &[][..], Some(Abuse::Settings)),
+            (SETTINGS, ACK, &[], Some(Abuse::Settings)),
+            (PING, 0, &[0; 8], Some(Abuse::Ping)),
+            (WINDOW_UPDATE, 0, &[0, 0, 0, 1], Some(Abuse::Window)),
+            (PRIORITY_FRAME, 0, &[0, 0, 0, 0, 16], Some(Abuse::Priority)),
+            (PRIORITY_UPDATE, 0, &[0, 0, 0, 1, b'u'], Some(Abuse::Priority)),
+            (RST_STREAM, 0, &[0, 0, 0, 8], Some(Abuse::Resets)),
+            (DATA, 0, &[], Some(Abuse::EmptyData)),
+            (DATA, PADDED, &[3, 0, 0, 0], Some(Abuse::EmptyData)),
+            (0x42, 0, &[1, 2, 3], Some(Abuse::OtherFrames)),
+            (DATA, 0, &[1], None),
+            (DATA, END_STREAM, &[], None),
+            (HEADERS, END_HEADERS, &[0x82], None),
+            (CONTINUATION, 0, &[], None),
+        ] {
+            let (passed, found) = flooded(&frame(kind, flags, 1, payload), most);
+            assert_eq!(found, flood, "{kind} {flags}");
+            // One was paid for by the SETTINGS that must be there.
+            let expected = flood.map_or(most, |_| crate::limits::EMPTY_BURST as usize - 1);
+            assert_eq!(passed, expected, "{kind} {flags}");
+        }
+    }
+
+    #[test]
+    fn windows_may_be_opened_for_each_frame_of_an_answer_without_end() {
+        let mut check = FrameCheck::new();
+        let mut opened = preface();
+        opened.extend(frame(SETTINGS, 0, 0, &[]));
+        for _ in 0..100_000 {
+            check.gave(1);
+            opened.extend(frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 9]));
+            opened.extend(frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 9]));
+            opened.extend(frame(PING, 0, 0, &[0; 8]));
+            check.judge(&mut std::mem::take(&mut opened), 0);
+        }
+        assert_eq!(check.flood(), None);
+    }
+
+    #[test]
+    fn streams_are_counted_when_their_head_begins() {
+        let mut bytes = preface();
+        bytes.extend(frame(SETTINGS, 0, 0, &[]));
+        for stream in [1, 3, 3, 9] {
+            bytes.extend(frame(HEADERS, END_HEADERS, stream, &[0x82]));
+        }
+        assert_eq!(judged(&bytes, &[7]).1.begun(), 3, "a second head of one is none");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use http3::{Code, goaway_frame, server_preface};
 
 use super::overheard::Shaken;
 use super::sender::number;
+use crate::Abuse;
 use crate::limits::{HANDSHAKE_MS, HTTP3, LINGER_MS, QUIC_PROBE_MS, RESET_CREDIT};
 use crate::thread::{OpenCount, Service, Thread, VisitorTimes, WireEvent};
 
@@ -45,6 +46,10 @@ pub(super) struct Shared {
     pub(super) times: Cell<VisitorTimes>,
     credit: Cell<u32>,
     credit_at: Cell<u32>,
+    /// Requests begun.
+    begun: Cell<u64>,
+    /// What the visitor is ended for, if that is abuse.
+    abuse: Cell<Option<Abuse>>,
 }
 
 impl Shared {
@@ -70,8 +75,52 @@ impl Shared {
         self.quic.stats().frame_tx.stream
     }
 
+    /// Requests begun so far.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.get()
+    }
+
+    /// Frames received so far that carry nothing of a request or an answer, and those that do, both ways.
+    pub(super) fn frames(&self) -> (u64, u64) {
+        let stats = self.quic.stats();
+        let (came, left) = (&stats.frame_rx, &stats.frame_tx);
+        let empty = [
+            came.crypto,
+            came.data_blocked,
+            came.max_data,
+            came.max_stream_data,
+            came.max_streams_bidi,
+            came.max_streams_uni,
+            came.new_connection_id,
+            came.new_token,
+            came.path_challenge,
+            came.path_response,
+            came.ping,
+            came.reset_stream,
+            came.retire_connection_id,
+            came.stream_data_blocked,
+            came.streams_blocked_bidi,
+            came.streams_blocked_uni,
+            came.stop_sending,
+        ];
+        (empty.iter().sum(), came.stream + left.stream)
+    }
+
+    /// Closes the connection for what the visitor did without breaking a rule.
+    pub(super) fn close_for(&self, abuse: Abuse, why: &'static str) {
+        self.blame(abuse);
+        self.close(Code::ExcessiveLoad, why);
+    }
+
+    fn blame(&self, abuse: Abuse) {
+        self.abuse.set(self.abuse.get().or(Some(abuse)));
+    }
+
     /// Closes the connection for what the visitor broke.
     pub(super) fn close(&self, code: Code, why: &'static str) {
+        if code == Code::ExcessiveLoad {
+            self.blame(Abuse::EmptyData); // of the codes that the parser gives, for frames that carry nothing
+        }
         self.quic.close(number(code), why.as_bytes());
     }
 
@@ -82,7 +131,7 @@ impl Shared {
         let credit = self.credit.get().saturating_add(earned).min(RESET_CREDIT);
         match credit.checked_sub(1) {
             Some(left) => self.credit.set(left),
-            None => self.close(Code::ExcessiveLoad, "too many streams were given up"),
+            None => self.close_for(Abuse::Resets, "too many streams were given up"),
         }
     }
 
@@ -145,9 +194,13 @@ pub(super) async fn serve<S: Service>(
 ) {
     let thread = Rc::clone(&count.thread);
     let deadline = thread.deadlines.slot();
-    deadline.arm(HANDSHAKE_MS);
+    deadline.arm_unproven(HANDSHAKE_MS);
+    let visitor = canonical(connecting.remote_address()).ip();
     let Some(Ok(quic)) = within(&deadline, connecting).await else {
         thread.service.count(WireEvent::HandshakeFailed);
+        if deadline.is_due() {
+            thread.service.count(WireEvent::Abuse(Abuse::SlowHandshake, visitor));
+        }
         return;
     };
     drop(shaking);
@@ -172,10 +225,15 @@ pub(super) async fn serve<S: Service>(
         times: Cell::new(times),
         credit: Cell::new(RESET_CREDIT),
         credit_at: Cell::new(thread.deadlines.now()),
+        begun: Cell::new(0),
+        abuse: Cell::new(None),
         deadline,
     });
     tokio::task::spawn_local(super::unidirectional::watch(Rc::clone(&shared), thread.deadlines.slot()));
     take_requests(&thread, &shared, control).await;
+    if let Some(abuse) = shared.abuse.get() {
+        thread.service.count(WireEvent::Abuse(abuse, shared.facts().visitor.ip()));
+    }
     shared.quic.close(number(Code::NoError), b"");
     // The close leaves before this connection counts as gone: a draining thread may end with its last one.
     tokio::task::yield_now().await;
@@ -230,6 +288,7 @@ async fn take_requests<S: Service>(
                         continue;
                     }
                     next_id = id + 4; // ids of one kind of stream are four apart (RFC 9000 §2.1)
+                    shared.begun.set(shared.begun.get() + 1);
                     let open = OpenRequest::new(shared);
                     let task =
                         super::request::serve(Rc::clone(thread), Rc::clone(shared), open, sending, receiving);

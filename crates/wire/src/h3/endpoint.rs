@@ -24,10 +24,12 @@ use quinn::{
 use super::overheard::Overhearing;
 use super::sender::number;
 use super::socket::Leavable;
+use crate::Abuse;
 use crate::limits::{
     CONNECTION_WINDOW_BYTES, HANDSHAKES_UNVALIDATED, QUIC_IDLE_MS, QUIC_RESET_MS, QUIC_SEND_WINDOW_BYTES,
     QUIC_STREAMS, QUIC_STREAMS_UNI, QUIC_WAITING_BYTES, QUIC_WAITING_HANDSHAKES, STREAM_WINDOW_BYTES,
 };
+use crate::places::Network;
 use crate::thread::{OpenCount, QuicStay, Service, Thread, WireEvent};
 
 /// Bytes of our connection ids (RFC 9000 §5.1): two name the socket, the others are random. A length that no
@@ -242,22 +244,31 @@ fn admit<S: Service>(
     local: SocketAddr,
     (open, shaking): (&Rc<Cell<usize>>, &Rc<Cell<usize>>),
 ) {
-    if thread.open() >= thread.connections_max {
-        thread.service.count(WireEvent::Dropped);
-        return incoming.refuse();
-    }
     let is_validated = incoming.remote_address_validated();
-    if !is_validated && shaking.get() >= HANDSHAKES_UNVALIDATED {
+    let visitor = incoming.remote_address().ip().to_canonical();
+    let network = Network::of(visitor);
+    let has_time = thread.service.may_shake(visitor);
+    if !is_validated && (!has_time || shaking.get() >= HANDSHAKES_UNVALIDATED) {
         // Costs a round trip and no memory; only who receives at its address comes back (RFC 9000 §8.1.2).
+        // Before anything else: who forges addresses is not to use up their networks' room.
+        thread.service.count(WireEvent::Abuse(Abuse::UnprovenAddress, visitor));
         let _always_allowed_when_unvalidated = incoming.retry();
         return;
     }
-    let Ok(connecting) = incoming.accept() else {
+    if !thread.make_room(network, visitor) {
+        return incoming.refuse();
+    }
+    if !has_time {
+        thread.service.count(WireEvent::Abuse(Abuse::HandshakeFlood, visitor));
+        return incoming.refuse();
+    }
+    let Some(under_way) = thread.begin_handshake(network, visitor) else { return incoming.refuse() };
+    let Ok(connecting) = thread.service.shake(|| incoming.accept()) else {
         thread.service.count(WireEvent::HandshakeFailed);
         return;
     };
-    let shaking = (!is_validated).then(|| Counted::new(shaking));
-    let serving = super::connection::serve(OpenCount::new(thread), connecting, local, shaking);
+    let shaking = (under_way, (!is_validated).then(|| Counted::new(shaking)));
+    let serving = super::connection::serve(OpenCount::new(thread, network), connecting, local, shaking);
     let open = Counted::new(open);
     tokio::task::spawn_local(async move {
         let _counted = open;

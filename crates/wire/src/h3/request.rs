@@ -20,7 +20,7 @@ use super::sender::Sender;
 use crate::exchange::{Side, join_cookies};
 use crate::limits::{FLUSH_MS, HTTP3, LINGER_BYTES, LINGER_MS};
 use crate::thread::{Service, Thread, WireEvent};
-use crate::{Exchange, ResponseState};
+use crate::{Abuse, Exchange, ResponseState};
 
 /// Why a request is refused, and which rule it broke.
 type Refused = Option<(Refusal, &'static str)>;
@@ -57,6 +57,9 @@ pub(super) async fn serve<S: Service>(
         exchange.abort();
     }
     let is_sent = exchange.state() == ResponseState::Complete && flush(&mut exchange, &sender).await;
+    if let Some(abuse) = exchange.take_abuse() {
+        thread.service.count(WireEvent::Abuse(abuse, exchange.connection.visitor.ip()));
+    }
     match is_sent {
         true => {
             shared.earn();
@@ -69,7 +72,9 @@ pub(super) async fn serve<S: Service>(
     }
     let deadline = std::mem::replace(&mut exchange.deadline, thread.deadlines.slot());
     drop(exchange);
-    deliver(&shared, &sender, &deadline).await;
+    if !deliver(&shared, &sender, &deadline).await {
+        thread.service.count(WireEvent::Abuse(Abuse::SlowRead, shared.facts().visitor.ip()));
+    }
     drop(open);
 }
 
@@ -198,6 +203,7 @@ async fn flush(exchange: &mut Exchange, sender: &RefCell<Sender>) -> bool {
         if std::mem::replace(&mut sent_bytes, sender.sent()) != sender.sent() {
             exchange.deadline.arm(FLUSH_MS);
         } else if exchange.deadline.is_due() {
+            exchange.blame(Abuse::SlowRead);
             return Poll::Ready(false);
         }
         Poll::Pending
@@ -207,27 +213,27 @@ async fn flush(exchange: &mut Exchange, sender: &RefCell<Sender>) -> bool {
 
 /// Waits until the visitor has the whole answer, so that the connection is not closed upon it. A visitor that
 /// acknowledges packets and takes nothing is given up; whether it takes something is told by the connection's
-/// frames, of which another stream's may be taken for this one's.
-async fn deliver(shared: &Shared, sender: &RefCell<Sender>, deadline: &Deadline) {
+/// frames, of which another stream's may be taken for this one's. Gives whether it was not given up.
+async fn deliver(shared: &Shared, sender: &RefCell<Sender>, deadline: &Deadline) -> bool {
     let mut frames = shared.stream_frames_sent();
     deadline.arm(FLUSH_MS);
     poll_fn(|cx| {
         deadline.register(cx.waker());
         let mut sender = sender.borrow_mut();
         if sender.poll_delivered(cx).is_ready() {
-            return Poll::Ready(());
+            return Poll::Ready(true);
         }
         if deadline.is_due() {
             let before = std::mem::replace(&mut frames, shared.stream_frames_sent());
             if before == frames {
                 sender.give_up();
-                return Poll::Ready(());
+                return Poll::Ready(false);
             }
             deadline.arm(FLUSH_MS);
         }
         Poll::Pending
     })
-    .await;
+    .await
 }
 
 /// After a complete answer reads for a moment what of the request nobody wanted, because some visitors take

@@ -1,7 +1,8 @@
 //! The visitor's unidirectional streams: control, QPACK, and what it made up.
 //!
 //! All of a connection's are read by one task, which keeps a few bytes of each. Breaking one of them closes
-//! the connection. Caller: `h3/connection.rs`.
+//! the connection, and so does saying much there without asking for anything. The same task looks now and
+//! then at what QUIC's own frames did meanwhile. Caller: `h3/connection.rs`.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -17,10 +18,14 @@ use quinn::RecvStream;
 
 use super::connection::Shared;
 use super::sender::number;
-use crate::limits::{HEAD_MS, HTTP3, READ_BYTES};
+use crate::Abuse;
+use crate::limits::{
+    EMPTY_PER_FRAME, HEAD_MS, HTTP3, QUIC_BESIDE_BYTES, QUIC_BESIDE_BYTES_PER_REQUEST, QUIC_EMPTY_FRAMES,
+    READ_BYTES,
+};
 
 enum Reader {
-    /// Its type is not known yet; whether it was so at the last tick of the deadline.
+    /// Its type is not known yet; whether it was so at the last look.
     Kind(UniStream, bool),
     Control(Box<ControlStream>),
     QpackEncoder(QpackEncoderStream),
@@ -31,6 +36,10 @@ struct Stream {
     receiving: RecvStream,
     reader: Reader,
 }
+
+/// Between two looks at what a connection's frames did, in milliseconds. A stream has two of them to say its
+/// type. [`QUIC_EMPTY_FRAMES`] is what may come in one.
+const LOOK_MS: u32 = HEAD_MS;
 
 /// What became of a stream.
 enum Read {
@@ -43,6 +52,8 @@ pub(super) async fn watch(shared: Rc<Shared>, deadline: Deadline) {
     let mut accept = pin!(shared.quic().accept_uni());
     let mut streams: Vec<Stream> = Vec::new();
     let mut critical = CriticalStreams::new();
+    let (mut said_bytes, mut frames) = (0, shared.frames());
+    deadline.arm(LOOK_MS);
     poll_fn(|cx| {
         deadline.register(cx.waker());
         loop {
@@ -50,14 +61,13 @@ pub(super) async fn watch(shared: Rc<Shared>, deadline: Deadline) {
                 Poll::Ready(Ok(receiving)) => {
                     accept.set(shared.quic().accept_uni());
                     streams.push(Stream { receiving, reader: Reader::Kind(UniStream::new(), false) });
-                    deadline.arm(HEAD_MS);
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Pending => break,
             }
         }
         let mut broken = None;
-        streams.retain_mut(|stream| match stream.read(cx, &shared, &mut critical) {
+        streams.retain_mut(|stream| match stream.read(cx, &shared, &mut critical, &mut said_bytes) {
             Ok(Read::Waits) => true,
             Ok(Read::Over) => false,
             Err(why) => {
@@ -74,11 +84,18 @@ pub(super) async fn watch(shared: Rc<Shared>, deadline: Deadline) {
             }
             return Poll::Ready(());
         }
+        if said_bytes > QUIC_BESIDE_BYTES + shared.begun() * QUIC_BESIDE_BYTES_PER_REQUEST {
+            shared.close_for(Abuse::OtherFrames, "too much was said beside requests");
+            return Poll::Ready(());
+        }
         if deadline.is_due() {
             streams.retain_mut(Stream::is_named_in_time);
-            deadline.disarm();
-            if streams.iter().any(|stream| matches!(stream.reader, Reader::Kind(..))) {
-                deadline.arm(HEAD_MS);
+            deadline.arm(LOOK_MS);
+            let (empty, full) = std::mem::replace(&mut frames, shared.frames());
+            let paid_for = (frames.1 - full) * u64::from(EMPTY_PER_FRAME);
+            if frames.0 - empty > QUIC_EMPTY_FRAMES + paid_for {
+                shared.close_for(Abuse::OtherFrames, "too many frames carried nothing");
+                return Poll::Ready(());
             }
         }
         Poll::Pending
@@ -93,12 +110,14 @@ impl Stream {
         cx: &mut Context<'_>,
         shared: &Shared,
         critical: &mut CriticalStreams,
+        said_bytes: &mut u64,
     ) -> Result<Read, Broken> {
         loop {
             let read = pin!(self.receiving.read_chunk(READ_BYTES, true)).poll(cx);
             match read {
                 Poll::Pending => return Ok(Read::Waits),
                 Poll::Ready(Ok(Some(chunk))) => {
+                    *said_bytes += chunk.bytes.len() as u64;
                     if let Read::Over = self.push(chunk.bytes, shared, critical)? {
                         return Ok(Read::Over);
                     }
@@ -155,7 +174,7 @@ impl Stream {
         critical.close(kind).map(|()| Read::Over)
     }
 
-    /// Whether the stream said its type by the second tick after it was opened; else it is stopped.
+    /// Whether the stream said its type by the second look after it was opened; else it is stopped.
     fn is_named_in_time(&mut self) -> bool {
         match &mut self.reader {
             Reader::Kind(_, was_unnamed) if *was_unnamed => {

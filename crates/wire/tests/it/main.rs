@@ -4,4 +4,5 @@
 mod h1;
 mod h2;
 mod h3;
+mod places;
 mod shed;

@@ -110,7 +110,7 @@ const PACKAGES: &[(&str, Users)] = &[
     ("httparse", Only(&["http1"])),
     ("h2", Only(&["wire", "origin", "testkit"])),
     ("http", Only(&["wire", "origin", "testkit"])),
-    ("quinn", Only(&["wire", "testkit"])),
+    ("quinn", Only(&["wire", "rempart", "testkit"])),
     ("quinn-proto", Only(&["wire"])),
     ("hyper", InTests(&[])),
     // TLS: `zone` only loads certificates into the form they are used in. In tests it judges what others read

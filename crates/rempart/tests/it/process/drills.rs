@@ -63,6 +63,11 @@ fn requests_that_are_made_to_cost_keep_to_their_budgets_and_harm_nobody() {
 }
 
 #[test]
+fn who_abuses_a_protocol_is_ended_and_harms_nobody() {
+    passes("D12", &[]);
+}
+
+#[test]
 fn few_descriptors_little_memory_and_a_full_disk_end_no_process() {
     passes("D16", &[]);
 }

@@ -2,8 +2,8 @@
 
 use exchange::{Protocol, TlsVersion};
 use http3::{Code, ControlEvent, ControlStream, Limits, UniKind, UniStream};
-use wire::WireEvent;
 use wire::limits::{HANDSHAKE_MS, HANDSHAKES_UNVALIDATED, HEAD_MS, KEEP_ALIVE_MS, LINGER_MS, QUIC_PROBE_MS};
+use wire::{Abuse, WireEvent};
 
 use super::client::{Reading, Visitor, answer, client_config, request};
 use super::run;
@@ -117,21 +117,25 @@ impl Deaf {
     async fn knock(&mut self, node: &Node) {
         let connecting = self.endpoint.connect(self.relay.local_addr().unwrap(), "example.org").unwrap();
         self.connecting.push(tokio::task::spawn_local(connecting.into_future()));
-        let (open, retries, mut packet) = (node.thread.open(), self.retries, vec![0; 2000]);
+        let (open, retries) = (node.thread.open(), self.retries);
         while node.thread.open() == open && self.retries == retries {
             tokio::select! {
-                received = self.relay.recv_from(&mut packet) => {
-                    let (length, from) = received.unwrap();
-                    if from != node.address {
-                        self.relay.send_to(&packet[..length], node.address).await.unwrap();
-                    } else if packet[0] & 0xb0 == 0xb0 {
-                        // A long header of the type Retry (RFC 9000 §17.2.5).
-                        self.retries += 1;
-                    }
-                }
+                () = self.hear(node) => {}
                 () = tokio::task::yield_now() => {}
             }
         }
+    }
+
+    /// Passes on one packet to the node, or takes note of one that came back.
+    async fn hear(&mut self, node: &Node) {
+        let mut packet = vec![0; 2000];
+        let (length, from) = self.relay.recv_from(&mut packet).await.unwrap();
+        if from != node.address {
+            self.relay.send_to(&packet[..length], node.address).await.unwrap();
+            return;
+        }
+        // A long header of the type Retry (RFC 9000 §17.2.5).
+        self.retries += usize::from(packet[0] & 0xb0 == 0xb0);
     }
 }
 
@@ -150,6 +154,22 @@ fn a_handshake_that_stands_still_is_given_up() {
         node.pass_ms(HANDSHAKE_MS);
         node.until(|seen| seen.events.contains(&WireEvent::HandshakeFailed)).await;
         assert_eq!(node.thread.open(), 0);
+        assert_eq!(node.blamed(Abuse::SlowHandshake), 1);
+    });
+}
+
+#[test]
+fn who_has_no_time_wants_a_proof_and_then_refuses() {
+    run(async {
+        let node = Node::start();
+        node.thread.service.is_late.set(true);
+        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        endpoint.set_default_client_config(client_config(&node));
+        assert!(endpoint.connect(node.address, "example.org").unwrap().await.is_err());
+        assert_eq!((node.blamed(Abuse::UnprovenAddress), node.blamed(Abuse::HandshakeFlood)), (1, 1));
+        assert_eq!((node.count(WireEvent::HandshakeFailed), node.thread.open()), (0, 0));
+        node.thread.service.is_late.set(false);
+        assert_eq!(Visitor::connect(&node).await.get("/hello").await.status, 200);
     });
 }
 
@@ -164,6 +184,7 @@ fn visitors_must_prove_their_address_once_many_have_not() {
         assert_eq!((node.thread.open(), deaf.retries), (HANDSHAKES_UNVALIDATED, 0));
         deaf.knock(&node).await;
         assert_eq!((node.thread.open(), deaf.retries), (HANDSHAKES_UNVALIDATED, 1));
+        assert_eq!(node.blamed(Abuse::UnprovenAddress), 1);
         let visitor = Visitor::connect(&node).await;
         assert_eq!(visitor.get("/hello").await.status, 200, "whoever proves it is served");
     });

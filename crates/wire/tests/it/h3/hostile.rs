@@ -1,12 +1,17 @@
 //! What nobody honest sends: it is refused, held to a bound, or ends the connection with the code that fits.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use http3::Code;
 use quinn::VarInt;
-use wire::limits::{HEAD_MS, RESET_CREDIT, STREAM_WINDOW_BYTES};
+use wire::limits::{HEAD_MS, QUIC_BESIDE_BYTES, RESET_CREDIT, STREAM_WINDOW_BYTES};
+use wire::{Abuse, WireEvent};
 
 use super::client::{Visitor, answer, connect_silently, data, frame, request};
 use super::run;
 use super::site::Node;
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn code(code: Code) -> VarInt {
     VarInt::from_u32(code.value() as u32)
@@ -69,6 +74,7 @@ fn frames_that_carry_nothing_end_the_connection() {
         let empty = frame(0x21, b"").repeat(2000);
         let _cut_short = sending.write_all(&empty).await;
         assert_eq!(visitor.closed().await, Code::ExcessiveLoad.value());
+        node.until(|seen| seen.events.contains(&WireEvent::Abuse(Abuse::EmptyData, LOCALHOST))).await;
     });
 }
 
@@ -89,6 +95,7 @@ fn a_storm_of_resets_ends_the_connection() {
         assert!(opened >= RESET_CREDIT, "closed after {opened}");
         assert!(opened < 2 * RESET_CREDIT, "{opened} were let through");
         assert_eq!(visitor.closed().await, Code::ExcessiveLoad.value());
+        node.until(|seen| seen.events.contains(&WireEvent::Abuse(Abuse::Resets, LOCALHOST))).await;
     });
 }
 
@@ -234,5 +241,47 @@ fn a_visitor_cannot_open_more_requests_than_announced() {
             sending.reset(code(Code::RequestCancelled)).unwrap();
         }
         assert!(next.await.is_ok());
+    });
+}
+
+#[test]
+fn much_said_beside_requests_ends_the_connection() {
+    run(async {
+        let node = Node::start();
+        let (_endpoint, quic) = connect_silently(&node).await;
+        let mut control = quic.open_uni().await.unwrap();
+        control.write_all(&http3::client_preface(&http3::Limits::default())).await.unwrap();
+        // Reserved frames without payload (RFC 9114 section 7.2.8).
+        let frames = frame(0x21, &[]).repeat(512);
+        let mut said = 0;
+        while said <= 2 * QUIC_BESIDE_BYTES && control.write_all(&frames).await.is_ok() {
+            said += frames.len() as u64;
+        }
+        assert!(said > QUIC_BESIDE_BYTES / 2, "a good deal may be said");
+        let quinn::ConnectionError::ApplicationClosed(close) = quic.closed().await else {
+            panic!("it is closed");
+        };
+        assert_eq!(close.error_code.into_inner(), Code::ExcessiveLoad.value());
+        node.until(|seen| seen.events.contains(&WireEvent::Abuse(Abuse::OtherFrames, LOCALHOST))).await;
+    });
+}
+
+#[test]
+fn priorities_for_each_request_are_not_much() {
+    run(async {
+        let node = Node::start();
+        let (_endpoint, quic) = connect_silently(&node).await;
+        let mut control = quic.open_uni().await.unwrap();
+        control.write_all(&http3::client_preface(&http3::Limits::default())).await.unwrap();
+        let update = frame(0xf0700, &[0x40, 0x40, b'u', b'=', b'3', b',', b'i']);
+        let each = 8;
+        for _ in 0..2 * QUIC_BESIDE_BYTES / (each * update.len() as u64) {
+            control.write_all(&update.repeat(each as usize)).await.unwrap();
+            let (mut sending, receiving) = quic.open_bi().await.unwrap();
+            sending.write_all(&request("GET", "/hello", &[])).await.unwrap();
+            sending.finish().unwrap();
+            assert_eq!(answer(receiving).await.unwrap().status, 200);
+        }
+        assert_eq!(node.blamed(Abuse::OtherFrames), 0);
     });
 }

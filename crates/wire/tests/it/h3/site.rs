@@ -1,14 +1,14 @@
 //! The node under test: `accept_quic` and a service that answers by path.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use exchange::{BodySize, Chunk, Deadlines, Fields, Incoming, Known, Method, Response, TICK_MS, Upgrade};
-use wire::{Exchange, Gone, Hello, QuicListenerSettings, Service, Thread, TlsChoice, WireEvent};
+use wire::{Abuse, Exchange, Gone, Hello, QuicListenerSettings, Service, Thread, TlsChoice, WireEvent};
 
 /// How long a connection may be idle after `/brief`.
 pub(super) const BRIEF_MS: u32 = 1_000;
@@ -24,6 +24,8 @@ pub(super) struct Seen {
 pub(super) struct Site {
     pub(super) seen: RefCell<Seen>,
     pub(super) noted: tokio::sync::Notify,
+    /// There is no time for handshakes.
+    pub(super) is_late: Cell<bool>,
 }
 
 /// A piece of a body, owned.
@@ -279,6 +281,10 @@ impl Service for Site {
         None
     }
 
+    fn may_shake(&self, _visitor: IpAddr) -> bool {
+        !self.is_late.get()
+    }
+
     fn count(&self, event: WireEvent) {
         self.seen.borrow_mut().events.push(event);
         self.noted.notify_one();
@@ -317,7 +323,11 @@ impl Node {
             .with_single_cert(vec![root.clone()], key)
             .unwrap();
         tls.alpn_protocols = vec![b"h3".to_vec()];
-        let site = Rc::new(Site { seen: RefCell::default(), noted: tokio::sync::Notify::new() });
+        let site = Rc::new(Site {
+            seen: RefCell::default(),
+            noted: tokio::sync::Notify::new(),
+            is_late: Cell::default(),
+        });
         let thread = Thread::new(site, Deadlines::new(), 0, connections_max);
         let address = socket.local_addr().unwrap();
         let settings = QuicListenerSettings {
@@ -356,6 +366,11 @@ impl Node {
     /// Waits until the service has noted this.
     pub(super) async fn until_noted(&self, note: &str) {
         self.until(|seen| seen.notes.iter().any(|noted| noted.starts_with(note))).await;
+    }
+
+    /// How often a visitor was ended, refused or asked for more because of this.
+    pub(super) fn blamed(&self, abuse: Abuse) -> usize {
+        self.count(WireEvent::Abuse(abuse, self.address.ip()))
     }
 
     /// How often the event was counted.

@@ -1,0 +1,251 @@
+//! Drills of those who abuse a protocol (D12): slow ones, floods of what carries nothing, bombs, connections
+//! and handshakes by the hundred, over HTTP/1, HTTP/2, HTTP/3 and WebSocket.
+//!
+//! All attackers of a kind go on at once, while honest visitors come at a fixed rate; each attacker must be
+//! ended and counted, no honest visitor harmed, and memory stay. The floods are compressed: each lasts until
+//! it is ended, and another one would be. Read next: [`tcp`], [`quic`].
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::Run;
+use super::authority::Authority;
+use super::load::{End, Load, Target, Visit, wait_until};
+use super::node::{Node, NodeText, PATIENCE, passing};
+use super::origin::Origin;
+use super::report::Outcome;
+use tcp::Fared;
+
+mod quic;
+pub(super) mod tcp;
+
+/// Honest requests a second: every other one over TLS.
+const RATE: u64 = 60;
+
+/// Of these before the attack, to know how fast they are served in quiet.
+const QUIET: u64 = 120;
+
+/// Bytes by which attacks together may make the process larger: what it is lent for a moment.
+const MEMORY_BYTES_MAX: u64 = 128 << 20;
+
+/// First packets of QUIC handshakes: more than may be under way unproven on both threads.
+const INITIALS: u32 = 1_200;
+
+/// Handshakes of one attacker, completed and left.
+const HANDSHAKES: usize = 200;
+
+/// Descriptors of each process in the flood of connections, of which an edge keeps half for visitors.
+const DESCRIPTORS: usize = 600;
+
+/// Connections of that flood: more than there is room for.
+const CONNECTIONS: usize = 500;
+
+/// Bytes of an answer that no buffers between node and attacker hold.
+const LARGE_BYTES: usize = 64 << 20;
+
+/// The zone's limits, so that slow ones are ended soon.
+const LIMITS: &str = "\n[http]\nheader_ms = 1000\nbody_idle_ms = 1000\nmin_rate_bytes_per_s = 1000\n";
+
+/// An origin that answers at once, but for what attacks ask of it.
+pub(super) fn origin() -> Result<Origin> {
+    Origin::replying(|path, to| match path {
+        "/large" => {
+            write!(to, "HTTP/1.1 200 OK\r\nContent-Length: {LARGE_BYTES}\r\n\r\n")?;
+            let piece = vec![b'x'; 64 * 1024];
+            (0..LARGE_BYTES / piece.len()).try_for_each(|_| to.write_all(&piece))
+        }
+        // It would answer when the body is there.
+        "/upload" => {
+            thread::sleep(2 * PATIENCE);
+            to.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+        }
+        "/socket" => {
+            to.write_all(
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+            )?;
+            to.flush()?;
+            thread::sleep(2 * PATIENCE);
+            Ok(())
+        }
+        _ => to.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+    })
+}
+
+/// D12.
+pub(super) fn floods(run: &Run, outcome: &mut Outcome) -> Result<()> {
+    let origin = origin()?;
+    let authority = Authority::make()?;
+    let leaf = authority.leaf(&["a.example"])?;
+    let folder = run.folder("node", &NodeText { has_tls: true, ..NodeText::default() })?;
+    folder.write("certs/a.pem", leaf.certificate.as_bytes())?;
+    folder.write("certs/a.key", leaf.key.as_bytes())?;
+    let tls = "\n[tls]\ncertificate = \"../certs/a.pem\"\nprivate_key = \"../certs/a.key\"\n";
+    folder.zone("a", &(with_limits(origin.address()) + tls))?;
+    let node = folder.start()?;
+    node.wait_for(0, "spare_ready")?;
+    let (edge, client) = (node.edge()?, authority.client()?);
+    let plain = node.target("a.example")?;
+    let secured =
+        Target { address: node.address("https")?, host: "a.example".to_owned(), tls: Some(client.clone()) };
+    let load = honest(&plain, &secured)?;
+    load.wait_for(QUIET);
+    let quiet = p99(&load.end());
+    let before = resident(&node)?;
+    let load = honest(&plain, &secured)?;
+    let victim = tcp::Victim { http1: plain.address, http2: secured.address, tls: Some(client.clone()) };
+    let over_quic = quic::Victim { address: secured.address, tls: client };
+    let attacks: Vec<&'static tcp::Attack> = tcp::ATTACKS.iter().chain(tcp::OWN_ATTACKS).collect();
+    let words: Vec<&str> = attacks.iter().map(|attack| attack.word).collect();
+    let begun = all_at_once(&attacks, &victim)?;
+    for (name, _, attack) in quic::ATTACKS {
+        let fared = quic::attack(&over_quic, attack)?;
+        outcome.check(&format!("{name}: the attacker is ended"), fared == Fared::Ended, format!("{fared:?}"));
+    }
+    for (name, fared) in begun.into_iter().map(Begun::end) {
+        let fared = fared.with_context(|| name)?;
+        outcome.check(&format!("{name}: the attacker is ended"), fared == Fared::Ended, format!("{fared:?}"));
+    }
+    for word in words.into_iter().chain(quic::ATTACKS.map(|(_, word, _)| word)) {
+        counted(&node, word, outcome);
+    }
+    handshakes(&secured, outcome);
+    first_packets(&node, &over_quic, outcome)?;
+    let visits = load.end();
+    let took = p99(&visits);
+    outcome.add_unharmed("no honest visitor fails", visits);
+    let most = (2 * quiet).max(quiet + Duration::from_millis(5));
+    outcome.check_time("honest visitors' p99 is near that of quiet", took, most);
+    let grown = resident(&node)?.saturating_sub(before);
+    outcome.figure("memory_grown_mib", grown >> 20);
+    outcome.check("memory stays", grown < MEMORY_BYTES_MAX, format!("{} MiB", grown >> 20));
+    let (held, most) = (node.metric("rempart_held_bytes")?, node.metric("rempart_held_bytes_max")?);
+    outcome.check("what is held is within the budget", held <= most, format!("{held} of {most}"));
+    let same = node.edge()? == edge;
+    outcome.check("no process ended", same, edge);
+    drop(node);
+    connections(run, outcome).context("a flood of connections")
+}
+
+/// A zone before the origin whose slow visitors are ended soon.
+fn with_limits(origin: std::net::SocketAddr) -> String {
+    passing("a", &["a.example"], origin) + LIMITS
+}
+
+/// Honest visitors: each second one over TLS, from many networks.
+fn honest(plain: &Target, secured: &Target) -> Result<Load> {
+    let (plain, secured) = (plain.clone(), secured.clone());
+    Load::asking(RATE, move |number| {
+        let target = if number % 2 == 0 { &plain } else { &secured };
+        match target.ask_from(number % 64, "/", "") {
+            Ok((status, _)) => End::Answered(status),
+            Err(error) => End::Broken(format!("{error:#}")),
+        }
+    })
+}
+
+fn p99(visits: &[Visit]) -> Duration {
+    let mut times: Vec<Duration> = visits.iter().map(|visit| visit.took).collect();
+    times.sort_unstable();
+    times.get(times.len() * 99 / 100).copied().unwrap_or_default()
+}
+
+fn resident(node: &Node) -> Result<u64> {
+    node.metric("rempart_process_resident_memory_bytes")
+}
+
+/// An attack that goes on.
+pub(super) struct Begun {
+    name: &'static str,
+    attacker: thread::JoinHandle<Result<Fared>>,
+}
+
+impl Begun {
+    /// Waits for its end.
+    pub(super) fn end(self) -> (&'static str, Result<Fared>) {
+        let fared = self.attacker.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the attacker panicked")));
+        (self.name, fared)
+    }
+}
+
+/// Begins these attacks, each in a thread of its own.
+///
+/// # Errors
+/// When the system gives no thread.
+pub(super) fn all_at_once(attacks: &[&'static tcp::Attack], victim: &tcp::Victim) -> Result<Vec<Begun>> {
+    let begin = |attack: &&'static tcp::Attack| {
+        let (run, victim) = (attack.run, victim.clone());
+        let attacker = thread::Builder::new().name("attacker".to_owned()).spawn(move || run(&victim))?;
+        Ok(Begun { name: attack.name, attacker })
+    };
+    attacks.iter().map(begin).collect()
+}
+
+/// Marks that something was counted under a word; it may be so a moment after the visitor was ended.
+fn counted(node: &Node, word: &str, outcome: &mut Outcome) {
+    let series = format!("rempart_abuse_total{{kind=\"{word}\"}}");
+    let is_counted = wait_until(PATIENCE, || node.metric(&series).is_ok_and(|count| count > 0));
+    outcome.check(&format!("{word} is counted"), is_counted, is_counted);
+}
+
+/// Handshakes completed and left at once, one after the other: nobody ends them, and nobody is harmed.
+fn handshakes(target: &Target, outcome: &mut Outcome) {
+    let answered = (0..HANDSHAKES).filter(|_| target.ask("/", "").is_ok()).count();
+    outcome.figure("handshakes_of_one_attacker", answered);
+}
+
+/// First packets of QUIC handshakes whose answers go nowhere.
+fn first_packets(node: &Node, victim: &quic::Victim, outcome: &mut Outcome) -> Result<()> {
+    let told = quic::initials(victim, INITIALS)?;
+    let found = format!("{} bytes back for {} in {} packets", told.back_bytes, told.bytes, told.sent);
+    // RFC 9000 §8.1.
+    outcome.check("at most three times what came goes back", told.back_bytes <= 3 * told.bytes, found);
+    counted(node, "unproven_address", outcome);
+    let is_served = quic::is_served(victim);
+    outcome.check("who proves its address is served", is_served, is_served);
+    Ok(())
+}
+
+/// One network takes every place that it gets; visitors of others come in all the same.
+fn connections(run: &Run, outcome: &mut Outcome) -> Result<()> {
+    let origin = origin()?;
+    let folder = run.folder("few", &NodeText { node: "spare = false\n", ..NodeText::default() })?;
+    folder.zone("a", &with_limits(origin.address()))?;
+    let node = folder.start_with_descriptors(DESCRIPTORS)?;
+    let target = node.target("a.example")?;
+    let load = Load::begin(&target, RATE)?;
+    let held = hold(&target, CONNECTIONS)?;
+    outcome.figure("connections_of_one_network", held.len());
+    counted(&node, "connection_flood", outcome);
+    load.wait_for(QUIET);
+    outcome.add_unharmed("a flood of connections: no honest visitor fails", load.end());
+    drop(held);
+    let load = Load::begin(&target, RATE)?;
+    load.wait_for(RATE);
+    outcome.add_unharmed("and none after it", load.end());
+    outcome.check("the node ends cleanly", node.stop()?, "");
+    Ok(())
+}
+
+/// So many connections of one network, each in the middle of an answer that it does not read.
+pub(super) fn hold(target: &Target, count: usize) -> Result<Vec<TcpStream>> {
+    use std::io::Write as _;
+
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let mut tcp = TcpStream::connect(target.address)?;
+        // One that found no room is closed already.
+        let _closed = write!(tcp, "GET /upload HTTP/1.1\r\nHost: {}\r\n\r\n", target.host);
+        held.push(tcp);
+    }
+    ensure!(!held.is_empty(), "no connection came about");
+    Ok(held)
+}
+
+/// What a peer's drill asks its attackers with.
+pub(super) fn victim(http1: std::net::SocketAddr, http2: std::net::SocketAddr) -> tcp::Victim {
+    tcp::Victim { http1, http2, tls: None::<Arc<_>> }
+}

@@ -1,0 +1,169 @@
+//! Who gets a place where room or time is short: who has proven nothing goes first, and no network has them
+//! all. Time is moved by hand, never waited for.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::task::Poll;
+
+use exchange::{BodySize, Deadlines, Response, TICK_MS};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use wire::limits::{HANDSHAKE_MS, HEAVY_LEAST, RESERVED_SHARE};
+use wire::{Abuse, Exchange, Hello, Service, TcpListenerSettings, Thread, TlsChoice, WireEvent, accept_tcp};
+
+const CONNECTIONS_MAX: usize = 64;
+
+/// Answers at once, but for `/held`, which it never answers.
+#[derive(Default)]
+struct Empty(RefCell<Vec<WireEvent>>);
+
+impl Service for Empty {
+    async fn serve(&self, exchange: &mut Exchange) {
+        if exchange.request.target() == b"/held" {
+            std::future::pending::<()>().await;
+        }
+        let response = Response { status: 204, body: BodySize::None, ..Response::default() };
+        poll_fn(|cx| {
+            exchange.respond(cx, &response);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn tls(&self, _hello: &Hello) -> Option<TlsChoice> {
+        None
+    }
+
+    fn count(&self, event: WireEvent) {
+        self.0.borrow_mut().push(event);
+    }
+}
+
+struct Node {
+    service: Rc<Empty>,
+    thread: Rc<Thread<Empty>>,
+    address: SocketAddr,
+}
+
+impl Node {
+    async fn start(is_tls: bool) -> Self {
+        let (service, deadlines) = (Rc::new(Empty::default()), Deadlines::new());
+        let thread = Thread::new(Rc::clone(&service), deadlines, 0, CONNECTIONS_MAX);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let settings = TcpListenerSettings { is_tls, allows_h2c: true, trusts_proxy: None, http3_port: None };
+        tokio::task::spawn_local(accept_tcp(Rc::clone(&thread), listener, settings));
+        Self { service, thread, address }
+    }
+
+    fn pass_ms(&self, ms: u32) {
+        (0..ms.div_ceil(TICK_MS) + 2).for_each(|_| self.thread.deadlines.sweep());
+    }
+
+    /// A visitor of the network 127.0.N.0/24 that has sent this, once the node has taken it in.
+    async fn visit(&self, network: u8, bytes: &[u8]) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::new(127, 0, network, 1), 0).into()).unwrap();
+        let mut tcp = socket.connect(self.address).await.unwrap();
+        let _closed = tcp.write_all(bytes).await;
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+        tcp
+    }
+
+    fn blamed(&self, abuse: Abuse, network: u8) -> usize {
+        let event = WireEvent::Abuse(abuse, IpAddr::V4(Ipv4Addr::new(127, 0, network, 1)));
+        self.service.0.borrow().iter().filter(|seen| **seen == event).count()
+    }
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+const HELD: &[u8] = b"GET /held HTTP/1.1\r\nHost: a.example\r\n\r\n";
+
+async fn heard(tcp: &mut TcpStream) -> String {
+    let mut answer = [0; 1024];
+    let read = tcp.read(&mut answer).await.unwrap_or(0);
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+async fn is_answered(tcp: &mut TcpStream) -> bool {
+    let _closed = tcp.write_all(GET).await;
+    heard(tcp).await.starts_with("HTTP/1.1 204")
+}
+
+fn run<T>(scenario: impl Future<Output = T>) -> T {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()).unwrap();
+    runtime.block_on(async {
+        let limit = std::time::Duration::from_secs(60);
+        tokio::time::timeout(limit, scenario).await.expect("the scenario hangs")
+    })
+}
+
+#[test]
+fn heads_and_handshakes_that_were_begun_go_before_who_is_idle() {
+    run(async {
+        let node = Node::start(false).await;
+        let mut idle = Vec::new();
+        for network in 0..8 {
+            let mut tcp = node.visit(network, GET).await;
+            assert!(heard(&mut tcp).await.starts_with("HTTP/1.1 204"));
+            idle.push(tcp);
+        }
+        node.pass_ms(2_000);
+        let mut begun = Vec::new();
+        while node.thread.open() < CONNECTIONS_MAX - 3 {
+            let network = 10 + node.thread.open() as u8 % 8;
+            begun.push(node.visit(network, b"GET / HTTP/1.1\r\nHost: a.exa").await);
+        }
+        node.pass_ms(1_000);
+        for network in 100..108 {
+            let mut newcomer = node.visit(network, b"").await;
+            assert!(is_answered(&mut newcomer).await, "there is room for a newcomer from {network}");
+            begun.push(newcomer);
+        }
+        for tcp in &mut idle {
+            assert!(is_answered(tcp).await, "who was served before stays");
+        }
+        let shed = node.service.0.borrow().iter().filter(|event| matches!(event, WireEvent::Shed(_))).count();
+        assert!(shed > 0);
+    });
+}
+
+#[test]
+fn a_network_that_holds_much_leaves_the_last_places_to_others() {
+    run(async {
+        let node = Node::start(false).await;
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS_MAX - CONNECTIONS_MAX / RESERVED_SHARE {
+            held.push(node.visit(1, HELD).await);
+        }
+        assert!(held.len() > HEAVY_LEAST && node.thread.open() == held.len());
+        node.pass_ms(2_000);
+        let mut refused = node.visit(1, b"").await;
+        let told = heard(&mut refused).await;
+        assert!(told.starts_with("HTTP/1.1 503") && told.contains("\r\nRetry-After: "), "{told:?}");
+        assert_eq!(node.blamed(Abuse::ConnectionFlood, 1), 1);
+        for network in 2..5 {
+            let mut other = node.visit(network, b"").await;
+            assert!(is_answered(&mut other).await, "another network comes in");
+            held.push(other);
+        }
+        assert_eq!(node.blamed(Abuse::ConnectionFlood, 2), 0);
+    });
+}
+
+#[test]
+fn a_hello_that_does_not_end_is_given_up_and_counted() {
+    run(async {
+        let node = Node::start(true).await;
+        let mut slow = node.visit(3, &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]).await;
+        assert_eq!(node.blamed(Abuse::SlowHandshake, 3), 0);
+        node.pass_ms(HANDSHAKE_MS);
+        assert_eq!(heard(&mut slow).await, "");
+        assert_eq!((node.blamed(Abuse::SlowHandshake, 3), node.thread.open()), (1, 0));
+    });
+}
