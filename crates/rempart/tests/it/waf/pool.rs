@@ -51,7 +51,7 @@ fn a_thread_that_inspects_for_long_and_comes_back_needs_no_stand_in_any_more() -
     let node = with_one_inspector(&origin, "spare = false")?;
     let body = [b"a=".as_slice(), &[b'x'; 20_000]].concat();
     let sent = [("Content-Type", FORM), ("Rempart-Fault", "waf_pool=slow:1000000000")];
-    // A third of a second or so of one core, in one slice. On a busy machine it may be late before it is back.
+    // Some 300 ms of one core, in one slice. On a busy machine it may be late before it is back.
     let slow = visitor(&node)?.ask("POST", "/", HOST, &fields(&sent), &body)?;
     assert!([200, 503].contains(&slow.status), "{}", slow.status);
     node.wait_for_event(|event| event["event"] == "thread_stuck" && event["duty"] == "inspecting")?;
