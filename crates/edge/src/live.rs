@@ -1,18 +1,24 @@
 //! The snapshot in force, with what this process keeps beside each zone.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use cache::compress::CodingSettings;
 use exchange::Account;
-use telemetry::metrics::zones::ZoneCounters;
-use zone::{Snapshot, Zone};
+use telemetry::events::Events;
+use telemetry::metrics::zones::{ZoneCounters, ZoneTable};
+use zone::{Id, Snapshot, Zone};
 
 use crate::cache::SiteCache;
+use crate::coding::coding_of;
 use crate::contain::Ward;
 use crate::flood_watch::Guarded;
 use crate::limits::Counts;
-use crate::tls::VisitorTls;
+use crate::tls::{TlsShared, VisitorTls};
+
+/// One zone may hold this part of what the node may: no zone leaves the others nothing.
+const ZONE_SHARE: u64 = 2;
 
 /// One zone and what goes with it in this process.
 pub struct Site {
@@ -71,4 +77,69 @@ impl Live {
             None => self.without_name.and_then(|index| self.sites.get(index)),
         }
     }
+}
+
+/// What of a node goes beside its zones.
+pub(crate) struct Beside<'a> {
+    pub(crate) tls: &'a TlsShared,
+    pub(crate) zones: &'a ZoneTable,
+    pub(crate) memory: &'a Account,
+    pub(crate) events: &'a Events,
+    pub(crate) overload: &'a zone::Overload,
+    /// Serving threads, and the process's seed.
+    pub(crate) threads: usize,
+    pub(crate) seed: u64,
+}
+
+/// Puts sites beside the zones of a snapshot; sites of unchanged zones are shared with the one before, so
+/// that certificates reloaded since then stay.
+pub(crate) fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'_>) -> Live {
+    let Beside { tls, zones: zone_table, memory, events, overload, threads, seed } = beside;
+    let wanting = snapshot.zones().iter().filter(|zone| zone.flood.is_some());
+    // Beyond it a zone has no watch, and what the node does for all of them.
+    let watched: HashSet<Id> = wanting.take(flood::limits::WATCHED_MAX).map(|zone| zone.id).collect();
+    let known: HashMap<Id, &Arc<Site>> =
+        before.map(|live| live.sites.iter().map(|site| (site.zone.id, site)).collect()).unwrap_or_default();
+    let site = |zone: &Arc<Zone>| match known.get(&zone.id) {
+        Some(site) if site.zone.fingerprint == zone.fingerprint => Arc::clone(site),
+        _ => {
+            crate::fault_points::loading(zone);
+            let config = tls.config_for(zone, zone.tls.certificate.as_ref()).unwrap_or_else(|error| {
+                let (zone, error) = (zone.name.as_str(), error.to_string());
+                events.error(
+                    "tls_settings_refused",
+                    &[("zone", zone.into()), ("error", error.as_str().into())],
+                );
+                None
+            });
+            Arc::new(Site {
+                tls: ArcSwapOption::new(config),
+                certificate: ArcSwapOption::new(zone.tls.certificate.clone()),
+                counters: zone_table.zone(&zone.id.to_string(), &zone.name),
+                account: zone.account.map(|account| account.to_string()),
+                stale: known.get(&zone.id).map(|site| Arc::clone(&site.zone)),
+                counts: Counts::carry(
+                    zone.rate_limits.as_deref(),
+                    known.get(&zone.id).map(|site| &site.counts),
+                ),
+                ward: Ward::default(),
+                weight: overload.weight_of(&zone.name),
+                flood: zone.flood.filter(|_| watched.contains(&zone.id)).map(|settings| {
+                    let before = known.get(&zone.id).and_then(|site| site.flood.as_ref());
+                    Guarded::carry(settings, before, (zone.id, watched.len()), (*threads, *seed))
+                }),
+                cache: zone.cache.as_deref().map(|cache| SiteCache::of(cache, zone.waf.as_deref())),
+                coding: zone.compression.as_deref().map(|compression| Arc::new(coding_of(compression))),
+                memory: Account::new(memory.max() / ZONE_SHARE),
+                #[cfg(feature = "fault-injection")]
+                faults: crate::fault_points::SiteFaults::of(zone),
+                zone: Arc::clone(zone),
+            })
+        }
+    };
+    let sites: Vec<Arc<Site>> = snapshot.zones().iter().map(site).collect();
+    let served: HashSet<String> = snapshot.zones().iter().map(|zone| zone.id.to_string()).collect();
+    zone_table.retain(|id| served.contains(id));
+    let without_name = sites.iter().position(|site| site.certificate.load().is_some());
+    Live { snapshot, sites, without_name }
 }

@@ -29,7 +29,7 @@ pub use limits::{FIELDS_CEILING, HEAD_BYTES_CEILING, Limits};
 pub use malformed::Malformed;
 pub use request::{RequestHead, has_target_bytes};
 pub use response::{Expected, ResponseHead};
-pub use trailer::{Trailers, may_be_trailer, parse_trailers};
+pub use trailer::{Trailer, Trailers, may_be_trailer, parse_trailers};
 pub use write::{chunk_size_line, write_field, write_request_line, write_status_line};
 
 #[cfg(test)]

@@ -6,8 +6,11 @@ use crate::explain;
 use crate::field::{self, Known};
 use crate::malformed::Malformed;
 
-/// Name and value of each trailer, in order.
-pub type Trailers<'b> = Vec<(&'b [u8], &'b [u8])>;
+/// Name and value of a trailer.
+pub type Trailer<'b> = (&'b [u8], &'b [u8]);
+
+/// Each trailer, in order.
+pub type Trailers<'b> = Vec<Trailer<'b>>;
 
 /// Splits raw trailer lines, `Name: value` CRLF each, as `BodyDecoder::take_trailers` gives them.
 ///
@@ -26,7 +29,7 @@ pub fn parse_trailers(raw: &[u8]) -> Result<Trailers<'_>, Malformed> {
 }
 
 /// One line with its CRLF as name and value; none if such a field may not be a trailer.
-pub(crate) fn trailer_line(line: &[u8]) -> Result<Option<(&[u8], &[u8])>, Malformed> {
+pub(crate) fn trailer_line(line: &[u8]) -> Result<Option<Trailer<'_>>, Malformed> {
     let line = line.strip_suffix(b"\r\n").ok_or(Malformed::BareLineFeed)?;
     let (name, value) = explain::field_line(line)?;
     if !may_be_trailer(name) {

@@ -24,8 +24,10 @@ use crate::limits::{HELD_BYTES, HTTP1, READ_AHEAD_BYTES};
 use crate::thread::{OpenCount, Service, Thread, VisitorTimes, WireEvent, serve_contained};
 use crate::{Abuse, Exchange, Gone, ResponseState, with_scratch};
 use end::{linger, poll_end};
+use head::{Head, load, read_head};
 
 mod end;
+mod head;
 
 /// What a busy connection needs and an idle one gives back.
 #[derive(Default)]
@@ -615,53 +617,6 @@ impl<S: Service> Future for Visitor<S> {
             }
         }
     }
-}
-
-/// What reading a head gave.
-enum Head {
-    Whole,
-    Partial,
-    Malformed(http1::Malformed),
-}
-
-fn read_head(work: &mut Work) -> Head {
-    let Work { inbound, at, head, seen, .. } = work;
-    let unread = inbound.get(*at..).unwrap_or_default();
-    match head.parse_more(unread, *seen, &HTTP1) {
-        Ok(true) => {
-            *seen = 0;
-            Head::Whole
-        }
-        Ok(false) => {
-            *seen = unread.len();
-            Head::Partial
-        }
-        Err(malformed) => Head::Malformed(malformed),
-    }
-}
-
-/// Fills the exchange's request from the head that lies at the front of the work area.
-fn load(work: &mut Work, request: &mut Request, scheme: Scheme) {
-    let Work { inbound, at, head, .. } = work;
-    let buffer = inbound.get(*at..*at + head.len).unwrap_or_default();
-    request.set_method(head.method.of(buffer));
-    request.version = if head.minor == 0 { Version::Http10 } else { Version::Http11 };
-    request.scheme = scheme;
-    request.fields.load(buffer, &head.fields);
-    request.expects_continue = head.expects_continue && head.minor == 1;
-    request.accepts_trailers = head.accepts_trailers;
-    request.body = match head.framing {
-        Framing::None | Framing::UntilClose => BodySize::None,
-        Framing::Length(length) => BodySize::of_length(length),
-        Framing::Chunked => BodySize::Unknown,
-    };
-    if head.is_upgrade && head.minor == 1 {
-        request.upgrade = Upgrade::Http1;
-        request.set_protocol(head.known(buffer, Known::Upgrade).unwrap_or_default());
-    }
-    // Whatever the form of the target; http1 has checked that an absolute one agrees with Host.
-    request.set_authority(head.authority(buffer).unwrap_or_default());
-    request.set_target(head.path_and_query(buffer));
 }
 
 /// Serves requests until the connection is idle again (returned) or ends.

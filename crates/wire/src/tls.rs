@@ -161,14 +161,21 @@ impl Tls {
         }
     }
 
-    /// After an error: encodes what rustls has queued, which ends with the alert. `rest` is what the erroneous
-    /// call left of its bytes: rustls may still point into them, and must not be asked about them again.
+    /// After an error: encodes what rustls has queued, up to the alert. `rest` is what the erroneous call left
+    /// of its bytes: rustls may still point into them. With the alert it has said all, and asked again it
+    /// would fail again.
     fn encode_pending(&mut self, rest: &mut [u8]) {
+        const CHANGE_CIPHER_SPEC: u8 = 20;
+        const HANDSHAKE: u8 = 22;
         for _ in 0..PENDING_MAX {
+            let queued = self.unsent.len();
             match self.session.process_tls_records(rest).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    if encode(&mut data, &mut self.unsent).is_err() {
-                        return; // without an alert then
+                    let is_encoded = encode(&mut data, &mut self.unsent).is_ok();
+                    // An alert stands in a record of its own kind, or sealed in one of data.
+                    let is_more = matches!(self.unsent.get(queued), Some(&(CHANGE_CIPHER_SPEC | HANDSHAKE)));
+                    if !is_encoded || !is_more {
+                        return;
                     }
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),

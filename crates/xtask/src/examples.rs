@@ -17,7 +17,7 @@ const ZONE_START: &str = "name = \"example.org\"\nhostnames = [\"example.org\"]\
 /// What stands in files of a firewall's rules.
 const RULE: &str = "SecAction \"id:1,phase:1,pass,nolog\"\n";
 
-/// What a fragment about rules, the cache, compression or the firewall leaves out.
+/// What a fragment about rules, the cache, compression, floods or the firewall leaves out.
 const ZONE_END: &str = "\n[[pool]]\nname = \"app\"\norigins = [{ url = \"http://127.0.0.1:3000\" }]\n";
 
 /// What a fragment of a node file leaves out.
@@ -66,6 +66,7 @@ fn problems(place: &str, text: &str) -> Vec<String> {
             "_limit]]",
             "[cache]",
             "[compression]",
+            "[flood]",
             "[waf]",
             "[waf.shadow]",
             "[[waf.exception]]",

@@ -144,7 +144,7 @@ settings! {
 settings! {
     /// `[http]` of a zone. Before a connection's zone is known, those of `[zone_defaults]` hold.
     pub struct HttpSpec in "[http]" {
-        /// Passes upgrades to WebSocket on; requests for other protocols are answered as if they had not asked.
+        /// Passes upgrades to WebSocket on; who asks for another protocol is answered as if it had not asked.
         plain websocket: bool = true,
         /// The largest request body; without it there is no limit, and bodies are never buffered.
         optional max_body_bytes: Size,

@@ -351,7 +351,7 @@ mod section_4_status_line {
     #[test]
     fn takes_statuses_that_have_no_meaning() {
         for status in [600, 999] {
-            assert_eq!(response(&format!("HTTP/1.1 {status} A\r\n\r\n")).unwrap().status, status);
+            assert_eq!(response(format!("HTTP/1.1 {status} A\r\n\r\n")).unwrap().status, status);
         }
     }
 
