@@ -162,8 +162,8 @@ impl Tls {
     }
 
     /// After an error: encodes what rustls has queued, up to the alert. `rest` is what the erroneous call
-    /// left of its bytes: rustls may still point into them. With the alert it has said all, and asked again it
-    /// would fail again.
+    /// left of its bytes: rustls may still point into them. With the alert it has said all, and asked again
+    /// it would fail again.
     fn encode_pending(&mut self, rest: &mut [u8]) {
         const CHANGE_CIPHER_SPEC: u8 = 20;
         const HANDSHAKE: u8 = 22;
