@@ -39,12 +39,10 @@ pub const EJECTION_MEMORY: u64 = 10;
 /// The share an origin starts with after coming back, in thousandths: enough to be seen to work.
 pub const SHARE_START: u32 = 100;
 
-/// How long a circuit is open at first, in milliseconds. Nobody else answers meanwhile: long enough for an
-/// origin to take breath, and no longer.
+/// How long a circuit is open before an exchange tries, again and again, in milliseconds. Nobody else answers
+/// meanwhile: long enough for an origin to take breath. One exchange a second harms nobody, so that it does
+/// not grow, and an origin that is back serves within a second.
 pub const OPEN_MS: u64 = 1_000;
-
-/// After failed trials it doubles, up to this factor: an origin that is back serves within 4 s.
-pub const OPEN_FACTOR_MAX: u64 = 4;
 
 /// Exchanges in ten seconds at the least for a circuit to open: of fewer that fail each visitor is told what
 /// failed, and the origin hardly notices them.
@@ -119,8 +117,6 @@ pub struct Health {
     against: u32,
     failures: u32,
     ejections: u32,
-    /// Trials in a row that failed while its circuit is open.
-    trials: u32,
     checks: u64,
 }
 
@@ -173,7 +169,6 @@ impl Health {
         }
         self.standing.is_on_trial = false;
         self.standing.back_since_ms = now_ms.max(1);
-        self.trials = 0;
         std::mem::take(&mut self.standing.is_open).then_some(Change::Closed)
     }
 
@@ -182,15 +177,13 @@ impl Health {
         if self.standing.is_open {
             return None;
         }
-        self.trials = 0;
         self.standing.is_open = true;
         self.stay_open(now_ms);
         Some(Change::Opened)
     }
 
     fn stay_open(&mut self, now_ms: u64) {
-        let factor = (1_u64 << self.trials.min(32)).min(OPEN_FACTOR_MAX);
-        self.standing.ejected_until_ms = now_ms.saturating_add(OPEN_MS * factor);
+        self.standing.ejected_until_ms = now_ms.saturating_add(OPEN_MS);
         self.standing.is_on_trial = true;
         self.failures = 0;
     }
@@ -202,7 +195,6 @@ impl Health {
             return None; // failures of exchanges begun before the ejection, or made for want of others
         }
         if self.standing.is_open {
-            self.trials = self.trials.saturating_add(1);
             self.stay_open(now_ms);
             return None;
         }
@@ -329,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_circuit_is_tried_at_growing_intervals_and_closed_by_an_answer() {
+    fn an_open_circuit_is_tried_each_second_and_closed_by_an_answer() {
         let mut health = Health::default();
         assert_eq!(health.open(1_000), Some(Change::Opened));
         assert_eq!(health.open(1_000), None, "once an episode");
@@ -343,7 +335,7 @@ mod tests {
             now_ms = until_ms;
             assert_eq!(health.failed(false, &POLICY, now_ms), None);
         }
-        assert_eq!(lengths, [1_000, 2_000, 4_000, 4_000, 4_000]);
+        assert_eq!(lengths, [OPEN_MS; 5]);
         assert_eq!(health.succeeded(now_ms), None, "begun before");
         assert_eq!(health.checked(true, &POLICY, now_ms + 5), None);
         assert!(health.standing().may_serve(now_ms + 5), "a good check is a reason to try at once");

@@ -27,8 +27,8 @@ use crate::delay::{Delay, Window};
 use crate::known::{Known, Visitor, mix};
 use crate::limits::{
     BUDGET_CUT, BUDGET_MAX, BUDGET_MIN, BUDGET_STEP, CALM_WINDOWS, COST_SAMPLES, CREDIT_MAX_US, DELAY_US,
-    DRAIN_WINDOWS, LATE_COSTS, LATE_WINDOWS, LATE_WINDOWS_MAX, REST_WINDOWS, TARGET_COSTS, TARGET_MAX_US,
-    VERY_LATE, WINDOW_US, ZONE_IDLE_WINDOWS, ZONES_MAX,
+    DRAIN_WINDOWS, HELD_US, LATE_COSTS, LATE_WINDOWS, LATE_WINDOWS_MAX, REST_WINDOWS, TARGET_COSTS,
+    TARGET_MAX_US, VERY_LATE, WINDOW_US, ZONE_IDLE_WINDOWS, ZONES_MAX,
 };
 use crate::rates::Rates;
 use crate::shares::{Cut, Wish, divide};
@@ -222,6 +222,8 @@ pub struct Controller {
     settings: Settings,
     /// How late the thread may be before it sheds, and for how many windows in a row.
     target_us: u64,
+    /// How late it may be while it sheds.
+    held_us: u64,
     late_windows: u32,
     state: State,
     delay: Delay,
@@ -259,6 +261,7 @@ impl Controller {
         Self {
             settings,
             target_us: settings.delay_us,
+            held_us: settings.delay_us.min(HELD_US),
             late_windows: LATE_WINDOWS,
             state: State::Quiet,
             delay: Delay::new(now_us, cpu_us),
@@ -346,7 +349,7 @@ impl Controller {
             *count = count.saturating_add(1);
         }
         // The cut is by what comes and costs on average; of late it may have been more.
-        let has_time = self.credit_us > 0.0 && self.delay.last_us() <= self.settings.delay_us;
+        let has_time = self.credit_us > 0.0 && self.delay.last_us() <= self.held_us;
         let is_spared = has_time || place.rank < zone.cut.rank;
         let is_in = self.state == State::Watching
             || zone.cut.lets_in(place.rank, place.within) && is_spared
@@ -438,13 +441,14 @@ impl Controller {
     }
 
     /// Sets how late the thread may be before it sheds, and for how long, by what requests cost of late. One
-    /// that sheds already is held to what is set: that it has too much to do is no question any more.
+    /// that sheds already is held to less: that it has too much to do is no question any more, and whoever is
+    /// let in should not wait in the line that told so.
     ///
     /// What they cost was measured by the clock; of that the thread worked as much as of the window, in which
     /// it had always something to do if it was late.
     fn aim(&mut self, window: &Window) {
         if self.state == State::Shedding {
-            self.target_us = self.settings.delay_us;
+            self.target_us = self.held_us;
             return;
         }
         let worked = window.worked_us.min(window.length_us) as f64 / window.length_us.max(1) as f64;
@@ -479,7 +483,7 @@ impl Controller {
     }
 
     fn adjust(&mut self, before_us: u64) {
-        let target_us = self.settings.delay_us;
+        let target_us = self.held_us;
         let wanted: f64 = self.zones.values().map(Zone::wanted).sum();
         // While the thread catches up with what waits there is nothing to mend.
         let catches_up = self.delay_us.saturating_mul(10) <= before_us.saturating_mul(9);

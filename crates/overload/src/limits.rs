@@ -9,6 +9,10 @@ pub const WINDOW_US: u64 = 100_000;
 /// person begins to wonder after a second.
 pub const DELAY_US: u64 = 400_000;
 
+/// How late a thread is held to be while it sheds, in microseconds, unless less is set: whoever is let in is
+/// served within some three times as much, and there is always something to do.
+pub const HELD_US: u64 = 50_000;
+
 /// Windows in a row that a thread must be late from end to end before anything is shed. With requests of 4 ms
 /// a thread that has time left to serve a fifth more is late for 300 ms once a minute, by chance.
 pub const LATE_WINDOWS: u32 = 5;

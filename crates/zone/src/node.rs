@@ -141,7 +141,7 @@ settings! {
     pub struct OverloadSpec in "[overload]" {
         /// How late a serving thread may be for long, in milliseconds of its own CPU time; beyond it visitors
         /// who were not served before, and zones above their share, are told to come back (503,
-        /// `overload`). 0: never.
+        /// `overload`), until it is late by at most 50 ms. 0: never.
         plain delay_ms: Count<0, 10_000> = Count(400),
         /// Zones that get more of a thread's time than others, when all want more than there is.
         plain zone: List<ZoneWeightSpec> = List(Vec::new()),

@@ -298,8 +298,8 @@ settings! {
         plain max_percent: Count<0, 100> = Count(50),
         /// The part of an origin's requests in ten seconds, of 20 or more, that must fail for its circuit to
         /// open; 0 for never. Then nobody is sent there, not even for want of others: what is stored is
-        /// served stale, other visitors get 503, and after 1 s (up to 4 s) one request tries.
-        plain circuit_percent: Count<0, 100> = Count(50),
+        /// served stale, other visitors get 503, and one request a second tries.
+        plain circuit_percent: Count<0, 100> = Count(90),
     }
 }
 

@@ -50,6 +50,21 @@ fn known_visitors_are_served_in_time_at_fifty_times_capacity() {
 }
 
 #[test]
+fn a_thread_that_may_be_late_for_longer_is_not_while_it_sheds() {
+    let way = Way::Controlled(Settings { delay_us: 400_000 });
+    for seed in SEEDS {
+        let peak = simulate(&spike(0.3), way, SHED_US, 40.0, seed).goodput(14.0, 40.0);
+        let outcome = simulate(&spike(10.0), way, SHED_US, 45.0, seed);
+        let goodput = outcome.goodput(14.0, 40.0);
+        assert!(goodput >= 0.9 * peak, "seed {seed}: {goodput} of {peak}");
+        let known = outcome.of(0..1, 14.0, 40.0);
+        assert!(known.iter().all(|one| one.end == End::Served), "seed {seed}");
+        let p99 = percentile_ms(&known, 99);
+        assert!(p99 <= 250.0, "seed {seed}: {p99} ms");
+    }
+}
+
+#[test]
 fn a_flood_of_very_costly_requests_does_not_keep_cheap_known_ones_waiting() {
     for seed in SEEDS {
         let known = Source::new(0..200, 50.0, 100.0).known();
