@@ -4,6 +4,7 @@
 //! One thread, so that the node has the rest of the machine. It judges nothing. Read next: [`super::spike`].
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -67,7 +68,10 @@ pub(super) struct Asked {
 /// What all requests of a surge share.
 struct Shared {
     address: SocketAddr,
-    free: RefCell<Vec<TcpStream>>,
+    /// Connections on which nothing is asked, those idle for longest first: with the last one first the thread
+    /// that answers soonest, which is the one that sends away, would be asked again and again and the others
+    /// not at all.
+    free: RefCell<VecDeque<TcpStream>>,
     waiting: Cell<usize>,
     asked: RefCell<Vec<Asked>>,
 }
@@ -137,7 +141,7 @@ async fn ask(shared: Rc<Shared>, stream: usize, head: String, due: std::time::In
 
 /// Status, and whether there is `Retry-After`; none when no whole answer comes.
 async fn exchange(shared: &Shared, head: &[u8]) -> Option<(u16, bool)> {
-    let free = shared.free.borrow_mut().pop();
+    let free = shared.free.borrow_mut().pop_front();
     let mut connection = match free {
         Some(connection) => connection,
         None => TcpStream::connect(shared.address).await.ok()?,
@@ -148,7 +152,7 @@ async fn exchange(shared: &Shared, head: &[u8]) -> Option<(u16, bool)> {
         let count = connection.read(&mut room).await.ok()?;
         bytes.extend_from_slice(room.get(..count)?);
         if let Some(answer) = whole(&bytes).ok()? {
-            shared.free.borrow_mut().push(connection);
+            shared.free.borrow_mut().push_back(connection);
             return Some((answer.status, answer.field("retry-after").is_some()));
         }
         if count == 0 || bytes.len() > ANSWER_BYTES_MAX {
