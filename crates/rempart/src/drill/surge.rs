@@ -68,9 +68,9 @@ pub(super) struct Asked {
 /// What all requests of a surge share.
 struct Shared {
     address: SocketAddr,
-    /// Connections on which nothing is asked, those idle for longest first: with the last one first the thread
-    /// that answers soonest, which is the one that sends away, would be asked again and again and the others
-    /// not at all.
+    /// Connections on which nothing is asked, those idle for longest first: with the last one first the
+    /// thread that answers soonest, which is the one that sends away, would be asked again and again and the
+    /// others not at all.
     free: RefCell<VecDeque<TcpStream>>,
     waiting: Cell<usize>,
     asked: RefCell<Vec<Asked>>,
