@@ -70,7 +70,9 @@ async def main():
         await supervisor.until_said("ready")
         # The third edge reads the sockets of the first, which is no child of anybody who knows it.
         await at_oldest.until_told()
-        equal(at_oldest.terminated and at_oldest.terminated.error_code, 0x100, "the first edge lets go, and says so")
+        # By the edge itself, or by whoever reads its socket next and was asked sooner.
+        code = at_oldest.terminated and at_oldest.terminated.error_code
+        check(code == 0x100 or at_oldest.is_reset, "the first edge lets go, and its visitor is told", code)
         await serves("third edge")
         check(not at_orphan.is_told, "the second edge keeps its connection")
         os.kill(orphan, signal.SIGKILL)

@@ -7,7 +7,7 @@
 //! larger than the smallest (Chvátal 1979), of at most a handful.
 //!
 //! Bounded: values with less than a twentieth of the excess are no candidates, so there are at most 20 a
-//! dimension. Called by `watch.rs` for each second of an episode. Read next: [`explain`].
+//! dimension. Called by `watch.rs` for each second of an episode. Read next: the function of that name.
 
 use std::collections::HashMap;
 
