@@ -4,6 +4,7 @@
 //! print what it answers. What they print to standard output is meant to be read or piped; problems go to
 //! standard error. Called by `main`; read next: [`crate::messages`].
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use serde_json::Value;
 use zone::{Problem, Snapshot};
 
 use crate::clock;
-use crate::configuration::{Problems, data_dir, gather, read_node_file};
+use crate::configuration::{Problems, data_dir, gather, read_node_file, zones_beside};
 use crate::flags::{BlockRange, NodeFile, Publish, Purge, Running, Status, Trace, UnblockRange};
 use crate::messages::{self, ANSWER_BYTES_MAX, Answer, Decisions, DifferenceText, Request};
 
@@ -32,8 +33,9 @@ pub(crate) fn check(named: &NodeFile) -> Result<ExitCode> {
     let file = match read_node_file(&path) {
         Ok(file) => file,
         Err(mut problems) => {
-            // The zones cannot be found without the node file, so theirs are not known.
-            problems.0.dedup();
+            problems.0.extend(problems_of_zones(&path));
+            let mut told = BTreeSet::new();
+            problems.0.retain(|problem| told.insert(problem.to_string()));
             return Ok(problems.print_and_refuse("a node would not take these files"));
         }
     };
@@ -62,6 +64,14 @@ pub(crate) fn check(named: &NodeFile) -> Result<ExitCode> {
             Ok(Problems(all).print_and_refuse("a node would not take these files"))
         }
     }
+}
+
+/// What is wrong with the zones of a node file that is itself wrong; nothing if it cannot be read at all.
+fn problems_of_zones(path: &Path) -> Vec<Problem> {
+    zones_beside(path).map_or_else(Vec::new, |file| match gather(&file).compile(0, None) {
+        Ok(snapshot) => snapshot.warnings.clone(),
+        Err(Problems(problems)) => problems,
+    })
 }
 
 /// What is in order in each file and cannot be meant as a whole.

@@ -90,6 +90,16 @@ pub(crate) fn node_file(path: &Path, bytes: Vec<u8>) -> Result<NodeFile, Problem
     Ok(NodeFile { path: path.to_owned(), source, node })
 }
 
+/// A node file that is in order but for what it says, beside the zones of one that is not: for a look at these
+/// zones alone. None if the file cannot be read.
+pub(crate) fn zones_beside(path: &Path) -> Option<NodeFile> {
+    const IN_ORDER: &[u8] = b"[[listener]]\naddress = \"127.0.0.1:80\"\nprotocol = \"http\"\n";
+    let mut file = node_file(path, IN_ORDER.to_vec()).ok()?;
+    file.source.bytes = read_bounded(path, SPEC_BYTES_MAX).ok()?;
+    file.node.zones = zone::zones_folder_of(&file.source);
+    Some(file)
+}
+
 /// Gives the node's data folder, without the dots that a relative path leaves in it.
 pub(crate) fn data_dir(node: &Node) -> PathBuf {
     Path::new(&node.data_dir).components().collect()

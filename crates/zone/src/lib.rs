@@ -46,7 +46,9 @@ pub use flood::Flood;
 pub use geo::{Geo, Whereabouts};
 pub use hosts::Hostname;
 pub use id::Id;
-pub use node::{AccessLog, Listener, ListenerProtocol, Node, Overload, Stages, compile_node, defaults_of};
+pub use node::{
+    AccessLog, Listener, ListenerProtocol, Node, Overload, Stages, compile_node, defaults_of, zones_folder_of,
+};
 pub use pool::{
     Balance, Ejection, HashKey, Health, HostHeader, Origin, OriginProtocol, OriginScheme, OriginTls, Pool,
     Probe, ProxyVersion, Queue, Retries, Sticky, Timeouts,

@@ -320,6 +320,18 @@ pub enum AccessLog {
     File(String),
 }
 
+/// The folder of zone files that a node file names, or the one it has when it names none, whatever else is
+/// wrong with it: so that one look tells what is wrong with the zones, too.
+pub fn zones_folder_of(source: &Source) -> String {
+    let mut unsaid = Report::default();
+    let table = parse(0, &source.bytes, &mut unsaid);
+    let section = match &table {
+        Some(table) => Section::whole(0, table),
+        None => Section::unwritten(Place::default()),
+    };
+    resolved(&source.name, &NodeFileSpec::from_section(section, &mut unsaid).node.zones.0)
+}
+
 /// Reads and checks the node file. What stands under `[zone_defaults]` is not judged here but when zones are
 /// compiled.
 ///

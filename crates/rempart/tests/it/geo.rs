@@ -98,6 +98,12 @@ fn check_tells_what_is_wrong_with_the_table_and_its_files() -> Result<()> {
     assert_eq!(checked.status.code(), Some(1));
     let told = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(told.contains("unknown setting `ans` in [geo] (did you mean `asn`?)"), "{told}");
+    // And of the zones in the same look, whose folder is found all the same.
+    node.folder().write("zones/b.toml", "name = \"b\"\nhostnames = [\"b.example\"]\nhost = 1\n")?;
+    let checked = node.command(&["check"])?;
+    let told = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(told.contains("unknown setting `ans`") && told.contains("unknown setting `host`"), "{told}");
+    std::fs::remove_file(node.folder().path().join("zones/b.toml"))?;
     node.folder().write("rempart.toml", format!("{text}\n[geo]\ncountry = \"none.mmdb\"\n"))?;
     let checked = node.command(&["check"])?;
     assert_eq!(checked.status.code(), Some(1));
