@@ -90,8 +90,8 @@ pub(crate) fn node_file(path: &Path, bytes: Vec<u8>) -> Result<NodeFile, Problem
     Ok(NodeFile { path: path.to_owned(), source, node })
 }
 
-/// A node file that is in order but for what it says, beside the zones of one that is not: for a look at these
-/// zones alone. None if the file cannot be read.
+/// A node file in order but for what it says, beside the zones of one that is not: for a look at these zones
+/// alone. None if the file cannot be read.
 pub(crate) fn zones_beside(path: &Path) -> Option<NodeFile> {
     const IN_ORDER: &[u8] = b"[[listener]]\naddress = \"127.0.0.1:80\"\nprotocol = \"http\"\n";
     let mut file = node_file(path, IN_ORDER.to_vec()).ok()?;
