@@ -57,7 +57,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let settings = Settings { guards_extensions: false, ..Settings::default() };
     let asked = Asked { may_store: true, ..Asked::default() };
-    let times = FetchTimes { asked_ms: 1_000, answered_ms: 2_000 };
+    let times = FetchTimes { asked_ms: 1_000, answered_ms: 2_000, received_ms: 2_000 };
     if let Storing::Store(stored) = judge(&asked, b"/", &answer, &settings, &times) {
         assert_eq!(Metadata::from_numbers(&stored.meta.to_numbers()), stored.meta);
         let again = StoredHead::from_kept(stored.head.as_bytes().clone());

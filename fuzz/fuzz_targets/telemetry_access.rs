@@ -17,6 +17,7 @@ fuzz_target!(|input: (Numbers, bool, bool, Vec<&str>, [&[u8]; 4], Option<&[u8]>,
     let word = |at: usize| words.get(at).copied();
     let [method, host, path, agent] = texts;
     let record = Record {
+        coding: None,
         time_us,
         node: word(0).unwrap_or_default(),
         request_id: word(1).unwrap_or_default(),
