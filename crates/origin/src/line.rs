@@ -47,8 +47,10 @@ impl Waiter {
         if self.call.load(Relaxed) == Call::SentAway as u8 { Call::SentAway } else { Call::Waits }
     }
 
+    /// Who was sent away stays so: a call that was under way to it meanwhile is the next one's.
     fn tell(&self, call: Call) {
-        self.call.store(call as u8, Relaxed);
+        let change = |now| (now != Call::SentAway as u8).then_some(call as u8);
+        let _sent_away_before = self.call.fetch_update(Relaxed, Relaxed, change);
         let waker = lock(&self.waker).take();
         if let Some(waker) = waker {
             waker.wake();
@@ -175,6 +177,15 @@ mod tests {
         assert!(line.join(true, 2, 6).is_some(), "the last stranger gives way");
         assert!(line.join(true, 2, 7).is_none(), "nobody is left to give way");
         assert_eq!(looked(&[&other]), [Call::SentAway]);
+    }
+
+    #[test]
+    fn a_call_that_comes_late_does_not_bring_back_who_was_sent_away() {
+        let line = Line::default();
+        let stranger = line.join(false, 1, 0).expect("room");
+        let _known = line.join(true, 1, 1).expect("the stranger gives way");
+        stranger.tell(Call::Called);
+        assert_eq!(looked(&[&stranger]), [Call::SentAway]);
     }
 
     #[test]
