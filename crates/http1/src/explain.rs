@@ -1,7 +1,8 @@
 //! Why httparse refused a head, or whether an unfinished one is already beyond repair: the cold path.
 //!
 //! httparse's errors are coarse (a version error may be a doubled space), so the head is read again here, by
-//! lines. It never accepts anything. Called by `request.rs` and `response.rs`.
+//! lines. It never accepts anything; a minor version above 1 it makes readable ([`as_http11`]). Called by
+//! `request.rs` and `response.rs`.
 
 use crate::field;
 use crate::malformed::Malformed;
@@ -37,6 +38,32 @@ pub(crate) fn response(head: &[u8], error: httparse::Error) -> Malformed {
         httparse::Error::Version => version(line.get(..8).unwrap_or(line)),
         httparse::Error::Token | httparse::Error::Status => Malformed::StatusLine,
     }
+}
+
+/// Where a response's minor version stands.
+pub(crate) const RESPONSE_MINOR: usize = b"HTTP/1.".len();
+
+/// Where a request's minor version stands: at the end of its first line, as far as that has come.
+#[cold]
+pub(crate) fn request_minor(head: &[u8]) -> usize {
+    let rest = skip_empty_lines(head).1;
+    let line = without_cr(first_line(rest).0);
+    (head.len() - rest.len() + line.len()).saturating_sub(1)
+}
+
+/// A copy of a head in HTTP/1.2 to 1.9 that says HTTP/1.1, which is how it is to be read (RFC 9110 §2.5).
+/// `None` for other versions.
+#[cold]
+pub(crate) fn as_http11(head: &[u8], minor_at: usize) -> Option<Vec<u8>> {
+    let until = head.get(..=minor_at)?;
+    let (b'2'..=b'9', before) = until.split_last()? else { return None };
+    before.ends_with(b"HTTP/1.").then(|| {
+        let mut copy = head.to_vec();
+        if let Some(minor) = copy.get_mut(minor_at) {
+            *minor = b'1';
+        }
+        copy
+    })
 }
 
 /// Looks at a request head that has not ended yet.

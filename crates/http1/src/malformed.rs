@@ -28,7 +28,7 @@ pub enum Malformed {
     VersionMissing,
     /// The version is not `HTTP/` digit `.` digit, in this case (§2.3).
     VersionInvalid,
-    /// The version is well-formed and neither 1.0 nor 1.1 (RFC 9110 §15.6.6).
+    /// The version is well-formed and its major version is not 1 (RFC 9110 §15.6.6).
     VersionUnsupported,
     /// The connection preface of HTTP/2 (RFC 9113 §3.4): the visitor speaks HTTP/2.
     Http2Preface,

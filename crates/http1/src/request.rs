@@ -21,7 +21,7 @@ pub struct RequestHead {
     /// The target as sent, in one of four forms (RFC 9112 §3.2): `/path?query`; `http://host/path?query`
     /// with the host that Host names; `host:port` for CONNECT; `*` for OPTIONS.
     pub target: Span,
-    /// The minor version: 0 or 1.
+    /// The minor version: 0 or 1; a higher one is read as 1 (RFC 9110 §2.5).
     pub minor: u8,
     /// Bytes of the head from the buffer's start, an empty line before it included. Content starts here.
     pub len: usize,
@@ -52,15 +52,26 @@ impl RequestHead {
     ///
     /// Any [`Malformed`] of heads; the connection cannot be used afterwards.
     pub fn parse(&mut self, buffer: &[u8], limits: &Limits) -> Result<bool, Malformed> {
-        let room_bytes = limits.head_bytes();
-        let bytes = buffer.get(..room_bytes).unwrap_or(buffer);
+        let bytes = buffer.get(..limits.head_bytes()).unwrap_or(buffer);
+        match self.parse_bytes(bytes, limits) {
+            Err(Malformed::VersionUnsupported) => {
+                match explain::as_http11(bytes, explain::request_minor(bytes)) {
+                    Some(bytes) => self.parse_bytes(&bytes, limits),
+                    None => Err(Malformed::VersionUnsupported),
+                }
+            }
+            parsed => parsed,
+        }
+    }
+
+    fn parse_bytes(&mut self, bytes: &[u8], limits: &Limits) -> Result<bool, Malformed> {
         let mut room = head::ROOM;
         let room = room.get_mut(..limits.fields()).unwrap_or_default();
         let mut parsed = httparse::Request::new(&mut []);
         let len = match parsed.parse_with_uninit_headers(bytes, room) {
             Ok(httparse::Status::Complete(len)) => len,
             Ok(httparse::Status::Partial) => {
-                explain::partial_request(bytes, bytes.len() == room_bytes)?;
+                explain::partial_request(bytes, bytes.len() == limits.head_bytes())?;
                 return Ok(false);
             }
             Err(error) => return Err(explain::request(bytes, error)),

@@ -27,7 +27,7 @@ pub struct ResponseHead {
     pub status: u16,
     /// The reason phrase; may be empty, may have bytes from 0x80.
     pub reason: Span,
-    /// The minor version: 0 or 1.
+    /// The minor version: 0 or 1; a higher one is read as 1 (RFC 9110 §2.5).
     pub minor: u8,
     /// Bytes of the head from the buffer's start. Content starts here.
     pub len: usize,
@@ -56,8 +56,17 @@ impl ResponseHead {
     ///
     /// Any [`Malformed`] of heads; the connection cannot be used afterwards.
     pub fn parse(&mut self, buffer: &[u8], expected: Expected, limits: &Limits) -> Result<bool, Malformed> {
-        let room_bytes = limits.head_bytes();
-        let bytes = buffer.get(..room_bytes).unwrap_or(buffer);
+        let bytes = buffer.get(..limits.head_bytes()).unwrap_or(buffer);
+        match self.parse_bytes(bytes, expected, limits) {
+            Err(Malformed::VersionUnsupported) => match explain::as_http11(bytes, explain::RESPONSE_MINOR) {
+                Some(bytes) => self.parse_bytes(&bytes, expected, limits),
+                None => Err(Malformed::VersionUnsupported),
+            },
+            parsed => parsed,
+        }
+    }
+
+    fn parse_bytes(&mut self, bytes: &[u8], expected: Expected, limits: &Limits) -> Result<bool, Malformed> {
         let mut room = head::ROOM;
         let room = room.get_mut(..limits.fields()).unwrap_or_default();
         let mut parsed = httparse::Response::new(&mut []);
@@ -65,7 +74,7 @@ impl ResponseHead {
         let len = match config.parse_response_with_uninit_headers(&mut parsed, bytes, room) {
             Ok(httparse::Status::Complete(len)) => len,
             Ok(httparse::Status::Partial) => {
-                explain::partial_response(bytes, bytes.len() == room_bytes)?;
+                explain::partial_response(bytes, bytes.len() == limits.head_bytes())?;
                 return Ok(false);
             }
             Err(error) => return Err(explain::response(bytes, error)),

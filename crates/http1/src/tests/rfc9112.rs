@@ -96,13 +96,14 @@ mod section_2_3_version {
         for (version, reason) in [
             ("http/1.1", Malformed::VersionInvalid),
             ("Http/1.1", Malformed::VersionInvalid),
-            ("HTTP/1.2", Malformed::VersionUnsupported),
-            ("HTTP/1.9", Malformed::VersionUnsupported),
             ("HTTP/2.0", Malformed::VersionUnsupported),
+            ("HTTP/2.2", Malformed::VersionUnsupported),
             ("HTTP/0.9", Malformed::VersionUnsupported),
             ("HTTP/3.0", Malformed::VersionUnsupported),
             ("HTTP/1.10", Malformed::VersionInvalid),
             ("HTTP/1.01", Malformed::VersionInvalid),
+            ("HTTP/1.22", Malformed::VersionInvalid),
+            ("HTTP/1.x", Malformed::VersionInvalid),
             ("HTTP/11", Malformed::VersionInvalid),
             ("HTTP/1", Malformed::VersionInvalid),
             ("HTTP/1.", Malformed::VersionInvalid),
@@ -125,6 +126,30 @@ mod section_2_3_version {
         assert_eq!(Malformed::VersionMissing.status(), 400);
     }
 
+    /// RFC 9110 §2.5: a higher minor version is processed as the highest one that is implemented.
+    #[test]
+    fn reads_a_higher_minor_version_as_1_1() {
+        for minor in 2..=9 {
+            for empty_line in ["", "\r\n"] {
+                let bytes = format!("{empty_line}GET /a HTTP/1.{minor}\r\nHost: a\r\n\r\nGET");
+                let head = request(&bytes).expect("it is read");
+                assert_eq!((head.minor, head.len, head.is_persistent), (1, bytes.len() - 3, true));
+                assert_eq!(head.target.of(bytes.as_bytes()), b"/a");
+                assert_eq!(head.known(bytes.as_bytes(), Known::Host), Some(&b"a"[..]));
+            }
+            let bytes = format!("HTTP/1.{minor} 200 Fine\r\nContent-Length: 3\r\n\r\none");
+            let head = response(&bytes).expect("it is read");
+            assert_eq!((head.minor, head.len, head.is_persistent), (1, bytes.len() - 3, true));
+            assert_eq!(head.reason.of(bytes.as_bytes()), b"Fine");
+        }
+        assert_eq!(request("GET / HTTP/1.2\r\n\r\n").err(), Some(Malformed::HostMissing));
+        assert_eq!(request("GET / HTTP/1.2\r\nHost").err(), Some(Malformed::Incomplete));
+        assert_eq!(
+            request("GET / HTTP/1.2\nHost: a\n\n").err(),
+            request("GET / HTTP/1.1\nHost: a\n\n").err()
+        );
+    }
+
     #[test]
     fn tells_the_http2_preface_apart() {
         for bytes in ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "PRI * HTTP/2.0\r\n\r\n"] {
@@ -136,8 +161,9 @@ mod section_2_3_version {
     #[test]
     fn refuses_versions_of_responses_in_the_same_way() {
         for (version, reason) in [
-            ("HTTP/1.2", Malformed::VersionUnsupported),
             ("HTTP/2.0", Malformed::VersionUnsupported),
+            ("HTTP/1.x", Malformed::VersionInvalid),
+            ("HTTP/1.22", Malformed::StatusLine),
             ("http/1.1", Malformed::VersionInvalid),
             ("ICY", Malformed::VersionInvalid),
         ] {

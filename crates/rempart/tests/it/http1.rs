@@ -497,7 +497,7 @@ fn refuses_what_two_parsers_could_read_differently() -> Result<()> {
         ("a fragment in the target", format!("GET /a#b HTTP/1.1\r\n{host}\r\n")),
         ("no target", format!("GET HTTP/1.1\r\n{host}\r\n")),
         ("HTTP/0.9", "GET /\r\n\r\n".to_owned()),
-        ("another version", format!("GET / HTTP/1.2\r\n{host}\r\n")),
+        ("another version", format!("GET / HTTP/1.10\r\n{host}\r\n")),
         ("version 2 by 1", format!("GET / HTTP/2.0\r\n{host}\r\n")),
         ("a method that is no token", format!("GE(T / HTTP/1.1\r\n{host}\r\n")),
         ("a head without end", get(&format!("X: {long}\r\n\r\n"))),
