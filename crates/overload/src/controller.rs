@@ -6,13 +6,15 @@
 //! [`LATE_WINDOWS`] windows, and ends when nothing had to be shed for [`CALM_WINDOWS`]. Where requests cost
 //! tens of milliseconds it must be later, and for longer: see [`TARGET_COSTS`].
 //!
-//! How much is let in is a *budget*, in parts of the thread's time: it falls by a tenth in each window in
+//! How much is let in is a *budget*, in parts of the thread's time: it falls by a twentieth in each window in
 //! which the thread is late and does not catch up, stays while it catches up, and grows by a fiftieth when
 //! it was less than half as late as it may be (additive increase, multiplicative decrease). What the budget
 //! holds is found from what each zone's requests cost of late. Neither need be exact: what is wrong with
 //! them moves the delay, and the delay moves the budget. What is really spent is counted against the budget
 //! as well, so that some costly requests in a row are made up for by the next ones at once; and at a moment
-//! at which the thread is late nobody comes in of the rank at which its zone is cut off.
+//! at which the thread is late nobody comes in of those among whom its zone is cut off. Where requests leave
+//! some of it, by chance or since what they cost was taken for too much, and the thread is hardly late, those
+//! come in that would be next.
 //!
 //! How much comes in is seen only as fast as it is dealt with: a thread with fifty times too much to do sees
 //! no more than it can serve. So it *drains* first: until it has caught up, zones above their share have only
@@ -27,12 +29,12 @@ use crate::delay::{Delay, Window};
 use crate::known::{Known, Visitor, mix};
 use crate::limits::{
     BUDGET_CUT, BUDGET_MAX, BUDGET_MIN, BUDGET_STEP, CALM_WINDOWS, COST_SAMPLES, CREDIT_MAX_US, DELAY_US,
-    DRAIN_WINDOWS, HELD_US, LATE_COSTS, LATE_WINDOWS, LATE_WINDOWS_MAX, REST_WINDOWS, TARGET_COSTS,
-    TARGET_MAX_US, VERY_LATE, WINDOW_US, ZONE_IDLE_WINDOWS, ZONES_MAX,
+    DRAIN_WINDOWS, HELD_US, LATE_COSTS, LATE_WINDOWS, LATE_WINDOWS_MAX, LEFT_US, LOOSE, REST_WINDOWS,
+    TARGET_COSTS, TARGET_MAX_US, VERY_LATE, WINDOW_US, ZONE_IDLE_WINDOWS, ZONES_MAX,
 };
 use crate::rates::Rates;
 use crate::shares::{Cut, Wish, divide};
-use crate::worth::{Place, RANKS, Worth};
+use crate::worth::{Place, RANKS, Worth, first_alike};
 
 pub use crate::delay::Probe;
 
@@ -178,13 +180,16 @@ struct Zone {
     steady: f64,
     spent: Spent,
     cut: Cut,
+    /// Where it is cut at a moment at which the thread has time left.
+    loose: Cut,
     idle: u8,
 }
 
 impl Zone {
     fn new(weight: u32) -> Self {
         let (fresh, came, spent) = ([[0; KINDS]; RANKS], [0.0; RANKS], Spent::default());
-        Self { weight, fresh, came, steady: 0.0, spent, cut: Cut::NONE, idle: 0 }
+        let (cut, loose) = (Cut::NONE, Cut::NONE);
+        Self { weight, fresh, came, steady: 0.0, spent, cut, loose, idle: 0 }
     }
 
     /// Takes a window in, the `windows`-th since the thread began to be late.
@@ -350,9 +355,11 @@ impl Controller {
         }
         // The cut is by what comes and costs on average; of late it may have been more.
         let has_time = self.credit_us > 0.0 && self.delay.last_us() <= self.held_us;
-        let is_spared = has_time || place.rank < zone.cut.rank;
+        let is_spared = has_time || place.rank < first_alike(zone.cut.rank);
+        let has_left = self.credit_us > LEFT_US && self.delay.last_us() <= self.held_us / 2;
         let is_in = self.state == State::Watching
             || zone.cut.lets_in(place.rank, place.within) && is_spared
+            || zone.loose.lets_in(place.rank, place.within) && has_left
             || self.admitted == 0 && self.credit_us > 0.0;
         if is_in {
             zone.spent.add(kind, 0.0, 1.0);
@@ -516,10 +523,12 @@ impl Controller {
         }
         for (zone, part) in self.zones.values_mut().zip(parts) {
             zone.cut = Cut::at(&zone.came, part);
+            zone.loose = Cut::at(&zone.came, (part * LOOSE).min(1.0));
             // While it is very late the thread sees less than comes, but sees it in the right proportions.
             let is_above = zone.steady * weights >= steady * f64::from(zone.weight.max(1));
             if self.is_draining && (part < 1.0 || is_above) {
                 zone.cut = zone.cut.at_most(Cut::KNOWN);
+                zone.loose = zone.cut;
             }
         }
     }

@@ -70,8 +70,17 @@ pub const COST_SAMPLES: f64 = 4.0;
 /// Most of the thread's time that may be saved for a moment with more requests, in microseconds.
 pub const CREDIT_MAX_US: f64 = 20_000.0;
 
-/// What is left of the budget after a window in which the thread was late and did not catch up.
-pub const BUDGET_CUT: f64 = 0.9;
+/// How many times as many of a zone may come in at a moment at which the thread has time left. A cut that
+/// holds just what there is time for leaves a tenth of it unused: fewer come for a moment, or cost less, and
+/// what was saved by that is soon more than may be saved.
+pub const LOOSE: f64 = 3.0;
+
+/// How much of the thread's time must be left at that moment, in microseconds: a request or two.
+pub const LEFT_US: f64 = 5_000.0;
+
+/// What is left of the budget after a window in which the thread was late and did not catch up. It may be
+/// little, since the thread lets in fewer at that moment already.
+pub const BUDGET_CUT: f64 = 0.95;
 
 /// Visitors that are kept as known: 65,536 of 4 bytes (256 KiB a node). When a set is full, the one served
 /// longest ago makes room.

@@ -70,6 +70,12 @@ impl Place {
     }
 }
 
+/// The first rank of those whose requests are worth as much in words as this rank's.
+pub(crate) fn first_alike(rank: u8) -> u8 {
+    const FIRSTS: [u8; 5] = [0, 3, 3 + PARTS as u8, 3 + 2 * PARTS as u8, RANKS as u8];
+    FIRSTS.into_iter().rev().find(|first| *first <= rank).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
@@ -95,6 +101,16 @@ mod tests {
         assert!(in_order.iter().all(|(place, worth)| place.worth() == *worth));
         assert_eq!(place(1, true, false, 256).worth(), Worth::Heavy);
         assert!(in_order.iter().all(|(place, _)| usize::from(place.rank) < RANKS));
+    }
+
+    #[test]
+    fn ranks_are_alike_that_have_the_same_worth_in_words() {
+        for rank in 0..RANKS as u8 {
+            let worth = |rank| Place { rank, within: 0 }.worth();
+            let first = (0..=rank).find(|other| worth(*other) == worth(rank));
+            assert_eq!(Some(first_alike(rank)), first, "{rank}");
+        }
+        assert_eq!(first_alike(RANKS as u8), RANKS as u8, "nobody is cut off");
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod hostile;
 mod load;
 mod node;
 mod nodes;
+mod numbers;
 mod origin;
 mod pages;
 mod peers;

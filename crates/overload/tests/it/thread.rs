@@ -167,8 +167,39 @@ enum Waiting {
     Request { source: usize, came_us: u64, visitor: u32, cost_us: u64, is_costly: bool },
 }
 
-/// Runs a thread for some seconds; a request that is shed costs `shed_us`.
+/// What a thread has of its core.
+#[derive(Clone, Copy)]
+pub(crate) struct Core {
+    /// The part of it, from 0 to 1; others have the rest.
+    pub(crate) share: f64,
+    /// For how long others have it at a time, in microseconds.
+    pub(crate) away_us: f64,
+}
+
+impl Core {
+    pub(crate) const WHOLE: Self = Self { share: 1.0, away_us: 1.0 };
+
+    /// How long others have the core while the thread works for so long.
+    fn away(self, worked_us: u64, dice: &mut Dice) -> u64 {
+        let wanted_us = worked_us as f64 * (1.0 / self.share - 1.0);
+        if dice.unit() < wanted_us / self.away_us { self.away_us.max(wanted_us) as u64 } else { 0 }
+    }
+}
+
+/// Runs a thread on a core of its own for some seconds; a request that is shed costs `shed_us`.
 pub(crate) fn simulate(sources: &[Source], way: Way, shed_us: u64, seconds: f64, seed: u64) -> Outcome {
+    simulate_on(Core::WHOLE, sources, way, shed_us, seconds, seed)
+}
+
+/// The same on a core that others have as well.
+pub(crate) fn simulate_on(
+    core: Core,
+    sources: &[Source],
+    way: Way,
+    shed_us: u64,
+    seconds: f64,
+    seed: u64,
+) -> Outcome {
     let mut dice = Dice(seed);
     let settings = if let Way::Controlled(settings) = way { settings } else { Settings { delay_us: 0 } };
     let mut controller = Controller::new(settings, seed, (BEGAN_US, 0));
@@ -180,7 +211,7 @@ pub(crate) fn simulate(sources: &[Source], way: Way, shed_us: u64, seconds: f64,
     let end_us = (seconds * SECOND_US as f64) as u64;
     let mut next = |source: &Source, from_us: u64| loop_until(source, from_us, &mut dice, end_us);
     let mut arrivals: Vec<u64> = sources.iter().map(|source| next(source, 0)).collect();
-    let mut costs = Dice(seed ^ 0x5eed);
+    let (mut costs, mut others) = (Dice(seed ^ 0x5eed), Dice(seed ^ 0x07e5));
     let mut line: VecDeque<Waiting> = VecDeque::new();
     let mut probe_due_us = Some(PROBE_US);
     let (mut due_us, mut glanced_us) = (PROBE_US, 0);
@@ -252,12 +283,14 @@ pub(crate) fn simulate(sources: &[Source], way: Way, shed_us: u64, seconds: f64,
                 };
                 let is_in = kind.is_some();
                 let spent_us = if is_in { cost_us } else { shed_us };
-                now_us += spent_us;
+                // What a request takes is told by the clock.
+                let took_us = spent_us + core.away(spent_us, &mut others);
+                now_us += took_us;
                 cpu_us += spent_us;
                 if let Some(kind) = kind
                     && controller.is_measuring()
                 {
-                    controller.spent(zone, kind, spent_us);
+                    controller.spent(zone, kind, took_us);
                 }
                 let end = if is_in { End::Served } else { End::Shed };
                 if is_in {

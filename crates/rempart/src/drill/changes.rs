@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::Run;
 use super::load::{Load, Target};
 use super::node::{Node, NodeText, answering, passing, publish};
+use super::numbers::Numbers;
 use super::origin::Origin;
 use super::report::Outcome;
 
@@ -164,19 +165,6 @@ fn met(node: &Node) -> Result<BTreeMap<String, String>> {
     Ok(met)
 }
 
-/// A generator of numbers for edits: splitmix64 (Steele, Lea, Flood 2014).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound.max(1)
-    }
-}
-
 /// Changes one or two zones.
 fn edit(zones: &mut BTreeMap<u64, Sketch>, numbers: &mut Numbers) {
     for _ in 0..=numbers.below(2) {
@@ -205,7 +193,7 @@ fn edit(zones: &mut BTreeMap<u64, Sketch>, numbers: &mut Numbers) {
 pub(super) fn as_shown(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let folder = run.folder("node", &NodeText { node: "spare = false\n", ..NodeText::default() })?;
     let mut zones = BTreeMap::from([(0, Sketch { hosts: BTreeSet::from([0]), text: 0 })]);
-    let mut numbers = Numbers(19);
+    let mut numbers = Numbers::new(19);
     let lay = |zones: &BTreeMap<u64, Sketch>| -> Result<()> {
         for zone in 0..ZONES {
             match zones.get(&zone) {
@@ -299,7 +287,7 @@ mod tests {
 
     #[test]
     fn edits_never_leave_a_node_or_a_zone_empty() {
-        let (mut zones, mut numbers) = (BTreeMap::from([(0, Sketch::default())]), Numbers(1));
+        let (mut zones, mut numbers) = (BTreeMap::from([(0, Sketch::default())]), Numbers::new(1));
         zones.entry(0).or_default().hosts.insert(0);
         for _ in 0..1_000 {
             edit(&mut zones, &mut numbers);

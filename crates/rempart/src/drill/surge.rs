@@ -4,7 +4,6 @@
 //! One thread, so that the node has the rest of the machine. It judges nothing. Read next: [`super::spike`].
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::net::TcpStream;
 
 use super::load::{ANSWER_BYTES_MAX, Target, whole};
 use super::node::PATIENCE;
+use super::numbers::Numbers;
 use crate::clock;
 
 /// How often it looks what is due.
@@ -22,6 +22,9 @@ const STEP: Duration = Duration::from_millis(2);
 
 /// Requests that may wait at once; with more each further one counts as broken.
 const WAITING_MAX: usize = 12_000;
+
+/// What the choice of connections begins with.
+const SEED: u64 = 29;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,12 +71,23 @@ pub(super) struct Asked {
 /// What all requests of a surge share.
 struct Shared {
     address: SocketAddr,
-    /// Connections on which nothing is asked, those idle for longest first: with the last one first the
-    /// thread that answers soonest, which is the one that sends away, would be asked again and again and the
-    /// others not at all.
-    free: RefCell<VecDeque<TcpStream>>,
+    /// Connections on which nothing is asked. Any of them is taken: with the last one first the thread that
+    /// answers soonest, which is the one that sends away, would be asked again and again and the others not
+    /// at all; with the first one first each thread would be asked for a quarter of a second and then not,
+    /// since what a thread answers in a row is in a row here.
+    free: RefCell<Vec<TcpStream>>,
+    numbers: RefCell<Numbers>,
     waiting: Cell<usize>,
     asked: RefCell<Vec<Asked>>,
+}
+
+impl Shared {
+    /// Any of the connections that are free.
+    fn any(&self) -> Option<TcpStream> {
+        let mut free = self.free.borrow_mut();
+        let place = self.numbers.borrow_mut().below(free.len() as u64) as usize;
+        (place < free.len()).then(|| free.swap_remove(place))
+    }
 }
 
 /// Sends the streams' requests for so long, and waits for the answers.
@@ -86,6 +100,7 @@ pub(super) fn surge(target: &Target, streams: &[Stream], lasting: Duration) -> R
     let shared = Rc::new(Shared {
         address: target.address,
         free: RefCell::default(),
+        numbers: RefCell::new(Numbers::new(SEED)),
         waiting: Cell::new(0),
         asked: RefCell::default(),
     });
@@ -141,8 +156,7 @@ async fn ask(shared: Rc<Shared>, stream: usize, head: String, due: std::time::In
 
 /// Status, and whether there is `Retry-After`; none when no whole answer comes.
 async fn exchange(shared: &Shared, head: &[u8]) -> Option<(u16, bool)> {
-    let free = shared.free.borrow_mut().pop_front();
-    let mut connection = match free {
+    let mut connection = match shared.any() {
         Some(connection) => connection,
         None => TcpStream::connect(shared.address).await.ok()?,
     };
@@ -152,7 +166,7 @@ async fn exchange(shared: &Shared, head: &[u8]) -> Option<(u16, bool)> {
         let count = connection.read(&mut room).await.ok()?;
         bytes.extend_from_slice(room.get(..count)?);
         if let Some(answer) = whole(&bytes).ok()? {
-            shared.free.borrow_mut().push_back(connection);
+            shared.free.borrow_mut().push(connection);
             return Some((answer.status, answer.field("retry-after").is_some()));
         }
         if count == 0 || bytes.len() > ANSWER_BYTES_MAX {
