@@ -6,7 +6,17 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId([u8; 16]);
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// The eight hex digits of four bytes, in order from the highest byte of the result down: all at once, since an
+/// id is written several times for each request.
+fn digits(four: [u8; 4]) -> u64 {
+    let mut nibbles = u64::from(u32::from_be_bytes(four));
+    nibbles = (nibbles | nibbles << 16) & 0x0000_ffff_0000_ffff;
+    nibbles = (nibbles | nibbles << 8) & 0x00ff_00ff_00ff_00ff;
+    nibbles = (nibbles | nibbles << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    // From 10 up, adding 6 reaches the next nibble.
+    let letters = (nibbles + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    nibbles + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)
+}
 
 impl RequestId {
     /// From its 16 bytes.
@@ -17,8 +27,8 @@ impl RequestId {
     /// 32 lower-case hex digits.
     pub fn hex(&self) -> [u8; 32] {
         let mut out = [0; 32];
-        for (pair, byte) in out.chunks_exact_mut(2).zip(self.0) {
-            pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        for (eight, four) in out.chunks_exact_mut(8).zip(self.0.as_chunks::<4>().0) {
+            eight.copy_from_slice(&digits(*four).to_be_bytes());
         }
         out
     }
@@ -41,10 +51,7 @@ impl RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.hex() {
-            write!(f, "{}", char::from(byte))?;
-        }
-        Ok(())
+        f.write_str(std::str::from_utf8(&self.hex()).unwrap_or_default())
     }
 }
 
@@ -91,6 +98,16 @@ impl IdSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_byte_is_two_lower_case_digits() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(RequestId([byte; 16]).to_string(), format!("{byte:02x}").repeat(16));
+        }
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(0x10..).for_each(|(byte, value)| *byte = value);
+        assert_eq!(RequestId(bytes).to_string(), "101112131415161718191a1b1c1d1e1f");
+    }
 
     #[test]
     fn an_id_reads_back_what_it_writes() {
