@@ -43,8 +43,17 @@ const GLANCE_US: u64 = 10_000;
 
 const SHED: &str = "the node has more to do than it can, and others come first";
 
-/// What an exchange's polls are charged as; none when nothing is known of it, or it was shed.
-pub(crate) type Mark = Option<Kind>;
+/// What an exchange's polls are charged as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// Nothing: nothing is known of it, or it was sent away.
+    #[default]
+    Nobody,
+    /// A request that was let in.
+    In(Kind),
+    /// One that was not, and gets what is stored.
+    Stored,
+}
 
 /// What becomes of a request.
 pub(crate) enum LetIn {
@@ -116,7 +125,8 @@ impl Load {
     pub(crate) fn begin(&self, mark: Mark, zone: [u8; 8], now_us: impl FnOnce() -> u64) -> Option<u64> {
         self.is_measuring.get().then(|| {
             // What is a zone's and was not asked about goes on from before, or is the node's own errand.
-            self.mark.set(mark.or((zone != [0; 8]).then_some(Kind::Cheap)));
+            let is_of_a_zone = mark == Mark::Nobody && zone != [0; 8];
+            self.mark.set(if is_of_a_zone { Mark::In(Kind::Cheap) } else { mark });
             now_us()
         })
     }
@@ -124,9 +134,11 @@ impl Load {
     /// The poll is over; the mark for the next one.
     pub(crate) fn end(&self, zone: [u8; 8], began_us: u64, now_us: u64) -> Mark {
         let mark = self.mark.get();
-        if let Some(kind) = mark {
-            let us = now_us.saturating_sub(began_us);
-            self.controller.borrow_mut().spent(u64::from_be_bytes(zone), kind, us);
+        let (zone, us) = (u64::from_be_bytes(zone), now_us.saturating_sub(began_us));
+        match mark {
+            Mark::Nobody => {}
+            Mark::In(kind) => self.controller.borrow_mut().spent(zone, kind, us),
+            Mark::Stored => self.controller.borrow_mut().spent_on_stored(zone, us),
         }
         mark
     }
@@ -311,11 +323,18 @@ impl Edge {
         let (known, now_us) = (&self.node.loads().known, self.clock.now_us());
         match load.ask(&asked, known, now_us) {
             Ok(Ok(kind)) => {
-                load.mark.set(Some(kind));
+                load.mark.set(Mark::In(kind));
                 LetIn::All
             }
-            // Behind a firewall looking it up would cost many times what sending it away does.
-            Ok(Err(worth)) if !is_costly && site.cache.is_some() && site.zone.waf.is_none() => {
+            // Behind a firewall looking it up would cost many times what sending it away does, and behind
+            // some rules as well.
+            Ok(Err(worth))
+                if !is_costly
+                    && site.cache.is_some()
+                    && site.zone.waf.is_none()
+                    && load.controller.borrow().may_look(asked.zone) =>
+            {
+                load.mark.set(Mark::Stored);
                 LetIn::Stored(worth)
             }
             Ok(Err(worth)) => LetIn::Nothing(worth),

@@ -6,8 +6,8 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId([u8; 16]);
 
-/// The eight hex digits of four bytes, in order from the highest byte of the result down: all at once, since an
-/// id is written several times for each request.
+/// The eight hex digits of four bytes, from the highest byte of the result down: all at once, since an id is
+/// written several times for each request.
 fn digits(four: [u8; 4]) -> u64 {
     let mut nibbles = u64::from(u32::from_be_bytes(four));
     nibbles = (nibbles | nibbles << 16) & 0x0000_ffff_0000_ffff;

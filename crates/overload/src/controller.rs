@@ -30,7 +30,8 @@ use crate::known::{Known, Visitor, mix};
 use crate::limits::{
     BUDGET_CUT, BUDGET_MAX, BUDGET_MIN, BUDGET_STEP, CALM_WINDOWS, COST_SAMPLES, CREDIT_MAX_US, DELAY_US,
     DRAIN_WINDOWS, HELD_US, LATE_COSTS, LATE_WINDOWS, LATE_WINDOWS_MAX, LEFT_US, LOOSE, REST_WINDOWS,
-    TARGET_COSTS, TARGET_MAX_US, VERY_LATE, WINDOW_US, ZONE_IDLE_WINDOWS, ZONES_MAX,
+    STORED_SAMPLES, STORED_US, TARGET_COSTS, TARGET_MAX_US, VERY_LATE, WINDOW_US, ZONE_IDLE_WINDOWS,
+    ZONES_MAX,
 };
 use crate::rates::Rates;
 use crate::shares::{Cut, Wish, divide};
@@ -182,6 +183,8 @@ struct Zone {
     cut: Cut,
     /// Where it is cut at a moment at which the thread has time left.
     loose: Cut,
+    /// What answers cost that those get who are not let in, on average of late, in microseconds.
+    stored_us: f64,
     idle: u8,
 }
 
@@ -189,7 +192,7 @@ impl Zone {
     fn new(weight: u32) -> Self {
         let (fresh, came, spent) = ([[0; KINDS]; RANKS], [0.0; RANKS], Spent::default());
         let (cut, loose) = (Cut::NONE, Cut::NONE);
-        Self { weight, fresh, came, steady: 0.0, spent, cut, loose, idle: 0 }
+        Self { weight, fresh, came, steady: 0.0, spent, cut, loose, stored_us: 0.0, idle: 0 }
     }
 
     /// Takes a window in, the `windows`-th since the thread began to be late.
@@ -207,6 +210,8 @@ impl Zone {
         self.steady += (all - self.steady) * weight;
         self.idle = if all == 0.0 { self.idle.saturating_add(1) } else { 0 };
         self.spent.settle();
+        // So that it is tried again some seconds later.
+        self.stored_us *= 0.9;
     }
 
     /// The part of the thread's time that its requests would take.
@@ -380,6 +385,21 @@ impl Controller {
         if let Some(zone) = self.zones.get_mut(&zone) {
             zone.spent.add(kind, us as f64, 0.0);
         }
+    }
+
+    /// Notes that it took so much of the thread's time to look for a stored answer for a request of this zone
+    /// that was shed, and to give it.
+    pub fn spent_on_stored(&mut self, zone: u64, us: u64) {
+        if let Some(zone) = self.zones.get_mut(&zone) {
+            zone.stored_us += (us as f64 - zone.stored_us) / STORED_SAMPLES;
+        }
+    }
+
+    /// Whether a request of this zone that was shed may be looked for among stored answers: where that costs
+    /// little, which what a zone does before it looks decides.
+    #[must_use]
+    pub fn may_look(&self, zone: u64) -> bool {
+        self.zones.get(&zone).is_none_or(|zone| zone.stored_us <= STORED_US)
     }
 
     /// Takes in what the thread measured of itself: some tens of times a second when its timer runs, and,
