@@ -29,6 +29,7 @@ mod dependencies;
 mod disabled;
 mod disk;
 mod floods;
+mod greedy;
 mod herd;
 mod hostile;
 mod load;
@@ -376,6 +377,15 @@ const DRILLS: &[Drill] = &[
         they are answered, while known visitors go on",
         needs_fault_points: true,
         run: spike::spike,
+    },
+    Drill {
+        id: "D29b",
+        name: "greedy",
+        outage: "any host of many sites on the day one of them is attacked",
+        done: "one zone wants fifty times its share of connections, bytes, stored answers and processor, \
+               while another has a few visitors",
+        needs_fault_points: true,
+        run: greedy::greedy,
     },
 ];
 

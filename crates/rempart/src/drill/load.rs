@@ -295,8 +295,8 @@ impl Idle {
         let mut all = Vec::new();
         for network in 0..NETWORKS {
             let kept = Kept::connect(target, network)?;
-            let (status, _) = kept.ask("/")?;
-            ensure!(status == 200, "a visitor that is to stay gets {status}");
+            let answer = kept.ask("/");
+            ensure!(matches!(answer, Ok((200, _))), "a visitor that is to stay gets {}", in_words(&answer));
             all.push(kept);
         }
         Ok(Self(all))
