@@ -6,20 +6,24 @@ CPU microseconds per request of the whole process tree, the threads that inspect
 form, JSON of 2 KiB (P7 of the goals), and POSTs of 1, 8 and 64 KiB as a form and as JSON; and the GET with 1,000
 rules of the rule language of which none matches (P8). A KiB of body costs what two sizes differ by.
 
-Then what others on the same thread notice: the time of a GET every five milliseconds while nothing else happens, and
-while large forms are posted without and with the firewall. Then what rules cost once: CPU time of `rempart check`
-without and with CRS, and memory of nodes with one zone and with many that share CRS. Every answer must be 2xx.
+Then what others on the same thread notice: the time of a GET every five milliseconds while nothing else happens, while
+large forms are posted as fast as two connections can (probe), and while they are posted at given rates (uploads), without
+and with the firewall. One core serves and inspects, so what a rate means for it is told beside: the share of the core that
+is busy. Then what rules cost once: CPU time of `rempart check` without and with CRS, and memory of nodes with one zone and
+with many that share CRS. Every answer must be 2xx.
 
 Rounds are interleaved: each plays everything once, so that what the machine does meanwhile falls on all alike.
 Medians are quoted with minimum and maximum.
 
-Usage: waf.py --crs FOLDER [--rounds 5] [--seconds 3] [--works WORD,...] [--parts work,probe,load] [--out FILE.md]
+Usage: waf.py --crs FOLDER [--rounds 5] [--seconds 3] [--works WORD,...] [--parts work,probe,uploads,load]
+               [--rates 10,50,150] [--out FILE.md]
 Needs: rempart and bench-origin in target/release (or target/$BENCH_PROFILE), wrk. With the defaults it takes
-about 12 minutes.
+about 15 minutes; a look at uploads alone takes 30 s: --parts uploads --rounds 1 --seconds 2 --rates 50
 """
 
 import argparse
 import datetime
+import multiprocessing
 import os
 import pathlib
 import re
@@ -29,11 +33,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
 from compare import (
-    LOAD_CORE, PROXY_CORE, RELEASE, free_port, measured, pss_kib, said, sh, summary, tree, wait_port
+    LOAD_CORE, PROXY_CORE, RELEASE, cpu_us, free_port, measured, pss_kib, said, sh, summary, tree, wait_port
 )
 
 KINDS = {"form": "application/x-www-form-urlencoded", "JSON": "application/json"}
@@ -183,6 +188,71 @@ def probe(node, seconds):
     return times
 
 
+def uploads(port, data, rate, seconds, results):
+    """Posts a body at a rate, each due at its own time, over as many connections as are needed; run as a process of its own.
+    Puts the times of those that were answered, in milliseconds, from when each was due, and how many were not answered 2xx."""
+    head = (f"POST /in HTTP/1.1\r\nHost: bench.example\r\nUser-Agent: bench\r\nAccept: */*\r\n"
+            f"Content-Type: {KINDS['form']}\r\nContent-Length: {len(data)}\r\n\r\n").encode()
+    times, failed, lock, idle = [], [0], threading.Lock(), []
+
+    def one(due):
+        with lock:
+            connection = idle.pop() if idle else None
+        try:
+            if connection is None:
+                connection = socket.create_connection(("127.0.0.1", port))
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.sendall(head + data)
+            answer = b""
+            while b"\r\n\r\n" not in answer:
+                piece = connection.recv(65536)
+                if not piece:
+                    raise OSError("the connection ended")
+                answer += piece
+            length = re.search(rb"(?i)content-length: (\d+)", answer)
+            left = int(length.group(1) if length else 0) - (len(answer) - answer.index(b"\r\n\r\n") - 4)
+            while left > 0:
+                left -= len(connection.recv(65536))
+            is_well = answer.startswith(b"HTTP/1.1 2")
+        except OSError:
+            is_well, connection = False, None
+        with lock:
+            if is_well:
+                times.append((time.perf_counter() - due) * 1000)
+                idle.append(connection)
+            else:
+                failed[0] += 1
+
+    threads, start = [], time.perf_counter()
+    for number in range(int(rate * seconds)):
+        due = start + number / rate
+        time.sleep(max(0.0, due - time.perf_counter()))
+        thread = threading.Thread(target=one, args=(due,))
+        thread.start()
+        threads.append(thread)
+    for thread in threads:
+        thread.join(30)
+    results.put((times, failed[0]))
+
+
+def beside_uploads(node, rate, seconds, data):
+    """Times of probes while bodies are posted at a rate, times of these, and the share of the node's core that is busy."""
+    results, poster = multiprocessing.Queue(), None
+    if rate:
+        poster = multiprocessing.Process(target=uploads, args=(node.plain, data, rate, seconds + 1, results))
+        poster.start()
+        time.sleep(0.5)
+    before, began = cpu_us(node.process.pid), time.perf_counter()
+    times = probe(node, seconds)
+    busy = (cpu_us(node.process.pid) - before) / 1e6 / (time.perf_counter() - began)
+    posted, failed = results.get(timeout=60) if poster else ([], 0)
+    if poster:
+        poster.join()
+    if failed:
+        sys.exit(f"{node.name}: {failed} of {failed + len(posted)} uploads at {rate}/s were not answered 2xx: a lower --rates")
+    return times, posted, busy
+
+
 def quantile(times, share):
     return sorted(times)[min(int(len(times) * share), len(times) - 1)]
 
@@ -213,7 +283,8 @@ def main():
     parser.add_argument("--crs", default=os.environ.get("REMPART_CRS"), help="the folder of OWASP CRS")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3)
-    parser.add_argument("--parts", default="work,probe,load", help="what to measure")
+    parser.add_argument("--parts", default="work,probe,uploads,load", help="what to measure")
+    parser.add_argument("--rates", default="10,50,150", help="large forms a second, for uploads")
     parser.add_argument("--works", default="", help="works, comma-separated words")
     parser.add_argument("--out", default="")
     args = parser.parse_args()
@@ -234,7 +305,9 @@ def main():
     if "work" not in parts:
         works = {}
     costs = {(work, node.name): [] for work in works for node in [*nodes, ruled]}
-    probes, checks, memory = {}, {}, {}
+    probes, beside, checks, memory = {}, {}, {}, {}
+    rates = [int(rate) for rate in args.rates.split(",")]
+    calm = [(nodes[1], 0)] + [(node, rate) for rate in rates for node in nodes]
     try:
         for number in range(args.rounds):
             for work, script in works.items():
@@ -269,6 +342,17 @@ def main():
                 probes.setdefault(name, []).append((quantile(times, 0.5), quantile(times, 0.99)))
                 print(f"round {number + 1}  {name:36} {probes[name][-1][0]:8.2f} ms {probes[name][-1][1]:8.2f} ms",
                       file=sys.stderr, flush=True)
+            for node, rate in calm if "uploads" in parts else []:
+                node.start()
+                try:
+                    times, posted, busy = beside_uploads(node, rate, args.seconds, body("form", 64).encode())
+                finally:
+                    node.stop()
+                name = f"{rate} a second, {node.name}" if rate else "none"
+                posts = (quantile(posted, 0.5), quantile(posted, 0.99)) if posted else (None, None)
+                beside.setdefault(name, []).append((quantile(times, 0.5), quantile(times, 0.99), *posts, busy))
+                print(f"round {number + 1}  uploads {name:28} GET {beside[name][-1][0]:8.2f} ms {beside[name][-1][1]:8.2f} ms, "
+                      f"{busy:4.0%} busy", file=sys.stderr, flush=True)
             for node in shared if "load" in parts else []:
                 checks.setdefault(node.name, []).append(node.check_ms())
                 node.start()
@@ -276,7 +360,7 @@ def main():
                 node.stop()
                 print(f"round {number + 1}  {node.name:20} {checks[node.name][-1]:8.0f} ms {memory[node.name][-1]:8.1f} MiB",
                       file=sys.stderr, flush=True)
-        text = report(args, nodes, ruled, works, costs, probes, checks, memory)
+        text = report(args, nodes, ruled, works, costs, (probes, beside), checks, memory)
     finally:
         for node in [*nodes, ruled, *shared]:
             node.stop()
@@ -287,7 +371,8 @@ def main():
         pathlib.Path(args.out).write_text(text)
 
 
-def report(args, nodes, ruled, works, costs, probes, checks, memory):
+def report(args, nodes, ruled, works, costs, noticed, checks, memory):
+    probes, beside = noticed
     model = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "unknown")
     lines = [
         f"# What a firewall costs, {datetime.date.today().isoformat()}",
@@ -297,10 +382,10 @@ def report(args, nodes, ruled, works, costs, probes, checks, memory):
         "",
         "Method: one serving thread and one that inspects bodies, pinned to one core, load and origin to the other; HTTP/1.1, "
         "32 connections; access log to a file on. CPU microseconds per request, user and system, of the whole process tree.",
-        "",
-        "| work | " + " | ".join(node.name for node in nodes) + " | the firewall's share |",
-        "| --- | " + " | ".join("---" for _ in nodes) + " | --- |",
     ]
+    if works:
+        lines += ["", "| work | " + " | ".join(node.name for node in nodes) + " | the firewall's share |",
+                  "| --- | " + " | ".join("---" for _ in nodes) + " | --- |"]
     shares = {}
     for work in works:
         values = [costs[(work, node.name)] for node in nodes]
@@ -321,6 +406,16 @@ def report(args, nodes, ruled, works, costs, probes, checks, memory):
                   "| while | median | 99th percentile |", "| --- | --- | --- |"]
     for name, found in probes.items():
         lines.append(f"| {name} | {summary([f[0] for f in found], 2)} | {summary([f[1] for f in found], 2)} |")
+    if beside:
+        lines += ["", "The same while forms of 64 KiB are posted at a rate, and the times of these from when each was due; busy "
+                  "is the node's one core.", "",
+                  "| forms of 64 KiB | GET, median | GET, 99th percentile | form, median | form, 99th percentile | busy |",
+                  "| --- | --- | --- | --- | --- | --- |"]
+    for name, found in beside.items():
+        columns = [[f[at] for f in found if f[at] is not None] for at in range(4)]
+        cells = [summary(column, 2) if column else "" for column in columns]
+        busy = f"{statistics.median(f[4] for f in found):.0%}"
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {busy} |")
     if checks:
         lines += ["", "Rules once: CPU time of `rempart check`, and memory (proportional set) of the process tree of a node "
                   "just started, no spare.", "", "| node | check, ms | memory, MiB |", "| --- | --- | --- |"]

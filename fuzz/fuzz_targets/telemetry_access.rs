@@ -18,6 +18,7 @@ fuzz_target!(|input: (Numbers, bool, bool, Vec<&str>, [&[u8]; 4], Option<&[u8]>,
     let [method, host, path, agent] = texts;
     let record = Record {
         coding: None,
+        fields: &[],
         time_us,
         node: word(0).unwrap_or_default(),
         request_id: word(1).unwrap_or_default(),

@@ -265,8 +265,13 @@ impl Edge {
         aim: &Aim,
     ) {
         let mut response = stored.take_head();
-        if let Err(trouble) = self.dress(exchange, course, zone, None, &mut response) {
-            return self.close(exchange, course, trouble).await;
+        match self.dress(exchange, course, zone, None, &mut response) {
+            Ok(None) => {}
+            Ok(Some(instead)) => {
+                drop(stored);
+                return Box::pin(self.give_instead(exchange, course, *instead, &response)).await;
+            }
+            Err(trouble) => return self.close(exchange, course, trouble).await,
         }
         if course.coding.is_some() {
             match self.code_stored(exchange, course, zone, &mut stored, &mut response).await {

@@ -201,7 +201,7 @@ impl Edge {
         let connection = Rc::clone(&exchange.connection);
         let unix_us = self.unix_offset_us.get() + course.began_us;
         let facts = Asked::of(course, &connection, &zone.name, unix_us, self.clock.now_us());
-        let effects = self.ask_about_answer(rules, &exchange.request, response, &facts, course)?;
+        let effects = self.ask_about_answer(rules, &exchange.request, response, &facts, course)?.effects;
         // Of two rules the later counts.
         let ruled = effects.iter().rev().find_map(|effect| match effect {
             Effect::Compress(algorithms) => Some(algorithms),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
 use overload::Worth;
+use telemetry::access::Logged;
 use zone::Whereabouts;
 
 use crate::cache::CacheCourse;
@@ -19,6 +20,8 @@ pub(crate) struct Course {
     pub(crate) id: RequestId,
     /// The thread's clock when the head was complete.
     pub(crate) began_us: u64,
+    /// Calendar time then, in microseconds since 1970.
+    pub(crate) unix_us: u64,
     pub(crate) snapshot: u64,
     /// Names the request to the black box and at the door.
     pub(crate) fingerprint: u64,
@@ -55,6 +58,8 @@ pub(crate) struct Course {
     pub(crate) limited: Option<Box<Limited>>,
     /// What rules have done so far.
     pub(crate) rules: RuleState,
+    /// What rules add to the log.
+    pub(crate) logged: Option<Box<[(String, Logged)]>>,
     /// Where it stands with the zone's firewall.
     pub(crate) waf: Standing,
     /// What goes beside the streams of an exchange that is inspected.
@@ -77,6 +82,7 @@ impl Course {
         Self {
             id,
             began_us,
+            unix_us: 0,
             snapshot: 0,
             fingerprint,
             site: None,
@@ -101,6 +107,7 @@ impl Course {
             trail: Trail::default(),
             limited: None,
             rules: RuleState::default(),
+            logged: None,
             waf: Standing::default(),
             beside: None,
             cache: CacheCourse::default(),
@@ -116,7 +123,9 @@ impl Course {
             cache.choose(chosen);
         }
         rules.towards_origin.clone_from(&self.rules.towards_origin);
+        rules.choices.clone_from(&self.rules.choices);
         Self {
+            unix_us: self.unix_us,
             snapshot: self.snapshot,
             site: self.site.clone(),
             whereabouts: self.whereabouts,

@@ -20,7 +20,7 @@ use zone::Action;
 use crate::admission::admit;
 use crate::course::Course;
 use crate::node::Node;
-use crate::shield::{ask, verdict_word};
+use crate::shield::{ask, steered, verdict_word};
 use crate::view::Asked;
 use crate::waf;
 
@@ -178,7 +178,7 @@ impl Node {
             Err(refused) => return format!("refused: {}", refused.refusal.as_str()),
         };
         let zone = &site.zone;
-        let mut skips_firewall = false;
+        let (mut skips_firewall, mut chosen) = (false, None);
         if zone.rules.is_some() || zone.rate_limits.is_some() {
             let id = RequestId::from_bytes([0; 16]);
             let mut asked = Asked::new(&connection, (facts.visitor.ip(), facts.scheme), id, &zone.name, 0);
@@ -194,6 +194,7 @@ impl Node {
                     if let Some(target) = &ruled.target {
                         request.rewrite_target(target);
                     }
+                    chosen = ruled.chosen;
                 }
                 Err(_) => return format!("{}: too costly for its rules", zone.name),
             }
@@ -206,13 +207,15 @@ impl Node {
                 return format!("{}: {word}", zone.name);
             }
         }
-        if zone.tls.redirect_to_https && facts.scheme == Scheme::Http {
+        let redirects = chosen.as_ref().and_then(|chosen| chosen.config.redirect_https);
+        if redirects.unwrap_or(zone.tls.redirect_to_https) && facts.scheme == Scheme::Http {
             return format!("{}: redirect to https, {}", zone.name, zone.tls.redirect_status);
         }
         let found = zone.route(request.method_token(), request.path(), &|name| request.fields.value(name));
         match found.action {
             Action::Pool { pool, strip_prefix } => {
-                let name = zone.pools.get(*pool).map_or("", |pool| pool.name.as_str());
+                let pool = zone.pools.get(*pool).map(|pool| steered(zone, pool, chosen.as_deref()));
+                let name = pool.map_or("", |pool| pool.name.as_str());
                 let stripped = if strip_prefix.is_some() { ", prefix stripped" } else { "" };
                 format!("{}: pool {name}{stripped}", zone.name)
             }

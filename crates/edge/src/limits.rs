@@ -265,7 +265,7 @@ fn count(
     let (limits, unix_us) = (Arc::clone(&limited.limits), limited.unix_us);
     let Some(site) = course.site.clone().filter(|_| !pending.is_empty()) else { return Ok(()) };
     let asked = Asked::of(course, connection, &site.zone.name, unix_us, course.began_us);
-    let view = RequestView { asked: &asked, request, rewritten: None, response: Some(response) };
+    let view = RequestView { response: Some(response), ..RequestView::of(&asked, request, None) };
     scratch.begin();
     let with = (&site.counts.counters, now_ms);
     rate::after(&limits, &pending, &view, scratch, course.rules.fuel(), with).map_err(|Spent| Trouble::Fuel)

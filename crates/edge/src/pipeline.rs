@@ -31,6 +31,7 @@ use crate::course::Course;
 use crate::fault_points;
 use crate::fingerprint::Fingerprints;
 use crate::forward;
+use crate::instead;
 use crate::limits;
 use crate::live::Live;
 use crate::load::{LetIn, Load, Mark};
@@ -38,7 +39,7 @@ use crate::node::Node;
 use crate::refuse::{fail, redirect, refuse, reply};
 use crate::relay::{Answered, Failed};
 use crate::route::{Routed, route, unrouted};
-use crate::shield::{self, Stopped, ask};
+use crate::shield::{self, Stopped, ask, steered};
 use crate::view::Asked;
 use crate::waf::Standing;
 
@@ -182,7 +183,9 @@ impl Edge {
         let fingerprint = self.fingerprints.of(&exchange.request);
         let now_us = self.clock.now_us();
         self.glance(now_us);
-        Course::begin(id, now_us, exchange.connection.visitor, scheme, fingerprint)
+        let mut course = Course::begin(id, now_us, exchange.connection.visitor, scheme, fingerprint);
+        course.unix_us = self.unix_offset_us.get() + now_us;
+        course
     }
 
     /// Polls a part of an exchange; none when it panicked. The thread's slot names its work for the length of
@@ -337,10 +340,11 @@ impl Edge {
         // 4 route; `zone` is from here on the one that decided
         self.slot.phase(Phase::Route as u8);
         let (request, scheme) = (&exchange.request, course.scheme);
+        let redirects = course.rules.config().redirect_https;
         let decided = self.decide(Phase::Route, course, &site, |zone| {
             fault_points::at(Phase::Route, request)?;
             fault_points::deciding(Phase::Route, zone)?;
-            route(zone, request, scheme)
+            route(zone, request, scheme, redirects)
         });
         let (zone, routed) = match decided {
             Decided::By(zone, routed) => (zone, routed),
@@ -361,6 +365,7 @@ impl Edge {
             }
             Routed::Nothing => return refuse(exchange, course, Refusal::NoRoute, "no route matched").await,
         };
+        let pool = steered(zone, pool, course.rules.choices.as_deref());
         let pool = match pool.backup.and_then(|backup| zone.pools.get(backup)) {
             Some(backup) if !self.origins.is_well(pool, self.clock.now_ms()) => match () {
                 () if self.origins.is_well(backup, self.clock.now_ms()) => backup,
@@ -441,15 +446,23 @@ impl Edge {
         answered: Answered,
         response: &mut Response,
     ) {
-        let dressed = self.dress(exchange, course, zone, Some(&answered), response);
-        if let Err(trouble) = dressed.and_then(|()| self.code_answer(exchange, course, zone, response)) {
+        match self.dress(exchange, course, zone, Some(&answered), response) {
+            Ok(None) => {}
+            Ok(Some(instead)) => {
+                drop(answered);
+                return Box::pin(self.give_instead(exchange, course, *instead, response)).await;
+            }
+            Err(trouble) => return self.close(exchange, course, trouble).await,
+        }
+        if let Err(trouble) = self.code_answer(exchange, course, zone, response) {
             return self.close(exchange, course, trouble).await;
         }
         self.deliver(exchange, course, answered, response).await;
         course.note(Phase::Delivery, "ended", 0, self.clock.now_us());
     }
 
-    /// Phase 7, and the beginning of phase 8: what is said on every answer, and what rules change.
+    /// Phase 7, and the beginning of phase 8: what is said on every answer, and what rules change; or what
+    /// they give in its place.
     ///
     /// # Errors
     /// A phase broke, and its mode is closed.
@@ -460,20 +473,27 @@ impl Edge {
         zone: &Zone,
         answered: Option<&Answered>,
         response: &mut Response,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Option<Box<rules::Verdict>>, Trouble> {
         let now_us = self.clock.now_us();
         let connection = Rc::clone(&exchange.connection);
         // 7 response
         self.slot.phase(Phase::Response as u8);
         self.count_answer(&exchange.request, response, course, &connection)?;
+        let mut instead = None;
         self.change(Phase::Response, course, |course| {
             fault_points::at(Phase::Response, &exchange.request)?;
             let rules = zone.rules.as_deref();
+            if rules.is_some() {
+                instead = self.instead_of(exchange, course, zone, response)?.map(Box::new);
+                if instead.is_some() {
+                    return Ok(());
+                }
+            }
             let changes = match rules.and_then(|rules| Some((rules, rules.response.as_ref()?))) {
                 Some(rules) => {
                     let unix_us = self.unix_offset_us.get() + course.began_us;
                     let asked = Asked::of(course, &connection, &zone.name, unix_us, now_us);
-                    self.ask_about_answer(rules, &exchange.request, response, &asked, course)?
+                    self.ask_about_answer(rules, &exchange.request, response, &asked, course)?.effects
                 }
                 None => Vec::new(),
             };
@@ -485,7 +505,7 @@ impl Edge {
                 let cookie = forward::sticky_cookie(sticky, value, course.scheme);
                 response.fields.push_known(b"Set-Cookie", &cookie, exchange::Known::SetCookie, false);
             }
-            if zone.server_timing {
+            if course.rules.config().server_timing.unwrap_or(zone.server_timing) {
                 let value = format!("origin;dur={:.3}", course.origin_us.unwrap_or(0) as f64 / 1000.0);
                 response.fields.push(b"Server-Timing", value.as_bytes());
             }
@@ -494,8 +514,14 @@ impl Edge {
                 status.push_to(self.node.name(), &mut response.fields);
             }
             shield::apply(&mut response.fields, &changes);
+            if rules.is_some() {
+                instead::note_fields(course, &connection, (&exchange.request, response), now_us);
+            }
             Ok(())
         })?;
+        if instead.is_some() {
+            return Ok(instead);
+        }
         course.status = Some(response.status);
         course.ttfb_us = Some(now_us.saturating_sub(course.began_us));
 
@@ -505,7 +531,7 @@ impl Edge {
             self.broke(Phase::Delivery, course, trouble);
             return Err(trouble);
         }
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -9,12 +9,14 @@ use wire::Exchange;
 
 use crate::course::Course;
 use crate::forward;
+use crate::instead::{note_fields, page_for};
 use crate::limits;
 
 /// Gives a whole small answer. With HEAD the body stays away and its length is told.
 pub(crate) async fn reply(exchange: &mut Exchange, course: &mut Course, mut response: Response, body: &[u8]) {
     forward::towards_visitor(&mut response, course, &exchange.connection, exchange.request.version);
     limits::settle(exchange, course, &mut response);
+    note_fields(course, &exchange.connection, (&exchange.request, &response), course.began_us);
     let is_head = exchange.request.method == Method::Head;
     if is_head || response.status == 304 {
         response.declared_length = Some(body.len() as u64);
@@ -58,6 +60,14 @@ async fn page(
     cause: Cause,
 ) {
     let status = response.status;
+    if let Some(own) = page_for(exchange, course, &response) {
+        let status = own.status.unwrap_or(status);
+        response.status = status;
+        response.fields.push(b"Content-Type", own.content_type.as_bytes());
+        response.fields.push(b"Cache-Control", b"no-store");
+        let body = zone::filled(own.content.as_bytes(), &course.id.to_string(), status, word);
+        return reply(exchange, course, response, &body).await;
+    }
     let own = course.site.as_ref().and_then(|site| {
         let page = site.zone.error_page(status)?;
         Some((page.filled(&course.id.to_string(), status, word), page.content_type.clone()))

@@ -332,7 +332,10 @@ impl Edge {
             was_reused,
         };
         let own = || chosen.origin().map_or(&b""[..], |origin| origin.authority.as_bytes());
+        let choices = course.rules.choices.clone();
+        let steered = choices.as_ref().and_then(|choices| choices.host.as_deref());
         let host = match &pool.host {
+            _ if steered.is_some() => steered.unwrap_or_default(),
             // HTTP/1.0 needs none, and what goes out is HTTP/1.1, where an empty one is refused by many.
             zone::HostHeader::Keep if exchange.request.authority().is_empty() => own(),
             zone::HostHeader::Keep => exchange.request.authority(),

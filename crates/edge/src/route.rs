@@ -20,12 +20,17 @@ pub(crate) enum Routed<'a> {
     Nothing,
 }
 
-/// Decides where a request goes.
+/// Decides where a request goes; `redirects` is what a rule says of `redirect_https`.
 ///
 /// # Errors
 /// The zone names a pool that it does not have.
-pub(crate) fn route<'a>(zone: &'a Zone, request: &Request, scheme: Scheme) -> Result<Routed<'a>, Trouble> {
-    if zone.tls.redirect_to_https && scheme == Scheme::Http {
+pub(crate) fn route<'a>(
+    zone: &'a Zone,
+    request: &Request,
+    scheme: Scheme,
+    redirects: Option<bool>,
+) -> Result<Routed<'a>, Trouble> {
+    if redirects.unwrap_or(zone.tls.redirect_to_https) && scheme == Scheme::Http {
         let mut location = b"https://".to_vec();
         location.extend_from_slice(request.host());
         if zone.tls.redirect_port != 443 {

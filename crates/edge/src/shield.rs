@@ -5,6 +5,8 @@
 //! zone's limits are to do is found out in the same go, and done in `limits.rs`. A zone without rules and
 //! limits costs one comparison. Called by `pipeline.rs` through `contain.rs`, and by `facts.rs`.
 
+mod chosen;
+
 use std::sync::Arc;
 
 use exchange::{Fields, Phase, Refusal, Request, Response};
@@ -14,6 +16,8 @@ use shield::rate::{Measured, measure};
 use telemetry::metrics::Trouble;
 use wire::Exchange;
 use zone::{PhaseRules, RateLimits, Rules, Zone};
+
+pub(crate) use chosen::{CacheChoices, Choices, Config, steered};
 
 use crate::course::Course;
 use crate::limits::refuse_over;
@@ -44,6 +48,8 @@ pub(crate) struct RuleState {
     pub(crate) matched: Vec<Arc<str>>,
     /// Header changes for the request as it goes to the origin.
     pub(crate) towards_origin: Vec<Effect>,
+    /// What they choose; none for most.
+    pub(crate) choices: Option<Arc<Choices>>,
     skipped: Skipped,
     fuel: Fuel,
 }
@@ -53,6 +59,7 @@ impl Default for RuleState {
         Self {
             matched: Vec::new(),
             towards_origin: Vec::new(),
+            choices: None,
             skipped: Skipped::default(),
             fuel: Fuel::new(RULE_STEPS),
         }
@@ -71,9 +78,6 @@ impl RuleState {
     }
 }
 
-/// What rules choose of the cache for one request, in order.
-pub(crate) type CacheChoices = Vec<Arc<rules::CacheSpec>>;
-
 /// What the rules of a request's phases came to.
 #[derive(Debug)]
 pub(crate) struct Ruled {
@@ -83,9 +87,8 @@ pub(crate) struct Ruled {
     /// Header changes for the request as it goes to the origin.
     pub(crate) headers: Vec<Effect>,
     pub(crate) verdict: Verdict,
-    /// What rules choose of the cache, in order. Boxed, as what follows is: few requests meet one, and each
-    /// would be larger.
-    cache: Option<Box<CacheChoices>>,
+    /// What rules choose. Boxed, as what follows is: few requests meet such a rule, and each would be larger.
+    pub(crate) chosen: Option<Box<Choices>>,
     /// What limits are to do, and whose they are.
     pub(crate) limited: Option<Box<(Arc<RateLimits>, Measured)>>,
     skipped: Skipped,
@@ -103,6 +106,16 @@ impl RuleState {
     /// What is left of the request's budget.
     pub(crate) fn fuel(&mut self) -> &mut Fuel {
         &mut self.fuel
+    }
+
+    /// The same, and what rules leave out.
+    pub(crate) fn budget(&mut self) -> (&mut Fuel, &mut Skipped) {
+        (&mut self.fuel, &mut self.skipped)
+    }
+
+    /// Settings of the zone that rules have changed.
+    pub(crate) fn config(&self) -> Config {
+        self.choices.as_ref().map_or_else(Config::default, |choices| choices.config)
     }
 }
 
@@ -149,7 +162,7 @@ pub(crate) fn ask(
         target: None,
         headers: Vec::new(),
         verdict: Verdict::Continue,
-        cache: None,
+        chosen: None,
         limited: None,
         skipped: Skipped::default(),
         fuel: Fuel::new(RULE_STEPS),
@@ -189,6 +202,7 @@ impl Ruled {
     /// Whether a rule leaves the firewall out.
     pub(crate) fn skips_firewall(&self) -> bool {
         skips_firewall(&self.skipped)
+            || self.chosen.as_ref().is_some_and(|chosen| chosen.config.waf_off == Some(true))
     }
 
     /// Asks the rules of some phases, in order, up to one that ends the request.
@@ -205,7 +219,7 @@ impl Ruled {
             if self.verdict != Verdict::Continue {
                 break;
             }
-            let view = RequestView { asked, request, rewritten: self.target.as_deref(), response: None };
+            let view = RequestView::of(asked, request, self.target.as_deref());
             let budget = (&mut self.fuel, &mut self.skipped);
             let outcome = asked_of(rules, phase, &view, scratch, budget, at)?;
             self.matched.extend(outcome.matched);
@@ -231,7 +245,7 @@ impl Ruled {
         if is_skipped || self.skipped.has_product(Product::RateLimit) {
             return Ok(());
         }
-        let view = RequestView { asked, request, rewritten: self.target.as_deref(), response: None };
+        let view = RequestView::of(asked, request, self.target.as_deref());
         let at = |is_rate: bool, place: u32| {
             at(place + if is_rate { RATE_LIMITS_AT } else { CONCURRENCY_LIMITS_AT });
         };
@@ -260,14 +274,11 @@ impl Ruled {
                 Effect::SetHeader(..) | Effect::AddHeader(..) | Effect::RemoveHeader(_) => {
                     self.headers.push(effect);
                 }
-                Effect::Cache(choice) => self.cache.get_or_insert_default().push(choice),
-                // No action that has these is taken when a zone is compiled, or none in a request's phases.
-                Effect::Route(_)
-                | Effect::Config(_)
-                | Effect::Compress(_)
-                | Effect::LogNames(_)
-                | Effect::LogValue(..)
-                | Effect::CloseConnection => {}
+                Effect::Cache(_) | Effect::Route(_) | Effect::Config(_) | Effect::CloseConnection => {
+                    self.chosen.get_or_insert_default().take(effect);
+                }
+                // None in a request's phases.
+                Effect::Compress(_) | Effect::LogNames(_) | Effect::LogValue(..) => {}
             }
         }
     }
@@ -333,10 +344,8 @@ impl Edge {
         course.rules.towards_origin = ruled.headers;
         course.rules.skipped = ruled.skipped;
         course.rules.fuel = ruled.fuel;
-        if let Some(choices) = ruled.cache
-            && let Some(chosen) = self.chosen_cache(course, *choices)
-        {
-            course.cache.choose(chosen);
+        if let Some(chosen) = ruled.chosen {
+            self.take_choices(exchange, course, chosen);
         }
         self.tell(Phase::Shield, course, &ruled.matched);
         match ruled.verdict {
@@ -367,6 +376,23 @@ impl Edge {
         false
     }
 
+    /// Notes what rules have chosen.
+    fn take_choices(&self, exchange: &mut Exchange, course: &mut Course, mut chosen: Box<Choices>) {
+        let cache = std::mem::take(&mut chosen.cache);
+        if !cache.is_empty()
+            && let Some(chosen) = self.chosen_cache(course, cache)
+        {
+            course.cache.choose(chosen);
+        }
+        if chosen.closes {
+            exchange.close_after();
+        }
+        if chosen.config.waf_off == Some(true) {
+            course.rules.skipped.skip_product(Product::Waf);
+        }
+        course.rules.choices = Some(chosen.into());
+    }
+
     /// Asks the rules of one phase of responses.
     ///
     /// # Errors
@@ -378,15 +404,15 @@ impl Edge {
         response: &Response,
         asked: &Asked<'_>,
         course: &mut Course,
-    ) -> Result<Vec<Effect>, Trouble> {
-        let view = RequestView { asked, request, rewritten: None, response: Some(response) };
+    ) -> Result<Outcome, Trouble> {
+        let view = RequestView { asked, request, rewritten: None, response: Some(response), error_type: "" };
         let RuleState { fuel, skipped, .. } = &mut course.rules;
         let outcome = self.with_scratch(|scratch| {
             scratch.begin();
             asked_of(rules, phase, &view, scratch, (fuel, skipped), &|rule| self.slot.rule(rule))
         })?;
         self.tell(Phase::Response, course, &outcome.matched);
-        Ok(outcome.effects)
+        Ok(outcome)
     }
 
     /// Notes which rules matched, for log and trail.

@@ -79,6 +79,15 @@ pub(crate) struct RequestView<'a> {
     /// Path and query after the rules of an earlier phase.
     pub(crate) rewritten: Option<&'a [u8]>,
     pub(crate) response: Option<&'a Response>,
+    /// What kind of error page of ours the answer is.
+    pub(crate) error_type: &'static str,
+}
+
+impl<'a> RequestView<'a> {
+    /// A request without an answer.
+    pub(crate) fn of(asked: &'a Asked<'a>, request: &'a Request, rewritten: Option<&'a [u8]>) -> Self {
+        Self { asked, request, rewritten, response: None, error_type: "" }
+    }
 }
 
 impl View for RequestView<'_> {
@@ -98,6 +107,7 @@ impl View for RequestView<'_> {
             Field::RayId | Field::RandomSeed => Some(&self.asked.id_hex),
             Field::Country => self.asked.whereabouts.country.as_ref().map(|letters| &letters[..]),
             Field::Continent => self.asked.whereabouts.continent.as_ref().map(|letters| &letters[..]),
+            Field::ResponseErrorType => self.response.map(|_| self.error_type.as_bytes()),
             Field::ZoneName => Some(self.asked.zone_name.as_bytes()),
             _ => None,
         }

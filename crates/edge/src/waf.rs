@@ -91,6 +91,12 @@ impl From<Trouble> for Stop {
     }
 }
 
+/// The firewall of a zone, as rules have it for an exchange.
+fn firewall_of<'a>(zone: &'a Zone, course: &Course) -> Option<&'a Arc<Waf>> {
+    let logs = course.rules.config().waf_log == Some(true);
+    zone.waf_log.as_ref().filter(|_| logs).or(zone.waf.as_ref())
+}
+
 impl Edge {
     /// Asks the rules about a request, its body included; whether it goes on.
     pub(crate) async fn inspect_request(
@@ -99,7 +105,7 @@ impl Edge {
         course: &mut Course,
         site: &Site,
     ) -> bool {
-        let Some(waf) = &site.zone.waf else { return true };
+        let Some(waf) = firewall_of(&site.zone, course) else { return true };
         if course.rules.skips_firewall() {
             course.note(Phase::Waf, "skipped_by_a_rule", 0, self.clock.now_us());
             course.waf = Standing::Over(Told::boxed(WafOutcome::Skipped));
@@ -169,10 +175,11 @@ impl Edge {
         let now_s = (self.unix_offset_us.get() + course.began_us) / 1_000_000;
         let local = exchange.connection.local;
         let facts = Facts { visitor: course.visitor, local, id: course.id, now_s };
+        let waf = firewall_of(zone, course);
         let begun = guard(|| {
             fault_points::at(Phase::Waf, request)?;
             fault_points::deciding(Phase::Waf, zone)?;
-            let Some(waf) = &zone.waf else { return Ok(None) };
+            let Some(waf) = waf else { return Ok(None) };
             Ok(Some(Inspection::begin(waf, request, &facts).map(Box::new)))
         })?;
         let inspection = match begun {

@@ -74,11 +74,10 @@ fn write_tables(page: &mut String) -> std::fmt::Result {
 
     page.push_str("## Functions\n\n");
     page.push_str(
-        "`n` is the length of the input in bytes. What is marked ¹ may stand in values of rewrites and ",
+        "`n` is the length of the input in bytes. What is marked ¹ may stand in values of rewrites, ",
     );
-    page.push_str(
-        "redirects only.\n\n| function | takes → gives | does | steps |\n| --- | --- | --- | --- |\n",
-    );
+    page.push_str("redirects and routes only.\n\n");
+    page.push_str("| function | takes → gives | does | steps |\n| --- | --- | --- | --- |\n");
     for row in Function::ALL {
         let mark = if row.rewrites_only { "¹" } else { "" };
         writeln!(page, "| `{}`{mark} | {} | {} | {} |", row.name, row.signature, row.meaning, row.price)?;

@@ -54,6 +54,7 @@ fn main() {
         waf_uninspected: None,
         waf_shadow: None,
         coding: None,
+        fields: &[],
     };
     let mut out = Vec::new();
     let mut time = TimeText::new();

@@ -33,6 +33,28 @@ pub struct Privacy {
     pub truncate_addresses: bool,
 }
 
+/// A value that a rule of a zone adds to a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Logged {
+    /// Text of any bytes, written as those of visitors are.
+    Text(Vec<u8>),
+    /// A number.
+    Int(i64),
+    /// True or false.
+    Bool(bool),
+}
+
+impl Logged {
+    /// About how many bytes it takes.
+    #[must_use]
+    pub fn bytes_len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Int(_) | Self::Bool(_) => 8,
+        }
+    }
+}
+
 /// Everything that one line of the access log says about one exchange, borrowed for the time of writing.
 ///
 /// Bytes from a visitor are byte slices, of any content; each is cut at [`TEXT_BYTES_MAX`]. `None` is written
@@ -115,6 +137,8 @@ pub struct Record<'a> {
     pub waf_shadow: Option<&'a str>,
     /// The content coding that the answer was given here.
     pub coding: Option<&'a str>,
+    /// What rules of the zone add, by name.
+    pub fields: &'a [(String, Logged)],
 }
 
 impl Record<'_> {
@@ -171,8 +195,28 @@ impl Record<'_> {
         optional_number(out, b",\"waf_uninspected\":", self.waf_uninspected);
         optional_text(out, b",\"waf_shadow\":", self.waf_shadow.map(str::as_bytes));
         optional_text(out, b",\"coding\":", self.coding.map(str::as_bytes));
+        added(out, self.fields);
         out.extend_from_slice(b"}\n");
     }
+}
+
+fn added(out: &mut Vec<u8>, fields: &[(String, Logged)]) {
+    out.extend_from_slice(b",\"fields\":");
+    if fields.is_empty() {
+        out.extend_from_slice(b"null");
+        return;
+    }
+    for (place, (name, value)) in fields.iter().enumerate() {
+        out.push(if place == 0 { b'{' } else { b',' });
+        write_text(out, name.as_bytes(), TEXT_BYTES_MAX);
+        out.push(b':');
+        match value {
+            Logged::Text(text) => write_text(out, text, TEXT_BYTES_MAX),
+            Logged::Int(number) => out.extend_from_slice(number.to_string().as_bytes()),
+            Logged::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
+        }
+    }
+    out.push(b'}');
 }
 
 fn number(out: &mut Vec<u8>, name: &[u8], value: u64) {
@@ -275,6 +319,7 @@ const FIELDS: &[Field] = &[
     ),
     field("waf_shadow", "text or null", "what the WAF's shadow came to"),
     field("coding", "text or null", "content coding that the response was given here, such as `gzip`"),
+    field("fields", "object or null", "what rules of `http_log_custom_fields` add, by name"),
 ];
 
 /// Gives the reference page of the access log's fields, in Markdown; written to `docs/reference/` by

@@ -6,6 +6,7 @@
 //! `rempart check`, and whoever publishes. Parts: `tls`, `pool`, `route`,
 //! `rule`, `rate`.
 
+pub(crate) mod act;
 mod cache;
 mod choice;
 mod compression;
@@ -149,6 +150,9 @@ fn named(spec: &ZoneSpec, each: Each<'_>) {
         some(FileKind::PrivateKey, &pool.tls.private_key);
     }
     for page in &spec.error_page.0 {
+        some(FileKind::ErrorPage, &page.file);
+    }
+    for page in spec.rule.0.iter().filter_map(|rule| rule.page.as_ref()) {
         some(FileKind::ErrorPage, &page.file);
     }
     for list in &spec.list.0 {
@@ -416,11 +420,14 @@ impl Compiler<'_> {
         let tls = self.tls(&spec.tls, &hostnames, same);
         // With an id of its own, a zone can be renamed and keep the ids of what is in it.
         let key = spec.id.as_ref().map_or_else(|| name.to_owned(), |id| id.to_string());
-        let pools = self.pools(spec, &key, same);
+        let mut pools = self.pools(spec, &key, same);
+        let fallback =
+            if pools.is_empty() { Action::Nothing } else { Action::Pool { pool: 0, strip_prefix: None } };
+        let changed_pools = self.changed_pools(spec, &key, &mut pools);
         let routes = self.routes(spec, &key);
         // What is shared with the snapshot before needs no lists anew.
         let lists = if same.is_some() { rules::Lists::new() } else { self.lists(spec) };
-        let rules = self.rules(spec, &key, &lists, same);
+        let rules = self.rules(spec, &key, &lists, changed_pools, same);
         let rate_limits = self.rate_limits(spec, &key, &lists, same);
         self.idle_choices(spec);
         let waf = self.waf(spec, same);
@@ -428,8 +435,6 @@ impl Compiler<'_> {
             pool.origins.iter().any(|origin| origin.scheme == crate::pool::OriginScheme::Https)
         });
         let pass_through = self.pass_through(spec, has_tls_origin, tls.client.is_some());
-        let fallback =
-            if pools.is_empty() { Action::Nothing } else { Action::Pool { pool: 0, strip_prefix: None } };
         if spec.pool.0.is_empty() && spec.route.0.is_empty() && spec.name.is_some() {
             self.report.missing(
                 spec.place,
@@ -450,6 +455,7 @@ impl Compiler<'_> {
                 None => lists.iter().map(|(name, list)| (name.to_owned(), list.entries())).collect(),
             },
             rules,
+            waf_log: waf.as_ref().filter(|_| act::has_firewall_log(spec)).map(act::logging_only),
             waf,
             rate_limits,
             cache: self.cache(&spec.cache, choice::turns_cache_on(spec)),

@@ -38,6 +38,7 @@ pub use cache::{
     Cache, CacheKey, CacheLifetime, CacheQuery, ControlField, ErrorsWord, LifetimeWord, SetCookieWord,
 };
 pub use cidr::Cidr;
+pub use compile::act::setting;
 pub use compile::waf::{RULE_FOLDERS, belongs_to_rules};
 pub use compile::{FileKind, NamedFile, compile, compile_after, files_named};
 pub use compression::{Algorithm, Compression, CompressionLevels};
@@ -62,4 +63,4 @@ pub use rule::{PhaseRules, Rules};
 pub use snapshot::Snapshot;
 pub use tls::{ClientAuthority, ClientCertificate, Hsts, Tls, TlsVersion};
 pub use waf::{Waf, WafException, WafPath, WafRules};
-pub use zone::{ErrorPage, FailMode, FailModes, HttpSettings, Zone};
+pub use zone::{ErrorPage, FailMode, FailModes, HttpSettings, Zone, filled};

@@ -50,6 +50,9 @@ pub const CONDITIONS_MAX: usize = 16;
 /// Rules of one zone, all phases together: compiling so many takes about a second.
 pub const RULES_MAX: usize = 20_000;
 
+/// Ways in which rules change the origins of a zone's pools: each is a pool with connections of its own.
+pub const CHANGED_POOLS_MAX: usize = 64;
+
 /// Rate limits of one zone: each is asked for every request, and may hold counters of some 390 KiB.
 pub const RATE_LIMITS_MAX: usize = 100;
 

@@ -15,6 +15,7 @@ use crate::read::settings;
 use crate::read::values::{
     Body, Count, FieldName, FilePath, List, Milliseconds, Name, OneOrMany, Size, Statuses, Text, words,
 };
+use crate::rule::{RuleConfigSpec, RuleExecuteSpec, RuleFieldsSpec, RulePageSpec, RuleRouteSpec};
 use crate::tls::{ClientCertificate, TlsVersion};
 pub use crate::waf::{UninspectedWord, WafExceptionSpec, WafShadowSpec, WafSpec, WafWord};
 use crate::zone::FailMode;
@@ -473,14 +474,19 @@ settings! {
 settings! {
     /// `[[rule]]` of a zone.
     pub struct RuleSpec in "[[rule]]" {
-        /// When it is asked: `http_request_dynamic_redirect`, `http_request_transform`,
-        /// `http_request_firewall_custom`, `http_request_late_transform`, `http_request_cache_settings` (in
-        /// this order, before routes), `http_response_headers_transform` or `http_response_compression`.
+        /// When it is asked, in this order. Of requests, before routes: `http_request_sanitize`,
+        /// `http_request_dynamic_redirect`, `http_request_transform`, `http_config_settings`,
+        /// `http_request_origin`, `ddos_l7`, `http_request_firewall_custom`, then limits, then
+        /// `http_request_firewall_managed`, `http_request_sbfm`, `http_request_redirect`,
+        /// `http_request_late_transform`, `http_request_cache_settings`. Of responses:
+        /// `http_response_firewall_managed`, `http_custom_errors`, `http_response_headers_transform`,
+        /// `http_response_compression`, `http_log_custom_fields`.
         plain phase: Text = Text("http_request_firewall_custom".to_owned()),
         /// The condition, in the rule language.
         required expression: Body,
-        /// What it does: `block`, `log`, `skip`, `redirect`, `rewrite`, `set_cache_settings` or
-        /// `compress_response`; `challenge` and its kin refuse for now.
+        /// What it does: `block`, `log`, `skip`, `execute`, `redirect`, `rewrite`, `route`, `set_config`,
+        /// `set_cache_settings`, `compress_response`, `serve_error`, `log_custom_field` or
+        /// `force_connection_close`; `challenge` and its kin refuse for now.
         required action: Text,
         /// A name; the id is derived from it.
         optional name: Name,
@@ -491,6 +497,8 @@ settings! {
         optional description: Body,
         /// Whether it is asked at all.
         plain enabled: bool = true,
+        /// The ruleset it belongs to: it is asked where a rule of its phase executes that.
+        optional ruleset: Name,
         /// The answer of `block`; without it the zone's page for 403.
         optional block: RuleBlockSpec,
         /// Where `redirect` leads.
@@ -503,6 +511,16 @@ settings! {
         optional cache: RuleCacheSpec,
         /// What `compress_response` chooses.
         optional compress: RuleCompressSpec,
+        /// What `execute` runs.
+        optional execute: RuleExecuteSpec,
+        /// Where `route` leads.
+        optional route: RuleRouteSpec,
+        /// What `set_config` changes.
+        optional config: RuleConfigSpec,
+        /// What `serve_error` shows.
+        optional page: RulePageSpec,
+        /// What `log_custom_field` adds.
+        optional fields: RuleFieldsSpec,
     }
 }
 
@@ -576,5 +594,7 @@ settings! {
         plain phases: List<Text> = List(Vec::new()),
         /// Leaves out these products, as other rule languages name them: such as `rateLimit` or `waf`.
         plain products: List<Text> = List(Vec::new()),
+        /// Rules of this phase execute none of these rulesets from here on.
+        plain rulesets: List<Name> = List(Vec::new()),
     }
 }

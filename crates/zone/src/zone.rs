@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rules::RouteTo;
+
 use crate::cache::Cache;
 use crate::compression::Compression;
 use crate::flood::Flood;
@@ -42,6 +44,8 @@ pub struct Zone {
     pub rules: Option<Arc<Rules>>,
     /// Its web application firewall, if it has one.
     pub waf: Option<Arc<Waf>>,
+    /// The same firewall where it only logs, if a rule asks for that.
+    pub waf_log: Option<Arc<Waf>>,
     /// Its rate and concurrency limits; none if no limit is switched on.
     pub rate_limits: Option<Arc<RateLimits>>,
     /// Its cache; none if it is off.
@@ -130,35 +134,41 @@ pub struct ErrorPage {
 }
 
 impl ErrorPage {
-    /// Fills `{{request_id}}`, `{{status}}` and `{{fault}}` in. The values must need no escaping: they are
-    /// Rempart's own words, never a visitor's.
+    /// Fills the page as [`filled`] does.
     #[must_use]
     pub fn filled(&self, request_id: &str, status: u16, fault: &str) -> Vec<u8> {
-        let status = status.to_string();
-        let known = [("request_id", request_id), ("status", status.as_str()), ("fault", fault)];
-        let mut out = Vec::with_capacity(self.body.len() + 64);
-        let mut rest: &[u8] = &self.body;
-        while let Some(start) = memchr::memmem::find(rest, b"{{") {
-            let (before, after) = rest.split_at(start);
-            out.extend_from_slice(before);
-            let value = known.iter().find_map(|(name, value)| {
-                let after = after.strip_prefix(b"{{")?.strip_prefix(name.as_bytes())?.strip_prefix(b"}}")?;
-                Some((*value, after))
-            });
-            match value {
-                Some((value, after)) => {
-                    out.extend_from_slice(value.as_bytes());
-                    rest = after;
-                }
-                None => {
-                    out.extend_from_slice(b"{{");
-                    rest = after.strip_prefix(b"{{").unwrap_or(b"");
-                }
+        filled(&self.body, request_id, status, fault)
+    }
+}
+
+/// Fills `{{request_id}}`, `{{status}}` and `{{fault}}` in. The values must need no escaping: they are
+/// Rempart's own words, never a visitor's.
+#[must_use]
+pub fn filled(page: &[u8], request_id: &str, status: u16, fault: &str) -> Vec<u8> {
+    let status = status.to_string();
+    let known = [("request_id", request_id), ("status", status.as_str()), ("fault", fault)];
+    let mut out = Vec::with_capacity(page.len() + 64);
+    let mut rest = page;
+    while let Some(start) = memchr::memmem::find(rest, b"{{") {
+        let (before, after) = rest.split_at(start);
+        out.extend_from_slice(before);
+        let value = known.iter().find_map(|(name, value)| {
+            let after = after.strip_prefix(b"{{")?.strip_prefix(name.as_bytes())?.strip_prefix(b"}}")?;
+            Some((*value, after))
+        });
+        match value {
+            Some((value, after)) => {
+                out.extend_from_slice(value.as_bytes());
+                rest = after;
+            }
+            None => {
+                out.extend_from_slice(b"{{");
+                rest = after.strip_prefix(b"{{").unwrap_or(b"");
             }
         }
-        out.extend_from_slice(rest);
-        out
     }
+    out.extend_from_slice(rest);
+    out
 }
 
 impl Zone {
@@ -182,6 +192,18 @@ impl Zone {
     pub fn error_page(&self, status: u16) -> Option<&ErrorPage> {
         let covers = |range: &Statuses| (range.first..=range.last).contains(&status);
         self.error_pages.iter().find(|page| page.statuses.iter().any(covers))
+    }
+
+    /// The pool that a rule's choice makes of the one at `base`, by index; `base` where the choice says
+    /// nothing of it, or names what the zone does not have.
+    #[must_use]
+    pub fn routed_pool(&self, base: usize, to: &RouteTo) -> usize {
+        let named = to.pool.as_deref().and_then(|name| self.pools.iter().position(|pool| pool.name == name));
+        let base = named.unwrap_or(base);
+        if to.origin_host.is_none() && to.port.is_none() && to.sni.is_none() {
+            return base;
+        }
+        self.rules.as_ref().and_then(|rules| rules.changed_pool(to, base)).unwrap_or(base)
     }
 
     /// Finds a pool by name.

@@ -151,8 +151,8 @@ impl SiteCache {
     }
 
     /// What an answer depends on beside the request's own key: the settings and the firewall it is stored
-    /// under, the pool that is asked, since routes may choose it by a header field, and the host that a
-    /// trusted proxy names.
+    /// under, the pool that is asked, since routes may choose it by a header field, the `Host` that a rule
+    /// gives it, and the host that a trusted proxy names.
     pub(crate) fn scope(&self, zone: &Zone, pool: &Pool, course: &Course, request: &Request) -> Vec<u8> {
         let mut scope = Vec::with_capacity(32);
         scope.extend_from_slice(&self.version.to_be_bytes());
@@ -163,6 +163,11 @@ impl SiteCache {
             scope.extend_from_slice(b"unjudged,");
         }
         scope.extend_from_slice(&pool.id.0);
+        if let Some(host) = course.rules.choices.as_ref().and_then(|choices| choices.host.as_deref()) {
+            scope.extend_from_slice(b"host,");
+            scope.extend_from_slice(host);
+            scope.push(b',');
+        }
         if course.is_peer_trusted {
             for host in request.fields.all_known(Known::XForwardedHost) {
                 scope.extend_from_slice(host);

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use exchange::{IdSource, TlsFacts};
 use fuel::Fuel;
-use rules::{Action, Limits, Lists, Phase, RuleSpec, RulesetSpec, Rulesets, Scratch, Skipped};
+use rules::{
+    Action, Limits, Lists, Phase, RuleSpec, RulesetSpec, Rulesets, Scalar, Scratch, Shape, Skipped, Source,
+};
 
 use super::*;
 
@@ -66,7 +68,7 @@ fn every_field_with_a_source_has_its_value() {
     let visitor = "203.0.113.7".parse().expect("an address");
     let id = IdSource::new([1, 2]).next_id();
     let asked = Asked::new(&connection, (visitor, Scheme::Https), id, "a", 1_700_000_000_123_456);
-    let view = RequestView { asked: &asked, request: &request, rewritten: None, response: None };
+    let view = RequestView::of(&asked, &request, None);
     let ray = format!("cf.ray_id eq \"{id}\"");
     for expression in [
         "http.host eq \"Www.example.org\"",
@@ -105,7 +107,7 @@ fn fields_without_a_source_have_their_empty_value() {
     let visitor = "2001:db8::1".parse().expect("an address");
     let id = IdSource::new([1, 2]).next_id();
     let asked = Asked::new(&connection, (visitor, Scheme::Http), id, "a", 0);
-    let view = RequestView { asked: &asked, request: &request, rewritten: None, response: None };
+    let view = RequestView::of(&asked, &request, None);
     for expression in [
         "ip.src in {2001:db8::/32}",
         "not ssl",
@@ -122,13 +124,42 @@ fn fields_without_a_source_have_their_empty_value() {
     }
 }
 
+/// What the reference says of sources holds for what rules see.
+#[test]
+fn the_table_of_fields_names_the_sources_that_there_are() {
+    let (mut request, connection) = (request(), connection(true));
+    request.set_target(b"/");
+    let id = IdSource::new([1, 2]).next_id();
+    let visitor = "203.0.113.7".parse().expect("an address");
+    let mut asked = Asked::new(&connection, (visitor, Scheme::Https), id, "a", 1);
+    asked.whereabouts.country = Some(*b"GB");
+    asked.whereabouts.continent = Some(*b"EU");
+    asked.origin_us = Some(1);
+    let response = Response { status: 404, ..Response::default() };
+    let view = RequestView { response: Some(&response), ..RequestView::of(&asked, &request, None) };
+    // Whole heads are refused rather than cut, so that it is never true.
+    let never_given = [Field::HeadersTruncated];
+    for field in Field::ALL {
+        let row = field.row();
+        let has_value = match (row.ty.shape, row.ty.scalar) {
+            (Shape::One, Scalar::Bytes) => view.bytes(*field).is_some(),
+            (Shape::One, Scalar::Int) => view.int(*field).is_some(),
+            (Shape::One, Scalar::Bool) => view.bool(*field).is_some(),
+            (Shape::One, Scalar::Ip) => view.ip(*field).is_some(),
+            _ => continue,
+        };
+        let is_given = row.source == Source::Given && !never_given.contains(field);
+        assert_eq!(has_value, is_given, "{}", row.name);
+    }
+}
+
 #[test]
 fn a_rewrite_shows_in_the_plain_fields_and_not_in_the_raw_ones() {
     let (request, connection) = (request(), connection(false));
     let id = IdSource::new([1, 2]).next_id();
     let asked = Asked::new(&connection, (connection.visitor.ip(), Scheme::Http), id, "a", 0);
     let rewritten = Some(&b"/new?x=1"[..]);
-    let view = RequestView { asked: &asked, request: &request, rewritten, response: None };
+    let view = RequestView::of(&asked, &request, rewritten);
     for expression in [
         "http.request.uri.path eq \"/new\"",
         "http.request.uri.query eq \"x=1\"",
@@ -147,7 +178,7 @@ fn an_answer_shows_its_status_and_its_fields() {
     (asked.edge_us, asked.origin_us) = (9_999, Some(5_000));
     let mut response = Response { status: 404, ..Response::default() };
     response.fields.push(b"Content-Type", b"text/HTML; charset=utf-8");
-    let view = RequestView { asked: &asked, request: &request, rewritten: None, response: Some(&response) };
+    let view = RequestView { response: Some(&response), ..RequestView::of(&asked, &request, None) };
     for expression in [
         "http.response.code eq 404",
         "http.response.headers[\"content-type\"][0] contains \"HTML\"",

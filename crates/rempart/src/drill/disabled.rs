@@ -25,14 +25,40 @@ const FIREWALL: &str = "http_request_firewall_custom";
 const LATE_TRANSFORM: &str = "http_request_late_transform";
 const RESPONSE: &str = "http_response_headers_transform";
 
-const PHASES: [&str; 7] = [
-    "http_request_dynamic_redirect",
+const REDIRECT: &str = "http_request_dynamic_redirect";
+const LISTED_REDIRECT: &str = "http_request_redirect";
+const SANITIZE: &str = "http_request_sanitize";
+const CONFIG: &str = "http_config_settings";
+const ORIGIN: &str = "http_request_origin";
+const FLOODS: &str = "ddos_l7";
+const MANAGED: &str = "http_request_firewall_managed";
+const BOTS: &str = "http_request_sbfm";
+const CACHE: &str = "http_request_cache_settings";
+const WITHHOLDING: &str = "http_response_firewall_managed";
+const ERRORS: &str = "http_custom_errors";
+const COMPRESSION: &str = "http_response_compression";
+const LOGGING: &str = "http_log_custom_fields";
+
+const FIREWALLS: [&str; 4] = [FLOODS, FIREWALL, MANAGED, BOTS];
+
+const PHASES: [&str; 17] = [
+    SANITIZE,
+    REDIRECT,
     REQUEST_TRANSFORM,
+    CONFIG,
+    ORIGIN,
+    FLOODS,
     FIREWALL,
+    MANAGED,
+    BOTS,
+    LISTED_REDIRECT,
     LATE_TRANSFORM,
-    "http_request_cache_settings",
+    CACHE,
+    WITHHOLDING,
+    ERRORS,
     RESPONSE,
-    "http_response_compression",
+    COMPRESSION,
+    LOGGING,
 ];
 
 /// An action with what it needs, and the phases that take it.
@@ -44,23 +70,37 @@ struct Action {
 
 const HEADERS: &str = "rewrite = { headers = [{ name = \"X-Rule\", set = \"yes\" }] }";
 
-const ACTIONS: [Action; 12] = [
-    Action { name: "block", needs: "", phases: &[FIREWALL] },
-    Action { name: "block", needs: "block = { body = \"no\" }", phases: &[FIREWALL] },
-    Action { name: "challenge", needs: "", phases: &[FIREWALL] },
-    Action { name: "js_challenge", needs: "", phases: &[FIREWALL] },
-    Action { name: "managed_challenge", needs: "", phases: &[FIREWALL] },
+const ACTIONS: [Action; 18] = [
+    Action { name: "block", needs: "", phases: &[FLOODS, FIREWALL, MANAGED, BOTS, WITHHOLDING] },
+    Action {
+        name: "block",
+        needs: "block = { body = \"no\" }",
+        phases: &[FLOODS, FIREWALL, MANAGED, BOTS, WITHHOLDING],
+    },
+    Action { name: "challenge", needs: "", phases: &FIREWALLS },
+    Action { name: "js_challenge", needs: "", phases: &FIREWALLS },
+    Action { name: "managed_challenge", needs: "", phases: &FIREWALLS },
     Action { name: "log", needs: "", phases: &PHASES },
     Action { name: "skip", needs: "skip = { rest = true }", phases: &PHASES },
-    Action { name: "redirect", needs: "redirect = { target = \"/x\" }", phases: &[PHASES[0]] },
-    Action { name: "rewrite", needs: "rewrite = { path = \"/x\" }", phases: &[REQUEST_TRANSFORM] },
+    Action {
+        name: "redirect",
+        needs: "redirect = { target = \"/x\" }",
+        phases: &[REDIRECT, LISTED_REDIRECT],
+    },
+    Action { name: "rewrite", needs: "rewrite = { path = \"/x\" }", phases: &[SANITIZE, REQUEST_TRANSFORM] },
     Action { name: "rewrite", needs: HEADERS, phases: &[LATE_TRANSFORM, RESPONSE] },
-    Action { name: "set_cache_settings", needs: "cache = { enabled = false }", phases: &[PHASES[4]] },
+    Action { name: "set_cache_settings", needs: "cache = { enabled = false }", phases: &[CACHE] },
     Action {
         name: "compress_response",
         needs: "compress = { algorithms = [\"none\"] }",
-        phases: &[PHASES[6]],
+        phases: &[COMPRESSION],
     },
+    Action { name: "route", needs: "route = { port = 1 }", phases: &[ORIGIN] },
+    Action { name: "set_config", needs: "config = { redirect_https = true }", phases: &[CONFIG] },
+    Action { name: "serve_error", needs: "page = { body = \"no\" }", phases: &[ERRORS] },
+    Action { name: "log_custom_field", needs: "fields = { cookies = [\"a\"] }", phases: &[LOGGING] },
+    Action { name: "force_connection_close", needs: "", phases: &[FLOODS] },
+    Action { name: "execute", needs: "execute = { ruleset = \"set\" }", phases: &PHASES },
 ];
 
 /// The ways in which a rule can be kept from doing anything.
@@ -92,6 +132,12 @@ fn rules(way: &str) -> (String, usize) {
             let what =
                 if way.ends_with("phase") { format!("phases = [\"{phase}\"]") } else { "rest = true".into() };
             rule(&mut text, 1000 + number, phase, "true", &format!("action = \"skip\"\nskip = {{ {what} }}"));
+        }
+    }
+    // What `execute` runs.
+    if way != "gone" {
+        for (number, phase) in PHASES.iter().enumerate() {
+            rule(&mut text, 2000 + number, phase, "true", "ruleset = \"set\"\naction = \"log\"");
         }
     }
     for Action { name, needs, phases } in &ACTIONS {
@@ -167,7 +213,18 @@ fn never_taken(node: &Node, zone: &str, outcome: &mut Outcome) -> Result<usize> 
     }
     let mut each = vec![("in phases that do not take it", text, wrong)];
     let mut text = String::new();
-    let bare = ["skip", "redirect", "rewrite", "set_cache_settings", "compress_response"];
+    let bare = [
+        "skip",
+        "redirect",
+        "rewrite",
+        "set_cache_settings",
+        "compress_response",
+        "route",
+        "set_config",
+        "serve_error",
+        "log_custom_field",
+        "execute",
+    ];
     for (number, name) in bare.iter().enumerate() {
         let phase =
             ACTIONS.iter().find(|action| action.name == *name).and_then(|action| action.phases.first());

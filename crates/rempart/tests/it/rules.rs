@@ -3,6 +3,8 @@
 //! What expressions mean is tested in `rules`, places of mistakes in `zone`; here is what a visitor, an
 //! origin and a log see. Read next: [`super::rig`].
 
+mod choices;
+
 use anyhow::{Context as _, Result};
 use testkit::node::{Node, alarms};
 use testkit::origin::{Answer, OriginSpec, ScriptedOrigin};
@@ -380,14 +382,26 @@ fn no_action_breaks_by_any_way_of_disabling_it() -> Result<()> {
         ("http_request_transform", "rewrite", "rewrite = { path = \"/x\" }"),
         ("http_request_late_transform", "rewrite", headers),
         ("http_response_headers_transform", "rewrite", headers),
+        ("ddos_l7", "force_connection_close", ""),
+        ("http_request_firewall_custom", "execute", "execute = { ruleset = \"set\" }"),
+        ("http_config_settings", "set_config", "config = { redirect_https = true, access_log = false }"),
+        ("http_request_origin", "route", "route = { port = 1, host = \"elsewhere.example\" }"),
+        ("http_response_firewall_managed", "block", ""),
+        ("http_custom_errors", "serve_error", "page = { body = \"no\" }"),
+        ("http_log_custom_fields", "log_custom_field", "fields = { cookies = [\"a\"] }"),
     ];
     let origin = saying("answer")?;
     let node = with_zone(&zone(&origin, ""))?;
     let shared = http2_visitor(&node)?;
     for way in ["off", "skipped", "never", "gone"] {
         let mut lines = String::new();
+        if way != "gone" {
+            let member = "ruleset = \"set\"\naction = \"block\"";
+            lines.push_str(&rule('e', "true", member));
+        }
         for (number, (phase, action, parameters)) in actions.iter().enumerate() {
-            let letter = char::from_digit(u32::try_from(number)?, 16).context("a digit")?;
+            // Ids are hexadecimal: two letters for each.
+            let number_id = format!("{number:02x}").repeat(16);
             let (enabled, condition) = match way {
                 "off" => ("enabled = false\n", "true"),
                 "never" => ("", "http.host eq \"elsewhere\""),
@@ -401,7 +415,7 @@ fn no_action_breaks_by_any_way_of_disabling_it() -> Result<()> {
                 lines.push_str(&format!("\n[[rule]]\n{name}expression = 'true'\n{skip}\n"));
             }
             let more = format!("{enabled}phase = \"{phase}\"\naction = \"{action}\"\n{parameters}");
-            lines.push_str(&rule(letter, condition, &more));
+            lines.push_str(&rule('f', condition, &more).replace(&id('f'), &number_id));
         }
         node.write_zone("a", &zone(&origin, &lines))?;
         let published = node.publish()?;

@@ -349,7 +349,7 @@ fn settings_that_are_not_there_yet_are_clear_errors() -> Result<()> {
         ("\n[tls]\nautomatic = true\n", "acme"),
         (
             "\n[[rule]]\nphase = \"http_ratelimit\"\nexpression = \"ssl\"\naction = \"block\"\n",
-            "no place on a request's way yet",
+            "write a [[rate_limit]]",
         ),
     ] {
         node.write_zone("a", &zone(&origin, lines))?;

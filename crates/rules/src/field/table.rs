@@ -90,19 +90,19 @@ fields! {
         "Cookies by name; names are URL-decoded, values are not.";
     AcceptedLanguages "http.request.accepted_languages" LIST Derived Request
         "Language tags of Accept-Language by falling weight, without `*`.";
-    BodyRaw "http.request.body.raw" BYTES Given Request
+    BodyRaw "http.request.body.raw" BYTES Absent Request
         "The part of the body that was inspected.";
     BodySize "http.request.body.size" INT Given Request
         "The size of the whole body in bytes, as far as it is known.";
-    BodyTruncated "http.request.body.truncated" BOOL Given Request
+    BodyTruncated "http.request.body.truncated" BOOL Absent Request
         "Whether the body is longer than the part that was inspected.";
-    BodyMime "http.request.body.mime" BYTES Given Request
+    BodyMime "http.request.body.mime" BYTES Absent Request
         "The media type the body looks like.";
-    Form "http.request.body.form" MAP Derived Request
+    Form "http.request.body.form" MAP Absent Request
         "Fields of an urlencoded form by name, not decoded.";
-    FormNames "http.request.body.form.names" LIST Derived Request
+    FormNames "http.request.body.form.names" LIST Absent Request
         "Names of form fields, in order.";
-    FormValues "http.request.body.form.values" LIST Derived Request
+    FormValues "http.request.body.form.values" LIST Absent Request
         "Values of form fields, in order.";
     Multipart "http.request.body.multipart" MAP Absent Request
         "Parts of a multipart body by name.";
@@ -202,25 +202,25 @@ fields! {
         "Country in two letters (ISO 3166-1), such as `GB`.";
     Continent "ip.src.continent" BYTES Given Request
         "Continent in two letters, such as `EU`.";
-    City "ip.src.city" BYTES Given Request
+    City "ip.src.city" BYTES Absent Request
         "Name of the city.";
-    PostalCode "ip.src.postal_code" BYTES Given Request
+    PostalCode "ip.src.postal_code" BYTES Absent Request
         "Postal code.";
-    MetroCode "ip.src.metro_code" BYTES Given Request
+    MetroCode "ip.src.metro_code" BYTES Absent Request
         "Code of the media market.";
-    Region "ip.src.region" BYTES Given Request
+    Region "ip.src.region" BYTES Absent Request
         "Name of the region.";
-    RegionCode "ip.src.region_code" BYTES Given Request
+    RegionCode "ip.src.region_code" BYTES Absent Request
         "Code of the region.";
-    Subdivision1 "ip.src.subdivision_1_iso_code" BYTES Given Request
+    Subdivision1 "ip.src.subdivision_1_iso_code" BYTES Absent Request
         "First-level region (ISO 3166-2), such as `GB-ENG`.";
-    Subdivision2 "ip.src.subdivision_2_iso_code" BYTES Given Request
+    Subdivision2 "ip.src.subdivision_2_iso_code" BYTES Absent Request
         "Second-level region (ISO 3166-2).";
-    Latitude "ip.src.lat" BYTES Given Request
+    Latitude "ip.src.lat" BYTES Absent Request
         "Latitude in degrees, as text.";
-    Longitude "ip.src.lon" BYTES Given Request
+    Longitude "ip.src.lon" BYTES Absent Request
         "Longitude in degrees, as text.";
-    Timezone "ip.src.timezone.name" BYTES Given Request
+    Timezone "ip.src.timezone.name" BYTES Absent Request
         "Name of the time zone, such as `Europe/London`.";
     EuropeanUnion "ip.src.is_in_european_union" BOOL Given Request
         "Whether the visitor's country is in the European Union.";
@@ -328,9 +328,9 @@ fields! {
         "The request's id.";
     TlsVersion "cf.tls_version" BYTES Given Request
         "`TLSv1.2` or `TLSv1.3`; empty without TLS.";
-    TlsCipher "cf.tls_cipher" BYTES Given Request
+    TlsCipher "cf.tls_cipher" BYTES Absent Request
         "The cipher suite of the connection.";
-    TlsHelloLength "cf.tls_client_hello_length" INT Given Request
+    TlsHelloLength "cf.tls_client_hello_length" INT Absent Request
         "Length of the TLS hello in bytes.";
     TlsRandom "cf.tls_client_random" BYTES Absent Request
         "The random of the TLS hello in Base64.";
@@ -344,43 +344,43 @@ fields! {
         "Of the visitor's certificate: presented.";
     CertVerified "cf.tls_client_auth.cert_verified" BOOL Given Request
         "Of the visitor's certificate: verified.";
-    CertRevoked "cf.tls_client_auth.cert_revoked" BOOL Given Request
+    CertRevoked "cf.tls_client_auth.cert_revoked" BOOL Absent Request
         "Of the visitor's certificate: revoked.";
-    CertIssuerDn "cf.tls_client_auth.cert_issuer_dn" BYTES Given Request
+    CertIssuerDn "cf.tls_client_auth.cert_issuer_dn" BYTES Absent Request
         "Of the visitor's certificate: issuer name.";
-    CertSubjectDn "cf.tls_client_auth.cert_subject_dn" BYTES Given Request
+    CertSubjectDn "cf.tls_client_auth.cert_subject_dn" BYTES Absent Request
         "Of the visitor's certificate: subject name.";
-    CertIssuerDnRfc2253 "cf.tls_client_auth.cert_issuer_dn_rfc2253" BYTES Given Request
+    CertIssuerDnRfc2253 "cf.tls_client_auth.cert_issuer_dn_rfc2253" BYTES Absent Request
         "Of the visitor's certificate: issuer name as of RFC 2253.";
-    CertSubjectDnRfc2253 "cf.tls_client_auth.cert_subject_dn_rfc2253" BYTES Given Request
+    CertSubjectDnRfc2253 "cf.tls_client_auth.cert_subject_dn_rfc2253" BYTES Absent Request
         "Of the visitor's certificate: subject name as of RFC 2253.";
-    CertIssuerDnLegacy "cf.tls_client_auth.cert_issuer_dn_legacy" BYTES Given Request
+    CertIssuerDnLegacy "cf.tls_client_auth.cert_issuer_dn_legacy" BYTES Absent Request
         "Of the visitor's certificate: issuer name legacy.";
-    CertSubjectDnLegacy "cf.tls_client_auth.cert_subject_dn_legacy" BYTES Given Request
+    CertSubjectDnLegacy "cf.tls_client_auth.cert_subject_dn_legacy" BYTES Absent Request
         "Of the visitor's certificate: subject name legacy.";
-    CertSerial "cf.tls_client_auth.cert_serial" BYTES Given Request
+    CertSerial "cf.tls_client_auth.cert_serial" BYTES Absent Request
         "Of the visitor's certificate: serial.";
-    CertIssuerSerial "cf.tls_client_auth.cert_issuer_serial" BYTES Given Request
+    CertIssuerSerial "cf.tls_client_auth.cert_issuer_serial" BYTES Absent Request
         "Of the visitor's certificate: issuer serial.";
-    CertFingerprintSha256 "cf.tls_client_auth.cert_fingerprint_sha256" BYTES Given Request
+    CertFingerprintSha256 "cf.tls_client_auth.cert_fingerprint_sha256" BYTES Absent Request
         "Of the visitor's certificate: fingerprint SHA-256.";
-    CertFingerprintSha1 "cf.tls_client_auth.cert_fingerprint_sha1" BYTES Given Request
+    CertFingerprintSha1 "cf.tls_client_auth.cert_fingerprint_sha1" BYTES Absent Request
         "Of the visitor's certificate: fingerprint SHA-1.";
-    CertNotBefore "cf.tls_client_auth.cert_not_before" BYTES Given Request
+    CertNotBefore "cf.tls_client_auth.cert_not_before" BYTES Absent Request
         "Of the visitor's certificate: not before.";
-    CertNotAfter "cf.tls_client_auth.cert_not_after" BYTES Given Request
+    CertNotAfter "cf.tls_client_auth.cert_not_after" BYTES Absent Request
         "Of the visitor's certificate: not after.";
-    CertSki "cf.tls_client_auth.cert_ski" BYTES Given Request
+    CertSki "cf.tls_client_auth.cert_ski" BYTES Absent Request
         "Of the visitor's certificate: key identifier.";
-    CertIssuerSki "cf.tls_client_auth.cert_issuer_ski" BYTES Given Request
+    CertIssuerSki "cf.tls_client_auth.cert_issuer_ski" BYTES Absent Request
         "Of the visitor's certificate: issuer key identifier.";
-    CertRfc9440 "cf.tls_client_auth.cert_rfc9440" BYTES Given Request
+    CertRfc9440 "cf.tls_client_auth.cert_rfc9440" BYTES Absent Request
         "Of the visitor's certificate: as of RFC 9440.";
-    CertRfc9440TooLarge "cf.tls_client_auth.cert_rfc9440_too_large" BOOL Given Request
+    CertRfc9440TooLarge "cf.tls_client_auth.cert_rfc9440_too_large" BOOL Absent Request
         "Of the visitor's certificate: as of RFC 9440 too large.";
-    CertChainRfc9440 "cf.tls_client_auth.cert_chain_rfc9440" BYTES Given Request
+    CertChainRfc9440 "cf.tls_client_auth.cert_chain_rfc9440" BYTES Absent Request
         "Of the visitor's certificate: chain as of RFC 9440.";
-    CertChainRfc9440TooLarge "cf.tls_client_auth.cert_chain_rfc9440_too_large" BOOL Given Request
+    CertChainRfc9440TooLarge "cf.tls_client_auth.cert_chain_rfc9440_too_large" BOOL Absent Request
         "Of the visitor's certificate: chain as of RFC 9440 too large.";
     TimingClientTcpRtt "cf.timings.client_tcp_rtt_msec" INT Absent Request
         "Round-trip time over TCP in milliseconds.";

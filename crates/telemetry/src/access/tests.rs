@@ -44,6 +44,7 @@ fn typical() -> Record<'static> {
         waf_uninspected: Some(12),
         waf_shadow: None,
         coding: Some("br"),
+        fields: &[],
     }
 }
 
@@ -70,6 +71,7 @@ fn writes_every_value() {
         "cache_age": null, "fault": null, "verdict": "pass", "rules": ["r1", "r2"], "score": null,
         "user_agent": "Mozilla/5.0 (X11; Linux x86_64)", "referer": "https://example.org/?q=private#part",
         "waf": "would_refuse", "waf_uninspected": 12, "waf_shadow": null, "coding": "br",
+        "fields": null,
     });
     assert_eq!(read(&typical(), Privacy::default()), expected);
 }
@@ -85,6 +87,18 @@ fn the_reference_names_the_fields_of_a_line_in_order() {
     }
     assert_eq!(FIELDS.len(), read(&typical(), Privacy::default()).as_object().unwrap().len());
     assert!(reference().contains("| `visitor_ip` |"));
+}
+
+#[test]
+fn writes_what_rules_add_as_an_object_of_values() {
+    let fields = [
+        ("header:x-id".to_owned(), Logged::Text(b"a\"b\n\xff".to_vec())),
+        ("left".to_owned(), Logged::Int(-3)),
+        ("is \"new\"".to_owned(), Logged::Bool(true)),
+    ];
+    let record = Record { fields: &fields, ..typical() };
+    let expected = json!({ "header:x-id": "a\"b\n\u{fffd}", "left": -3, "is \"new\"": true });
+    assert_eq!(read(&record, Privacy::default())["fields"], expected);
 }
 
 #[test]

@@ -69,6 +69,7 @@ fn record(path: &[u8]) -> Record<'_> {
         waf_uninspected: None,
         waf_shadow: None,
         coding: None,
+        fields: &[],
     }
 }
 

@@ -314,7 +314,7 @@ fn small(number: u64) -> u32 {
 }
 
 /// Says whether a text can stand in a `Host` field: a host, IPv6 in brackets, and perhaps a port.
-fn is_authority(text: &str) -> bool {
+pub(super) fn is_authority(text: &str) -> bool {
     split_port(text).is_ok_and(|(host, _)| is_host(host))
 }
 
@@ -345,6 +345,16 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
         Some(_) => return Err("a port is 1 to 65535"),
     };
     Ok((host, port))
+}
+
+/// The `Host` that is an origin's own.
+pub(super) fn authority_of(scheme: OriginScheme, host: &str, port: u16) -> String {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    match (scheme, port) {
+        (OriginScheme::Unix, _) => "localhost".to_owned(),
+        (OriginScheme::Http, 80) | (OriginScheme::Https, 443) => host,
+        (_, port) => format!("{host}:{port}"),
+    }
 }
 
 /// How an origin is reached, from its url.
@@ -400,11 +410,6 @@ impl Reached {
     }
 
     fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        match (self.scheme, self.port) {
-            (OriginScheme::Unix, _) => "localhost".to_owned(),
-            (OriginScheme::Http, 80) | (OriginScheme::Https, 443) => host,
-            (_, port) => format!("{host}:{port}"),
-        }
+        authority_of(self.scheme, &self.host, self.port)
     }
 }

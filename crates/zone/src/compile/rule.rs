@@ -18,7 +18,7 @@ use crate::limits::{LISTS_MAX, RULES_MAX};
 use crate::problem::Place;
 use crate::read::Placed;
 use crate::read::values::{Body, Text, quoted};
-use crate::rule::{PhaseRules, REQUEST_PHASES, RESPONSE_PHASES, Rules};
+use crate::rule::{ChangedPool, PhaseRules, REQUEST_PHASES, RESPONSE_PHASES, Rules};
 use crate::spec::{HeaderChangeSpec, ListSpec, RuleBlockSpec, RuleSpec, ZoneSpec};
 use crate::zone::Zone;
 
@@ -26,10 +26,46 @@ use crate::zone::Zone;
 const LOOP_HEADER: &str = "cdn-loop";
 
 /// An optional value, written out or as an expression.
-struct Written<'a> {
-    text: Option<&'a Placed<Body>>,
-    expression: Option<&'a Placed<Body>>,
-    key: &'static str,
+pub(super) struct Written<'a> {
+    pub(super) text: Option<&'a Placed<Body>>,
+    pub(super) expression: Option<&'a Placed<Body>>,
+    pub(super) key: &'static str,
+}
+
+/// The rules of one phase, as crate `rules` takes them.
+struct OfPhase {
+    phase: Phase,
+    entry: RulesetSpec,
+    /// To be executed.
+    others: Vec<RulesetSpec>,
+    /// The place of the first in the zone, from 1.
+    first: u32,
+}
+
+impl OfPhase {
+    fn new(phase: Phase, index: usize) -> Self {
+        let entry = RulesetSpec { id: phase.row().name.to_owned(), enabled: true, rules: Vec::new() };
+        Self { phase, entry, others: Vec::new(), first: place_of(index) }
+    }
+
+    /// The ruleset of this name, which is the phase's own without one.
+    fn ruleset(&mut self, name: Option<&str>) -> &mut RulesetSpec {
+        let Some(name) = name else { return &mut self.entry };
+        let id = format!("{}/{name}", self.entry.id);
+        let at = self.others.iter().position(|known| known.id == id).unwrap_or_else(|| {
+            self.others.push(RulesetSpec { id, enabled: true, rules: Vec::new() });
+            self.others.len() - 1
+        });
+        match self.others.get_mut(at) {
+            Some(ruleset) => ruleset,
+            None => &mut self.entry, // it was found or pushed right above
+        }
+    }
+}
+
+/// The place of a rule, from 1.
+fn place_of(index: usize) -> u32 {
+    u32::try_from(index + 1).unwrap_or(u32::MAX)
 }
 
 impl Compiler<'_> {
@@ -38,6 +74,7 @@ impl Compiler<'_> {
         spec: &ZoneSpec,
         zone: &str,
         lists: &Lists,
+        changed_pools: Vec<ChangedPool>,
         same: Option<&Zone>,
     ) -> Option<Arc<Rules>> {
         if let Some(same) = same {
@@ -49,7 +86,7 @@ impl Compiler<'_> {
         if spec.rule.0.len() > RULES_MAX {
             self.report.error(spec.rule.place, format!("more than {RULES_MAX} rules in one zone"));
         }
-        let mut of_phase: Vec<(Phase, RulesetSpec, u32)> = Vec::new();
+        let mut of_phase: Vec<OfPhase> = Vec::new();
         let mut by_id: HashMap<String, usize> = HashMap::new();
         for (index, rule) in spec.rule.0.iter().enumerate().take(RULES_MAX) {
             let name = rule.name.as_ref().map_or_else(|| format!("#{}", index + 1), |name| name.0.clone());
@@ -68,7 +105,7 @@ impl Compiler<'_> {
             }
             by_id.insert(id.clone(), index);
             let phase = self.phase(&rule.phase);
-            let action = self.rule_action(rule);
+            let action = self.rule_action(spec, rule);
             let (Some(phase), Some(expression)) = (phase, &rule.expression) else { continue };
             // With a mistake in its action the expression is read all the same, for its own mistakes.
             let (action, is_right) = action.map_or((Action::Log, false), |action| (action, true));
@@ -79,40 +116,91 @@ impl Compiler<'_> {
                 expression: expression.0.clone(),
                 action,
             };
-            match of_phase.iter_mut().find(|(known, _, _)| *known == phase) {
-                Some((_, ruleset, _)) => ruleset.rules.push(compiled),
-                None => {
-                    let id = phase.row().name.to_owned();
-                    let ruleset = RulesetSpec { id, enabled: true, rules: vec![compiled] };
-                    of_phase.push((phase, ruleset, u32::try_from(index + 1).unwrap_or(u32::MAX)));
-                }
+            let at = of_phase.iter().position(|known| known.phase == phase).unwrap_or_else(|| {
+                of_phase.push(OfPhase::new(phase, index));
+                of_phase.len() - 1
+            });
+            if let Some(known) = of_phase.get_mut(at) {
+                known.ruleset(rule.ruleset.as_ref().map(|name| name.0.as_str())).rules.push(compiled);
             }
         }
-        let mut rules = Rules::default();
-        let place = |index: usize| u32::try_from(index + 1).unwrap_or(u32::MAX);
+        let mut rules = Rules { changed_pools, ..Rules::default() };
         let is_on = |index: usize| spec.rule.0.get(index).is_some_and(|rule| rule.enabled.value);
         let on = by_id.iter().filter(|(_, index)| is_on(**index));
-        rules.places = on.map(|(id, index)| (id.clone(), place(*index))).collect();
-        of_phase.sort_by_key(|(phase, _, _)| *phase);
-        let limits = Limits::default();
-        for (phase, ruleset, first) in of_phase {
-            let (rulesets, problems) = Rulesets::compile(phase, &ruleset, &[], lists, &limits);
-            let scope = Scope { lists, limits: &limits, has_response: phase.row().has_response };
-            for problem in &problems {
-                if let Some(rule) = by_id.get(&problem.rule).and_then(|index| spec.rule.0.get(*index)) {
-                    self.rule_problem(rule, problem, &scope);
-                }
-            }
+        rules.places = on.map(|(id, index)| (id.clone(), place_of(*index))).collect();
+        of_phase.sort_by_key(|known| known.phase);
+        for known in of_phase {
+            let (phase, first) = (known.phase, known.first);
+            let rulesets = self.rulesets(spec, &known, lists, &by_id);
             if rulesets.rules() > 0 {
                 let compiled = PhaseRules { rulesets, first };
                 match phase {
+                    Phase::CustomErrors => rules.errors = Some(compiled),
                     Phase::ResponseHeadersTransform => rules.response = Some(compiled),
                     Phase::ResponseCompression => rules.compression = Some(compiled),
+                    Phase::ResponseFirewallManaged => rules.withholding = Some(compiled),
+                    Phase::LogCustomFields => rules.logging = Some(compiled),
                     _ => rules.request.push(compiled),
                 }
             }
         }
         (!rules.is_empty()).then(|| Arc::new(rules))
+    }
+
+    /// Compiles the rules of one phase together, and tells what is wrong with them.
+    fn rulesets(
+        &mut self,
+        spec: &ZoneSpec,
+        known: &OfPhase,
+        lists: &Lists,
+        by_id: &HashMap<String, usize>,
+    ) -> Rulesets {
+        let (phase, limits) = (known.phase, Limits::default());
+        let scope = Scope { lists, limits: &limits, has_response: phase.row().has_response };
+        let (rulesets, mut problems) = Rulesets::compile(phase, &known.entry, &known.others, lists, &limits);
+        for other in &known.others {
+            let executes = |rule: &Placed<RuleSpec>| {
+                rule.phase.0 == phase.row().name
+                    && rule.execute.as_ref().and_then(|execute| execute.ruleset.as_ref()).is_some_and(
+                        |name| {
+                            other.id.strip_prefix(&known.entry.id).and_then(|id| id.strip_prefix('/'))
+                                == Some(&name.0)
+                        },
+                    )
+            };
+            let executing = || spec.rule.0.iter().filter(|rule| executes(rule));
+            if executing().any(|rule| rule.enabled.value) {
+                continue;
+            }
+            // Nothing reaches it, so it was not compiled; its mistakes are told all the same.
+            let others: Vec<RulesetSpec> =
+                known.others.iter().filter(|one| one.id != other.id).cloned().collect();
+            problems.extend(Rulesets::compile(phase, other, &others, lists, &limits).1);
+            let first = other.rules.first().and_then(|rule| by_id.get(&rule.id));
+            let name = first.and_then(|at| spec.rule.0.get(*at)?.ruleset.as_ref());
+            if let (Some(name), None) = (name, executing().next()) {
+                let message = format!("no rule executes the ruleset {}", quoted(&name.0));
+                let remedy = "write a rule of the same phase with action = \"execute\"";
+                self.report.warning(name.place, message, remedy);
+            }
+        }
+        for problem in &problems {
+            match by_id.get(&problem.rule).and_then(|index| spec.rule.0.get(*index)) {
+                Some(rule) => self.rule_problem(rule, problem, &scope),
+                // Of a ruleset as a whole: rulesets that execute one another too deep.
+                None => self.ruleset_problem(spec, phase, problem),
+            }
+        }
+        rulesets
+    }
+
+    /// Tells what is wrong with a ruleset, at the first rule that executes it.
+    fn ruleset_problem(&mut self, spec: &ZoneSpec, phase: Phase, problem: &RuleProblem) {
+        let name = problem.ruleset.strip_prefix(phase.row().name).and_then(|id| id.strip_prefix('/'));
+        let executes = spec.rule.0.iter().filter(|rule| rule.phase.0 == phase.row().name);
+        let mut named = executes.filter_map(|rule| rule.execute.as_ref()?.ruleset.as_ref());
+        let place = named.find(|known| Some(known.0.as_str()) == name).map_or(spec.rule.place, |it| it.place);
+        self.report.error(place, problem.what.clone());
     }
 
     pub(super) fn lists(&mut self, spec: &ZoneSpec) -> Lists {
@@ -195,8 +283,13 @@ impl Compiler<'_> {
         let here = || REQUEST_PHASES.into_iter().chain(RESPONSE_PHASES).map(|phase| phase.row().name);
         match Phase::named(&written.0) {
             Some(phase) if here().any(|name| name == phase.row().name) => Some(phase),
+            Some(Phase::RateLimit) => {
+                let message = "rules of this phase are limits";
+                self.report.error_with(written.place, message, "write a [[rate_limit]]");
+                None
+            }
             Some(_) => {
-                let message = format!("the phase {} has no place on a request's way yet", quoted(&written.0));
+                let message = format!("the phase {} has no place on a request's way", quoted(&written.0));
                 let names: Vec<&str> = here().collect();
                 self.report.error_with(written.place, message, format!("there are {}", names.join(", ")));
                 None
@@ -218,7 +311,7 @@ impl Compiler<'_> {
         self.report.error_with(written.place, message, suggestion);
     }
 
-    fn rule_action(&mut self, rule: &Placed<RuleSpec>) -> Option<Action> {
+    fn rule_action(&mut self, spec: &ZoneSpec, rule: &Placed<RuleSpec>) -> Option<Action> {
         let written = rule.action.as_ref()?;
         let Some(kind) = ActionKind::named(&written.0) else {
             let names: Vec<&str> = ActionKind::ALL.iter().map(|row| row.name).collect();
@@ -232,6 +325,11 @@ impl Compiler<'_> {
             ("skip", rule.skip.as_ref().map(|table| table.place)),
             ("cache", rule.cache.as_ref().map(|table| table.place)),
             ("compress", rule.compress.as_ref().map(|table| table.place)),
+            ("execute", rule.execute.as_ref().map(|table| table.place)),
+            ("route", rule.route.as_ref().map(|table| table.place)),
+            ("config", rule.config.as_ref().map(|table| table.place)),
+            ("page", rule.page.as_ref().map(|table| table.place)),
+            ("fields", rule.fields.as_ref().map(|table| table.place)),
         ];
         let own = table_of(kind);
         for (name, place) in tables {
@@ -240,6 +338,9 @@ impl Compiler<'_> {
                 let action = match name {
                     "cache" => "set_cache_settings",
                     "compress" => "compress_response",
+                    "config" => "set_config",
+                    "page" => "serve_error",
+                    "fields" => "log_custom_field",
                     name => name,
                 };
                 self.report.error_with(
@@ -264,23 +365,20 @@ impl Compiler<'_> {
                     _ => Action::ManagedChallenge,
                 }
             }
-            ActionKind::Skip => Action::Skip(self.skip(rule)),
+            ActionKind::Skip => Action::Skip(self.skip(spec, rule)),
             ActionKind::Redirect => Action::Redirect(self.redirect(rule)),
             ActionKind::Rewrite => Action::Rewrite(self.rewrite(rule)),
             ActionKind::SetCacheSettings => Action::SetCacheSettings(self.cache_choice(rule)),
             ActionKind::CompressResponse => Action::CompressResponse(self.compress_choice(rule)),
-            ActionKind::Execute
-            | ActionKind::Route
-            | ActionKind::SetConfig
-            | ActionKind::ServeError
-            | ActionKind::LogCustomField
-            | ActionKind::ForceConnectionClose => {
-                let message = format!("the action {} is not there yet", quoted(&written.0));
-                let suggestion = "there are block, challenge, compress_response, log, redirect, rewrite, \
-                                  set_cache_settings, skip";
-                self.report.error_with(written.place, message, suggestion);
-                return None;
+            ActionKind::Execute => {
+                let ruleset = self.executed(spec, rule);
+                Action::Execute(ruleset.map(|name| format!("{}/{name}", rule.phase.0)))
             }
+            ActionKind::Route => Action::Route(self.route_choice(spec, rule)),
+            ActionKind::SetConfig => Action::SetConfig(self.config_choice(spec, rule)),
+            ActionKind::ServeError => Action::ServeError(self.page_choice(rule)),
+            ActionKind::LogCustomField => Action::LogCustomField(self.fields_choice(rule)),
+            ActionKind::ForceConnectionClose => Action::ForceConnectionClose,
         };
         let is_without = matches!(
             action,
@@ -289,6 +387,11 @@ impl Compiler<'_> {
                 | Action::Rewrite(None)
                 | Action::SetCacheSettings(None)
                 | Action::CompressResponse(None)
+                | Action::Execute(None)
+                | Action::Route(None)
+                | Action::SetConfig(None)
+                | Action::ServeError(None)
+                | Action::LogCustomField(None)
         );
         if is_without {
             let has_table = tables.iter().any(|(table, place)| *table == own && place.is_some());
@@ -301,7 +404,7 @@ impl Compiler<'_> {
         Some(action)
     }
 
-    fn skip(&mut self, rule: &RuleSpec) -> Option<SkipSpec> {
+    fn skip(&mut self, spec: &ZoneSpec, rule: &RuleSpec) -> Option<SkipSpec> {
         let written = rule.skip.as_ref()?;
         let mut skip = SkipSpec { current_ruleset: written.rest.value, ..SkipSpec::default() };
         let mut is_right = true;
@@ -323,6 +426,12 @@ impl Compiler<'_> {
                     self.no_such(name, "product", &names);
                     is_right = false;
                 }
+            }
+        }
+        for name in &written.rulesets.0 {
+            match self.is_ruleset(spec, rule, name) {
+                true => skip.rulesets.push(format!("{}/{}", rule.phase.0, name.0)),
+                false => is_right = false,
             }
         }
         is_right.then_some(skip)
@@ -387,7 +496,7 @@ impl Compiler<'_> {
     }
 
     /// The value, none where nothing is written; nothing at all after a problem.
-    fn value(&mut self, written: Written<'_>) -> Option<Option<ValueSpec>> {
+    pub(super) fn value(&mut self, written: Written<'_>) -> Option<Option<ValueSpec>> {
         match (written.text, written.expression) {
             (Some(_), Some(expression)) => {
                 let message = format!("there is `{}` already", written.key);
@@ -408,7 +517,7 @@ impl Compiler<'_> {
     fn rule_problem(&mut self, rule: &Placed<RuleSpec>, problem: &RuleProblem, scope: &Scope<'_>) {
         let redirect = rule.redirect.as_ref();
         let rewrite = rule.rewrite.as_ref();
-        let block = rule.block.as_ref();
+        let (block, page) = (rule.block.as_ref(), rule.page.as_ref());
         let is_mistaken = |written: &&Placed<Body>| {
             let found = Expression::value(&written.0, scope).err().unwrap_or_default();
             problem.place.as_ref().is_some_and(|place| found.contains(place))
@@ -416,9 +525,24 @@ impl Compiler<'_> {
         let whole = match problem.part {
             "expression" => rule.expression.as_ref().map(|text| text.place),
             "status" if block.is_some() => block.map(|block| block.status.place),
+            "status" if page.is_some() => page.map(|page| page.place),
             "status" => redirect.map(|redirect| redirect.status.place),
-            "content_type" => block.map(|block| block.content_type.place),
-            "content" => block.map(|block| block.place),
+            "content_type" => {
+                let kind = block.map(|block| block.content_type.place);
+                kind.or(page.map(|page| page.content_type.place))
+            }
+            "content" => block.map(|block| block.place).or(page.map(|page| page.place)),
+            "host_header" => {
+                rule.route.as_ref().and_then(|route| route.host_expression.as_ref()).map(|t| t.place)
+            }
+            "expressions" => rule.fields.as_ref().map(|fields| {
+                let mut values = fields.values.0.iter().filter_map(|field| field.expression.as_ref());
+                let is_mistaken = |written: &&Placed<Body>| {
+                    let found = Expression::of_any_type(&written.0, scope).err().unwrap_or_default();
+                    problem.place.as_ref().is_some_and(|place| found.contains(place))
+                };
+                values.find(is_mistaken).map_or(fields.place, |text| text.place)
+            }),
             "target" => redirect.map(|redirect| {
                 let (text, expression) = (&redirect.target, &redirect.target_expression);
                 text.as_ref().or(expression.as_ref()).map_or(redirect.place, |text| text.place)
@@ -471,6 +595,9 @@ fn table_of(kind: ActionKind) -> &'static str {
     match kind {
         ActionKind::SetCacheSettings => "cache",
         ActionKind::CompressResponse => "compress",
+        ActionKind::SetConfig => "config",
+        ActionKind::ServeError => "page",
+        ActionKind::LogCustomField => "fields",
         kind => kind.row().name,
     }
 }

@@ -14,7 +14,7 @@ fn with(rest: &str) -> String {
 
 fn phases(snapshot: &Snapshot) -> Vec<(Phase, usize, u32)> {
     let Some(rules) = &snapshot.zones()[0].rules else { return Vec::new() };
-    let of = rules.request.iter().chain(&rules.response).chain(&rules.compression);
+    let of = rules.request.iter().chain(&rules.response).chain(&rules.compression).chain(&rules.errors);
     of.map(|phase| (phase.rulesets.phase(), phase.rulesets.rules(), phase.first)).collect()
 }
 
@@ -74,7 +74,7 @@ fn every_mistake_of_every_rule_has_its_place_in_the_file() {
          [[rule]]\nexpression = '''\nssl and\n  http.host eq 1'''\naction = 'blok'\n\
          [[rule]]\nphase = 'http_request_firewal_custom'\nexpression = 'ssl'\naction = 'log'\n\
          [[rule]]\nexpression = \"http.host eq \\\"a\\\" and htp.host eq \\\"b\\\"\"\naction = 'log'\n\
-         [[rule]]\nphase = 'ddos_l7'\nexpression = 'ssl'\naction = 'log'\n\
+         [[rule]]\nphase = 'http_ratelimit'\nexpression = 'ssl'\naction = 'log'\n\
          [[rule]]\nexpression = 'ssl'\naction = 'redirect'\nredirect = { target = '/x' }\n\
          [[rule]]\nexpression = 'ssl'\naction = 'set_config'\n\
          [[rule]]\nexpression = 'ssl'\naction = 'skip'\n\
@@ -91,9 +91,9 @@ fn every_mistake_of_every_rule_has_its_place_in_the_file() {
          (did you mean \"http_request_firewall_custom\"?)",
         "zones/a.toml:16:38: ",
         "did you mean `http.host`?",
-        "the phase `ddos_l7` has no place on a request's way yet",
+        "rules of this phase are limits",
         "`redirect` may not stand in `http_request_firewall_custom`",
-        "the action `set_config` is not there yet",
+        "the action `set_config` needs the table `config`",
         "the action `skip` needs the table `skip`",
         "$offce",
     ] {
@@ -123,6 +123,92 @@ fn mistakes_in_parameters_are_told_at_the_parameter() {
     ] {
         assert!(told.contains(line), "{line}\n{told}");
     }
+}
+
+#[test]
+fn mistakes_of_what_rules_choose_have_their_place_and_a_remedy() {
+    let told = problems_of(&with(
+        "[[rule]]\nphase = 'http_request_origin'\nexpression = 'ssl'\naction = 'route'\n\
+         route = { pool = 'ap', sni = 'a b' }\n\
+         [[rule]]\nphase = 'http_request_origin'\nexpression = 'ssl'\naction = 'route'\n\
+         route = { host_expression = 'http.hots' }\n\
+         [[rule]]\nphase = 'http_request_origin'\nexpression = 'ssl'\naction = 'route'\nroute = {}\n\
+         [[rule]]\nphase = 'http_config_settings'\nexpression = 'ssl'\naction = 'set_config'\n\
+         config = { waff = 'off' }\n\
+         [[rule]]\nphase = 'http_custom_errors'\nexpression = 'true'\naction = 'serve_error'\n\
+         page = { body = 'x', file = 'y' }\n\
+         [[rule]]\nphase = 'http_custom_errors'\nexpression = 'true'\naction = 'serve_error'\n\
+         page = { status = 200, body = 'x' }\n\
+         [[rule]]\nphase = 'http_log_custom_fields'\nexpression = 'true'\naction = 'log_custom_field'\n\
+         fields = { values = [{ name = 'a', expression = 'ssl' }, { name = 'b', expression = 'sll' }] }\n\
+         [[rule]]\nexpression = 'ssl'\naction = 'execute'\nexecute = { ruleset = 'shp' }\n\
+         [[rule]]\nruleset = 'shop'\nexpression = 'sssl'\naction = 'log'\n\
+         [[rule]]\nexpression = 'ssl'\naction = 'block'\nroute = { port = 1 }\n",
+    ));
+    for line in [
+        "zones/a.toml:7:18: there is no pool `ap` in this zone (did you mean \"app\"?)",
+        "zones/a.toml:7:30: `a b` is no hostname",
+        "zones/a.toml:12:30: ",
+        "did you mean `http.host`?",
+        "zones/a.toml:17:9: this changes nothing (write pool, host, origin_host, port or sni)",
+        "zones/a.toml:22:12: ",
+        "did you mean \"waf\"?",
+        "a page has either body or file",
+        "this must be an integer from 400 to 599, not `200`",
+        "zones/a.toml:37:86: ",
+        "no rule of `http_request_firewall_custom` belongs to a ruleset `shp` (did you mean \"shop\"?)",
+        "did you mean `ssl`?",
+        "`route` has no meaning for the action `block`",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+}
+
+#[test]
+fn a_ruleset_that_nothing_executes_is_warned_of_and_one_that_executes_itself_is_refused() {
+    let member = "[[rule]]\nruleset = 'shop'\nexpression = 'ssl'\naction = 'log'\n";
+    let compiled = one(&with(member));
+    let told = compiled.warnings[0].to_string();
+    assert!(told.contains("zones/a.toml:4:11: warning: no rule executes the ruleset `shop`"), "{told}");
+    let executes = "expression = 'ssl'\naction = 'execute'\nexecute = { ruleset = 'shop' }\n";
+    let told = problems_of(&with(&format!(
+        "[[rule]]\n{executes}[[rule]]\nname = 'inner'\nruleset = 'shop'\n{executes}"
+    )));
+    assert!(told.contains("zones/a.toml:6:23: "), "{told}");
+    assert!(told.contains("executes itself"), "{told}");
+}
+
+#[test]
+fn origins_that_rules_change_are_pools_behind_those_as_written() {
+    let route = |parameters: &str| {
+        format!(
+            "[[rule]]\nphase = 'http_request_origin'\nexpression = 'ssl'\naction = 'route'\n\
+             route = {{ {parameters} }}\n"
+        )
+    };
+    let text = [
+        route("port = 81"),
+        route("port = 81, host = 'x.example'"),
+        route("pool = 'app'"),
+        route("origin_host = 'Other.Example', sni = 'other.example'"),
+    ];
+    let compiled = one(&with(&text.concat()));
+    let zone = &compiled.zones()[0];
+    let pools: Vec<(&str, &str)> =
+        zone.pools.iter().map(|pool| (pool.name.as_str(), pool.origins[0].url.as_str())).collect();
+    assert_eq!(
+        pools,
+        [
+            ("app", "http://10.0.0.1:8080"),
+            ("app (port 81)", "http://10.0.0.1:81"),
+            ("app (host other.example, name other.example)", "http://other.example:8080"),
+        ]
+    );
+    assert_eq!(zone.pools[2].tls.sni.as_deref(), Some("other.example"));
+    let to = |port| ::rules::RouteTo { port, ..::rules::RouteTo::default() };
+    assert_eq!([zone.routed_pool(0, &to(Some(81))), zone.routed_pool(0, &to(Some(82)))], [1, 0]);
+    let many: String = (1..=65).map(|port| route(&format!("port = {port}"))).collect();
+    assert!(problems_of(&with(&many)).contains("in more than 64 ways"));
 }
 
 #[test]
