@@ -152,7 +152,7 @@ fn mistakes_of_what_rules_choose_have_their_place_and_a_remedy() {
         "did you mean `http.host`?",
         "zones/a.toml:17:9: this changes nothing (write pool, host, origin_host, port or sni)",
         "zones/a.toml:22:12: ",
-        "did you mean \"waf\"?",
+        "unknown setting `waff` in config (did you mean `waf`?)",
         "a page has either body or file",
         "this must be an integer from 400 to 599, not `200`",
         "zones/a.toml:37:86: ",
