@@ -21,7 +21,7 @@ pub use coded::CodedStep;
 pub use sliced::{SliceFetch, SliceOutcome, SliceStep, Slices};
 pub use step::{Fetch, Filling, Now, Outcome, Passing, Serving, Step, Visited};
 
-use crate::limits::{ALONE_INTERVAL_MS, LOOKS_MAX};
+use crate::limits::LOOKS_MAX;
 use crate::policy::{
     Asked, AskedRange, Bypass, ByteRange, Eligibility, Forward, Found, Key, Metadata, Settings, Spelling,
     StoredHead, Traits, VaryIndex, VisitorFacts, ask, first_request, invalidated, lookup, strip_unkeyed,
@@ -61,6 +61,8 @@ pub struct Visit {
     beyond: Option<Arc<Object>>,
     /// It waited for an answer and was given one; it waits for no other of the same key.
     has_waited: bool,
+    /// It stood in line for another's fetch, whatever came of that.
+    has_joined: bool,
     looks: u8,
 }
 
@@ -125,6 +127,7 @@ impl Engine {
             key,
             beyond: None,
             has_waited: false,
+            has_joined: false,
             looks: 0,
         }))
     }
@@ -237,7 +240,7 @@ impl Visit {
         }
         match located {
             Located::Missing(lease, forward) => self.lead(request, lease, None, forward),
-            Located::Wait(ticket) => Step::Wait(ticket),
+            Located::Wait(ticket) => self.wait(ticket),
             Located::Pass(forward) => self.go_alone(request, None, forward),
             Located::Bypass(bypass) => Step::Bypass(bypass),
             Located::Stored(object) => self.consider(request, object, now),
@@ -273,7 +276,7 @@ impl Visit {
                 }
                 store::Lookup::Wait(ticket) => {
                     self.beyond = Some(object);
-                    return Step::Wait(ticket);
+                    return self.wait(ticket);
                 }
                 store::Lookup::Hit(newer) => object = newer,
                 store::Lookup::Pass | store::Lookup::Bypass(_) => {
@@ -281,6 +284,12 @@ impl Visit {
                 }
             }
         }
+    }
+
+    /// In line for what another fetches, or for the disk.
+    fn wait(&mut self, ticket: Ticket) -> Step {
+        self.has_joined |= ticket.deadline_ms().is_none();
+        Step::Wait(ticket)
     }
 
     /// Stale while it is revalidated (RFC 5861 §3): the visitor has it at once; one of many fetches.
@@ -304,25 +313,7 @@ impl Visit {
     pub fn waited(&mut self, request: &Request, waited: Waited, now: Now) -> Step {
         let beyond = self.beyond.take();
         match waited {
-            Waited::Hit(object) => match self.locate(request, object, now) {
-                Located::Stored(object) => {
-                    self.has_waited = true;
-                    match self.consider(request, object, now) {
-                        Step::Serve(mut serving) => {
-                            serving.status.is_collapsed = serving.status.is_hit;
-                            Step::Serve(serving)
-                        }
-                        other => other,
-                    }
-                }
-                located => {
-                    self.looks += 1;
-                    if self.looks > LOOKS_MAX {
-                        return self.go_alone(request, None, Forward::VaryMiss);
-                    }
-                    self.step(request, located, now)
-                }
-            },
+            Waited::Hit(object) => self.given(request, object, beyond.is_some(), now),
             Waited::Lease(lease) if self.is_overtaken(request, &lease, beyond.as_ref()) => {
                 drop(lease);
                 self.look(request, now)
@@ -340,11 +331,42 @@ impl Visit {
         }
     }
 
+    /// What it waited for is there.
+    fn given(&mut self, request: &Request, object: Arc<Object>, was_beyond: bool, now: Now) -> Step {
+        let forward = match (was_beyond, object.key() == key_ref(&self.key)) {
+            (true, _) => Forward::Stale,
+            (false, true) => Forward::UriMiss,
+            (false, false) => Forward::VaryMiss,
+        };
+        let object = match self.locate(request, object, now) {
+            Located::Stored(object) => object,
+            located => {
+                self.looks += 1;
+                if self.looks > LOOKS_MAX {
+                    return self.go_alone(request, None, Forward::VaryMiss);
+                }
+                return self.step(request, located, now);
+            }
+        };
+        self.has_waited = true;
+        let is_of_a_fetch = self.has_joined && !object.is_from_disk();
+        match self.consider(request, object, now) {
+            // It went forward together with another (RFC 9211 §2.6): that is no hit.
+            Step::Serve(mut serving) if is_of_a_fetch => {
+                let status = &mut serving.status;
+                (status.is_hit, status.forward) = (false, Some(forward.as_str()));
+                status.is_collapsed = Some(true);
+                Step::Serve(serving)
+            }
+            other => other,
+        }
+    }
+
     /// For a request that has waited as long as it may: the fetch to make by itself, if it is its turn;
-    /// otherwise it goes on waiting and asks again later. One a second for each key
-    /// ([`ALONE_INTERVAL_MS`]).
+    /// otherwise it goes on waiting and asks again later. One for each key in
+    /// [`Settings::alone_interval_ms`].
     pub fn impatient(&mut self, request: &Request, ticket: &Ticket, now: Now) -> Option<Step> {
-        if !ticket.may_go_alone(now.mono_ms, ALONE_INTERVAL_MS) {
+        if !ticket.may_go_alone(now.mono_ms, u64::from(self.settings.alone_interval_ms)) {
             return None;
         }
         let beyond = self.beyond.take();
@@ -415,6 +437,7 @@ impl Visit {
         let head = stored.as_deref().and_then(head_of);
         let (slice, has_own_range) = self.slice_of(lease.is_some(), stored.as_deref());
         Box::new(Fetch {
+            is_led: lease.is_some(),
             lease,
             slice,
             has_own_range,
@@ -424,6 +447,7 @@ impl Visit {
             fields: request.fields.clone(),
             path: request.path().to_vec(),
             was_asked: false,
+            has_waited: self.has_joined,
             epoch,
         })
     }
@@ -454,7 +478,13 @@ impl Visit {
             return None;
         };
         let mut serving = self.serving(object, &head, meta, now);
-        serving.status.is_hit = true;
+        let Serving { slices, sending, status, .. } = &mut *serving;
+        status.ttl_s = ttl_s(object, meta, now);
+        // Slices that are not there are asked for: that is no hit either (RFC 9211 §2.1).
+        status.is_hit = slices.as_ref().is_none_or(|slices| slices.has_all(sending));
+        if !status.is_hit {
+            (status.forward, status.forward_status) = (Some(Forward::Partial.as_str()), Some(206));
+        }
         Some(serving)
     }
 
@@ -474,6 +504,12 @@ impl Visit {
         let slices = Slices::of(self, object, head, meta, now);
         Box::new(Serving { answer, sending, object: Arc::clone(object), slices, status })
     }
+}
+
+/// Seconds of freshness left; none for what a soft purge made stale before its time.
+fn ttl_s(object: &Object, meta: &Metadata, now: Now) -> Option<i64> {
+    let ttl_s = meta.ttl_s(now.unix_ms);
+    Some(if object.is_purged_softly() { ttl_s.min(0) } else { ttl_s })
 }
 
 /// A head for storage.

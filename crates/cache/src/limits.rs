@@ -55,6 +55,10 @@ pub const STATUS_KEY_BYTES_MAX: usize = 256;
 /// Rules of `Vary` known for one key; each is a lookup for every request of that key.
 pub const VARY_RULES_MAX: usize = 4;
 
+/// Slices at each end of a range that are looked for before it is said whether all of it is stored: with
+/// slices of 1 MiB, 128 MiB at the price of some microseconds each. A range of a film has one or two.
+pub const SLICES_LOOKED_MAX: u64 = 64;
+
 /// How long a key whose answers cannot be stored is known as such, so that nobody waits for nobody
 /// (hit-for-miss). Long enough to keep a busy page from queueing, short enough to notice that an origin has
 /// changed its mind.
@@ -67,8 +71,9 @@ pub const PASS_ERROR_MS: u64 = 1_000;
 /// one request a second for each key.
 pub const TROUBLE_MS: u64 = 1_000;
 
-/// Between two waiters of one key that lose patience and go to the origin by themselves.
-pub const ALONE_INTERVAL_MS: u64 = 1_000;
+/// Between two waiters of one key that lose patience and go to the origin by themselves, where the zone does
+/// not say.
+pub const ALONE_INTERVAL_MS: u32 = 1_000;
 
 /// Times that one request looks again because what it found has changed meanwhile; then it goes to the
 /// origin alone.

@@ -276,6 +276,12 @@ impl Store {
         }
     }
 
+    /// Whether memory or the disk has something under a key; begins nothing.
+    pub(crate) fn has(&self, key: &KeyRef<'_>) -> bool {
+        let wanted = Wanted::new(&self.0.seed, key);
+        self.peek(key).is_some() || self.0.disk.get().is_some_and(|disk| disk.has(wanted.hash))
+    }
+
     /// For an object that was found and will not do: the lease to fetch it anew, or the fetch that somebody
     /// has begun, or what has taken its place. What is stored stays until then.
     #[must_use]

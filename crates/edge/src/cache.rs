@@ -99,16 +99,17 @@ impl CacheCourse {
     /// What it is counted as.
     pub(crate) fn outcome(&self) -> Option<CacheOutcome> {
         let status = self.status()?;
-        let is_stale = status.ttl_s.is_some_and(|ttl_s| ttl_s < 0);
+        // Fresh is what has time left.
+        let is_stale = status.ttl_s.is_some_and(|ttl_s| ttl_s <= 0);
         Some(match status.forward {
-            None if status.is_collapsed => CacheOutcome::Collapsed,
+            _ if status.is_collapsed == Some(true) => CacheOutcome::Collapsed,
             None if is_stale => CacheOutcome::Stale,
             None => CacheOutcome::Hit,
             Some("bypass" | "method") => CacheOutcome::Bypass,
             Some(_) if status.detail.is_some() => CacheOutcome::Passed,
             Some(_) if status.forward_status == Some(304) => CacheOutcome::Revalidated,
             // An answer out of the store although the origin was asked: it failed.
-            Some(_) if is_stale && !status.is_stored => CacheOutcome::Stale,
+            Some(_) if is_stale && !matches!(status.forward_status, Some(200..=499)) => CacheOutcome::Stale,
             Some(_) => CacheOutcome::Miss,
         })
     }

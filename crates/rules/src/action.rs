@@ -246,6 +246,12 @@ pub struct CacheSpec {
     pub edge_ttl_by_status: Vec<(u16, u16, u32)>,
     /// How long browsers are told to keep it.
     pub browser_ttl: Option<Ttl>,
+    /// How long they are told to keep responses of some statuses, first and last: seconds.
+    pub browser_ttl_by_status: Vec<(u16, u16, u32)>,
+    /// Whether directives of the request are respected.
+    pub respects_request: Option<bool>,
+    /// Bytes of the largest body that is kept.
+    pub object_bytes_max: Option<u64>,
     /// Whether a stale response is served while a fresh one is fetched.
     pub serve_stale_while_updating: Option<bool>,
     /// Whether strong validators are kept.
@@ -258,6 +264,10 @@ pub struct CacheSpec {
     pub key_cookies: Option<KeyPart>,
     /// Whether arguments in another order are the same.
     pub key_ignores_query_order: Option<bool>,
+    /// Whether the class of device is in the key.
+    pub key_device: Option<bool>,
+    /// Whether the visitor's country is in the key.
+    pub key_country: Option<bool>,
 }
 
 /// What a log line gets in addition.

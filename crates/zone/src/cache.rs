@@ -74,7 +74,8 @@ settings! {
         /// Lifetimes here, by status; the first that fits counts.
         plain lifetime: List<CacheLifetimeSpec> = List(Vec::new()),
         /// Seconds that browsers are told, counted from now, in place of the origin's `max-age` and
-        /// `Expires`; 0 makes browsers ask each time. Without it they are told what the origin says.
+        /// `Expires`, where `lifetime` says nothing for the status; 0 makes browsers ask each time. Without
+        /// it they are told what the origin says.
         optional browser_s: Count<0, AGE_S_MAX>,
         /// Guesses a lifetime for answers that name none, from `Last-Modified` (RFC 9111 §4.2.2).
         optional heuristic: CacheHeuristicSpec,
@@ -107,9 +108,11 @@ settings! {
         plain early_hints: bool = false,
         /// The most variants of one URL that are stored, by `Vary`.
         plain max_variants: Count<1, CACHE_VARIANTS_MAX> = Count(32),
-        /// How long a visitor waits for another's fetch of the same before one a second asks the origin by
-        /// itself.
+        /// How long a visitor waits for another's fetch of the same before it asks the origin by itself, in
+        /// its turn.
         plain wait_ms: Milliseconds<100> = Count(5_000),
+        /// Between two turns, for each URL: one a second by default. Whose answer comes first is everybody's.
+        plain wait_interval_ms: Milliseconds<10> = Count(1_000),
         /// Its share of the halves of the node's memory and disk for stored answers that are promised to
         /// zones, relative to the others': what it keeps whatever others store, as long as it is asked for.
         plain weight: Count<1, CACHE_WEIGHT_MAX> = Count(1),
@@ -145,9 +148,11 @@ settings! {
         /// For which statuses.
         required status: OneOrMany<Statuses>,
         /// How long such an answer is fresh here, in seconds.
-        plain seconds: Count<0, AGE_S_MAX> = Count(0),
+        optional seconds: Count<0, AGE_S_MAX>,
         /// How that goes with what the answer says. `no-store`, `private` and cookies keep their rules.
         plain mode: LifetimeWord = LifetimeWord::Default,
+        /// Seconds that browsers are told of such an answer, as with the zone's.
+        optional browser_s: Count<0, AGE_S_MAX>,
     }
 }
 
@@ -170,8 +175,12 @@ settings! {
         optional edge_s: Count<0, AGE_S_MAX>,
         /// How long answers of some statuses are fresh here; the first that fits counts, before `edge_s`.
         plain lifetime: List<RuleLifetimeSpec> = List(Vec::new()),
-        /// Seconds that browsers are told, counted from now.
+        /// Seconds that browsers are told, counted from now, whatever the zone says of the status.
         optional browser_s: Count<0, AGE_S_MAX>,
+        /// Whether `Cache-Control` and `Pragma` of the request are respected.
+        optional respect_request: bool,
+        /// The largest body that is stored.
+        optional max_object_bytes: Size,
         /// What tells one answer from another.
         optional key: RuleCacheKeySpec,
     }
@@ -183,7 +192,9 @@ settings! {
         /// For which statuses.
         required status: OneOrMany<Statuses>,
         /// How long such an answer is fresh here, in seconds, whatever it says; 0 for not stored.
-        required seconds: Count<0, AGE_S_MAX>,
+        optional seconds: Count<0, AGE_S_MAX>,
+        /// Seconds that browsers are told of such an answer.
+        optional browser_s: Count<0, AGE_S_MAX>,
     }
 }
 
@@ -202,6 +213,10 @@ settings! {
         optional headers: List<FieldName>,
         /// Cookies whose values are part of the key.
         optional cookies: List<Text>,
+        /// Whether desktops, tablets and phones have answers of their own.
+        optional device: bool,
+        /// Whether visitors of each country have answers of their own.
+        optional country: bool,
     }
 }
 
@@ -220,6 +235,8 @@ pub struct Cache {
     pub lifetimes: Vec<CacheLifetime>,
     /// Seconds that browsers are told; none for the origin's word.
     pub browser_s: Option<u32>,
+    /// What they are told of some statuses, before that.
+    pub browser: Vec<BrowserLifetime>,
     /// Percent and most seconds of a guessed lifetime.
     pub heuristic: Option<(u8, u32)>,
     /// Seconds that stale answers are served while they are revalidated.
@@ -246,6 +263,8 @@ pub struct Cache {
     pub variants_max: u16,
     /// How long a visitor waits for another's fetch, in milliseconds.
     pub wait_ms: u32,
+    /// Between two who lose patience, in milliseconds.
+    pub wait_interval_ms: u32,
     /// Its share of the promised halves of memory and disk, relative to other zones'.
     pub weight: u32,
 }
@@ -278,6 +297,17 @@ pub enum CacheQuery {
     Only(Vec<String>),
     /// All but these.
     AllBut(Vec<String>),
+}
+
+/// What browsers are told of some statuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrowserLifetime {
+    /// The first status it is for.
+    pub first: u16,
+    /// The last status it is for.
+    pub last: u16,
+    /// Seconds.
+    pub seconds: u32,
 }
 
 /// A lifetime for some statuses.

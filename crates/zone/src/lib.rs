@@ -35,7 +35,8 @@ pub mod zone;
 
 pub use bundle::{Bundle, BundleFault, Source};
 pub use cache::{
-    Cache, CacheKey, CacheLifetime, CacheQuery, ControlField, ErrorsWord, LifetimeWord, SetCookieWord,
+    BrowserLifetime, Cache, CacheKey, CacheLifetime, CacheQuery, ControlField, ErrorsWord, LifetimeWord,
+    SetCookieWord,
 };
 pub use cidr::Cidr;
 pub use compile::act::setting;

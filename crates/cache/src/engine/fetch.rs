@@ -8,7 +8,7 @@ use std::sync::Arc;
 use exchange::Response;
 
 use super::step::{Fetch, Filling, Now, Outcome, Passing, Serving};
-use super::{Visit, key_ref, meta_of, store_head};
+use super::{Visit, key_ref, meta_of, store_head, ttl_s};
 use crate::limits::{PASS_ERROR_MS, PASS_MS, TROUBLE_MS, VARIANTS_COUNTED_MS};
 use crate::policy::{
     Answered, CacheStatus, FetchTimes, HeadUpdate, Key, Metadata, NotStored, OriginTrouble, Revalidated,
@@ -20,11 +20,7 @@ use crate::store::{self, Answer, Lease, NotKept, Object};
 impl Visit {
     /// The head of an answer is there: decides what becomes of it.
     pub fn answered(&self, fetch: Fetch, answer: &Response, times: &FetchTimes, now: Now) -> Outcome {
-        let said = CacheStatus {
-            forward: Some(fetch.forward.as_str()),
-            forward_status: Some(answer.status),
-            ..CacheStatus::default()
-        };
+        let said = CacheStatus { forward_status: Some(answer.status), ..fetch.said() };
         if let (206, Some((number, range))) = (answer.status, fetch.slice) {
             return self.part_answered(fetch, (number, range), answer, times, said, now);
         }
@@ -95,13 +91,8 @@ impl Visit {
         let reason = NotStored::Firewall;
         let kept = fetch.stored.take().map(|(object, _)| object);
         self.give_up(fetch.lease.take(), reason, kept, now);
-        let status = CacheStatus {
-            forward: Some(fetch.forward.as_str()),
-            forward_status: Some(status),
-            detail: Some(reason.as_str()),
-            ..CacheStatus::default()
-        };
-        Passing { status, reason }
+        let (forward_status, detail) = (Some(status), Some(reason.as_str()));
+        Passing { status: CacheStatus { forward_status, detail, ..fetch.said() }, reason }
     }
 
     /// Whether [`Visit::failed`] would give something for this trouble now; changes nothing.
@@ -118,9 +109,8 @@ impl Visit {
         if !self.may_bridge(&fetch, trouble, now) {
             return None;
         }
-        let forward = fetch.forward.as_str();
         let mut serving = self.bridge(&mut fetch, now)?;
-        serving.status.forward = Some(forward);
+        serving.status = CacheStatus { ttl_s: serving.status.ttl_s, ..fetch.said() };
         Some(serving)
     }
 
@@ -136,7 +126,9 @@ impl Visit {
         {
             lease.pass(0);
         }
-        Some(self.serving(object, head, &meta, now))
+        let mut serving = self.serving(object, head, &meta, now);
+        serving.status.ttl_s = ttl_s(object, &meta, now);
+        Some(serving)
     }
 
     /// Gives the lease up for an answer that is not stored.
@@ -180,6 +172,7 @@ impl Visit {
         };
         // The lease under which others wait, if another one was needed to store.
         let waited_for = fetch.lease.take();
+        let was_led = fetch.is_led;
         let tags: Vec<&[u8]> = stored.tags.iter().map(|tag| &**tag).collect();
         let answer = Answer {
             head: store_head(stored.head.as_bytes().clone(), &stored.meta, self.snapshot),
@@ -198,7 +191,9 @@ impl Visit {
             }
             Err((lease, why)) => {
                 let reason = reason_of(why);
-                self.give_up(Some(lease), reason, None, now);
+                // Taken from somebody for nothing: it goes to the next who waits.
+                let lease = Some(lease).filter(|_| was_led || reason.is_lasting());
+                self.give_up(lease, reason, None, now);
                 self.give_up(waited_for, reason, None, now);
                 pass(said, reason)
             }
@@ -220,16 +215,21 @@ impl Visit {
             }
             Vary::Nothing | Vary::Anything => self.key.clone(),
         };
+        if fetch.lease.as_ref().is_some_and(|lease| !lease.is_held()) {
+            // One who lost patience was quicker: what that one brought stays.
+            return Err(NotStored::Busy);
+        }
         let is_for = |lease: &Lease, key: &Key| lease.key() == key_ref(key);
         let is_new = fetch.stored.as_ref().is_none_or(|(object, _)| object.key() != key_ref(&key));
         if let Some(lease) = fetch.lease.take_if(|lease| is_for(lease, &key)) {
             // The variant's own lease: the index knows its rule, or must be told.
             if let Vary::Rule(rule) = &stored.vary {
-                self.note_variant(&lease, rule, is_new, now)?;
+                self.note_variant(&lease, (rule, is_new), None, now)?;
             }
             return Ok(lease);
         }
         let held = fetch.lease.as_ref();
+        let alone_since = held.is_none().then_some(fetch.epoch);
         let lease = match held {
             Some(held) => held.branch(&key_ref(&key)),
             None => self.lease_alone(&key, fetch.stored.as_ref().map(|(object, _)| object), fetch.epoch, now),
@@ -240,40 +240,44 @@ impl Visit {
         match &stored.vary {
             // The key's own lease will show the index once the fill has begun.
             Vary::Rule(_) if is_key_held => {}
-            Vary::Rule(rule) => self.note_variant(&lease, rule, is_new, now)?,
+            Vary::Rule(rule) => self.note_variant(&lease, (rule, is_new), alone_since, now)?,
             Vary::Nothing | Vary::Anything => {}
         }
         Ok(lease)
     }
 
-    /// A lease for a fetch that was made without one and began at `epoch`: purges since then are against what
-    /// is stored with it.
+    /// A lease for a fetch that was made without one, began at `epoch`, and brought what may be stored:
+    /// purges since then are against what is stored with it.
     fn lease_alone(&self, key: &Key, stored: Option<&Arc<Object>>, epoch: u64, now: Now) -> Option<Lease> {
-        let found = match stored.filter(|object| object.key() == key_ref(key)) {
-            Some(object) => self.store.lookup_beyond(object, now.mono_ms),
-            None => match self.store.lookup(&key_ref(key), now.mono_ms) {
-                store::Lookup::Hit(object) => self.store.lookup_beyond(&object, now.mono_ms),
-                other => other,
-            },
-        };
-        match found {
-            store::Lookup::Lease(lease) => Some(lease.since(epoch)),
-            _ => None,
-        }
+        let stored = stored.filter(|object| object.key() == key_ref(key));
+        self.store.lease_for_brought(&key_ref(key), stored, epoch, now.mono_ms)
     }
 
     /// Writes a variant's rule into the index under the key, if it is not there, and counts a new variant.
     ///
     /// The count knows nothing of evictions: what was evicted and stored again within
     /// [`VARIANTS_COUNTED_MS`] counts twice, and a key near its limit stores less than it might. The limit
-    /// is against keys whose variants never repeat.
-    fn note_variant(&self, by: &Lease, rule: &VaryRule, is_new: bool, now: Now) -> Result<(), NotStored> {
+    /// is against keys whose variants never repeat. `alone_since`: the epoch of a fetch that had no lease.
+    fn note_variant(
+        &self,
+        by: &Lease,
+        (rule, is_new): (&VaryRule, bool),
+        alone_since: Option<u64>,
+        now: Now,
+    ) -> Result<(), NotStored> {
+        let mut lease = None;
         let (mut index, mut meta) = match self.store.lookup(&key_ref(&self.key), now.mono_ms) {
             store::Lookup::Hit(object) if meta_of(&object).traits.has(Traits::INDEX) => {
                 (VaryIndex::from_kept(&object.head().bytes), meta_of(&object))
             }
             store::Lookup::Hit(_) | store::Lookup::Lease(_) => (VaryIndex::default(), index_meta(now)),
-            // Another writes the index, or the key cannot be stored: this variant would not be found.
+            // As in `lease_alone`: it could not be stored, or somebody slower is at it.
+            store::Lookup::Pass if alone_since.is_some() => (VaryIndex::default(), index_meta(now)),
+            store::Lookup::Wait(ticket) if alone_since.is_some() && ticket.deadline_ms().is_none() => {
+                lease = alone_since.and_then(|epoch| ticket.take_over(epoch));
+                (VaryIndex::default(), index_meta(now))
+            }
+            // Another writes the index, or the disk reads it: this variant would not be found.
             _ => return Err(NotStored::Busy),
         };
         if now.unix_ms.saturating_sub(meta.received_ms) > VARIANTS_COUNTED_MS {
@@ -287,7 +291,7 @@ impl Visit {
             return Ok(());
         }
         meta.body_id += u64::from(is_new);
-        let lease = by.branch(&key_ref(&self.key)).ok_or(NotStored::Busy)?;
+        let lease = lease.or_else(|| by.branch(&key_ref(&self.key))).ok_or(NotStored::Busy)?;
         if self.put_index(lease, &index, &meta) { Ok(()) } else { Err(NotStored::Busy) }
     }
 
@@ -329,7 +333,10 @@ impl Visit {
             .take()
             .or_else(|| self.lease_alone(&self.key_of(&object), Some(&object), fetch.epoch, now));
         let tags = tags_of(&renewed.head, &self.settings);
-        let kept = lease.and_then(|lease| self.refresh(lease, &object, &renewed.head, &renewed.meta, &tags));
+        let kept = lease.and_then(|lease| {
+            let renewed = (&renewed.head, &renewed.meta, &tags[..]);
+            self.refresh(lease, fetch.is_led, &object, renewed)
+        });
         let mut serving = self.serving(kept.as_ref().unwrap_or(&object), &renewed.head, &renewed.meta, now);
         serving.status = CacheStatus { is_stored: kept.is_some(), ttl_s: serving.status.ttl_s, ..said };
         Outcome::Serve(serving)
@@ -345,10 +352,9 @@ impl Visit {
     fn refresh(
         &self,
         lease: Lease,
+        is_led: bool,
         object: &Arc<Object>,
-        head: &StoredHead,
-        meta: &Metadata,
-        tags: &[Box<[u8]>],
+        (head, meta, tags): (&StoredHead, &Metadata, &[Box<[u8]>]),
     ) -> Option<Arc<Object>> {
         if lease.key() != object.key() {
             return None;
@@ -358,7 +364,10 @@ impl Visit {
         match lease.refresh(object, Answer { head, tags: &tags, body_bytes: None }) {
             Ok(object) => Some(object),
             Err((lease, _)) => {
-                lease.pass(0);
+                // Dropped, it goes to the next who waits.
+                if is_led {
+                    lease.pass(0);
+                }
                 None
             }
         }
@@ -378,9 +387,11 @@ impl Visit {
         let stored = Revalidated { meta, head, was_asked: false, is_purged_softly };
         match head_answered(&self.asked, &fetch.path, &stored, answer, &self.settings, times) {
             HeadUpdate::Renewed(renewed) => {
-                if let Some(lease) = self.lease_alone(&self.key_of(object), Some(object), fetch.epoch, now) {
+                // Who fetches it at this moment will bring more than this.
+                if let store::Lookup::Lease(lease) = self.store.lookup_beyond(object, now.mono_ms) {
                     let tags = tags_of(&renewed.head, &self.settings);
-                    let _kept = self.refresh(lease, object, &renewed.head, &renewed.meta, &tags);
+                    let renewed = (&renewed.head, &renewed.meta, &tags[..]);
+                    let _kept = self.refresh(lease.since(fetch.epoch), false, object, renewed);
                 }
             }
             HeadUpdate::MakesStale => self.store.remove(object),

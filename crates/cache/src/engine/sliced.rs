@@ -12,8 +12,9 @@ use exchange::{Fields, Response};
 use super::fetch::{reason_of, tags_of};
 use super::step::{Fetch, Filling, Now, Outcome};
 use super::{Visit, key_ref, store_head};
+use crate::limits::SLICES_LOOKED_MAX;
 use crate::policy::{
-    ByteRange, CacheStatus, FetchTimes, FirstAnswer, Key, Metadata, NotStored, SliceAnswer, Sliced,
+    ByteRange, CacheStatus, FetchTimes, FirstAnswer, Key, Metadata, NotStored, Sending, SliceAnswer, Sliced,
     StoredHead, Storing, ToStore, Traits, Version, judge, read_first, whole_head,
 };
 use crate::store::{self, Answer, Fill, Lease, Object, Store, Ticket, Waited};
@@ -27,6 +28,7 @@ pub struct Slices {
     key: Key,
     head: Arc<Object>,
     tags: Vec<Box<[u8]>>,
+    alone_interval_ms: u64,
 }
 
 /// What to do for a slice.
@@ -45,6 +47,8 @@ pub enum SliceStep {
 pub struct SliceFetch {
     lease: Option<Lease>,
     number: u64,
+    /// Epoch of purges when it began, as of `Fetch`.
+    epoch: u64,
 }
 
 /// What came of it.
@@ -80,12 +84,32 @@ impl Slices {
             key: visit.key.with_rest(object.key().rest),
             head: Arc::clone(object),
             tags: tags_of(head, &visit.settings),
+            alone_interval_ms: u64::from(visit.settings.alone_interval_ms),
         }))
     }
 
     /// The slices that hold a range, in order, and which bytes of each.
     pub fn needed(&self, range: ByteRange) -> impl Iterator<Item = (u64, ByteRange)> {
         self.sliced.needed(range)
+    }
+
+    /// Whether the store has every slice that is sent. Of very many, the first and the last are looked for
+    /// ([`SLICES_LOOKED_MAX`] each): what lies between them then stands unseen.
+    pub(super) fn has_all(&self, sending: &Sending) -> bool {
+        let whole = ByteRange { first: 0, last: self.sliced.whole.saturating_sub(1) };
+        match sending {
+            Sending::Nothing => true,
+            Sending::Whole => self.has_range(whole),
+            Sending::Range(range) => self.has_range(*range),
+            Sending::Parts(multipart) => multipart.parts.iter().all(|(_, range)| self.has_range(*range)),
+        }
+    }
+
+    fn has_range(&self, range: ByteRange) -> bool {
+        let [first, last] = [range.first, range.last].map(|at| at / self.sliced.slice_bytes.max(1));
+        let front = first..=last.min(first.saturating_add(SLICES_LOOKED_MAX));
+        let back = last.saturating_sub(SLICES_LOOKED_MAX).max(front.end().saturating_add(1))..=last;
+        front.chain(back).all(|number| self.store.has(&key_ref(&self.key_of(number))))
     }
 
     /// Bytes of the whole.
@@ -99,26 +123,31 @@ impl Slices {
 
     /// Looks for a slice.
     pub fn look(&self, number: u64, now: Now) -> SliceStep {
-        let alone = SliceFetch { lease: None, number };
         match self.store.lookup(&key_ref(&self.key_of(number)), now.mono_ms) {
             store::Lookup::Hit(object) => SliceStep::Read(object),
             store::Lookup::Wait(ticket) => SliceStep::Wait(ticket),
-            store::Lookup::Lease(lease) => SliceStep::Fetch(SliceFetch { lease: Some(lease), number }),
-            store::Lookup::Pass | store::Lookup::Bypass(_) => SliceStep::Fetch(alone),
+            store::Lookup::Lease(lease) => SliceStep::Fetch(self.fetch(number, Some(lease))),
+            store::Lookup::Pass | store::Lookup::Bypass(_) => SliceStep::Fetch(self.fetch(number, None)),
         }
     }
 
-    /// A fetch that nobody waits for, of one who has waited for long enough.
-    pub fn alone(&self, number: u64) -> SliceFetch {
-        SliceFetch { lease: None, number }
+    fn fetch(&self, number: u64, lease: Option<Lease>) -> SliceFetch {
+        SliceFetch { lease, number, epoch: self.store.purges().epoch() }
+    }
+
+    /// For one who has waited for a slice as long as it may: the fetch to make by itself, if it is its turn;
+    /// otherwise it goes on waiting and asks again later, as with [`Visit::impatient`].
+    pub fn impatient(&self, number: u64, ticket: &Ticket, now: Now) -> Option<SliceFetch> {
+        let is_due = ticket.may_go_alone(now.mono_ms, self.alone_interval_ms);
+        is_due.then(|| self.fetch(number, None))
     }
 
     /// What came of waiting.
     pub fn waited(&self, number: u64, waited: Waited, now: Now) -> SliceStep {
         match waited {
             Waited::Hit(object) => SliceStep::Read(object),
-            Waited::Lease(lease) => SliceStep::Fetch(SliceFetch { lease: Some(lease), number }),
-            Waited::Pass => SliceStep::Fetch(SliceFetch { lease: None, number }),
+            Waited::Lease(lease) => SliceStep::Fetch(self.fetch(number, Some(lease))),
+            Waited::Pass => SliceStep::Fetch(self.fetch(number, None)),
             Waited::Again => self.look(number, now),
         }
     }
@@ -149,7 +178,11 @@ impl Slices {
             SliceAnswer::Failed(status) => return SliceOutcome::Failed(status),
         }
         let Some(range) = self.sliced.range_of(fetch.number) else { return SliceOutcome::OtherVersion };
-        let Some(lease) = fetch.lease else { return SliceOutcome::Pass };
+        let (number, epoch) = (fetch.number, fetch.epoch);
+        let key = self.key_of(number);
+        let brought = || self.store.lease_for_brought(&key_ref(&key), None, epoch, now.mono_ms);
+        let lease = fetch.lease.or_else(brought);
+        let Some(lease) = lease else { return SliceOutcome::Pass };
         match begin_slice(lease, range, &self.tags, self.head.head().snapshot) {
             Some(fill) => SliceOutcome::Fill(Box::new(fill)),
             None => SliceOutcome::Pass,

@@ -73,6 +73,10 @@ pub struct Fetch {
     pub(super) fields: Fields,
     pub(super) path: Vec<u8>,
     pub(super) was_asked: bool,
+    /// Its visitor stood in line for another's fetch before.
+    pub(super) has_waited: bool,
+    /// It was begun with a lease.
+    pub(super) is_led: bool,
     /// The slice that is asked for in place of the visitor's range, its number first.
     pub(super) slice: Option<(u64, ByteRange)>,
     /// The visitor's own range is asked for, and its answer passed.
@@ -97,6 +101,15 @@ impl Fetch {
                     fields.push(field.name, field.value);
                 }
             }
+        }
+    }
+
+    /// What is said of it, whatever it comes to.
+    pub(super) fn said(&self) -> CacheStatus<'static> {
+        CacheStatus {
+            forward: Some(self.forward.as_str()),
+            is_collapsed: self.has_waited.then_some(false),
+            ..CacheStatus::default()
         }
     }
 

@@ -47,7 +47,7 @@ pub fn answer_from(
     }
     let age_s = meta.age_s(now_ms);
     push_seconds(&mut out.fields, b"Age", u64::from(age_s));
-    rewrite_browser(&mut out.fields, settings.browser, age_s);
+    rewrite_browser(&mut out.fields, settings.browser_lifetime(meta.status), age_s);
     let is_success = (200..300).contains(&meta.status);
     let has_conditions = !asked.conditions.is_empty();
     if is_success && has_conditions {
@@ -292,6 +292,15 @@ mod tests {
         let shot = shoot(&Asked::default(), &meta(), Some(10), &settings);
         assert_eq!(value(&shot, "Cache-Control"), Some("max-age=108, s-maxage=600"));
         assert_eq!(value(&shot, "Expires"), None);
+        let by_status =
+            Settings { browser_by_status: vec![(200..=299, 7), (200..=200, 9)], ..settings.clone() };
+        let shot = shoot(&asked("", &[("If-None-Match", "\"a\"")]), &meta(), Some(10), &by_status);
+        assert_eq!(
+            (shot.answer.status, value(&shot, "Cache-Control")),
+            (304, Some("max-age=15, s-maxage=600"))
+        );
+        let missing = shoot(&Asked::default(), &Metadata { status: 404, ..meta() }, Some(10), &by_status);
+        assert_eq!(value(&missing, "Cache-Control"), Some("max-age=108, s-maxage=600"));
         let mut fields = Fields::new();
         fields.push(b"Cache-Control", b"private, max-age=5");
         rewrite_browser(&mut fields, settings.browser, 0);

@@ -22,8 +22,9 @@ pub struct CacheStatus<'a> {
     pub ttl_s: Option<i64>,
     /// The answer was stored (§2.5).
     pub is_stored: bool,
-    /// The fetch was another request's (§2.6).
-    pub is_collapsed: bool,
+    /// The request waited for another's fetch (§2.6): whether what that brought was of use, or a fetch of its
+    /// own had to be made. Only together with `forward`.
+    pub is_collapsed: Option<bool>,
     /// The key in words, where the zone shows it (§2.7); cut at [`STATUS_KEY_BYTES_MAX`].
     pub key: Option<&'a [u8]>,
     /// A word more (§2.8).
@@ -74,8 +75,10 @@ impl CacheStatus<'_> {
         if self.is_stored {
             out.extend_from_slice(b"; stored");
         }
-        if self.is_collapsed {
-            out.extend_from_slice(b"; collapsed");
+        match self.is_collapsed {
+            Some(true) => out.extend_from_slice(b"; collapsed"),
+            Some(false) => out.extend_from_slice(b"; collapsed=?0"),
+            None => {}
         }
         if let Some(key) = self.key {
             out.extend_from_slice(b"; key=");
@@ -128,10 +131,12 @@ mod tests {
             forward: Some(Forward::UriMiss.as_str()),
             forward_status: Some(304),
             is_stored: true,
-            is_collapsed: true,
+            is_collapsed: Some(true),
             ..CacheStatus::default()
         };
         assert_eq!(written(&miss, "rempart"), "rempart; fwd=uri-miss; fwd-status=304; stored; collapsed");
+        let alone = CacheStatus { is_collapsed: Some(false), is_stored: false, ..miss };
+        assert_eq!(written(&alone, "rempart"), "rempart; fwd=uri-miss; fwd-status=304; collapsed=?0");
         let passed = CacheStatus::passed(Forward::Stale, NotStored::SetCookie);
         assert_eq!(written(&passed, "rempart"), "rempart; fwd=stale; detail=set_cookie");
         assert_eq!(written(&CacheStatus::bypass(Bypass::Method), "a"), "a; fwd=method; detail=method");

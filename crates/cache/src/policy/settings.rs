@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use super::key::KeySettings;
 use super::targeted::Targeted;
+use crate::limits::ALONE_INTERVAL_MS;
 
 /// A zone's cache settings, or those that rules chose for one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub struct Settings {
     pub edge: Vec<EdgeLifetime>,
     /// The lifetime that browsers are told. Default as the origin says.
     pub browser: BrowserLifetime,
+    /// What browsers are told of some statuses, in seconds, before that; the first that fits counts. Default
+    /// none.
+    pub browser_by_status: Vec<(RangeInclusive<u16>, u32)>,
     /// Seconds that a stale answer may be served while it is revalidated, where the answer does not say.
     /// Default 0.
     pub stale_while_revalidate_s: u32,
@@ -54,6 +58,9 @@ pub struct Settings {
     pub early_hints: bool,
     /// Variants of one key; a further one is passed and not stored. Default 32.
     pub variants_max: u16,
+    /// Between two of those who have waited for another's fetch of one key for as long as they may, and ask
+    /// the origin by themselves: milliseconds. Default 1,000.
+    pub alone_interval_ms: u32,
 }
 
 impl Default for Settings {
@@ -66,6 +73,7 @@ impl Default for Settings {
             heuristic: None,
             edge: Vec::new(),
             browser: BrowserLifetime::AsOrigin,
+            browser_by_status: Vec::new(),
             stale_while_revalidate_s: 0,
             stale_if_error_s: 86_400,
             always_online: false,
@@ -77,6 +85,7 @@ impl Default for Settings {
             guards_extensions: true,
             early_hints: false,
             variants_max: 32,
+            alone_interval_ms: ALONE_INTERVAL_MS,
         }
     }
 }
@@ -158,6 +167,12 @@ pub enum ErrorAnswers {
 }
 
 impl Settings {
+    /// What browsers are told of an answer with this status.
+    pub fn browser_lifetime(&self, status: u16) -> BrowserLifetime {
+        let told = self.browser_by_status.iter().find(|(statuses, _)| statuses.contains(&status));
+        told.map_or(self.browser, |(_, seconds)| BrowserLifetime::Seconds(*seconds))
+    }
+
     /// The zone's word on the lifetime of answers with this status.
     pub fn edge_lifetime(&self, status: u16) -> Option<Lifetime> {
         self.edge.iter().find(|edge| edge.statuses.contains(&status)).map(|edge| edge.lifetime)

@@ -24,6 +24,10 @@ pub enum Vary {
 
 impl Vary {
     /// Reads all `Vary` lines of an answer.
+    ///
+    /// One that is coded is kept as if it named `Accept-Encoding`, whether it does or not: the origin was
+    /// asked with what its first visitor takes, and many forget to say that they go by it. Else one request
+    /// with `Accept-Encoding: br` would leave what nobody without Brotli can read.
     pub fn read(answer: &Fields) -> Self {
         let mut names: Vec<Vec<u8>> = Vec::new();
         for name in lines(answer, b"vary").flat_map(members) {
@@ -31,6 +35,10 @@ impl Vary {
                 return Self::Anything;
             }
             names.push(name.to_ascii_lowercase());
+        }
+        let mut codings = lines(answer, b"content-encoding").flat_map(members);
+        if codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+            names.push(b"accept-encoding".to_vec());
         }
         names.sort_unstable();
         names.dedup();
@@ -227,6 +235,22 @@ mod tests {
         }
         let many: Vec<String> = (0..=VARY_NAMES_MAX).map(|n| format!("x{n}")).collect();
         assert_eq!(Vary::read(&fields("Vary", &[&many.join(",")])), Vary::Anything);
+    }
+
+    #[test]
+    fn what_is_coded_depends_on_the_codings_taken_whatever_it_says() {
+        let of = |pairs: &[(&str, &str)]| {
+            let mut answer = Fields::new();
+            pairs.iter().for_each(|(name, value)| answer.push(name.as_bytes(), value.as_bytes()));
+            Vary::read(&answer)
+        };
+        let rule = |names: &[u8]| Vary::Rule(VaryRule::from_kept(names));
+        assert_eq!(of(&[("Content-Encoding", "gzip")]), rule(b"accept-encoding"));
+        assert_eq!(of(&[("Content-Encoding", "br"), ("Vary", "Foo")]), rule(b"accept-encoding,foo"));
+        let said = of(&[("Content-Encoding", "zstd"), ("Vary", "accept-encoding")]);
+        assert_eq!(said, rule(b"accept-encoding"));
+        assert_eq!(of(&[("Content-Encoding", "Identity")]), Vary::Nothing);
+        assert_eq!(of(&[("Content-Encoding", "gzip"), ("Vary", "*")]), Vary::Anything);
     }
 
     #[test]

@@ -449,6 +449,11 @@ impl Disk {
         Some(Located { place, born: place.born, deadline_ms })
     }
 
+    /// Whether there is an object under a hash; a hint, since keys are not compared.
+    pub(crate) fn has(&self, hash: u128) -> bool {
+        self.is_ready() && self.index.find(hash).is_some()
+    }
+
     /// Queues a read; gives it back when the queue is full.
     pub(crate) fn read(&self, job: ReadJob, now_ms: u64) -> Option<ReadJob> {
         self.watch.ask(now_ms);

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use super::Store;
 use super::fill::Lease;
-use super::key::Key;
+use super::key::{Key, KeyRef};
 use super::limits::WAITERS_MAX;
 use super::object::Object;
+use super::{Lookup, Store};
 
 /// Who does the fetching.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,6 +195,37 @@ impl Pending {
     }
 }
 
+impl Store {
+    /// A lease for what a fetch without one has brought and may be kept; the fetch began at `epoch` of
+    /// purges, and `beyond` is what it was made to replace.
+    ///
+    /// Who holds the lease is slower, and loses it: all who wait are served by what is here, or a fetch that
+    /// hangs would keep them waiting although the origin answers others. A key known as one whose answers
+    /// cannot be kept does not stand in the way (hit-for-miss): this one can be. `None` when too many fetches
+    /// are under way.
+    pub(crate) fn lease_for_brought(
+        &self,
+        key: &KeyRef<'_>,
+        beyond: Option<&Arc<Object>>,
+        epoch: u64,
+        now_ms: u64,
+    ) -> Option<Lease> {
+        let found = match beyond {
+            Some(object) => self.lookup_beyond(object, now_ms),
+            None => match self.lookup(key, now_ms) {
+                Lookup::Hit(object) => self.lookup_beyond(&object, now_ms),
+                other => other,
+            },
+        };
+        match found {
+            Lookup::Lease(lease) => Some(lease.since(epoch)),
+            Lookup::Pass => self.take_lease(key).map(|lease| lease.since(epoch)),
+            Lookup::Wait(ticket) => ticket.take_over(epoch),
+            Lookup::Hit(_) | Lookup::Bypass(_) => None,
+        }
+    }
+}
+
 /// Why nobody can join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JoinRefused {
@@ -281,6 +312,21 @@ impl Ticket {
                 .alone_ms
                 .compare_exchange(last, now_ms.saturating_add(1), Relaxed, Relaxed)
                 .is_ok()
+    }
+
+    /// Takes the lease from whoever holds it, for who has an answer in hand that others wait for: that of a
+    /// fetch that began at `epoch` of purges. What the holder brings later is for its own visitor alone.
+    /// `None` when it is over.
+    #[must_use]
+    pub(crate) fn take_over(self, epoch: u64) -> Option<Lease> {
+        let mut state = self.pending.lock();
+        if state.outcome.is_some() || state.is_superseded {
+            return None; // dropped once the lock is
+        }
+        state.holder = Holder::Exchange;
+        state.generation += 1;
+        self.pending.born.store(epoch, Relaxed);
+        Some(Lease::new(self.store.clone(), Arc::clone(&self.pending), state.generation))
     }
 
     fn leave(&mut self) {

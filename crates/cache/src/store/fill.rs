@@ -297,6 +297,7 @@ impl Lease {
             frequency: AtomicU8::new(0),
             disk: AtomicU8::new(disk),
             bytes_declared: answer.body_bytes,
+            is_from_disk: disk == DISK_THERE,
         }
     }
 

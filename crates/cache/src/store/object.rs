@@ -46,6 +46,8 @@ pub struct Object {
     pub(crate) body: Body,
     /// Declared length of the body, for who wants it while it fills.
     pub(crate) bytes_declared: Option<u64>,
+    /// The disk had it; no fetch brought it.
+    pub(crate) is_from_disk: bool,
 }
 
 /// Not on disk and not offered to it.
@@ -58,6 +60,12 @@ impl Object {
     #[must_use]
     pub fn key(&self) -> KeyRef<'_> {
         self.key.parts()
+    }
+
+    /// Whether it was read from the disk, rather than brought by a fetch since the start.
+    #[must_use]
+    pub fn is_from_disk(&self) -> bool {
+        self.is_from_disk
     }
 
     /// The policy's head.

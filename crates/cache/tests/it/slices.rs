@@ -160,27 +160,33 @@ impl Bench {
             body: Vec::new(),
             cache_status: String::from_utf8(cache_status).expect("it is ASCII"),
         };
-        let range = match &serving.sending {
-            Sending::Nothing => return got,
-            Sending::Range(range) => *range,
+        match &serving.sending {
+            Sending::Nothing => {}
+            Sending::Range(range) => got.body = self.part(&serving, *range),
             Sending::Whole => {
                 let whole =
                     serving.slices.as_ref().map(|slices| slices.whole()).or(serving.object.body_bytes());
-                ByteRange { first: 0, last: whole.expect("it is whole") - 1 }
+                got.body = self.part(&serving, ByteRange { first: 0, last: whole.expect("it is whole") - 1 });
             }
-            Sending::Parts(_) => panic!("nobody asked for several"),
-        };
-        match &serving.slices {
-            None => got.body = bytes_of(&serving.object, range),
-            Some(slices) => {
-                let needed: Vec<_> = slices.needed(range).collect();
-                for (number, within) in needed {
-                    let object = self.slice(slices, number);
-                    got.body.extend(bytes_of(&object, within));
+            Sending::Parts(multipart) => {
+                for (text, range) in &multipart.parts {
+                    got.body.extend_from_slice(text);
+                    got.body.extend(self.part(&serving, *range));
                 }
+                got.body.extend_from_slice(&multipart.end);
+                assert_eq!(got.body.len() as u64, multipart.bytes_len());
             }
         }
         got
+    }
+
+    /// Bytes of a whole, or of its slices.
+    fn part(&mut self, serving: &Serving, range: ByteRange) -> Vec<u8> {
+        let Some(slices) = &serving.slices else { return bytes_of(&serving.object, range) };
+        let needed: Vec<_> = slices.needed(range).collect();
+        let parts =
+            needed.into_iter().flat_map(|(number, within)| bytes_of(&self.slice(slices, number), within));
+        parts.collect()
     }
 
     fn slice(&mut self, slices: &Slices, number: u64) -> Arc<Object> {
@@ -237,6 +243,7 @@ fn the_end_of_a_large_file_is_found_without_the_rest() {
     let mut bench = Bench::new(10_500);
     let got = bench.get("bytes=-100");
     assert_eq!((got.status, got.body), (206, bench.expected(10_400, 10_499)));
+    assert!(got.cache_status.starts_with("bench; fwd=uri-miss; fwd-status=206"), "{}", got.cache_status);
     assert_eq!(bench.origin.asked, ["bytes=0-999", "bytes=10000-10499"]);
 }
 
@@ -335,6 +342,78 @@ fn two_visitors_of_one_slice_are_one_fetch() {
     let Poll::Ready(waited) = ticket.poll(Waker::noop(), bench.now.mono_ms) else { panic!("it is there") };
     let SliceStep::Read(object) = two.waited(1, waited, bench.now) else { panic!("it is there") };
     assert_eq!(bytes_of(&object, ByteRange { first: 0, last: 1 }), bench.expected(1_000, 1_001));
+}
+
+/// The slices of what lies stored, for one who asks for a range.
+fn slices_of(bench: &Bench, range: &str) -> Slices {
+    let (mut visit, request) = bench.arrive(range);
+    let Step::Serve(serving) = visit.look(&request, bench.now) else { panic!("the head is stored") };
+    *serving.slices.expect("it is sliced")
+}
+
+#[test]
+fn who_waits_too_long_for_a_slice_goes_in_turns_and_what_comes_is_everybodys() {
+    let mut bench = Bench::new(5_000);
+    bench.get("bytes=0-1");
+    let slices = slices_of(&bench, "bytes=1000-1001");
+    let SliceStep::Fetch(stuck) = slices.look(1, bench.now) else { panic!("it is not stored") };
+    let mut tickets: Vec<_> = (0..20)
+        .map(|_| match slices.look(1, bench.now) {
+            SliceStep::Wait(ticket) => ticket,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let went: Vec<_> = tickets.iter().filter_map(|ticket| slices.impatient(1, ticket, bench.now)).collect();
+    let [alone] = <[_; 1]>::try_from(went).expect("one a second");
+    let mut fields = Fields::new();
+    slices.prepare(&alone, &mut fields);
+    let (answer, body) = bench.origin.answer(&fields);
+    let SliceOutcome::Fill(mut fill) = slices.answered(alone, &answer, bench.now) else { panic!("it fits") };
+    fill.push(&body);
+    fill.finish();
+    for ticket in &mut tickets {
+        let Poll::Ready(waited) = ticket.poll(Waker::noop(), bench.now.mono_ms) else {
+            panic!("it is there")
+        };
+        let SliceStep::Read(object) = slices.waited(1, waited, bench.now) else { panic!("it is there") };
+        assert_eq!(bytes_of(&object, ByteRange { first: 0, last: 1 }), bench.expected(1_000, 1_001));
+    }
+    assert!(matches!(slices.answered(stuck, &answer, bench.now), SliceOutcome::Fill(_)), "for itself");
+}
+
+#[test]
+fn several_ranges_of_a_large_file_come_from_the_slices_that_hold_them() {
+    let mut bench = Bench::new(10_000_000_000);
+    let got = bench.get("bytes=0-9, 5000000995-5000001004, -10");
+    assert_eq!(got.status, 206);
+    let asked = ["0-999", "5000000000-5000000999", "5000001000-5000001999", "9999999000-9999999999"];
+    assert_eq!(bench.origin.asked, asked.map(|range| format!("bytes={range}")));
+    for (first, last) in [(0, 9), (5_000_000_995, 5_000_001_004), (9_999_999_990, 9_999_999_999)] {
+        let mut part = format!("Content-Range: bytes {first}-{last}/10000000000\r\n\r\n").into_bytes();
+        part.extend(bench.expected(first, last));
+        part.extend_from_slice(b"\r\n--");
+        assert!(got.body.windows(part.len()).any(|window| window == part), "{first} to {last}");
+    }
+    let got = bench.get("bytes=0-9, 5000000995-5000001004, -10");
+    assert_eq!((got.cache_status.as_str(), bench.origin.asked.len()), ("bench; hit; ttl=10", 4));
+}
+
+#[test]
+fn what_is_stored_in_part_is_no_hit() {
+    let mut bench = Bench::new(200_000);
+    bench.get("bytes=0-999");
+    for (range, expected) in [
+        ("bytes=500-600", "bench; hit; ttl=10"),
+        ("bytes=500-1600", "bench; fwd=partial; fwd-status=206; ttl=10"),
+        ("bytes=500-1600", "bench; hit; ttl=10"),
+        ("bytes=0-1, 5000-5001", "bench; fwd=partial; fwd-status=206; ttl=10"),
+        ("", "bench; fwd=partial; fwd-status=206; ttl=10"),
+        ("", "bench; hit; ttl=10"),
+        ("bytes=-1", "bench; hit; ttl=10"),
+    ] {
+        assert_eq!(bench.get(range).cache_status, expected, "{range}");
+    }
+    assert_eq!(bench.origin.asked.len(), 200);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use cache::compress::{
 };
 use cache::engine::CodedStep;
 use cache::policy::{Metadata, Sending, StoredHead};
-use cache::store::{Fill, Object, Piece, Pushed, Reader};
+use cache::store::{Fill, Object, Piece, Pushed, Reader, Ticket};
 use exchange::{BodySize, Deadline, Deadlines, Phase, Response};
 use telemetry::metrics::{CodedSource, Trouble};
 use wire::Exchange;
@@ -26,6 +26,7 @@ use zone::Zone;
 
 use super::give::Stored;
 use super::pour::{STILL_MS, UNREAD_BYTES_MAX};
+use super::wait::InLine;
 use crate::coding::{NoCoder, Work, label_of, word_of};
 use crate::course::Course;
 use crate::fault_points::{self, EncoderFault};
@@ -154,10 +155,14 @@ impl Edge {
         loop {
             step = match step {
                 CodedStep::Read(form) => return Ok(Ok(form)),
-                CodedStep::Wait(ticket) => match self.wait_for_slice(exchange, ticket).await? {
-                    Some(waited) => tier.engine().coded_waited(object, waited),
-                    None => CodedStep::Nothing,
-                },
+                CodedStep::Wait(ticket) => {
+                    // Too long a wait ends without a form, whosever turn it is: the answer goes as it is.
+                    let alone = |_: &Exchange, _: &Ticket| Some(());
+                    match self.wait_in_line(exchange, Some(site), ticket, alone).await? {
+                        InLine::Waited(waited) => tier.engine().coded_waited(object, waited),
+                        InLine::Alone(()) => CodedStep::Nothing,
+                    }
+                }
                 CodedStep::Code(fill) => {
                     let length = object.body_bytes();
                     let is_long = length.is_some_and(|bytes| bytes > STORED_EFFORT_BYTES_MAX);

@@ -408,7 +408,8 @@ impl Edge {
                         chosen.as_deref().or(course.site.as_ref().and_then(|site| site.cache.as_ref()))
                     {
                         strip_own(&mut response.fields);
-                        rewrite_browser(&mut response.fields, cache.settings.browser, 0);
+                        let browser = cache.settings.browser_lifetime(response.status);
+                        rewrite_browser(&mut response.fields, browser, 0);
                     }
                     let passed = Box::new((answered, response));
                     return land(Landed::Passed(passing.status, passed), &course);

@@ -121,6 +121,11 @@ impl SiteCache {
             heuristic: zone.heuristic.map(|(percent, seconds_max)| Heuristic { percent, seconds_max }),
             edge: edge.collect(),
             browser: zone.browser_s.map_or(BrowserLifetime::AsOrigin, BrowserLifetime::Seconds),
+            browser_by_status: zone
+                .browser
+                .iter()
+                .map(|told| (told.first..=told.last, told.seconds))
+                .collect(),
             stale_while_revalidate_s: zone.stale_while_revalidate_s,
             stale_if_error_s: zone.stale_if_error_s,
             always_online: zone.always_online,
@@ -140,6 +145,7 @@ impl SiteCache {
             guards_extensions: zone.guards_extensions,
             early_hints: zone.early_hints,
             variants_max: zone.variants_max,
+            alone_interval_ms: zone.wait_interval_ms,
         };
         // Of the zone's own types, whose text is stable.
         let storing = (
@@ -225,8 +231,13 @@ fn with_choices(base: &zone::Cache, choices: &[Arc<rules::CacheSpec>]) -> zone::
     for choice in choices {
         cache.is_on = choice.cache.unwrap_or(cache.is_on);
         if let Some(Ttl::Override(seconds)) = choice.browser_ttl {
-            cache.browser_s = Some(seconds);
+            (cache.browser_s, cache.browser) = (Some(seconds), Vec::new());
         }
+        let told = choice.browser_ttl_by_status.iter().copied();
+        let told = told.map(|(first, last, seconds)| zone::BrowserLifetime { first, last, seconds });
+        cache.browser = told.chain(std::mem::take(&mut cache.browser)).collect();
+        cache.respects_request = choice.respects_request.unwrap_or(cache.respects_request);
+        cache.object_bytes_max = choice.object_bytes_max.unwrap_or(cache.object_bytes_max);
         let by_status = choice.edge_ttl_by_status.iter().copied();
         let usual = match choice.edge_ttl {
             Some(Ttl::Override(seconds)) => Some((200, 399, seconds)),
@@ -250,6 +261,8 @@ fn with_choices(base: &zone::Cache, choices: &[Arc<rules::CacheSpec>]) -> zone::
             cache.key.cookies.clone_from(names);
         }
         cache.key.sorts_query = choice.key_ignores_query_order.unwrap_or(cache.key.sorts_query);
+        cache.key.device = choice.key_device.unwrap_or(cache.key.device);
+        cache.key.country = choice.key_country.unwrap_or(cache.key.country);
     }
     cache
 }
@@ -269,6 +282,7 @@ mod tests {
     fn base() -> zone::Cache {
         let text = "name = \"z\"\nhostnames = [\"a.example\"]\n[cache]\nenabled = true\nbrowser_s = 5\n\
                     key = { query_except = [\"utm_*\"] }\n[[cache.lifetime]]\nstatus = 200\nseconds = 1\n\
+                    browser_s = 6\n\
                     [[pool]]\nname = \"app\"\norigins = [{ url = \"http://10.0.0.1\" }]\n";
         let source = zone::Source { name: "z.toml".to_owned(), bytes: text.as_bytes().to_vec() };
         let bundle = zone::Bundle::new(vec![source], None, std::collections::BTreeMap::new());
@@ -301,10 +315,17 @@ mod tests {
             choice.edge_ttl_by_status = vec![(404, 404, 0)];
             choice.edge_ttl = Some(Ttl::Override(600));
             choice.key_headers = Some(KeyPart::Include(vec!["x-tenant".to_owned()]));
+            choice.browser_ttl_by_status = vec![(404, 404, 9)];
+            (choice.respects_request, choice.object_bytes_max) = (Some(true), Some(1_000));
+            (choice.key_device, choice.key_country) = (Some(true), Some(true));
         });
         let both = with_choices(&base(), &[first, second]);
         assert_eq!((both.browser_s, both.key.query.clone()), (Some(7), CacheQuery::Nothing));
         assert_eq!(both.key.headers, ["x-tenant"]);
+        let told = |first, last, seconds| zone::BrowserLifetime { first, last, seconds };
+        assert_eq!(both.browser, [told(404, 404, 9)], "what the zone says of a status gives way to a rule");
+        assert!(both.respects_request && both.key.device && both.key.country);
+        assert_eq!(both.object_bytes_max, 1_000);
         let lifetime = |first, last, seconds, mode| CacheLifetime { first, last, seconds, mode };
         assert_eq!(
             both.lifetimes,

@@ -11,7 +11,7 @@ use std::task::Poll;
 
 use blackbox::Work;
 use cache::engine::{Serving, SliceFetch, SliceOutcome, SliceStep, Slices};
-use cache::store::{Object, Reader, Ticket, Waited};
+use cache::store::{Object, Reader, Ticket};
 use exchange::{Fault, Phase, Response};
 use telemetry::metrics::Trouble;
 use wire::Exchange;
@@ -19,6 +19,7 @@ use wire::Exchange;
 use super::Aim;
 use super::fetch::{Landing, Waits};
 use super::give::first_range;
+use super::wait::InLine;
 use crate::course::Course;
 use crate::pipeline::Edge;
 use crate::relay::{Answered, Failed};
@@ -37,9 +38,6 @@ pub(crate) enum Slice {
     /// The origin failed.
     Failed(Fault),
 }
-
-/// How long a visitor waits for another's fetch of a slice before it asks by itself.
-const WAIT_MS: u32 = 5_000;
 
 impl Edge {
     /// The first slice that an answer needs, in hand before its head is given. None where it needs none.
@@ -79,49 +77,19 @@ impl Edge {
         loop {
             step = match step {
                 SliceStep::Read(object) => return Ok(Slice::Stored(object, None)),
-                SliceStep::Wait(ticket) => match self.wait_for_slice(exchange, ticket).await? {
-                    Some(waited) => slices.waited(number, waited, self.cache_now()),
-                    // Too long: past it, without a lease.
-                    None => SliceStep::Fetch(slices.alone(number)),
-                },
+                SliceStep::Wait(ticket) => {
+                    let alone =
+                        |_: &Exchange, ticket: &Ticket| slices.impatient(number, ticket, self.cache_now());
+                    match self.wait_in_line(exchange, course.site.as_deref(), ticket, alone).await? {
+                        InLine::Waited(waited) => slices.waited(number, waited, self.cache_now()),
+                        InLine::Alone(fetch) => SliceStep::Fetch(fetch),
+                    }
+                }
                 SliceStep::Fetch(fetch) => {
                     return self.fetch_slice(exchange, course, slices, fetch, aim).await;
                 }
             };
         }
-    }
-
-    /// Waits for another's fetch or the disk; none when that takes too long.
-    pub(super) async fn wait_for_slice(
-        &self,
-        exchange: &mut Exchange,
-        ticket: Ticket,
-    ) -> Result<Option<Waited>, Failed> {
-        let mut ticket = ticket;
-        let now_ms = self.clock.now_ms();
-        let disk_ms = ticket.deadline_ms().map(|at_ms| at_ms.saturating_sub(now_ms).max(1));
-        let mut deadlines_left = if disk_ms.is_some() { 2 } else { 1 };
-        exchange.deadline.arm(disk_ms.map_or(WAIT_MS, |ms| u32::try_from(ms).unwrap_or(WAIT_MS)));
-        let waited = poll_fn(|cx| {
-            exchange.deadline.register(cx.waker());
-            if let Poll::Ready(waited) = ticket.poll(cx.waker(), self.clock.now_ms()) {
-                return Poll::Ready(Ok(Some(waited)));
-            }
-            if let Poll::Ready(gone) = exchange.poll_gone(cx) {
-                return Poll::Ready(Err(gone.into()));
-            }
-            if exchange.deadline.is_due() {
-                deadlines_left -= 1;
-                if deadlines_left == 0 {
-                    return Poll::Ready(Ok(None));
-                }
-                exchange.deadline.arm(WAIT_MS);
-            }
-            Poll::Pending
-        })
-        .await;
-        exchange.deadline.disarm();
-        waited
     }
 
     async fn fetch_slice(

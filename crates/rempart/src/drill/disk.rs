@@ -232,6 +232,10 @@ pub(super) fn stalled(run: &Run, outcome: &mut Outcome) -> Result<()> {
     });
     outcome.check("once it answers again it is read from", reads_again, reads_again);
     let visits = visitors.end();
+    let from = visits.len().min(usize::try_from(quiet).unwrap_or(usize::MAX));
+    let to = visits.len().min(from.saturating_add(usize::try_from(through).unwrap_or(usize::MAX)));
+    tell_times("before", visits.get(..from).unwrap_or_default(), outcome);
+    tell_times("while_it_stalls", visits.get(from..to).unwrap_or_default(), outcome);
     let slowest = visits.iter().map(|visit| visit.took).max().unwrap_or_default();
     outcome.check_time("nobody waits for it longer than its bound", slowest, BYPASS);
     let wrong = wrong(&visits);
@@ -241,6 +245,19 @@ pub(super) fn stalled(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let _stalled_again = Fault::begin(&disk, "stall")?;
     outcome.check("the node ends cleanly while it stalls", node.stop()?, "");
     Ok(())
+}
+
+/// Tells how long visits took: half of them at most, 99 of 100 at most, and the slowest, in microseconds.
+fn tell_times(when: &str, visits: &[Visit], outcome: &mut Outcome) {
+    let micros = |visit: &Visit| u64::try_from(visit.took.as_micros()).unwrap_or(u64::MAX);
+    let mut took: Vec<u64> = visits.iter().map(micros).collect();
+    took.sort_unstable();
+    for (name, percent) in [("p50", 50), ("p99", 99), ("slowest", 100)] {
+        let place = (took.len() * percent).div_ceil(100).saturating_sub(1);
+        if let Some(us) = took.get(place) {
+            outcome.figure(&format!("{name}_us_{when}"), *us);
+        }
+    }
 }
 
 /// The files of a disk whose names end so.

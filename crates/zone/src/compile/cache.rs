@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Compiler;
 use crate::cache::{
-    Cache, CacheKey, CacheKeySpec, CacheLifetime, CacheLifetimeSpec, CacheQuery, CacheSpec, LifetimeWord,
-    QueryWord,
+    BrowserLifetime, Cache, CacheKey, CacheKeySpec, CacheLifetime, CacheLifetimeSpec, CacheQuery, CacheSpec,
+    LifetimeWord, QueryWord,
 };
 use crate::limits::{CACHE_KEY_PARTS_MAX, CACHE_LIFETIMES_MAX, CACHE_NAMES_MAX, CACHE_SLICE_BYTES};
 use crate::read::Placed;
@@ -32,7 +32,7 @@ impl Compiler<'_> {
     /// the same.
     pub(super) fn cache(&mut self, spec: &Placed<CacheSpec>, is_turned_on: bool) -> Option<Arc<Cache>> {
         let key = self.cache_key(&spec.key);
-        let lifetimes = self.cache_lifetimes(&spec.lifetime);
+        let (lifetimes, browser) = self.cache_lifetimes(&spec.lifetime);
         let slice_bytes = spec.slice_bytes.0;
         if slice_bytes != 0 && !CACHE_SLICE_BYTES.contains(&slice_bytes) {
             self.report.error(spec.slice_bytes.place, "this must be 0, or from 64KiB to 16MiB");
@@ -52,6 +52,7 @@ impl Compiler<'_> {
             respects_request: spec.respect_request.value,
             lifetimes,
             browser_s: spec.browser_s.as_ref().map(|browser| seconds(browser.0)),
+            browser,
             heuristic: spec.heuristic.as_ref().map(|heuristic| {
                 (u8::try_from(heuristic.percent.0).unwrap_or(100), seconds(heuristic.max_s.0))
             }),
@@ -67,6 +68,7 @@ impl Compiler<'_> {
             early_hints: spec.early_hints.value,
             variants_max: u16::try_from(spec.max_variants.0).unwrap_or(u16::MAX),
             wait_ms: seconds(spec.wait_ms.0),
+            wait_interval_ms: seconds(spec.wait_interval_ms.0),
             weight: u32::try_from(spec.weight.0).unwrap_or(1),
         };
         (spec.enabled.value || is_turned_on).then(|| Arc::new(cache))
@@ -130,32 +132,46 @@ impl Compiler<'_> {
         list.0.iter().take(CACHE_NAMES_MAX).map(|name| name.0.clone()).collect()
     }
 
-    fn cache_lifetimes(&mut self, list: &Placed<List<CacheLifetimeSpec>>) -> Vec<CacheLifetime> {
+    /// What `[[cache.lifetime]]` says of answers here, and of browsers.
+    fn cache_lifetimes(
+        &mut self,
+        list: &Placed<List<CacheLifetimeSpec>>,
+    ) -> (Vec<CacheLifetime>, Vec<BrowserLifetime>) {
         if list.0.len() > CACHE_LIFETIMES_MAX {
             self.report.error(list.place, format!("more than {CACHE_LIFETIMES_MAX} lifetimes"));
         }
-        let mut lifetimes = Vec::new();
+        let (mut lifetimes, mut browser) = (Vec::new(), Vec::new());
         for spec in list.0.iter().take(CACHE_LIFETIMES_MAX) {
             let Some(status) = &spec.status else { continue };
             if status.0.is_empty() {
                 self.report.error(status.place, "this must not be empty");
             }
-            if spec.mode.value == LifetimeWord::Never && spec.seconds.0 != 0 {
+            let lasts = spec.seconds.as_ref().map(|lasts| seconds(lasts.0));
+            if let Some(written) = spec.seconds.as_ref().filter(|lasts| lasts.0 != 0)
+                && spec.mode.value == LifetimeWord::Never
+            {
                 self.report.error_with(
-                    spec.seconds.place,
+                    written.place,
                     "what is never stored has no lifetime",
                     "leave seconds out",
                 );
             }
+            let says_nothing_here = lasts.is_none() && spec.mode.value == LifetimeWord::Default;
+            if says_nothing_here && spec.browser_s.is_none() {
+                let remedy = "write seconds, browser_s, or mode = \"never\"";
+                self.report.error_with(status.place, "this says nothing of such answers", remedy);
+            }
             for range in &status.0 {
-                lifetimes.push(CacheLifetime {
-                    first: range.first,
-                    last: range.last,
-                    seconds: seconds(spec.seconds.0),
-                    mode: spec.mode.value,
-                });
+                let (first, last) = (range.first, range.last);
+                if !says_nothing_here {
+                    let (seconds, mode) = (lasts.unwrap_or(0), spec.mode.value);
+                    lifetimes.push(CacheLifetime { first, last, seconds, mode });
+                }
+                if let Some(told) = &spec.browser_s {
+                    browser.push(BrowserLifetime { first, last, seconds: seconds(told.0) });
+                }
             }
         }
-        lifetimes
+        (lifetimes, browser)
     }
 }

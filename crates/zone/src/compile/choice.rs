@@ -56,19 +56,28 @@ impl Compiler<'_> {
             cache: written.enabled.as_ref().map(|enabled| enabled.value),
             edge_ttl: written.edge_s.as_ref().map(|edge| Ttl::Override(seconds(edge.0))),
             browser_ttl: written.browser_s.as_ref().map(|browser| Ttl::Override(seconds(browser.0))),
+            respects_request: written.respect_request.as_ref().map(|respects| respects.value),
+            object_bytes_max: written.max_object_bytes.as_ref().map(|bytes| bytes.0),
             ..CacheSpec::default()
         };
         for lifetime in &written.lifetime.0 {
-            let (Some(status), Some(lasts)) = (&lifetime.status, &lifetime.seconds) else { continue };
+            let Some(status) = &lifetime.status else { continue };
+            if lifetime.seconds.is_none() && lifetime.browser_s.is_none() {
+                let what = "this says nothing of such answers";
+                self.report.error_with(status.place, what, "write seconds or browser_s");
+            }
             for range in &status.0 {
-                choice.edge_ttl_by_status.push((range.first, range.last, seconds(lasts.0)));
+                let of = |lasts: u64| (range.first, range.last, seconds(lasts));
+                choice.edge_ttl_by_status.extend(lifetime.seconds.iter().map(|lasts| of(lasts.0)));
+                choice.browser_ttl_by_status.extend(lifetime.browser_s.iter().map(|lasts| of(lasts.0)));
             }
         }
         if let Some(key) = &written.key {
             self.key_choice(key, &mut choice);
         }
         if choice == CacheSpec::default() {
-            let remedy = "write enabled, edge_s, lifetime, browser_s or key";
+            let remedy =
+                "write enabled, edge_s, lifetime, browser_s, respect_request, max_object_bytes or key";
             self.report.error_with(written.place, "this chooses nothing", remedy);
             return None;
         }
@@ -93,6 +102,8 @@ impl Compiler<'_> {
         choice.key_headers =
             written.headers.as_ref().map(|headers| KeyPart::Include(self.keyed_headers(headers)));
         choice.key_ignores_query_order = written.sort_query.as_ref().map(|sorts| sorts.value);
+        choice.key_device = written.device.as_ref().map(|device| device.value);
+        choice.key_country = written.country.as_ref().map(|country| country.value);
     }
 
     /// What `compress_response` chooses; nothing after a problem.

@@ -1,6 +1,8 @@
 //! `[cache]` of zones and of the node: what is accepted, what runs, and what a person is told.
 
-use zone::{CacheLifetime, CacheQuery, ControlField, ErrorsWord, LifetimeWord, SetCookieWord};
+use zone::{
+    BrowserLifetime, CacheLifetime, CacheQuery, ControlField, ErrorsWord, LifetimeWord, SetCookieWord,
+};
 
 use super::{one, problems_of, source, zone_text};
 
@@ -36,11 +38,13 @@ fn every_choice_of_the_zone_is_run() {
          always_online = true\nset_cookie = \"stripped\"\nerrors = \"never\"\n\
          bypass_cookies = [\"session*\"]\nmax_object_bytes = \"1MiB\"\nslice_bytes = 0\n\
          guard_extensions = false\nearly_hints = true\nmax_variants = 3\nwait_ms = 1000\n\
+         wait_interval_ms = 50\n\
          key = { query_except = [\"utm_*\"], sort_query = true, headers = [\"X-Tenant\"], \
          cookies = [\"plan\"], device = true, country = true }\n\
          [[cache.lifetime]]\nstatus = [404, \"5xx\"]\nseconds = 10\n\
          [[cache.lifetime]]\nstatus = 200\nseconds = 60\nmode = \"always\"\n\
-         [[cache.lifetime]]\nstatus = 302\nmode = \"never\"\n",
+         [[cache.lifetime]]\nstatus = 302\nmode = \"never\"\n\
+         [[cache.lifetime]]\nstatus = [\"2xx\", 301]\nbrowser_s = 30\n",
     );
     assert_eq!(chosen.control, [ControlField::SurrogateControl]);
     assert_eq!(chosen.key.query, CacheQuery::AllBut(vec!["utm_*".to_owned()]));
@@ -49,7 +53,7 @@ fn every_choice_of_the_zone_is_run() {
     assert_eq!((chosen.browser_s, chosen.heuristic), (Some(0), Some((20, 86_400))));
     assert_eq!((chosen.stale_while_revalidate_s, chosen.stale_if_error_s), (7, 8));
     assert_eq!((chosen.object_bytes_max, chosen.slice_bytes), (1 << 20, None));
-    assert_eq!((chosen.variants_max, chosen.wait_ms), (3, 1000));
+    assert_eq!((chosen.variants_max, chosen.wait_ms, chosen.wait_interval_ms), (3, 1000, 50));
     assert!(
         chosen.respects_request && chosen.always_online && chosen.early_hints && !chosen.guards_extensions
     );
@@ -64,6 +68,8 @@ fn every_choice_of_the_zone_is_run() {
             lifetime(302, 302, 0, LifetimeWord::Never),
         ]
     );
+    let told = |first, last| BrowserLifetime { first, last, seconds: 30 };
+    assert_eq!(chosen.browser, [told(200, 299), told(301, 301)]);
 }
 
 #[test]
@@ -83,6 +89,7 @@ fn what_makes_no_sense_is_told_also_while_it_is_off() {
         ("weight = 0", "from 1 to 1000"),
         ("[[cache.lifetime]]\nseconds = 1", "[[cache.lifetime]] needs `status`"),
         ("[[cache.lifetime]]\nstatus = 200\nseconds = 1\nmode = \"never\"", "has no lifetime"),
+        ("[[cache.lifetime]]\nstatus = 200", "this says nothing of such answers"),
     ] {
         let told = told(&format!("[cache]\n{text}\n"));
         assert!(told.contains(problem), "{text}: {told}");

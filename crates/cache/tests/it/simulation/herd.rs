@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use cache::engine::{Engine, Fetch, Now, Outcome, Step, Visit, Visited};
-use cache::policy::{FetchTimes, NotStored, OriginTrouble, Settings, Spelling};
+use cache::policy::{CacheStatus, FetchTimes, NotStored, OriginTrouble, Settings, Spelling};
 use cache::store::{Piece, Ticket};
 use exchange::{BodySize, Request, Response};
 
@@ -85,6 +85,12 @@ fn answered(control: &str) -> Response {
     answer
 }
 
+fn said(status: &CacheStatus<'_>) -> String {
+    let mut out = Vec::new();
+    status.write("herd", &mut out);
+    String::from_utf8(out).expect("it is ASCII")
+}
+
 fn ready(ticket: &mut Ticket, now: Now) -> cache::store::Waited {
     match ticket.poll(Waker::noop(), now.mono_ms) {
         Poll::Ready(waited) => waited,
@@ -105,7 +111,7 @@ fn a_thousand_misses_are_one_fetch_and_all_stream_while_it_fills() {
         let Step::Serve(serving) = visit.waited(&request, ready(&mut ticket, herd.now), herd.now) else {
             panic!("it is served")
         };
-        assert!(serving.status.is_collapsed);
+        assert_eq!(said(&serving.status), "herd; fwd=uri-miss; ttl=60; collapsed");
         let mut reader = serving.object.reader(0).expect("there is room");
         assert_eq!(reader.poll_piece(Waker::noop()), Poll::Ready(Piece::Bytes(b"01234"[..].into())));
         assert_eq!(reader.poll_piece(Waker::noop()), Poll::Pending);
@@ -134,7 +140,8 @@ fn a_thousand_visitors_on_one_expired_object_are_one_fetch() {
     assert!(matches!(herd.answer(&leader, fetch, &renewed), Outcome::Serve(_)));
     for (mut visit, request, mut ticket) in waiting {
         let step = visit.waited(&request, ready(&mut ticket, herd.now), herd.now);
-        assert!(matches!(step, Step::Serve(_)), "{step:?}");
+        let Step::Serve(serving) = step else { panic!("{step:?}") };
+        assert_eq!(said(&serving.status), "herd; fwd=stale; ttl=60; collapsed");
     }
 }
 
@@ -191,6 +198,33 @@ fn answers_that_cannot_be_stored_are_waited_for_once() {
 }
 
 #[test]
+fn a_key_that_was_not_to_be_stored_is_stored_as_soon_as_an_answer_may_be() {
+    let herd = Herd::new();
+    for fields in [&[][..], &[("Vary", "Foo")]] {
+        let (visit, _, step) = herd.arrive(&[]);
+        let Step::Fetch(fetch) = step else { panic!("{step:?}") };
+        assert!(matches!(herd.answer(&visit, *fetch, &answered("no-store")), Outcome::Pass(_)));
+        // Two at once, neither of whom waits for the other; both may be stored.
+        let both: Vec<_> = (0..2).map(|_| herd.arrive(&[])).collect();
+        for (visit, _, step) in both {
+            let Step::Fetch(fetch) = step else { panic!("{step:?}") };
+            assert!(!fetch.has_lease());
+            let mut answer = answered("max-age=60");
+            fields.iter().for_each(|(name, value)| answer.fields.push(name.as_bytes(), value.as_bytes()));
+            let Outcome::Fill(mut filling) = herd.answer(&visit, *fetch, &answer) else {
+                panic!("{fields:?}")
+            };
+            assert!(filling.serving.status.is_stored, "{fields:?}");
+            filling.fill.push(b"0123456789");
+            filling.fill.finish();
+        }
+        assert!(matches!(herd.arrive(&[]).2, Step::Serve(_)), "{fields:?}");
+        let purge = cache::store::Purge::Zone { zone: super::ZONE };
+        herd.engine.store().purge(&purge, cache::store::Strength::Hard, 0, |_| {});
+    }
+}
+
+#[test]
 fn the_impatient_go_by_themselves_one_a_second() {
     let mut herd = Herd::new();
     let (_leader, mut waiting) = herd.gather();
@@ -202,6 +236,87 @@ fn the_impatient_go_by_themselves_one_a_second() {
         herd.wait_ms(1_000);
     }
     assert_eq!(went, 3);
+    herd.settings = Arc::new(Settings { alone_interval_ms: 100, ..Settings::default() });
+    let other = |herd: &Herd| herd.arrive(&[("Foo", "1")]);
+    let (mut visit, request, step) = other(&herd);
+    let Step::Wait(ticket) = step else { panic!("{step:?}") };
+    assert!(visit.impatient(&request, &ticket, herd.now).is_some());
+    assert!(visit.impatient(&request, &ticket, herd.now).is_none());
+    herd.wait_ms(100);
+    assert!(visit.impatient(&request, &ticket, herd.now).is_some());
+}
+
+/// The first of those who lose patience, in the step it is sent on with.
+fn first_impatient(herd: &Herd, waiting: &mut Vec<Waiting>) -> (Visit, Fetch) {
+    let (mut visit, request, ticket) = waiting.pop().expect("many wait");
+    let Some(Step::Fetch(fetch)) = visit.impatient(&request, &ticket, herd.now) else { panic!("its turn") };
+    assert!(!fetch.has_lease());
+    (visit, *fetch)
+}
+
+#[test]
+fn the_answer_of_the_first_who_lost_patience_is_everybodys() {
+    for vary in [None, Some("Foo")] {
+        let herd = Herd::new();
+        let ((hanging, stuck), mut waiting) = herd.gather();
+        let (visit, fetch) = first_impatient(&herd, &mut waiting);
+        let mut answer = answered("max-age=60");
+        vary.into_iter().for_each(|name| answer.fields.push(b"Vary", name.as_bytes()));
+        let Outcome::Fill(mut filling) = herd.answer(&visit, fetch, &answer) else { panic!("it is stored") };
+        let status = "herd; fwd=uri-miss; fwd-status=200; ttl=60; stored; collapsed=?0";
+        assert_eq!(said(&filling.serving.status), status);
+        filling.fill.push(b"9876543210");
+        filling.fill.finish();
+        for (mut visit, request, mut ticket) in waiting {
+            let step = visit.waited(&request, ready(&mut ticket, herd.now), herd.now);
+            let Step::Serve(serving) = step else { panic!("{vary:?} {step:?}") };
+            assert_eq!(serving.object.chunks().map(<[_]>::concat).as_deref(), Some(&b"9876543210"[..]));
+        }
+        // The one that hung has its answer for itself, and takes nothing out.
+        let late = herd.answer(&hanging, stuck, &answer);
+        assert!(matches!(late, Outcome::Pass(passing) if passing.reason == NotStored::Busy), "{vary:?}");
+        let Step::Serve(serving) = herd.arrive(&[]).2 else { panic!("it is stored") };
+        assert_eq!(serving.object.chunks().map(<[_]>::concat).as_deref(), Some(&b"9876543210"[..]));
+        assert_eq!(herd.engine.store().usage().fetches, 0);
+    }
+}
+
+#[test]
+fn what_was_purged_while_one_without_patience_fetched_is_nobody_elses() {
+    let herd = Herd::new();
+    let ((_hanging, _stuck), mut waiting) = herd.gather();
+    let (visit, fetch) = first_impatient(&herd, &mut waiting);
+    let purge = cache::store::Purge::Url { zone: super::ZONE, host: b"example.org", target: b"/" };
+    herd.engine.store().purge(&purge, cache::store::Strength::Hard, 0, |_| {});
+    let outcome = herd.answer(&visit, fetch, &answered("max-age=60"));
+    if let Outcome::Fill(mut filling) = outcome {
+        assert!(!filling.serving.status.is_stored);
+        filling.fill.push(b"0123456789");
+        filling.fill.finish();
+    }
+    assert!(!matches!(herd.arrive(&[]).2, Step::Serve(_)), "who comes after a purge gets nothing older");
+}
+
+#[test]
+fn an_answer_for_one_without_patience_alone_leaves_the_others_in_line() {
+    let herd = Herd::new();
+    let ((leader, fetch), mut waiting) = herd.gather();
+    let (visit, alone) = first_impatient(&herd, &mut waiting);
+    assert!(matches!(herd.answer(&visit, alone, &answered("no-store")), Outcome::Pass(_)));
+    for (_, _, ticket) in &mut waiting {
+        assert!(ticket.poll(Waker::noop(), herd.now.mono_ms).is_pending());
+    }
+    assert!(matches!(herd.answer(&leader, fetch, &answered("max-age=60")), Outcome::Fill(_)));
+}
+
+#[test]
+fn what_a_soft_purge_made_stale_has_no_time_left() {
+    let herd = Herd::new();
+    herd.store("max-age=60, stale-while-revalidate=60");
+    let purge = cache::store::Purge::Zone { zone: super::ZONE };
+    herd.engine.store().purge(&purge, cache::store::Strength::Soft, 0, |_| {});
+    let Step::ServeAndRevalidate(serving, _) = herd.arrive(&[]).2 else { panic!("it is served stale") };
+    assert_eq!(said(&serving.status), "herd; hit; ttl=0");
 }
 
 #[test]

@@ -167,10 +167,30 @@ fn a_range_of_a_large_file_fetches_the_slice_that_holds_it() -> Result<()> {
         assert_eq!(answer.fields.first("content-range"), Some(&*format!("bytes {first}-{last}/{WHOLE}")));
         assert_eq!(origin.counters().requests, fetched);
     }
+    // Several parts, of which one lies in a slice that is not there yet; and whole slices are still hits.
+    let parts = [(502 * slice, 502 * slice + 1), (500 * slice, 500 * slice + 4)];
+    let ranges = parts.map(|(first, last)| format!("{first}-{last}")).join(", ");
+    for word in ["rempart; fwd=partial; fwd-status=206; ttl=", "rempart; hit; ttl="] {
+        let answer = with(&node, "/film", &[("Range", &format!("bytes={ranges}"))])?;
+        assert!(said(&answer).starts_with(word), "{}", said(&answer));
+        let kind = answer.fields.first("content-type").context("a type")?.to_owned();
+        let boundary = kind.strip_prefix("multipart/byteranges; boundary=").context("several parts")?;
+        let mut expected = Vec::new();
+        for (place, (first, last)) in parts.into_iter().enumerate() {
+            let before = if place == 0 { "" } else { "\r\n" };
+            let head = format!("{before}--{boundary}\r\nContent-Range: bytes {first}-{last}/{WHOLE}\r\n\r\n");
+            expected.extend_from_slice(head.as_bytes());
+            let start = expected.len();
+            expected.resize(start + (last - first + 1) as usize, 0);
+            testkit::digest::pattern(7, first, &mut expected[start..]);
+        }
+        expected.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+        assert!(answer.status == 206 && answer.body == expected, "{:?}", answer.text());
+    }
     let asked: Vec<String> =
         origin.requests().iter().filter_map(|it| Some(it.fields.first("range")?.to_owned())).collect();
     let of = |number: u64| format!("bytes={}-{}", number * slice, (number + 1) * slice - 1);
-    assert_eq!(asked, [of(500), of(501)]);
+    assert_eq!(asked, [of(500), of(501), of(502)]);
     node.finish_healthy()
 }
 
@@ -264,6 +284,30 @@ fn the_zone_chooses_lifetimes_here_and_for_browsers() -> Result<()> {
     let missing = get(&node, "/missing")?;
     assert_eq!((missing.status, is_hit(&missing)), (404, true));
     assert_eq!(origin.counters().requests, 2);
+    node.finish_healthy()
+}
+
+#[test]
+fn browsers_are_told_by_status() -> Result<()> {
+    let origin = counting(|request, answer| match request.path() {
+        "/missing" => answer.status(404).field("Cache-Control", "max-age=20"),
+        "/moved" => answer.status(301).field("Location", "/b").field("Cache-Control", "max-age=20"),
+        "/passed" => answer.status(302).field("Location", "/b"),
+        _ => answer.field("Cache-Control", "max-age=20"),
+    })?;
+    let lines = "browser_s = 30\n[[cache.lifetime]]\nstatus = [404, \"5xx\"]\nbrowser_s = 1\n\
+                 [[cache.lifetime]]\nstatus = \"3xx\"\nbrowser_s = 7\n";
+    let node = before(&origin, lines)?;
+    for (target, told) in [("/a", 30), ("/missing", 1), ("/moved", 7), ("/passed", 7)] {
+        for _ in 0..2 {
+            let answer = get(&node, target)?;
+            // From now on: a stored answer's age comes on top.
+            let age: u64 = answer.fields.first("age").map_or(Ok(0), str::parse)?;
+            let expected = format!("max-age={}", told + age);
+            assert_eq!(answer.fields.first("cache-control"), Some(expected.as_str()), "{target}");
+        }
+    }
+    assert_eq!(origin.counters().requests, 5, "no lifetime here was named: {:?}", origin.counters());
     node.finish_healthy()
 }
 

@@ -75,6 +75,35 @@ fn a_rule_says_how_long_answers_are_kept_here_and_in_browsers() -> Result<()> {
 }
 
 #[test]
+fn a_rule_says_whose_word_counts_how_much_is_kept_and_what_browsers_are_told_by_status() -> Result<()> {
+    let origin = counting(|request, answer| {
+        let answer = answer.field("Cache-Control", "max-age=60").part("x".repeat(2_000));
+        if request.path() == "/told/missing" { answer.status(404) } else { answer }
+    })?;
+    let starts = |path: &str| format!("starts_with(http.request.uri.path, \"{path}\")");
+    let lines = [
+        rule("asks", &starts("/asks"), "respect_request = true"),
+        rule("small", &starts("/small"), "max_object_bytes = 1000"),
+        rule("told", &starts("/told"), "browser_s = 5, lifetime = [{ status = 404, browser_s = 1 }]"),
+    ];
+    let node = before(&origin, &lines.concat())?;
+    let anew = [("Cache-Control", "no-cache")];
+    for (target, is_respected) in [("/asks", true), ("/other", false)] {
+        get(&node, target)?;
+        assert_eq!(is_hit(&with(&node, target, &anew)?), !is_respected, "{target}");
+    }
+    assert_eq!(said(&get(&node, "/small")?), "rempart; fwd=uri-miss; detail=too_large");
+    for (target, told) in [("/told", 5), ("/told/missing", 1)] {
+        let answer = get(&node, target)?;
+        let age: u64 = answer.fields.first("age").context("an age")?.parse()?;
+        let expected = format!("max-age={}", told + age);
+        assert_eq!(answer.fields.first("cache-control"), Some(expected.as_str()), "{target}");
+    }
+    assert_eq!(get(&node, "/other")?.fields.first("cache-control"), Some("max-age=60"));
+    node.finish_healthy()
+}
+
+#[test]
 fn a_rule_says_what_tells_answers_apart() -> Result<()> {
     let origin = fresh()?;
     let lines = [
@@ -82,6 +111,7 @@ fn a_rule_says_what_tells_answers_apart() -> Result<()> {
         rule("only", &path("/only"), "key = { query_only = [\"page\"], sort_query = true }"),
         rule("header", &path("/header"), "key = { headers = [\"X-Tenant\"] }"),
         rule("cookie", &path("/cookie"), "key = { cookies = [\"plan\"] }"),
+        rule("device", &path("/device"), "key = { device = true, country = true }"),
     ];
     let node = before(&origin, &lines.concat())?;
     let is_same = |a: Response, b: Response| a.text() == b.text();
@@ -89,9 +119,11 @@ fn a_rule_says_what_tells_answers_apart() -> Result<()> {
     assert!(is_same(get(&node, "/only?page=1&a=1")?, get(&node, "/only?a=2&page=1")?));
     assert!(!is_same(get(&node, "/only?page=1")?, get(&node, "/only?page=2")?));
     assert!(!is_same(get(&node, "/other?a=1")?, get(&node, "/other?b=2")?));
-    for (target, name, one, other) in
-        [("/header", "X-Tenant", "a", "b"), ("/cookie", "Cookie", "plan=a", "plan=b")]
-    {
+    for (target, name, one, other) in [
+        ("/header", "X-Tenant", "a", "b"),
+        ("/cookie", "Cookie", "plan=a", "plan=b"),
+        ("/device", "User-Agent", "Mozilla/5.0 (iPhone) Mobile", "Mozilla/5.0 (X11)"),
+    ] {
         let ask = |value| with(&node, target, &[(name, value)]);
         assert!(!is_same(ask(one)?, ask(other)?), "{target}");
         assert!(is_same(ask(one)?, ask(one)?) && is_hit(&ask(other)?), "{target}");

@@ -40,8 +40,17 @@ fn fifty_visitors_of_the_same_are_one_fetch_and_all_read_while_it_fills() -> Res
         assert_eq!(read(visitor, body, 11)?, b"second half");
     }
     assert_eq!(origin.counters().requests, 1);
-    let fetched = bodies.iter().filter(|(_, said)| said.contains("fwd=uri-miss")).count();
-    assert_eq!(fetched, 1);
+    let (fetched, waited): (Vec<_>, Vec<_>) =
+        bodies.iter().map(|(_, said)| said).partition(|said| said.ends_with("; stored"));
+    assert_eq!(fetched.len(), 1);
+    // One may come so late that it finds what fills.
+    let is_one_of_many =
+        |said: &&String| said.starts_with("rempart; fwd=uri-miss; ttl=") && said.ends_with("; collapsed");
+    assert!(
+        waited.iter().all(|said| is_one_of_many(said) || said.starts_with("rempart; hit; ttl=")),
+        "{waited:?}"
+    );
+    assert!(waited.iter().any(is_one_of_many), "{waited:?}");
     assert!(is_hit(&get(&node, "/a")?));
     drop(visitors);
     node.finish_healthy()
@@ -181,6 +190,21 @@ fn what_cannot_be_stored_makes_nobody_wait_for_anybody() -> Result<()> {
 }
 
 #[test]
+fn a_key_of_answers_for_one_visitor_each_is_stored_as_soon_as_one_may_be() -> Result<()> {
+    let origin = counting(|request, answer| match request.fields.has("cookie") {
+        true => answer.field("Cache-Control", "no-store"),
+        false => answer.field("Cache-Control", "max-age=60"),
+    })?;
+    let node = before(&origin, "")?;
+    let signed_in = with(&node, "/a", &[("Cookie", "a=1")])?;
+    assert_eq!(said(&signed_in), "rempart; fwd=uri-miss; detail=no_store");
+    let (first, second) = (get(&node, "/a")?, get(&node, "/a")?);
+    assert_eq!(said(&first), "rempart; fwd=uri-miss; fwd-status=200; ttl=60; stored");
+    assert!(is_hit(&second) && second.text() == first.text());
+    node.finish_healthy()
+}
+
+#[test]
 fn what_streams_past_the_store_comes_piece_by_piece() -> Result<()> {
     let gate = Gate::new();
     let held = gate.clone();
@@ -239,6 +263,86 @@ fn who_waits_longer_than_the_zone_says_goes_to_the_origin_one_a_second() -> Resu
     gate.open_for_good();
     assert_eq!(first.expect_response("GET")?.text(), "a");
     drop((first, second));
+    node.finish_healthy()
+}
+
+#[test]
+fn when_a_fetch_hangs_the_answer_of_the_first_who_loses_patience_is_everybodys() -> Result<()> {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let count = std::sync::atomic::AtomicU64::new(0);
+    let origin = OriginSpec::new().answering(move |_| {
+        let answer = |body: &'static str| {
+            Answer::ok(body).field("Cache-Control", "max-age=60").field("Vary", "Accept-Encoding")
+        };
+        match count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => answer("late").wait_before_head(&held),
+            _ => answer("soon"),
+        }
+    })?;
+    // So long between two turns that a second one would be seen.
+    let node = before(&origin, "wait_ms = 100\nwait_interval_ms = 3600000")?;
+    let mut first = ask(&node, "/a")?;
+    origin.wait_until(|counters| counters.requests == 1)?;
+    let mut others: Vec<Visitor> = (0..10).map(|_| ask(&node, "/a")).collect::<Result<_>>()?;
+    let mut said = Vec::new();
+    for other in &mut others {
+        let answer = other.expect_response("GET")?;
+        assert_eq!(answer.text(), "soon");
+        said.push(answer.fields.first("cache-status").context("a status")?.to_owned());
+    }
+    said.sort();
+    assert!(said[0].contains("; stored; collapsed=?0"), "{said:?}");
+    let is_served = |said: &String| said.ends_with("; collapsed") || said.starts_with("rempart; hit; ttl=");
+    assert!(said[1..].iter().all(is_served), "{said:?}");
+    assert_eq!(origin.counters().requests, 2);
+    assert!(is_hit(&get(&node, "/a")?));
+    gate.open_for_good();
+    assert_eq!(first.expect_response("GET")?.text(), "late", "it had asked before");
+    assert_eq!(get(&node, "/a")?.text(), "soon");
+    drop((first, others));
+    node.finish_healthy()
+}
+
+#[test]
+fn who_waits_too_long_for_a_slice_asks_in_turns_and_what_comes_is_everybodys() -> Result<()> {
+    const SLICE: u64 = 1 << 20;
+    let gate = Gate::new();
+    let held = gate.clone();
+    let count = std::sync::atomic::AtomicU64::new(0);
+    let origin = OriginSpec::new().answering(move |request| {
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let range = request.fields.first("range").unwrap_or_default();
+        let first = if range.starts_with("bytes=0-") { 0 } else { SLICE };
+        let answer = Answer::new(206)
+            .pattern(7, first, SLICE)
+            .field("Content-Range", format!("bytes {first}-{}/{}", first + SLICE - 1, 4 * SLICE))
+            .field("Cache-Control", "max-age=60")
+            .field("ETag", "\"film\"");
+        // The second slice hangs when it is asked for first.
+        if number == 1 { answer.wait_before_head(&held) } else { answer }
+    })?;
+    let node = before(&origin, "wait_ms = 100\nwait_interval_ms = 3600000")?;
+    with(&node, "/film", &[("Range", "bytes=0-1")])?;
+    let wanted = Fields::of(&[("Range", &format!("bytes={SLICE}-{}", SLICE + 3))]);
+    let ask = || {
+        let mut visitor = visitor(&node)?;
+        visitor.send_head("GET", "/film", HOST, &wanted)?;
+        Ok::<_, anyhow::Error>(visitor)
+    };
+    let mut first = ask()?;
+    origin.wait_until(|counters| counters.requests == 2)?;
+    let mut others: Vec<Visitor> = (0..10).map(|_| ask()).collect::<Result<_>>()?;
+    let mut expected = [0; 4];
+    testkit::digest::pattern(7, SLICE, &mut expected);
+    for other in &mut others {
+        let answer = other.expect_response("GET")?;
+        assert_eq!((answer.status, &answer.body[..]), (206, &expected[..]));
+    }
+    assert_eq!(origin.counters().requests, 3, "one of ten");
+    gate.open_for_good();
+    assert_eq!(first.expect_response("GET")?.body, expected);
+    drop((first, others));
     node.finish_healthy()
 }
 

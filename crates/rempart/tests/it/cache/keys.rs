@@ -25,6 +25,38 @@ fn what_a_stranger_says_in_forwarding_fields_reaches_no_answer_that_is_shared() 
 }
 
 #[test]
+fn what_comes_compressed_reaches_only_who_can_read_it_whether_the_origin_says_so_or_not() -> Result<()> {
+    let origin = counting(|request, answer| {
+        let takes =
+            |coding: &str| request.fields.first("accept-encoding").is_some_and(|it| it.contains(coding));
+        let answer = answer.field("Cache-Control", "max-age=60");
+        match (takes("br"), takes("gzip")) {
+            (true, _) => answer.field("Content-Encoding", "br").part(" in Brotli"),
+            (false, true) => answer.field("Content-Encoding", "gzip").part(" in gzip"),
+            (false, false) => answer,
+        }
+    })?;
+    let node = before(&origin, "")?;
+    let taking = |codings: &str| {
+        let answer = with(&node, "/a", &[("Accept-Encoding", codings)])?;
+        Ok::<_, anyhow::Error>((answer.text(), answer.fields.first("content-encoding").map(str::to_owned)))
+    };
+    let is = |text: &str, coding: &str| (text.to_owned(), Some(coding.to_owned()));
+    // A stranger who takes what nobody else does comes first.
+    assert_eq!(taking("br")?, is("answer 0 in Brotli", "br"));
+    assert_eq!(taking("gzip")?, is("answer 1 in gzip", "gzip"));
+    assert_eq!(taking("gzip;q=0.1")?, is("answer 1 in gzip", "gzip"));
+    assert_eq!(taking("br")?, is("answer 0 in Brotli", "br"));
+    assert_eq!(taking("identity")?, ("answer 2".to_owned(), None));
+    // What is not compressed everybody can read.
+    assert_eq!(
+        (get(&node, "/a")?.text(), taking("gzip")?),
+        ("answer 2".to_owned(), ("answer 2".to_owned(), None))
+    );
+    node.finish_healthy()
+}
+
+#[test]
 fn a_trusted_proxys_scheme_and_host_are_part_of_the_key() -> Result<()> {
     let origin = counting(|request, answer| {
         let proto = request.fields.first("x-forwarded-proto").unwrap_or_default().to_owned();
