@@ -11,9 +11,9 @@ use zone::Bundle;
 const MAGIC: &[u8] = b"REMPARTB";
 
 /// A header with the right length and hash, so that the layout behind it is reached.
-fn sealed(body: &[u8]) -> Vec<u8> {
+fn sealed(schema: u32, body: &[u8]) -> Vec<u8> {
     let mut before = MAGIC.to_vec();
-    before.extend_from_slice(&zone::bundle::SCHEMA.to_be_bytes());
+    before.extend_from_slice(&schema.to_be_bytes());
     before.extend_from_slice(&(body.len() as u64).to_be_bytes());
     let hash = Sha256::new().chain_update(&before).chain_update(body).finalize();
     [&before, &hash[..], body].concat()
@@ -32,11 +32,13 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(!kept.files().values().any(|file| has_key(file)), "a key is kept");
     assert_eq!(Bundle::from_bytes(&kept.to_bytes()), Ok(kept));
 
-    let sealed = sealed(bytes);
-    let Ok(bundle) = Bundle::from_bytes(&sealed) else { return };
-    assert_eq!(bundle.to_bytes(), sealed);
-    assert_eq!(bundle.hash()[..], sealed[20..52]);
-    if let Err(problems) = zone::compile(&bundle, 1, &|_| None) {
-        assert!(problems.iter().any(zone::Problem::is_error));
+    for schema in [zone::bundle::SCHEMA, zone::bundle::SCHEMA_DATED] {
+        let sealed = sealed(schema, bytes);
+        let Ok(bundle) = Bundle::from_bytes(&sealed) else { continue };
+        assert_eq!(bundle.to_bytes(), sealed);
+        assert_eq!(bundle.hash()[..], sealed[20..52]);
+        if let Err(problems) = zone::compile(&bundle, 1, &|_| None) {
+            assert!(problems.iter().any(zone::Problem::is_error));
+        }
     }
 });

@@ -1,5 +1,5 @@
 //! Floods: notes each request of a watched zone, asks the limits that its flood has made, and looks at all
-//! zones once a second.
+//! zones, and by the way at what grows old ([`crate::feeds`]), once a second.
 //!
 //! What a flood is and what is limited is the crate `flood`'s to decide. A request is noted when it is
 //! admitted, before anything is decided about it, so that what is refused is seen to come; that is some
@@ -253,6 +253,7 @@ impl FloodWatch {
                 let lasted_ms = now_ms - std::mem::replace(&mut looked_ms, now_ms);
                 let live = node.live();
                 live.sites.iter().for_each(|site| look(&node, site, now_ms / 1_000, lasted_ms));
+                node.look_at_feeds();
             }
         };
         let thread = std::thread::Builder::new().name("edge-flood".to_owned()).spawn(watch)?;

@@ -23,6 +23,7 @@ use crate::cache::{CacheSetup, CacheStanding, DiskPurges, Purge, Purged, Tier, n
 use crate::clock::{Clock, Steady, unix_us};
 use crate::coding::Coders;
 use crate::facts::Sampler;
+use crate::feeds::{self, FeedStanding, FeedTeller};
 use crate::fingerprint::Door;
 use crate::letting_go::LettingGo;
 use crate::live::{Beside, Live, build};
@@ -95,6 +96,7 @@ pub struct Node {
     inspectors: OnceLock<Inspectors>,
     coders: OnceLock<Coders>,
     loads: Loads,
+    feed_teller: FeedTeller,
     serving: AtomicUsize,
     cut: AtomicUsize,
     /// One for each kind of abuse.
@@ -126,6 +128,8 @@ pub struct Status {
     pub delay_us: u64,
     /// What origins stand at.
     pub origins: telemetry::metrics::Origins,
+    /// Files that have a horizon, the oldest against it first, at most 1,000.
+    pub feeds: Vec<FeedStanding>,
     /// Whether the node drains.
     pub is_draining: bool,
     /// What is stored; none while no zone has a cache.
@@ -196,6 +200,8 @@ impl Node {
         let beside =
             Beside { tls: &tls, zones: &zone_table, memory: &memory, events, overload, threads, seed };
         let live = Arc::new(build(snapshot, None, &beside));
+        let steady = Arc::new(Steady::start(clock));
+        feeds::judge(&live.snapshot, steady.unix_us() / 1_000_000);
         #[cfg(feature = "fault-injection")]
         crate::fault_points::applying(live.sites.iter().map(|site| &*site.zone));
         fleet.apply(&live.snapshot, clock.now_ms());
@@ -225,7 +231,7 @@ impl Node {
             registry,
             zone_table,
             tls,
-            steady: Arc::new(Steady::start(clock)),
+            steady,
             strays: Strays::default(),
             letting_go: LettingGo::default(),
             clock,
@@ -237,6 +243,7 @@ impl Node {
             inspectors: OnceLock::new(),
             coders: OnceLock::new(),
             loads: Loads::new(threads),
+            feed_teller: FeedTeller::default(),
             serving: AtomicUsize::new(0),
             cut: AtomicUsize::new(0),
             abuse_tellers: Abuse::WORDS.iter().map(|_| Teller::default()).collect(),
@@ -259,6 +266,7 @@ impl Node {
         let (threads, seed, events) = (self.setup.threads.max(1), self.setup.seed[1], &self.setup.events);
         let beside = Beside { tls, zones, memory, events, overload, threads, seed };
         let live = Arc::new(build(snapshot, Some(&before), &beside));
+        feeds::judge(&live.snapshot, self.steady_unix_s());
         begin_cache(&self.cache, &self.setup, &live.snapshot);
         #[cfg(feature = "fault-injection")]
         crate::fault_points::applying(live.sites.iter().map(|site| &*site.zone));
@@ -482,6 +490,7 @@ impl Node {
             shedding_threads,
             delay_us,
             origins: self.origins_standing(),
+            feeds: self.feeds_standing(),
             is_draining: self.is_draining(),
             cache: self.cache().map(Tier::standing),
             zones: zones.collect(),
@@ -548,6 +557,7 @@ impl Node {
             },
             flooded_zones,
             flood_limits,
+            feeds: self.feed_stages(),
             limits_forgotten: self.live().sites.iter().map(|site| site.counts.forgotten()).sum(),
             bodies_waiting: self.inspectors().map_or(0, |inspectors| inspectors.waiting() as u64),
             shedding_threads: shedding as u64,
@@ -560,7 +570,7 @@ impl Node {
 
     /// Counters by zone in the Prometheus text format.
     pub fn zone_metrics(&self) -> String {
-        self.zone_table.render()
+        self.zone_table.render(&self.feed_ages())
     }
 
     /// The snapshot in force.
@@ -620,6 +630,15 @@ impl Node {
 
     pub(crate) fn name(&self) -> &str {
         &self.setup.settings.name
+    }
+
+    pub(crate) fn feed_teller(&self) -> &FeedTeller {
+        &self.feed_teller
+    }
+
+    /// Seconds since 1970, by the steady time.
+    pub(crate) fn steady_unix_s(&self) -> u64 {
+        self.steady.unix_us() / 1_000_000
     }
 
     pub(crate) fn loop_token(&self) -> &str {

@@ -16,7 +16,7 @@ use serde_json::Value;
 use zone::{Problem, Snapshot};
 
 use crate::clock;
-use crate::configuration::{Problems, data_dir, gather, read_node_file, zones_beside};
+use crate::configuration::{Problems, data_dir, gather, old_lists, read_node_file, zones_beside};
 use crate::flags::{BlockRange, NodeFile, Publish, Purge, Running, Status, Trace, UnblockRange};
 use crate::messages::{self, ANSWER_BYTES_MAX, Answer, Decisions, DifferenceText, Request};
 
@@ -43,8 +43,9 @@ pub(crate) fn check(named: &NodeFile) -> Result<ExitCode> {
     match gathered.compile(0, None) {
         Ok(snapshot) => {
             let unserved = unserved(&path, &file, &snapshot);
+            let old = old_lists(&snapshot, &gathered.bundle, clock::unix_us() / 1_000_000);
             let warnings: Vec<&Problem> =
-                file.node.warnings.iter().chain(&snapshot.warnings).chain(&unserved).collect();
+                file.node.warnings.iter().chain(&snapshot.warnings).chain(&unserved).chain(&old).collect();
             warnings.iter().for_each(|warning| tell_lines(&format!("{warning}\n")));
             let hostnames: usize = snapshot.zones().iter().map(|zone| zone.hostnames.len()).sum();
             writeln!(
@@ -425,8 +426,29 @@ pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Answer> {
     ask_and_follow(socket, request, &mut |_| ())
 }
 
-/// Asks the node one thing that takes its time; each line of progress is passed on.
+/// How long a command comes back for to a node that has too many at once.
+const BUSY_WAIT: Duration = Duration::from_secs(15);
+
+/// How long it stays away in between: as long again each time, from the first to the last.
+const BUSY_PAUSES_MS: std::ops::RangeInclusive<u64> = 10..=250;
+
+/// Asks the node one thing that takes its time; each line of progress is passed on. A node that is busy with
+/// others is asked again for some seconds, each time a random while later.
 fn ask_and_follow(socket: &Path, request: &Request, progress: &mut dyn FnMut(&str)) -> Result<Answer> {
+    let until = clock::now() + BUSY_WAIT;
+    let mut pause_ms = *BUSY_PAUSES_MS.start();
+    loop {
+        let answer = ask_once(socket, request, progress)?;
+        if !answer.is_busy || clock::now() >= until {
+            return Ok(answer);
+        }
+        let chance = u64::from_ne_bytes(crate::keys::random().unwrap_or_default());
+        std::thread::sleep(Duration::from_millis(pause_ms + chance % pause_ms));
+        pause_ms = (2 * pause_ms).min(*BUSY_PAUSES_MS.end());
+    }
+}
+
+fn ask_once(socket: &Path, request: &Request, progress: &mut dyn FnMut(&str)) -> Result<Answer> {
     let connection = UnixStream::connect(socket).map_err(|error| {
         let remedy = match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
@@ -446,7 +468,8 @@ fn ask_and_follow(socket: &Path, request: &Request, progress: &mut dyn FnMut(&st
     connection.set_read_timeout(wait)?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    (&connection).write_all(&line).context("the node does not read the command")?;
+    // A node that is busy may have answered, and closed, before it read anything.
+    let written = (&connection).write_all(&line);
     let mut reader = BufReader::new(&connection);
     loop {
         let mut line = Vec::new();
@@ -455,6 +478,7 @@ fn ask_and_follow(socket: &Path, request: &Request, progress: &mut dyn FnMut(&st
             .read_until(b'\n', &mut line)
             .context("the node gave no answer in time: `rempart status` or its log may tell why")?;
         if line.is_empty() {
+            written.context("the node does not read the command")?;
             bail!("the node ended the connection without an answer: it may be starting anew; try again");
         }
         let answer: Answer = serde_json::from_slice(&line)
@@ -470,6 +494,7 @@ fn ask_and_follow(socket: &Path, request: &Request, progress: &mut dyn FnMut(&st
 mod tests {
     use std::os::unix::net::UnixListener;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use testkit::folder::Folder;
 
@@ -486,10 +511,24 @@ mod tests {
             number: Some(9),
             ..Answer::default()
         };
-        let _accepting = command_socket::serve(listener, Arc::new(carry)).unwrap();
+        let _accepting = command_socket::serve(listener, Arc::new(carry), |_| ()).unwrap();
         let answer = ask(&path, &Request::Confirm {}).unwrap();
         assert_eq!((answer.ok, answer.number), (true, Some(9)));
         assert!(!ask(&path, &Request::Status {}).unwrap().ok);
+    }
+
+    #[test]
+    fn a_node_that_is_busy_is_asked_again() {
+        let folder = Folder::new().unwrap();
+        let path = folder.path().join("rempart.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let asked = AtomicUsize::new(0);
+        let carry = move |_, _: &dyn Fn(&Answer)| match asked.fetch_add(1, Ordering::Relaxed) {
+            0..3 => Answer { is_busy: true, ..Answer::refused("busy") },
+            asked => Answer { ok: true, number: Some(asked as u64), ..Answer::default() },
+        };
+        let _accepting = command_socket::serve(listener, Arc::new(carry), |_| ()).unwrap();
+        assert_eq!(ask(&path, &Request::Confirm {}).unwrap().number, Some(3));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! Called by [`crate::supervisor`] (node file only), [`crate::publishing`] and [`crate::commands`]. Read
 //! next: [`gather`].
 
+mod feeds;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +17,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
+use zone::feed::made_by_its_word;
 use zone::limits::{FILE_BYTES_MAX, SPEC_BYTES_MAX};
 use zone::{Bundle, FileKind, NamedFile, Node, Problem, Severity, Snapshot, Source};
 
+pub(crate) use self::feeds::old_lists;
 use crate::commands::{counted, tell, tell_lines};
 use crate::files::read_bounded;
 
@@ -152,6 +155,7 @@ pub(crate) fn gather(file: &NodeFile) -> Gathered {
     let mut secrets = BTreeMap::new();
     let mut stamps = BTreeMap::new();
     let mut failed: BTreeMap<String, io::Error> = BTreeMap::new();
+    let mut changed = BTreeMap::new();
     for named in &named {
         if !stamps.contains_key(&named.path) {
             stamps.insert(named.path.clone(), Stamp::of(&named.path));
@@ -174,6 +178,7 @@ pub(crate) fn gather(file: &NodeFile) -> Gathered {
         }
         let Some(error) = failed.get(&named.path) else {
             share_between_kinds(named, &mut files, &mut secrets);
+            changed.extend(when_changed(named, &files, &stamps));
             continue;
         };
         unread.push(Problem {
@@ -185,7 +190,20 @@ pub(crate) fn gather(file: &NodeFile) -> Gathered {
             severity: Severity::Error,
         });
     }
-    Gathered { bundle: Bundle::new(specs, defaults, files), stamps, secrets, unread }
+    Gathered { bundle: Bundle::new(specs, defaults, files).with_changed(changed), stamps, secrets, unread }
+}
+
+/// When a list was changed that has a horizon and does not say itself when it was made.
+fn when_changed(
+    named: &NamedFile,
+    files: &BTreeMap<String, Vec<u8>>,
+    stamps: &BTreeMap<String, Stamp>,
+) -> Option<(String, u64)> {
+    let bytes = files.get(&named.path).filter(|_| named.kind == FileKind::Feed)?;
+    // A word that is no time is told when compiling.
+    let is_said = made_by_its_word(bytes) != Ok(None);
+    let seconds = stamps.get(&named.path).map(|stamp| stamp.seconds).filter(|_| !is_said)?;
+    Some((named.path.clone(), u64::try_from(seconds).unwrap_or(0)))
 }
 
 /// Names those of a bundle's files that these zones are made from.

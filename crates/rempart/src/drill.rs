@@ -28,7 +28,9 @@ mod deleted;
 mod dependencies;
 mod disabled;
 mod disk;
+mod flooded;
 mod floods;
+mod frozen;
 mod greedy;
 mod herd;
 mod hostile;
@@ -41,6 +43,7 @@ mod pages;
 mod peers;
 mod poison;
 mod raw;
+mod reconnect;
 mod report;
 mod scarce;
 mod spike;
@@ -49,6 +52,7 @@ mod starts;
 mod stored;
 mod surge;
 mod tiers;
+mod written_back;
 
 use node::{NodeFolder, NodeText};
 use report::{Outcome, Title};
@@ -207,6 +211,33 @@ const DRILLS: &[Drill] = &[
         run: deleted::by_mistake,
     },
     Drill {
+        id: "D25",
+        name: "written-back",
+        outage: "Cloudflare 2023-11-02: what had been configured could be read nowhere else",
+        done: "files of every kind and blocks are read off a node, and written back: there, and to another \
+               node",
+        needs_fault_points: false,
+        run: written_back::written_back,
+    },
+    Drill {
+        id: "D13",
+        name: "reconnect",
+        outage: "Google Cloud 2025-06-12, Cloudflare 2025-09-12: all came back at once, and kept it down",
+        done: "a thousand at the local socket at once, of whom some say nothing, leave in the middle, read \
+               nothing, while orders are given and visitors served",
+        needs_fault_points: false,
+        run: reconnect::reconnect,
+    },
+    Drill {
+        id: "D18",
+        name: "frozen",
+        outage: "any list that nobody makes anew: it refuses who is innocent by now, and lets in who is not",
+        done: "three lists, with and without a word of when they were made, grow old and past their horizon; \
+               restarts; they are made anew",
+        needs_fault_points: false,
+        run: frozen::frozen,
+    },
+    Drill {
         id: "D19",
         name: "as-shown",
         outage: "Cloudflare 2025-11-18, 2026-02-20: nobody saw what a change would really do",
@@ -255,6 +286,14 @@ const DRILLS: &[Drill] = &[
                packets, over HTTP/1, HTTP/2, HTTP/3 and WebSocket",
         needs_fault_points: false,
         run: floods::floods,
+    },
+    Drill {
+        id: "F1",
+        name: "flood",
+        outage: "Cloudflare 2025-08-21: what came for one customer filled the links of all",
+        done: "a zone gets thirty times what it usually does, from three networks; its own visitors go on",
+        needs_fault_points: false,
+        run: flooded::flood,
     },
     Drill {
         id: "D16",

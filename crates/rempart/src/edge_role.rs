@@ -245,6 +245,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         withdrawn.into_iter().for_each(|number| node.forget_stored_under(number));
     }
     purging::keep_up(&node, log.purges());
+    node.tell_of_feeds();
     let publishing = Publishing::start(PublisherSetup {
         node: Arc::clone(&node),
         config: setup.config.clone(),
@@ -274,7 +275,8 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         let commands = Arc::clone(&commands);
         Arc::new(move |request, progress: &dyn Fn(&Answer)| commands.carry(request, progress))
     };
-    let accepting = command_socket::serve(sockets.command, carry).context("no thread for commands")?;
+    let accepting =
+        command_socket::serve(sockets.command, carry, tell_busy(events)).context("no thread for commands")?;
     let has_failed = Arc::new(AtomicBool::new(false));
     let drained = when_drained(running, Arc::clone(&has_failed))?;
     wait_until_served(&node, setup.threads)?;
@@ -296,6 +298,17 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     access_log.close(LOG_CLOSE);
     let is_well = whole && !has_failed.load(Ordering::Acquire);
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Tells that more commands came than there is room for.
+fn tell_busy(events: &Events) -> impl Fn(command_socket::Shed) + Send + 'static {
+    let events = events.clone();
+    move |shed| {
+        let remedy = "find who asks so much; commands of this program come back by themselves";
+        let fields: [(&'static str, Value<'_>); 3] =
+            [("sent_away", shed.sent_away.into()), ("let_go", shed.let_go.into()), ("remedy", remedy.into())];
+        events.warn("commands_busy", &fields);
+    }
 }
 
 /// Opens the access log. A log that cannot be opened must not keep the sites down: it is told, and nothing

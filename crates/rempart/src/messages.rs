@@ -85,6 +85,13 @@ pub(crate) enum Request {
     },
 }
 
+impl Request {
+    /// Whether the answer may take its time: that of stages, or of a disk.
+    pub(crate) fn may_take_long(&self) -> bool {
+        matches!(self, Self::Publish { .. } | Self::Purge { .. })
+    }
+}
+
 /// What of the cache is to be purged, in a person's words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -174,6 +181,9 @@ pub(crate) struct Answer {
     /// What is to be known of an order that was carried out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) warning: Option<String>,
+    /// Whether it was not carried out since too many commands came at once: the same is to be asked again.
+    #[serde(default, rename = "busy", skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_busy: bool,
     /// Why it was not carried out, when there is no list of problems.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
@@ -198,6 +208,7 @@ impl Answer {
             hand_over: self.hand_over.clone(),
             descriptors: Vec::new(),
             warning: self.warning.clone(),
+            is_busy: self.is_busy,
             error: self.error.clone(),
         }
     }

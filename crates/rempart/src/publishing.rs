@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -19,7 +19,8 @@ use anyhow::{Context as _, Result};
 use telemetry::events::{Events, Value};
 use zone::{Bundle, Problem, Snapshot};
 
-use crate::configuration::{Problems, Stamp, compile_kept, gather, read_node_file};
+use crate::clock;
+use crate::configuration::{Problems, Stamp, compile_kept, gather, old_lists, read_node_file};
 use crate::control::{Begin, Channel, Killed};
 use crate::generations::{Generation, Generations};
 use crate::messages::Answer;
@@ -46,6 +47,9 @@ pub(crate) const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// Publishes that may wait for the one under way. Further ones are refused: they would only read the same
 /// files.
 const WAITING_MAX: usize = 8;
+
+/// Of these, dry runs: what is to change something finds room beside any number of those who only ask.
+const DRY_WAITING_MAX: usize = WAITING_MAX / 2;
 
 /// Lines of progress that may wait for whoever asked; further ones are left out.
 const ANSWERS_WAITING: usize = 256;
@@ -94,7 +98,9 @@ pub(crate) fn start(
                 }
                 Ok(snapshot) => {
                     keep(generations, number, &hash, &gathered.bundle.to_bytes(), events);
-                    tell_warnings(&snapshot.warnings, events);
+                    let now_unix_s = clock::unix_us() / 1_000_000;
+                    let old = old_lists(&snapshot, &gathered.bundle, now_unix_s);
+                    tell_warnings(&[snapshot.warnings.as_slice(), &old].concat(), events);
                     return Ok(Start { snapshot, stamps: gathered.stamps, kept: None });
                 }
                 Err(problems) => problems,
@@ -309,6 +315,16 @@ pub(crate) struct Publishing {
     progress: Arc<Mutex<Progress>>,
     upgrades_failed: Arc<AtomicU64>,
     is_over: Arc<AtomicBool>,
+    dry_runs: Arc<AtomicUsize>,
+}
+
+/// One of [`DRY_WAITING_MAX`] dry runs, given back on drop.
+struct DryRun<'a>(&'a AtomicUsize);
+
+impl Drop for DryRun<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Publishing {
@@ -326,7 +342,7 @@ impl Publishing {
             .stack_size(COMPILE_STACK_BYTES)
             .spawn(move || publisher.run())
             .context("no thread for publishing")?;
-        Ok(Self { inbox, progress, upgrades_failed: Arc::default(), is_over })
+        Ok(Self { inbox, progress, upgrades_failed: Arc::default(), is_over, dry_runs: Arc::default() })
     }
 
     /// Ends the thread: this edge drains, and what is published, watched, confirmed and withdrawn is another
@@ -340,8 +356,11 @@ impl Publishing {
     /// Publishes and waits for the answer. `progress` is told how far it is.
     pub(crate) fn publish(&self, options: Options, progress: &dyn Fn(&Answer)) -> Answer {
         let (sender, answers) = sync_channel(ANSWERS_WAITING);
-        if self.inbox.try_send(Event::Publish { options, to: Some(sender) }).is_err() {
-            return Answer::refused("several publishes wait already: they take the files as they are then");
+        let dry_run = options.dry_run.then(|| DryRun(&self.dry_runs));
+        let has_room = dry_run.is_none() || self.dry_runs.fetch_add(1, Ordering::Relaxed) < DRY_WAITING_MAX;
+        if !has_room || self.inbox.try_send(Event::Publish { options, to: Some(sender) }).is_err() {
+            let why = "several publishes wait already: they take the files as they are then";
+            return Answer { is_busy: true, ..Answer::refused(why) };
         }
         while let Ok(answer) = answers.recv() {
             if answer.progress.is_none() {
@@ -370,7 +389,8 @@ impl Publishing {
     fn ask(&self, event: impl FnOnce(SyncSender<Answer>) -> Event) -> Answer {
         let (sender, answer) = sync_channel(1);
         if self.inbox.try_send(event(sender)).is_err() {
-            return Answer::refused("too much waits to be published: try again shortly");
+            let why = "too much waits to be published: try again shortly";
+            return Answer { is_busy: true, ..Answer::refused(why) };
         }
         answer.recv().unwrap_or_else(|_| Answer::refused("the node is ending"))
     }

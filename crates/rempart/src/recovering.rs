@@ -11,6 +11,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use zone::{Bundle, FileKind};
@@ -50,12 +51,16 @@ pub(crate) fn run(wanted: &Recover) -> Result<ExitCode> {
     let (generation, bundle) = choose(&Generations::open(&data)?, wanted.generation)?;
     let laid = lay_out(&bundle);
     make_empty(&wanted.into)?;
-    for (path, bytes) in &laid.files {
+    for (path, (bytes, changed)) in &laid.files {
         let path = wanted.into.join(path);
         if let Some(folder) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         write_whole(&path, bytes, 0o600).with_context(|| format!("{} cannot be written", path.display()))?;
+        if let Some(changed) = changed {
+            // A list that does not say when it was made is no newer for being written again.
+            fs::File::options().write(true).open(&path)?.set_modified(*changed)?;
+        }
     }
     let (zones, all) = (counted(bundle.specs().len(), "zone"), counted(laid.files.len(), "file"));
     let place = wanted.into.display();
@@ -101,8 +106,8 @@ fn read(generations: &Generations, generation: &Generation) -> Result<Bundle> {
 /// What is written where.
 #[derive(Debug, Default)]
 struct Laid {
-    /// By path below the folder, without `..`.
-    files: BTreeMap<PathBuf, Vec<u8>>,
+    /// By path below the folder, without `..`: the bytes, and when the file was changed where that counts.
+    files: BTreeMap<PathBuf, (Vec<u8>, Option<SystemTime>)>,
     /// Where files were that are not below the zones' surroundings.
     elsewhere: Vec<PathBuf>,
 }
@@ -115,8 +120,8 @@ fn lay_out(bundle: &Bundle) -> Laid {
     let around = zones.as_deref().and_then(Path::parent).unwrap_or(Path::new("/"));
     let specs = bundle.specs().iter().map(|spec| (spec.name.as_str(), spec.bytes.as_slice()));
     let named = bundle.files().iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice()));
-    for (path, bytes) in specs.chain(named) {
-        let path = normal(Path::new(path));
+    for (name, bytes) in specs.chain(named) {
+        let path = normal(Path::new(name));
         let below = path.strip_prefix(around).map_or_else(
             |_| {
                 laid.elsewhere.push(path.clone());
@@ -124,12 +129,14 @@ fn lay_out(bundle: &Bundle) -> Laid {
             },
             Path::to_owned,
         );
-        laid.files.insert(below, bytes.to_vec());
+        let unix_s = bundle.changed().get(name).copied().map(Duration::from_secs);
+        let changed = unix_s.and_then(|since| UNIX_EPOCH.checked_add(since));
+        laid.files.insert(below, (bytes.to_vec(), changed));
     }
     if let Some(tables) = bundle.defaults() {
         let text = String::from_utf8_lossy(&tables.bytes);
         let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-        laid.files.insert(TABLES.into(), (lines.join("\n") + "\n").into_bytes());
+        laid.files.insert(TABLES.into(), ((lines.join("\n") + "\n").into_bytes(), None));
     }
     laid
 }
@@ -196,7 +203,7 @@ mod tests {
             ["elsewhere/srv/page.html", "list.txt", "node-file-tables.toml", "zones/a.toml", "zones/b.toml"];
         assert_eq!(paths, all);
         assert_eq!(laid.elsewhere, [Path::new("/srv/page.html")]);
-        assert_eq!(laid.files[Path::new(TABLES)], b"[geo]\n");
+        assert_eq!(laid.files[Path::new(TABLES)].0, b"[geo]\n");
     }
 
     #[test]

@@ -2,13 +2,14 @@
 //!
 //! One entry a line; `#` begins a comment; blank lines do not count. A list of addresses takes single
 //! addresses, prefixes and ranges; one of hostnames takes `*.example.org`, which means every name below it.
-//! Lists are shared by reference between programs and never change. Made by whoever reads configuration; read
-//! next: [`List::parse`].
+//! Lists are shared by reference between programs and never change, but that one may be silenced
+//! ([`List::silence`]). Made by whoever reads configuration; read next: [`List::parse`].
 
 use std::fmt;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
@@ -74,6 +75,7 @@ pub struct List {
     kind: ListKind,
     entries: usize,
     content: Content,
+    is_silent: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -145,7 +147,7 @@ impl List {
             ListKind::Asns | ListKind::Integers => Content::Integers(IntSet::new(integers)),
             ListKind::Hostnames | ListKind::Strings => Content::Texts(texts),
         };
-        Ok(List { kind, entries, content })
+        Ok(List { kind, entries, content, is_silent: AtomicBool::new(false) })
     }
 
     /// What it holds.
@@ -170,22 +172,34 @@ impl List {
         }
     }
 
+    /// Has it hold nothing, or again what it has: for every program that names it, from the next lookup on.
+    pub fn silence(&self, is_silent: bool) {
+        self.is_silent.store(is_silent, Ordering::Relaxed);
+    }
+
+    fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
+    }
+
     /// Whether it holds an address; false for a list of something else.
     #[must_use]
     pub fn holds_address(&self, address: IpAddr) -> bool {
-        matches!(&self.content, Content::Addresses(set) if set.holds(address))
+        !self.is_silent() && matches!(&self.content, Content::Addresses(set) if set.holds(address))
     }
 
     /// Whether it holds an integer; false for a list of something else.
     #[must_use]
     pub fn holds_int(&self, value: i64) -> bool {
-        matches!(&self.content, Content::Integers(set) if set.holds(value))
+        !self.is_silent() && matches!(&self.content, Content::Integers(set) if set.holds(value))
     }
 
     /// Whether it holds a string or hostname; false for a list of something else.
     #[must_use]
     pub fn holds_bytes(&self, value: &[u8]) -> bool {
         let Content::Texts(texts) = &self.content else { return false };
+        if self.is_silent() {
+            return false;
+        }
         if self.kind == ListKind::Strings {
             return texts.holds(value);
         }

@@ -65,6 +65,8 @@ pub struct Outside {
     pub flooded_zones: u64,
     /// Generated limits by stage: observing, limiting, tightened.
     pub flood_limits: [u64; 3],
+    /// Files that have a horizon: fresh, getting old, past it.
+    pub feeds: [u64; 3],
     /// Serving threads that shed requests.
     pub shedding_threads: u64,
     /// How late the latest of them is, in microseconds.

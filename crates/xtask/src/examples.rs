@@ -17,6 +17,9 @@ const ZONE_START: &str = "name = \"example.org\"\nhostnames = [\"example.org\"]\
 /// What stands in files of a firewall's rules.
 const RULE: &str = "SecAction \"id:1,phase:1,pass,nolog\"\n";
 
+/// What stands in a list that is made anew.
+const FEED: &str = "# made: 2026-11-26T12:00:00Z\n";
+
 /// What a fragment about rules, the cache, compression, floods or the firewall leaves out.
 const ZONE_END: &str = "\n[[pool]]\nname = \"app\"\norigins = [{ url = \"http://127.0.0.1:3000\" }]\n";
 
@@ -81,6 +84,7 @@ fn problems(place: &str, text: &str) -> Vec<String> {
             match named.kind {
                 FileKind::PrivateKey => continue,
                 FileKind::Rules => files.insert(named.path, RULE.as_bytes().to_vec()),
+                FileKind::Feed => files.insert(named.path, FEED.as_bytes().to_vec()),
                 _ => files.insert(named.path, certificate.clone().into_bytes()),
             };
         }

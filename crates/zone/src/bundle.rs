@@ -8,7 +8,9 @@
 //! Layout, all numbers big-endian: magic (8 bytes), schema (u32), length of the body (u64), SHA-256 over
 //! magic, schema, length and body (32 bytes), body. The body is: count of sources (u32), sources; 0 or 1
 //! (u8), the source of the defaults; count of files (u32), files. A source and a file are each name and
-//! bytes, both with their length (u32) before them.
+//! bytes, both with their length (u32) before them. Schema 2 has behind it when some of the files were
+//! changed: a count of at least 1 (u32), and for each the path with its length (u32) before it, and seconds
+//! after 1970 (u64). A bundle without such times is of schema 1, as an earlier program reads it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,8 +23,11 @@ use crate::limits::{BUNDLE_BYTES_MAX, FILE_BYTES_MAX, FILES_MAX, PATH_BYTES_MAX,
 const MAGIC: &[u8; 8] = b"REMPARTB";
 const HEADER_BYTES: usize = 8 + 4 + 8 + 32;
 
-/// The schema of bundles written by this program.
+/// The schema of bundles in which no file has a time.
 pub const SCHEMA: u32 = 1;
+
+/// The schema of bundles in which a file has one.
+pub const SCHEMA_DATED: u32 = 2;
 
 /// A file as a person wrote it, with its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,14 +44,16 @@ pub struct Bundle {
     specs: Vec<Source>,
     defaults: Option<Source>,
     files: BTreeMap<String, Vec<u8>>,
+    /// When files were changed for which that counts, in seconds after 1970, by path.
+    changed: BTreeMap<String, u64>,
     /// The hash, once somebody asked: it is asked for again and again on a change's way.
     hash: OnceLock<[u8; 32]>,
 }
 
 impl PartialEq for Bundle {
     fn eq(&self, other: &Self) -> bool {
-        let Self { specs, defaults, files, hash: _ } = self;
-        (specs, defaults, files) == (&other.specs, &other.defaults, &other.files)
+        let Self { specs, defaults, files, changed, hash: _ } = self;
+        (specs, defaults, files, changed) == (&other.specs, &other.defaults, &other.files, &other.changed)
     }
 }
 
@@ -73,7 +80,9 @@ impl fmt::Display for BundleFault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Magic => out.write_str("this is no bundle"),
-            Self::Schema(schema) => write!(out, "the bundle has schema {schema}, and {SCHEMA} is known here"),
+            Self::Schema(schema) => {
+                write!(out, "the bundle has schema {schema}, and {SCHEMA} and {SCHEMA_DATED} are known here")
+            }
             Self::Length => out.write_str("the bundle is cut off, or something follows it"),
             Self::Hash => out.write_str("the bundle was damaged: its hash does not match"),
             Self::TooLarge => out.write_str("the bundle is larger than its limit"),
@@ -94,7 +103,17 @@ impl Bundle {
     pub fn new(mut specs: Vec<Source>, defaults: Option<Source>, files: BTreeMap<String, Vec<u8>>) -> Self {
         specs.sort();
         let files = files.into_iter().map(|(path, bytes)| (path, without_keys(bytes))).collect();
-        Self { specs, defaults, files, hash: OnceLock::new() }
+        Self { specs, defaults, files, changed: BTreeMap::new(), hash: OnceLock::new() }
+    }
+
+    /// Notes when files were changed, in seconds after 1970, by path; those that are not in the bundle are
+    /// left out. It is wanted of files of kind [`crate::FileKind::Feed`] that do not say it themselves.
+    #[must_use]
+    pub fn with_changed(mut self, mut changed: BTreeMap<String, u64>) -> Self {
+        changed.retain(|path, _| self.files.contains_key(path));
+        self.changed = changed;
+        self.hash = OnceLock::new();
+        self
     }
 
     /// The zone files, by name.
@@ -115,6 +134,12 @@ impl Bundle {
         &self.files
     }
 
+    /// When files were changed for which that counts, in seconds after 1970, by path.
+    #[must_use]
+    pub fn changed(&self) -> &BTreeMap<String, u64> {
+        &self.changed
+    }
+
     /// Replaces the bytes of one file, as when a certificate was renewed. Private keys in it are left out.
     pub fn replace_file(&mut self, path: &str, bytes: Vec<u8>) {
         self.files.insert(path.to_owned(), without_keys(bytes));
@@ -126,7 +151,7 @@ impl Bundle {
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
         *self.hash.get_or_init(|| {
-            let mut hash = hash_of_header(self.body_bytes());
+            let mut hash = hash_of_header(self.schema(), self.body_bytes());
             self.write_body(&mut |piece| hash.update(piece));
             hash.finalize().into()
         })
@@ -138,11 +163,15 @@ impl Bundle {
         let length = self.body_bytes();
         let mut out = Vec::with_capacity(HEADER_BYTES + length);
         out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&SCHEMA.to_be_bytes());
+        out.extend_from_slice(&self.schema().to_be_bytes());
         out.extend_from_slice(&(length as u64).to_be_bytes());
         out.extend_from_slice(&self.hash());
         self.write_body(&mut |piece| out.extend_from_slice(piece));
         out
+    }
+
+    fn schema(&self) -> u32 {
+        if self.changed.is_empty() { SCHEMA } else { SCHEMA_DATED }
     }
 
     fn body_bytes(&self) -> usize {
@@ -165,6 +194,15 @@ impl Bundle {
         for (path, bytes) in &self.files {
             write_part(out, path, bytes);
         }
+        if self.changed.is_empty() {
+            return;
+        }
+        write_count(out, self.changed.len());
+        for (path, unix_s) in &self.changed {
+            write_count(out, path.len());
+            out(path.as_bytes());
+            out(&unix_s.to_be_bytes());
+        }
     }
 
     /// Reads a bundle from bytes; checks length, schema and hash first.
@@ -180,7 +218,7 @@ impl Bundle {
         let rest = bytes.strip_prefix(MAGIC).ok_or(BundleFault::Magic)?;
         let mut header = Cut(rest);
         let schema = header.number().ok_or(BundleFault::Length)?;
-        if schema != SCHEMA {
+        if !matches!(schema, SCHEMA | SCHEMA_DATED) {
             return Err(BundleFault::Schema(schema));
         }
         let length = header.array::<8>().map(u64::from_be_bytes).ok_or(BundleFault::Length)?;
@@ -189,7 +227,7 @@ impl Bundle {
         if body.len() as u64 != length {
             return Err(BundleFault::Length);
         }
-        if hash_of(body) != hash {
+        if hash_of(schema, body) != hash {
             return Err(BundleFault::Hash);
         }
         let mut cut = Cut(body);
@@ -204,10 +242,11 @@ impl Bundle {
             _ => return Err(BundleFault::Layout),
         };
         let parts = cut.parts(FILES_MAX, FILE_BYTES_MAX)?;
+        let changed = if schema == SCHEMA_DATED { cut.times(FILES_MAX)? } else { BTreeMap::new() };
         if !cut.0.is_empty() {
             return Err(BundleFault::Layout);
         }
-        let bundle = Self::new(specs, defaults, parts.into_iter().collect());
+        let bundle = Self::new(specs, defaults, parts.into_iter().collect()).with_changed(changed);
         // One bundle has one form: anything else would give two hashes to the same content.
         if bundle.hash() == hash { Ok(bundle) } else { Err(BundleFault::Layout) }
     }
@@ -238,16 +277,16 @@ fn without_keys(bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// A hash that has read the header of a body of so many bytes.
-fn hash_of_header(body_bytes: usize) -> Sha256 {
+fn hash_of_header(schema: u32, body_bytes: usize) -> Sha256 {
     let mut hash = Sha256::new();
     hash.update(MAGIC);
-    hash.update(SCHEMA.to_be_bytes());
+    hash.update(schema.to_be_bytes());
     hash.update((body_bytes as u64).to_be_bytes());
     hash
 }
 
-fn hash_of(body: &[u8]) -> [u8; 32] {
-    hash_of_header(body.len()).chain_update(body).finalize().into()
+fn hash_of(schema: u32, body: &[u8]) -> [u8; 32] {
+    hash_of_header(schema, body.len()).chain_update(body).finalize().into()
 }
 
 /// Counts and lengths beyond 4 GiB cannot be: [`BUNDLE_BYTES_MAX`] stands before them. Were one there, the
@@ -289,9 +328,27 @@ impl<'a> Cut<'a> {
         self.take(length).ok_or(BundleFault::Layout)
     }
 
-    fn part(&mut self, bytes_max: usize) -> Result<(String, Vec<u8>), BundleFault> {
+    fn name(&mut self) -> Result<String, BundleFault> {
         let name = std::str::from_utf8(self.piece(PATH_BYTES_MAX)?).map_err(|_| BundleFault::Layout)?;
-        Ok((name.to_owned(), self.piece(bytes_max)?.to_vec()))
+        Ok(name.to_owned())
+    }
+
+    fn part(&mut self, bytes_max: usize) -> Result<(String, Vec<u8>), BundleFault> {
+        Ok((self.name()?, self.piece(bytes_max)?.to_vec()))
+    }
+
+    fn times(&mut self, count_max: usize) -> Result<BTreeMap<String, u64>, BundleFault> {
+        let count = self.number().ok_or(BundleFault::Layout)? as usize;
+        if count > count_max {
+            return Err(BundleFault::TooLarge);
+        }
+        let mut times = BTreeMap::new();
+        for _ in 0..count {
+            let path = self.name()?;
+            let unix_s = self.array::<8>().map(u64::from_be_bytes).ok_or(BundleFault::Layout)?;
+            times.insert(path, unix_s);
+        }
+        Ok(times)
     }
 
     fn parts(&mut self, count_max: usize, bytes_max: usize) -> Result<Vec<(String, Vec<u8>)>, BundleFault> {

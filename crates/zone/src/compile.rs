@@ -57,6 +57,9 @@ pub enum FileKind {
     ErrorPage,
     /// Entries of a list.
     List,
+    /// Those of a list with a horizon: when the file was changed counts, if it does not say when it was made
+    /// ([`crate::feed::made_by_its_word`]).
+    Feed,
     /// Rules of the firewall: a file, or a folder, of which everything that [`belongs_to_rules`] is read.
     ///
     /// [`belongs_to_rules`]: crate::belongs_to_rules
@@ -156,7 +159,7 @@ fn named(spec: &ZoneSpec, each: Each<'_>) {
         some(FileKind::ErrorPage, &page.file);
     }
     for list in &spec.list.0 {
-        some(FileKind::List, &list.file);
+        some(if list.horizon_s.is_some() { FileKind::Feed } else { FileKind::List }, &list.file);
     }
     waf::named(&spec.waf, &mut |path| each(FileKind::Rules, path));
 }
@@ -397,6 +400,10 @@ impl Compiler<'_> {
             match kind {
                 FileKind::PrivateKey => part(&(self.secrets)(&path).unwrap_or_default()),
                 FileKind::Rules => part(&self.waf_content(&seclang::normal(&path))),
+                FileKind::Feed => {
+                    part(self.bundle.files().get(&path).map_or(b"", Vec::as_slice));
+                    part(&self.bundle.changed().get(&path).map_or([0; 8], |unix_s| unix_s.to_be_bytes()));
+                }
                 _ => part(self.bundle.files().get(&path).map_or(b"", Vec::as_slice)),
             }
         });
@@ -426,7 +433,10 @@ impl Compiler<'_> {
         let changed_pools = self.changed_pools(spec, &key, &mut pools);
         let routes = self.routes(spec, &key);
         // What is shared with the snapshot before needs no lists anew.
-        let lists = if same.is_some() { rules::Lists::new() } else { self.lists(spec) };
+        let (lists, feeds) = match same {
+            Some(same) => (rules::Lists::new(), same.feeds.clone()),
+            None => self.lists(spec),
+        };
         let rules = self.rules(spec, &key, &lists, changed_pools, same);
         let rate_limits = self.rate_limits(spec, &key, &lists, same);
         self.idle_choices(spec);
@@ -454,6 +464,7 @@ impl Compiler<'_> {
                 Some(same) => same.lists.clone(),
                 None => lists.iter().map(|(name, list)| (name.to_owned(), list.entries())).collect(),
             },
+            feeds,
             rules,
             waf_log: waf.as_ref().filter(|_| act::has_firewall_log(spec)).map(act::logging_only),
             waf,

@@ -8,12 +8,15 @@ use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use maxminddb::{LookupResult, MaxMindDbError, PathElement, Reader, WithinOptions};
 use sha2::{Digest, Sha256};
 
+use crate::feed::{AfterHorizon, Feed};
+use crate::limits::AGE_S_MAX;
 use crate::read::settings;
-use crate::read::values::FilePath;
+use crate::read::values::{Count, FilePath};
 
 settings! {
     /// `[geo]` of the node file: what is known of addresses. Read at each publish.
@@ -23,6 +26,11 @@ settings! {
         optional country: FilePath,
         /// MMDB file with numbers of networks: the field `ip.src.asnum`. At most 32 MiB.
         optional asn: FilePath,
+        /// How old each of the files may become, in seconds after it was built, as it says itself; without
+        /// it, as old as it likes.
+        optional horizon_s: Count<1, AGE_S_MAX>,
+        /// What becomes of a file that is older: it is used as it is, or knows no address.
+        plain after_horizon: AfterHorizon = AfterHorizon::Keep,
     }
 }
 
@@ -118,6 +126,11 @@ impl Database {
         Sha256::digest(bytes).into()
     }
 
+    /// When it was built, in seconds after 1970.
+    pub(crate) fn built_unix_s(&self) -> u64 {
+        self.reader.metadata().build_epoch
+    }
+
     pub(crate) fn is_of(&self, hash: &[u8; 32]) -> bool {
         self.hash == *hash
     }
@@ -157,6 +170,10 @@ pub struct Geo {
     pub country: Option<Arc<Database>>,
     /// Numbers of networks.
     pub asn: Option<Arc<Database>>,
+    /// How old they may become; none without a horizon.
+    pub feeds: Vec<Feed>,
+    /// Whether they know no address: countries, numbers of networks.
+    pub(crate) is_silent: [Arc<AtomicBool>; 2],
 }
 
 /// Where an address is, as far as that is known.
@@ -195,13 +212,15 @@ impl Geo {
     pub fn find(&self, address: IpAddr) -> Whereabouts {
         let address = address.to_canonical();
         let mut found = Whereabouts::default();
+        let [is_country_silent, is_asn_silent] =
+            self.is_silent.each_ref().map(|is_silent| is_silent.load(Ordering::Relaxed));
         // A file was looked at whole before; what it has in another form after all is not known.
-        if let Some(file) = &self.country
+        if let Some(file) = self.country.as_ref().filter(|_| !is_country_silent)
             && let Ok(record) = file.reader.lookup(address)
         {
             found = country_of(&record).unwrap_or_default();
         }
-        if let Some(file) = &self.asn
+        if let Some(file) = self.asn.as_ref().filter(|_| !is_asn_silent)
             && let Ok(record) = file.reader.lookup(address)
         {
             found.asn = asn_of(&record).unwrap_or(0);
@@ -242,7 +261,11 @@ mod tests {
             .entry("2001:db8::/32", Value::map([("country_code", Value::text("JP"))]));
         let numbers = Mmdb::new()
             .entry("192.0.2.128/25", Value::map([("autonomous_system_number", Value::Number(64_500))]));
-        let geo = Geo { country: database(&countries, Asked::Country), asn: database(&numbers, Asked::Asn) };
+        let geo = Geo {
+            country: database(&countries, Asked::Country),
+            asn: database(&numbers, Asked::Asn),
+            ..Geo::default()
+        };
         let france = Whereabouts {
             country: Some(*b"FR"),
             continent: Some(*b"EU"),
@@ -274,7 +297,7 @@ mod tests {
             let mut changed = bytes.clone();
             changed[place] ^= 0x55;
             if let Ok(file) = Database::new(&changed, Asked::Country) {
-                let geo = Geo { country: Some(Arc::new(file)), asn: None };
+                let geo = Geo { country: Some(Arc::new(file)), ..Geo::default() };
                 let _ = find(&geo, "192.0.2.1");
             }
         }

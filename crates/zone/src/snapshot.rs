@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::feed::Feed;
 use crate::geo::Geo;
 use crate::hosts::HostIndex;
 use crate::id::Id;
@@ -61,6 +62,16 @@ impl Snapshot {
     #[must_use]
     pub fn zones(&self) -> &[Arc<Zone>] {
         &self.zones
+    }
+
+    /// Every file that has a horizon, with the name of its zone; those of `[geo]` first, with none.
+    pub fn feeds(&self) -> impl Iterator<Item = (&str, &Feed)> {
+        let of_node = self.geo.iter().flat_map(|geo| &geo.feeds).map(|feed| ("", feed));
+        let of_zone = |zone| {
+            let zone: &Zone = zone;
+            zone.feeds.iter().map(|feed| (zone.name.as_str(), feed))
+        };
+        of_node.chain(self.zones.iter().map(Arc::as_ref).flat_map(of_zone))
     }
 
     /// Finds a zone by id. Walks over all zones: for publishing and reports, not for requests.

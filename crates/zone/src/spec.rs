@@ -6,6 +6,7 @@
 
 use crate::cache::{CacheSpec, RuleCacheSpec};
 use crate::compression::{CompressionSpec, RuleCompressSpec};
+use crate::feed::AfterHorizon;
 use crate::flood::FloodSpec;
 use crate::id::Id;
 use crate::limits::{AGE_S_MAX, HEALTH_TIMEOUT_MS, WEIGHT_MAX};
@@ -468,6 +469,12 @@ settings! {
         optional entries: List<Text>,
         /// File with its entries, one a line; `#` begins a comment. Read at each publish.
         optional file: FilePath,
+        /// How old the file may become, in seconds, before it counts as forgotten by whoever makes it anew;
+        /// without it, as old as it likes. It was made when its first comments say, `# made:
+        /// 2026-11-26T12:00:00Z`, else when it was changed.
+        optional horizon_s: Count<1, AGE_S_MAX>,
+        /// What becomes of a list that is older: it is used as it is, or it matches nothing.
+        plain after_horizon: AfterHorizon = AfterHorizon::Keep,
     }
 }
 

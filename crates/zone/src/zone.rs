@@ -10,6 +10,7 @@ use rules::RouteTo;
 
 use crate::cache::Cache;
 use crate::compression::Compression;
+use crate::feed::Feed;
 use crate::flood::Flood;
 use crate::hosts::Hostname;
 use crate::id::Id;
@@ -40,6 +41,8 @@ pub struct Zone {
     pub pools: Vec<Arc<Pool>>,
     /// Its lists, by name, with how many entries each has.
     pub lists: BTreeMap<String, usize>,
+    /// Those of its lists that have a horizon.
+    pub feeds: Vec<Feed>,
     /// Its rules; none if no rule is switched on.
     pub rules: Option<Arc<Rules>>,
     /// Its web application firewall, if it has one.

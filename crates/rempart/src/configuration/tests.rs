@@ -82,6 +82,27 @@ fn a_file_over_its_limit_is_told_the_limit_that_holds() {
 }
 
 #[test]
+fn when_a_list_was_changed_counts_only_if_it_has_a_horizon_and_does_not_say_when_it_was_made() {
+    let folder = Folder::new().unwrap();
+    let list = |name: &str, more: &str| {
+        format!("[[list]]\nname = \"{name}\"\nkind = \"ip\"\nfile = \"{name}.txt\"\n{more}\n")
+    };
+    let lists = [list("plain", ""), list("said", "horizon_s = 60"), list("dated", "horizon_s = 60")].concat();
+    folder.write("zones/a.toml", format!("{}{lists}", zone("a.example"))).unwrap();
+    folder.write("zones/plain.txt", "192.0.2.1\n").unwrap();
+    folder.write("zones/said.txt", "# made: 2026-11-26T12:00:00Z\n192.0.2.1\n").unwrap();
+    let path = folder.write("zones/dated.txt", "192.0.2.1\n").unwrap();
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000)).unwrap();
+    let gathered = gather(&node(&folder));
+    let changed: Vec<_> = gathered.bundle.changed().iter().collect();
+    assert!(matches!(changed[..], [(path, 1_700_000_000)] if path.ends_with("dated.txt")), "{changed:?}");
+    let snapshot = gathered.compile(1, None).unwrap();
+    let made: Vec<u64> = snapshot.feeds().map(|(_, feed)| feed.made_unix_s).collect();
+    assert_eq!(made, [1_795_694_400, 1_700_000_000]);
+}
+
+#[test]
 fn a_stamp_changes_with_the_file_and_a_missing_file_has_none() {
     let folder = Folder::new().unwrap();
     let path = folder.write("a", "1").unwrap();

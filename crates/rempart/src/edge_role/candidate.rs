@@ -203,6 +203,7 @@ impl Candidate<'_> {
                     &ground.generations,
                     live,
                     removals_percent_max,
+                    clock::unix_us() / 1_000_000,
                     &mut |hash| asks.send(&FromCandidate::Gathered { hash }, &[], true),
                 )
             };

@@ -66,6 +66,7 @@ pub(super) fn describe(status: &edge::Status, setup: &Setup, kept: bool, progres
             "limited": status.origins.limited,
             "in_line": status.origins.in_line,
         },
+        "feeds": status.feeds.iter().map(feed).collect::<Vec<Value>>(),
         "is_draining": status.is_draining,
         "threads": status.threads,
         "admin": setup.admin,
@@ -90,6 +91,21 @@ fn flood(standing: &edge::FloodStanding) -> Value {
         "most": standing.most.round(),
         "suffers": standing.suffers,
         "limits": standing.limits.len(),
+    })
+}
+
+/// How old a file is against its horizon.
+fn feed(standing: &edge::FeedStanding) -> Value {
+    let feed = &standing.feed;
+    json!({
+        "zone": standing.zone,
+        "list": feed.name,
+        "state": standing.stage.as_str(),
+        "age_s": standing.age_s,
+        "horizon_s": feed.horizon_s,
+        "after_horizon": feed.after.word(),
+        "made": time(feed.made_unix_s.saturating_mul(1_000_000)),
+        "file": feed.path,
     })
 }
 
@@ -166,6 +182,7 @@ mod tests {
             shedding_threads: 1,
             delay_us: 70_000,
             origins: telemetry::metrics::Origins { open: 1, limited: 2, in_line: 3 },
+            feeds: Vec::new(),
             is_draining: false,
             cache: Some(edge::CacheStanding {
                 objects: 3,

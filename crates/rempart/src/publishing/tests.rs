@@ -193,6 +193,25 @@ fn a_change_that_was_put_back_is_a_new_generation_with_the_old_content() {
 }
 
 #[test]
+fn a_zone_that_is_put_back_has_its_list_with_the_time_that_it_was_changed_at() {
+    let spec = |name: &str, more: &str| zone::Source {
+        name: format!("/z/{name}.toml"),
+        bytes: format!("{}{more}", zone(name)).into_bytes(),
+    };
+    let list = "[[list]]\nname = \"l\"\nkind = \"ip\"\nfile = \"l.txt\"\nhorizon_s = 60\n";
+    let files = || BTreeMap::from([("/z/l.txt".to_owned(), b"192.0.2.1\n".to_vec())]);
+    let changed = |unix_s| BTreeMap::from([("/z/l.txt".to_owned(), unix_s)]);
+    let old = Bundle::new(vec![spec("a", list)], None, files()).with_changed(changed(7));
+    let broken = Bundle::new(vec![spec("a", "x = "), spec("b", "")], None, BTreeMap::new());
+    let back = ["/z/a.toml".to_owned()].into_iter().collect();
+    let bundle = trial::with_put_back(&broken, &old, &back, trial::Files::AsTheyServe);
+    assert_eq!((bundle.specs().len(), bundle.changed()), (2, &changed(7)));
+    let renewed = Bundle::new(vec![spec("a", list)], None, files()).with_changed(changed(8));
+    let bundle = trial::with_put_back(&renewed, &old, &back, trial::Files::AsTheyAre);
+    assert_eq!(bundle.changed(), &changed(8));
+}
+
+#[test]
 fn hex_is_two_digits_a_byte() {
     assert_eq!(hex(&[0, 10, 255]), "000aff");
 }

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use zone::{Bundle, Problem, Snapshot, Source};
 
 use super::health::Figures;
-use crate::configuration::{Gathered, Problems, Stamp, compile_kept, files_of, gather, read_node_file};
+use crate::configuration::{
+    Gathered, Problems, Stamp, compile_kept, files_of, gather, old_lists, read_node_file,
+};
 use crate::generations::Generations;
 use crate::messages::{DifferenceText, ProblemText};
 
@@ -179,6 +181,7 @@ pub(crate) fn try_out(
     generations: &Generations,
     live: u64,
     removals_percent_max: u8,
+    now_unix_s: u64,
     gathered_hash: &mut dyn FnMut(String) -> Result<()>,
 ) -> Result<(Trial, Option<Tried>)> {
     let file = match read_node_file(config) {
@@ -194,6 +197,7 @@ pub(crate) fn try_out(
     let Some(snapshot) = compiled else {
         return Ok((Trial { problems: texts, ..Trial::default() }, None));
     };
+    texts.extend(old_lists(&snapshot, &bundle, now_unix_s).iter().map(ProblemText::from));
     let difference = zone::difference(&before.snapshot, &snapshot);
     let trial = Trial {
         compiles: true,
@@ -318,16 +322,20 @@ pub(crate) fn with_put_back(
     let back: Vec<Source> = old.specs().iter().filter(is_back).cloned().collect();
     // What the zones that are put back are made from is as it serves, unless a new one is made from it too.
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for (specs, all) in [(&specs, new.files()), (&back, old.files())] {
-        for path in files_of(specs, new.defaults(), all) {
-            let renewed = new.files().get(&path).filter(|_| files_back == Files::AsTheyAre);
-            if let Some(bytes) = renewed.or_else(|| all.get(&path)) {
-                files.entry(path).or_insert_with(|| bytes.clone());
+    let mut changed: BTreeMap<String, u64> = BTreeMap::new();
+    for (specs, all) in [(&specs, new), (&back, old)] {
+        for path in files_of(specs, new.defaults(), all.files()) {
+            let is_renewed = files_back == Files::AsTheyAre && new.files().contains_key(&path);
+            let from = if is_renewed { new } else { all };
+            let Some(bytes) = from.files().get(&path) else { continue };
+            files.entry(path.clone()).or_insert_with(|| bytes.clone());
+            if let Some(unix_s) = from.changed().get(&path) {
+                changed.entry(path).or_insert(*unix_s);
             }
         }
     }
     specs.extend(back);
-    Bundle::new(specs, new.defaults().cloned(), files)
+    Bundle::new(specs, new.defaults().cloned(), files).with_changed(changed)
 }
 
 /// Turns problems in a form that travels into problems.

@@ -60,6 +60,8 @@ families! { NODE:
         "Zones whose load is above what is usual for them now.";
     FLOOD_LIMITS = Gauge "rempart_flood_limits" ["stage"]
         "Generated limits of all zones now, by how far they are.";
+    FEEDS = Gauge "rempart_feeds" ["stage"]
+        "Lists and files of [geo] that have a horizon, by how old they are against it.";
     SHED = Counter "rempart_shed_total" ["worth"]
         "Requests told to come back since a serving thread had more to do than it could.";
     SHEDDING = Gauge "rempart_shedding_threads" [""]
@@ -175,6 +177,10 @@ families! { ZONES:
         "Bytes of request bodies, by zone.";
     ZONE_BYTES_OUT = Counter "rempart_zone_sent_bytes_total" ["zone"]
         "Bytes of response bodies, by zone.";
+    FEED_AGE = Gauge "rempart_feed_age_seconds" ["zone, list"]
+        "How long ago a list or file of [geo] was made, of those that have a horizon.";
+    FEED_HORIZON = Gauge "rempart_feed_horizon_seconds" ["zone, list"]
+        "How old it may become.";
 }
 
 /// Gives the reference page of all metrics, in Markdown; written to `docs/reference/` by

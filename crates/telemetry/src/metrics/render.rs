@@ -120,6 +120,9 @@ fn visitors(page: &mut Page, registry: &Registry, threads: &[Arc<Block>], outsid
     page.by_label(&families::FLOOD_LIMITS, "stage", &["observe", "limit", "tight"], |place| {
         outside.flood_limits.get(place).copied().unwrap_or(0)
     });
+    page.by_label(&families::FEEDS, "stage", &["fresh", "getting_old", "past_horizon"], |place| {
+        outside.feeds.get(place).copied().unwrap_or(0)
+    });
     page.by_label(&families::SHED, "worth", &Worth::LABELS, |place| sum(threads, |block| &block.shed[place]));
     page.single(&families::SHEDDING, outside.shedding_threads);
     page.single(&families::DELAY, seconds(outside.delay_us));

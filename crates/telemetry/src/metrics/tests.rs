@@ -22,6 +22,7 @@ fn full() -> Outside {
         bodies_waiting: 3,
         flooded_zones: 1,
         flood_limits: [4, 5, 6],
+        feeds: [7, 8, 9],
         shedding_threads: 2,
         delay_us: 70_000,
         origins: Origins { open: 1, limited: 2, in_line: 3 },
@@ -118,6 +119,7 @@ fn each_call_moves_its_own_series() {
             "rempart_shed_total{worth=\"known\"} 0",
             "rempart_shedding_threads 2",
             "rempart_flooded_zones 1",
+            "rempart_feeds{stage=\"past_horizon\"} 9",
             "rempart_flood_limits{stage=\"tight\"} 6",
             "rempart_thread_delay_seconds 0.070000",
             "rempart_limits_forgotten_total 6",
@@ -171,7 +173,7 @@ fn the_page_and_the_reference_name_the_same_families_in_the_same_order() {
     let page = on_page(&Registry::new(LABELS).render(&full()));
     assert_eq!(page.iter().cloned().collect::<BTreeSet<_>>(), listed);
     assert_eq!(page.len(), listed.len());
-    assert_eq!(on_page(&zones::ZoneTable::new().render()), names(families::ZONES));
+    assert_eq!(on_page(&zones::ZoneTable::new().render(&[])), names(families::ZONES));
     for name in page {
         assert!(reference().contains(&format!("| `{name}` |")));
     }

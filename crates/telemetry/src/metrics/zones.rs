@@ -121,8 +121,8 @@ impl ZoneTable {
         self.zones.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| is_served(id));
     }
 
-    /// Gives the page in the Prometheus text format, zones by name.
-    pub fn render(&self) -> String {
+    /// Gives the page in the Prometheus text format, zones by name, and the ages of files.
+    pub fn render(&self, feeds: &[FeedAge]) -> String {
         let mut rows: Vec<(Box<str>, Arc<ZoneCounters>)> = {
             let zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
             zones.values().map(|entry| (entry.name.clone(), Arc::clone(&entry.counters))).collect()
@@ -136,8 +136,31 @@ impl ZoneTable {
                 page.sample(family.name, &[("zone", name)], counters.sum(*counter));
             }
         }
+        type Figure = fn(&FeedAge) -> u64;
+        let of_feeds: [(&Family, Figure); 2] =
+            [(&families::FEED_AGE, |feed| feed.age_s), (&families::FEED_HORIZON, |feed| feed.horizon_s)];
+        for (family, figure) in of_feeds {
+            page.family(family);
+            for feed in feeds {
+                let labels = [("zone", feed.zone.as_str()), ("list", feed.list.as_str())];
+                page.sample(family.name, &labels, figure(feed));
+            }
+        }
         page.into_text()
     }
+}
+
+/// How old a file is that somebody makes anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedAge {
+    /// The zone's name; empty for a file of the node's.
+    pub zone: String,
+    /// The list's name.
+    pub list: String,
+    /// Seconds since it was made.
+    pub age_s: u64,
+    /// How old it may become, in seconds.
+    pub horizon_s: u64,
 }
 
 type Column = (&'static Family, fn(&Stripe) -> &AtomicU64);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use super::Compiler;
+use crate::feed::{Feed, Used};
 use crate::geo::{Asked, Database, Geo, GeoSpec};
 use crate::problem::{Place, Report};
 use crate::read::values::{FilePath, quoted};
@@ -36,7 +37,25 @@ impl Compiler<'_> {
         let before = previous.and_then(|snapshot| snapshot.geo.as_deref());
         let country = self.database(spec.country.as_ref(), Asked::Country, before);
         let asn = self.database(spec.asn.as_ref(), Asked::Asn, before);
-        (country.is_some() || asn.is_some()).then(|| Arc::new(Geo { country, asn }))
+        let mut geo = Geo { country, asn, ..Geo::default() };
+        if geo.country.is_none() && geo.asn.is_none() {
+            return None;
+        }
+        if let Some(horizon_s) = &spec.horizon_s {
+            let files = [("country", &spec.country, &geo.country), ("asn", &spec.asn, &geo.asn)];
+            let feeds = files.into_iter().zip(&geo.is_silent).filter_map(|((key, path, file), is_silent)| {
+                Some(Feed {
+                    name: format!("[geo] {key}"),
+                    path: self.path(path.as_ref()?),
+                    made_unix_s: file.as_ref()?.built_unix_s(),
+                    horizon_s: horizon_s.0,
+                    after: spec.after_horizon.value,
+                    used: Used::Places(Arc::clone(is_silent)),
+                })
+            });
+            geo.feeds = feeds.collect();
+        }
+        Some(Arc::new(geo))
     }
 
     fn database(

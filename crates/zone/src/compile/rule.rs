@@ -13,6 +13,7 @@ use rules::{
 
 use super::Compiler;
 use super::inside::inside;
+use crate::feed::{AfterHorizon, Feed, Used, made_by_its_word};
 use crate::id::Id;
 use crate::limits::{LISTS_MAX, RULES_MAX};
 use crate::problem::Place;
@@ -203,8 +204,9 @@ impl Compiler<'_> {
         self.report.error(place, problem.what.clone());
     }
 
-    pub(super) fn lists(&mut self, spec: &ZoneSpec) -> Lists {
-        let mut lists = Lists::new();
+    /// The zone's lists, and what is to be known of those that have a horizon.
+    pub(super) fn lists(&mut self, spec: &ZoneSpec) -> (Lists, Vec<Feed>) {
+        let (mut lists, mut feeds) = (Lists::new(), Vec::new());
         if spec.list.0.len() > LISTS_MAX {
             self.report.error(spec.list.place, format!("more than {LISTS_MAX} lists in one zone"));
         }
@@ -221,11 +223,54 @@ impl Compiler<'_> {
                 self.report.error(name.place, format!("another list is named {} too", quoted(&name.0)));
                 continue;
             }
-            if let Some(made) = self.list(list) {
-                lists.insert(name.0.clone(), Arc::new(made));
+            let made = self.list(list).map(Arc::new);
+            feeds.extend(self.feed(list, &name.0, made.as_ref()));
+            if let Some(made) = made {
+                lists.insert(name.0.clone(), made);
             }
         }
-        lists
+        (lists, feeds)
+    }
+
+    /// What is to be known of a list with a horizon.
+    fn feed(&mut self, list: &Placed<ListSpec>, name: &str, made: Option<&Arc<List>>) -> Option<Feed> {
+        let Some(horizon_s) = &list.horizon_s else {
+            if list.after_horizon.value == AfterHorizon::Empty {
+                let message = "`after_horizon` has no meaning without a horizon";
+                self.report.error_with(list.after_horizon.place, message, "write horizon_s, or leave it out");
+            }
+            return None;
+        };
+        let Some(path) = &list.file else {
+            let message = "only a file grows old: `horizon_s` has no meaning for entries written here";
+            self.report.error_with(horizon_s.place, message, "leave it out, or write file = \"list.txt\"");
+            return None;
+        };
+        let shown = self.path(path);
+        let changed = self.bundle.changed().get(&shown).copied();
+        let made_unix_s = match made_by_its_word(self.bundle.files().get(&shown)?) {
+            Ok(word) => word.or(changed),
+            Err(no_date) => {
+                let message =
+                    format!("{shown}, line {}: {} is no time", no_date.line, quoted(&no_date.written));
+                let suggestion = "write as in `# made: 2026-11-26T12:00:00Z`";
+                self.report.error_with(path.place, message, suggestion);
+                return None;
+            }
+        };
+        let Some(made_unix_s) = made_unix_s else {
+            let message = format!("it is not known when {} was made", quoted(&shown));
+            self.report.error_with(path.place, message, "write `# made: 2026-11-26T12:00:00Z` at its top");
+            return None;
+        };
+        Some(Feed {
+            name: name.to_owned(),
+            path: shown,
+            made_unix_s,
+            horizon_s: horizon_s.0,
+            after: list.after_horizon.value,
+            used: Used::List(Arc::clone(made?)),
+        })
     }
 
     fn list(&mut self, list: &Placed<ListSpec>) -> Option<List> {

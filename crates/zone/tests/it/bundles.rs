@@ -39,6 +39,25 @@ fn refuses_every_changed_byte_and_every_length() {
 }
 
 #[test]
+fn holds_when_a_file_was_changed_and_is_as_it_was_without() {
+    let times = |unix_s| BTreeMap::from([("a.pem".to_owned(), unix_s), ("gone.pem".to_owned(), 7)]);
+    let dated = sample().with_changed(times(1_795_694_400));
+    assert_eq!(dated.changed().len(), 1, "a file that is not there has no time");
+    let bytes = dated.to_bytes();
+    assert_eq!(Bundle::from_bytes(&bytes), Ok(dated.clone()));
+    for at in 0..bytes.len() {
+        assert!(Bundle::from_bytes(&bytes[..at]).is_err(), "cut at {at}");
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        assert!(Bundle::from_bytes(&damaged).is_err(), "byte {at}");
+    }
+    assert_ne!(dated.hash(), sample().hash());
+    assert_ne!(dated.hash(), sample().with_changed(times(1_795_694_401)).hash());
+    let without = dated.with_changed(BTreeMap::new());
+    assert_eq!((without.hash(), without.to_bytes()), (sample().hash(), sample().to_bytes()));
+}
+
+#[test]
 fn says_what_is_wrong_with_it() {
     let bytes = sample().to_bytes();
     assert_eq!(Bundle::from_bytes(b"GIF89a"), Err(BundleFault::Magic));

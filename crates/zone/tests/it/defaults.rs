@@ -137,6 +137,29 @@ fn address_data_travel_with_the_zones_and_are_shared_between_snapshots() {
 }
 
 #[test]
+fn address_data_past_their_horizon_know_no_address_where_that_is_wanted() {
+    let node =
+        |after: &str| format!("[geo]\ncountry = \"c.mmdb\"\nhorizon_s = 60\nafter_horizon = \"{after}\"\n");
+    for (after, known) in [("keep", true), ("empty", false)] {
+        let first = snapshot(&located(&node(after), &[("/etc/r/c.mmdb", countries("GB"))]));
+        let again = located(&node(after), &[("/etc/r/c.mmdb", countries("GB"))]);
+        let again = zone::compile_after(&again, 2, &|_| None, Some(&first)).expect("it compiles");
+        let find = |snapshot: &zone::Snapshot| {
+            let geo = snapshot.geo.clone().expect("address data");
+            geo.find("192.0.2.1".parse().expect("an address")).country().is_some()
+        };
+        let feeds: Vec<_> = first.feeds().collect();
+        let [("", feed)] = feeds[..] else { panic!("{feeds:?}") };
+        assert_eq!((feed.name.as_str(), feed.made_unix_s), ("[geo] country", 1_700_000_000));
+        assert!(find(&first));
+        assert_eq!(feed.judge(1_700_000_060), zone::FeedStage::PastHorizon);
+        assert_eq!((find(&first), find(&again)), (known, true), "{after}: each snapshot is judged by itself");
+        feed.judge(1_700_000_059);
+        assert!(find(&first));
+    }
+}
+
+#[test]
 fn address_data_that_cannot_be_used_are_told_at_their_place() {
     let node = "[geo]\ncountry = \"c.mmdb\"\nasn = \"n.mmdb\"\n";
     let told = super::listed(&super::problems(&located(node, &[("/etc/r/n.mmdb", countries("GB"))])));

@@ -242,6 +242,58 @@ fn lists_come_from_entries_and_from_files() {
     assert!(told.starts_with("zones/a.toml:6:8: zones/office.txt, line 3: "), "{told}");
 }
 
+/// A zone with a list in a file, and what this says of it.
+fn with_feed(more: &str, content: &str, changed: Option<u64>) -> Bundle {
+    let text = with(&format!(
+        "[[list]]\nname = 'office'\nkind = 'ip'\nfile = 'office.txt'\n{more}\n\
+         [[rule]]\nexpression = 'ip.src in $office'\naction = 'block'\n"
+    ));
+    let path = "zones/office.txt".to_owned();
+    let files = BTreeMap::from([(path.clone(), content.as_bytes().to_vec())]);
+    let changed = changed.map(|unix_s| (path, unix_s)).into_iter().collect();
+    Bundle::new(vec![source("zones/a.toml", &text)], None, files).with_changed(changed)
+}
+
+#[test]
+fn a_list_with_a_horizon_was_made_when_it_says_or_when_it_was_changed() {
+    let feed = |bundle: &Bundle| {
+        let compiled = snapshot(bundle);
+        let feeds: Vec<_> = compiled.feeds().collect();
+        let (zone, feed) = feeds.first().expect("it has a horizon");
+        assert_eq!((*zone, feed.name.as_str(), feed.path.as_str()), ("z", "office", "zones/office.txt"));
+        (feed.made_unix_s, feed.horizon_s, feed.after)
+    };
+    let horizon = "horizon_s = 60\nafter_horizon = 'empty'";
+    let said = "# made: 2026-11-26T12:00:00Z\n192.0.2.1\n";
+    let by_word = with_feed(horizon, said, Some(7));
+    assert_eq!(feed(&by_word), (1_795_694_400, 60, zone::AfterHorizon::Empty));
+    let by_file = with_feed("horizon_s = 60", "192.0.2.1\n", Some(7));
+    assert_eq!(feed(&by_file), (7, 60, zone::AfterHorizon::Keep));
+    assert_eq!(files_named(by_file.specs(), None)[0].kind, FileKind::Feed);
+    let first = snapshot(&by_file);
+    let later = with_feed("horizon_s = 60", "192.0.2.1\n", Some(8));
+    let later = zone::compile_after(&later, 2, &no_keys, Some(&first)).expect("compiles");
+    assert_ne!(first.zones()[0].fingerprint, later.zones()[0].fingerprint, "its time counts");
+    let same = zone::compile_after(&by_file, 2, &no_keys, Some(&first)).expect("compiles");
+    assert_eq!((same.feeds().count(), Arc::ptr_eq(&first.zones()[0], &same.zones()[0])), (1, true));
+    let without = snapshot(&with_feed("", "# made: nonsense\n192.0.2.1\n", None));
+    assert_eq!(without.feeds().count(), 0, "without a horizon a comment is a comment");
+}
+
+#[test]
+fn mistakes_about_horizons_have_their_place() {
+    let told = |bundle: &Bundle| super::listed(&super::problems(bundle));
+    let wrong = told(&with_feed("horizon_s = 60", "#\n# made: today\n192.0.2.1\n", Some(7)));
+    assert!(wrong.contains("zones/a.toml:6:8: zones/office.txt, line 2: `today` is no time"), "{wrong}");
+    let unknown = told(&with_feed("horizon_s = 60", "192.0.2.1\n", None));
+    assert!(unknown.contains("it is not known when `zones/office.txt` was made"), "{unknown}");
+    let idle = told(&with_feed("after_horizon = 'empty'", "192.0.2.1\n", None));
+    assert!(idle.contains("zones/a.toml:7:17: `after_horizon` has no meaning without a horizon"), "{idle}");
+    let written =
+        problems_of(&with("[[list]]\nname = 'a'\nkind = 'ip'\nentries = ['192.0.2.1']\nhorizon_s = 60\n"));
+    assert!(written.contains("zones/a.toml:7:13: only a file grows old"), "{written}");
+}
+
 #[test]
 fn mistakes_in_lists_have_their_place() {
     let told = problems_of(&with(

@@ -93,6 +93,26 @@ fn orders_that_say_nothing_are_refused_and_one_command_brings_back() {
 }
 
 #[test]
+fn what_is_read_of_a_node_and_written_back_is_what_it_was() {
+    passes("D25", &[]);
+}
+
+#[test]
+fn a_thousand_at_the_local_socket_keep_no_order_and_no_visitor_out() {
+    passes("D13", &["--seconds", "2"]);
+}
+
+#[test]
+fn a_list_that_is_not_made_anew_is_told_of_before_it_is_too_old() {
+    passes("D18", &[]);
+}
+
+#[test]
+fn a_flood_of_a_zone_is_limited_and_its_own_visitors_notice_nothing() {
+    passes("F1", &[]);
+}
+
+#[test]
 fn what_a_node_depends_on_fails_as_declared_and_harms_no_neighbour() {
     passes("D23", &[]);
 }

@@ -12,7 +12,7 @@ fn counts_by_class_and_direction_over_all_threads() {
     zone.request(0, Some(404), 0, 5);
     zone.request(1, Some(502), 0, 5);
     zone.request(2, None, 0, 0);
-    let page = table.render();
+    let page = table.render(&[]);
     for line in [
         "rempart_zone_requests_total{zone=\"example.org\"} 12",
         "rempart_zone_visitor_errors_total{zone=\"example.org\"} 1",
@@ -25,11 +25,25 @@ fn counts_by_class_and_direction_over_all_threads() {
 }
 
 #[test]
+fn files_with_a_horizon_are_told_with_their_age() {
+    let feed =
+        |zone: &str, list: &str| FeedAge { zone: zone.into(), list: list.into(), age_s: 7, horizon_s: 9 };
+    let page = ZoneTable::new().render(&[feed("", "[geo] asn"), feed("a", "office")]);
+    for line in [
+        "rempart_feed_age_seconds{zone=\"\",list=\"[geo] asn\"} 7",
+        "rempart_feed_age_seconds{zone=\"a\",list=\"office\"} 7",
+        "rempart_feed_horizon_seconds{zone=\"a\",list=\"office\"} 9",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+    }
+}
+
+#[test]
 fn the_same_id_keeps_its_counts_under_a_new_name() {
     let table = ZoneTable::new();
     table.zone("id1", "old.example").request(0, Some(200), 0, 0);
     table.zone("id1", "new.example").request(0, Some(200), 0, 0);
-    let page = table.render();
+    let page = table.render(&[]);
     assert!(page.contains("rempart_zone_requests_total{zone=\"new.example\"} 2"));
     assert!(!page.contains("old.example"));
 }
@@ -42,7 +56,7 @@ fn zones_beyond_the_cap_are_counted_together() {
     }
     table.zone("late1", "late1.example").request(0, Some(200), 0, 0);
     table.zone("late2", "late2.example").request(0, Some(200), 0, 0);
-    let page = table.render();
+    let page = table.render(&[]);
     assert!(page.contains("rempart_zone_requests_total{zone=\"(other)\"} 2"));
     assert!(!page.contains("late1"));
 }
@@ -53,7 +67,7 @@ fn forgetting_zones_makes_room() {
     table.zone("gone", "gone.example");
     table.zone("kept", "kept.example");
     table.retain(|id| id == "kept");
-    let page = table.render();
+    let page = table.render(&[]);
     assert!(page.contains("kept.example") && !page.contains("gone.example"));
 }
 
@@ -61,5 +75,5 @@ fn forgetting_zones_makes_room() {
 fn a_name_cannot_break_the_page() {
     let table = ZoneTable::new();
     table.zone("id", "a\"b\\c\nd");
-    assert!(table.render().contains("rempart_zone_requests_total{zone=\"a\\\"b\\\\c\\nd\"} 0"));
+    assert!(table.render(&[]).contains("rempart_zone_requests_total{zone=\"a\\\"b\\\\c\\nd\"} 0"));
 }
