@@ -302,7 +302,8 @@ mod tests {
         fn days_follow_one_another(days in 0_u64..2_900_000) {
             // A count by years and months, day by day, is what is compared with.
             let (mut left, mut year) = (days, 1970);
-            let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+            let of = |year: u64, years: u64| year.is_multiple_of(years);
+            let leap = |year: u64| of(year, 4) && (!of(year, 100) || of(year, 400));
             while left >= 365 + u64::from(leap(year)) {
                 left -= 365 + u64::from(leap(year));
                 year += 1;
