@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use zone::{Bundle, Problem, Snapshot, Source};
 
 use super::health::Figures;
+use crate::addresses::protocol_name;
 use crate::configuration::{Gathered, Problems, Stamp, compile_kept, files_of, gather, read_node_file};
 use crate::generations::Generations;
 use crate::messages::{DifferenceText, ProblemText};
@@ -195,6 +196,8 @@ pub(crate) fn try_out(
         return Ok((Trial { problems: texts, ..Trial::default() }, None));
     };
     let difference = zone::difference(&before.snapshot, &snapshot);
+    let mut shown = DifferenceText::from(&difference);
+    add_listeners(&mut shown, running, &file.node);
     let trial = Trial {
         compiles: true,
         is_changed: bundle.hash() != before.bundle.hash(),
@@ -203,7 +206,7 @@ pub(crate) fn try_out(
         problems: texts,
         put_back,
         removals: difference.removals_over(removals_percent_max),
-        difference: DifferenceText::from(&difference),
+        difference: shown,
         waiting: crate::configuration::waits_for_start(running, &file.node)
             .into_iter()
             .map(str::to_owned)
@@ -211,6 +214,20 @@ pub(crate) fn try_out(
         stamps: gathered.stamps,
     };
     Ok((trial, Some((snapshot, bundle.to_bytes()))))
+}
+
+/// Listeners that come and go with the next start: sockets are made there alone.
+fn add_listeners(difference: &mut DifferenceText, running: &zone::Node, read: &zone::Node) {
+    let named = |node: &zone::Node| -> BTreeSet<String> {
+        let name = |it: &zone::Listener| {
+            let more = if it.http3 { ", HTTP/3" } else { "" };
+            format!("listener {} ({}{more}): at the next start", it.address, protocol_name(it.protocol))
+        };
+        node.listeners.iter().map(name).collect()
+    };
+    let (was, is) = (named(running), named(read));
+    difference.gained.extend(is.difference(&was).cloned());
+    difference.lost.extend(was.difference(&is).cloned());
 }
 
 fn refused(problems: &Problems) -> Trial {
