@@ -4,7 +4,8 @@
 //! spent its own budget ([`Trouble`]). Then, in this order:
 //!
 //! 1. It is contained: nothing but this exchange notices. It is counted by phase and kind, and written as an
-//!    event that names zone, phase and rule, at most once in [`TELL_MS`](crate::teller::TELL_MS) a zone.
+//!    event that names zone, phase and rule, at most once in [`TELL_MS`](crate::teller::TELL_MS) a zone and
+//!    phase.
 //! 2. A budget that the request spent, on the zone in force or on the one before, is the request's own doing:
 //!    it is refused (`too_costly`), whatever the mode, since otherwise spending it would be a way around the
 //!    phase.
@@ -124,7 +125,7 @@ pub(crate) struct Ward {
     /// Until when each phase is in quarantine, by the thread's clock; 0 for not.
     until_ms: [AtomicU64; PHASES],
     ledgers: Mutex<[Ledger; PHASES]>,
-    teller: Teller,
+    tellers: [Teller; PHASES],
 }
 
 /// Visitors' networks for which a phase broke within the window.
@@ -142,9 +143,9 @@ impl Ward {
         until_ms != 0 && now_ms() < until_ms
     }
 
-    /// Whether an event of the zone's may be written now, and how many were not since the last.
-    pub(crate) fn may_tell(&self, now_ms: u64) -> Option<u64> {
-        self.teller.may_tell(now_ms)
+    /// Whether an event of a phase may be written now, and how many were not since the last.
+    pub(crate) fn may_tell(&self, phase: Phase, now_ms: u64) -> Option<u64> {
+        self.tellers[phase as usize].may_tell(now_ms)
     }
 
     /// Notes a break for a visitor; whether it is the one that begins a quarantine.
@@ -276,7 +277,7 @@ impl Edge {
         let site = course.site.as_deref();
         let now_ms = self.clock.now_ms();
         let suppressed = match site {
-            Some(site) => site.ward.may_tell(now_ms),
+            Some(site) => site.ward.may_tell(phase, now_ms),
             None => Some(0), // the limit for all events holds
         };
         let zone = site.map_or("", |site| site.zone.name.as_str());

@@ -176,7 +176,7 @@ impl Edge {
             registry.panicked();
         }
         course.note(Phase::Shield, "flood_failed_open", 0, self.clock.now_us());
-        if let Some(untold) = site.ward.may_tell(self.clock.now_ms()) {
+        if let Some(untold) = site.ward.may_tell(Phase::Shield, self.clock.now_ms()) {
             let id = course.id.to_string();
             let fields = [
                 ("zone", site.zone.name.as_str().into()),

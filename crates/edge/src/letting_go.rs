@@ -1,4 +1,5 @@
-//! Letting go of QUIC: a process that drains gives up its UDP sockets before it has drained.
+//! Letting go of QUIC: a process that drains gives up its UDP sockets before it has drained, and the next one
+//! waits for that.
 //!
 //! The next process that serves the same generation of sockets would otherwise read them too: each would take
 //! half of the other's packets, and reset what it does not know. Connections without a request close by
@@ -6,6 +7,8 @@
 //! TCP is not touched. Caller: `serving.rs`; the binary says when. Read next: `wire`'s `h3/endpoint.rs`.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use tokio::sync::watch;
 
 /// No order was given.
 const NEVER: u64 = u64::MAX;
@@ -31,6 +34,11 @@ impl LettingGo {
         self.until_ms.fetch_min(until_ms, Ordering::AcqRel);
     }
 
+    /// Whether it was ordered.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.until_ms.load(Ordering::Acquire) != NEVER
+    }
+
     /// Whether it is ordered; if so, whether what is open is to be closed by now.
     pub(crate) fn ordered(&self, now_ms: u64) -> Option<bool> {
         let until_ms = self.until_ms.load(Ordering::Acquire);
@@ -48,5 +56,29 @@ impl LettingGo {
     /// Whether a thread still reads one.
     pub(crate) fn reads(&self) -> bool {
         self.reading.load(Ordering::Acquire) > 0
+    }
+}
+
+/// Whether this process may read its UDP sockets by now: the one before it may have them for a moment yet.
+/// What comes meanwhile is for that one, or waits in the sockets.
+#[derive(Debug)]
+pub(crate) struct QuicHold(watch::Sender<bool>);
+
+impl Default for QuicHold {
+    fn default() -> Self {
+        Self(watch::Sender::new(true))
+    }
+}
+
+impl QuicHold {
+    /// Says whether it may.
+    pub(crate) fn set(&self, may_read: bool) {
+        self.0.send_replace(may_read);
+    }
+
+    /// Waits until it may.
+    pub(crate) async fn end(&self) {
+        // It fails only when nobody could say so any more: the node is gone, and so is who waits.
+        let _ = self.0.subscribe().wait_for(|may_read| *may_read).await;
     }
 }

@@ -25,7 +25,8 @@ use crate::coding::Coders;
 use crate::facts::Sampler;
 use crate::feeds::{self, FeedStanding, FeedTeller};
 use crate::fingerprint::Door;
-use crate::letting_go::LettingGo;
+use crate::holding::{Holding, Open};
+use crate::letting_go::{LettingGo, QuicHold};
 use crate::live::{Beside, Live, build};
 use crate::load::Loads;
 use crate::strays::{Ownerless, Strays};
@@ -88,6 +89,9 @@ pub struct Node {
     steady: Arc<Steady>,
     strays: Strays,
     letting_go: LettingGo,
+    quic_hold: QuicHold,
+    holding: Holding,
+    restarts: AtomicU64,
     is_draining: AtomicBool,
     is_last: AtomicBool,
     drain_ms: AtomicU64,
@@ -234,6 +238,9 @@ impl Node {
             steady,
             strays: Strays::default(),
             letting_go: LettingGo::default(),
+            quic_hold: QuicHold::default(),
+            holding: Holding::new(threads),
+            restarts: AtomicU64::new(0),
             clock,
             is_draining: AtomicBool::new(false),
             is_last: AtomicBool::new(false),
@@ -564,6 +571,7 @@ impl Node {
             delay_us,
             origins: self.origins_standing(),
             stored: self.cache().map_or_else(Tier::no_metrics, Tier::metrics),
+            edge_restarts: self.restarts.load(Ordering::Relaxed),
             process: telemetry::metrics::process::Process::read(),
         })
     }
@@ -684,6 +692,35 @@ impl Node {
     /// TCP go on. [`Node::reads_quic`] says when it is done: some 200 ms at the least.
     pub fn let_go_of_quic(&self, within_ms: u64) {
         self.letting_go.order(self.clock.now_ms().saturating_add(within_ms));
+    }
+
+    /// Notes how often an edge was started in the place of one that died, for the metrics.
+    pub fn note_restarts(&self, restarts: u64) {
+        self.restarts.store(restarts, Ordering::Relaxed);
+    }
+
+    /// What its threads have open.
+    pub fn open(&self) -> Open {
+        self.holding.sum()
+    }
+
+    pub(crate) fn holding(&self) -> &Holding {
+        &self.holding
+    }
+
+    /// Says, before the threads are started, that another process has the UDP sockets yet: nothing is read of
+    /// them until [`Node::read_quic`]. TCP is served meanwhile.
+    pub fn hold_quic(&self) {
+        self.quic_hold.set(false);
+    }
+
+    /// Reads the UDP sockets from now on, unless this node drains or was told to let go of them.
+    pub fn read_quic(&self) {
+        self.quic_hold.set(true);
+    }
+
+    pub(crate) fn quic_hold(&self) -> &QuicHold {
+        &self.quic_hold
     }
 
     /// Whether a thread reads a UDP socket of its own.

@@ -15,6 +15,7 @@ use zone::ListenerProtocol;
 use crate::admin::Admin;
 use crate::clock::{http_date, unix_us};
 use crate::flood_watch::FloodWatch;
+use crate::holding::Open;
 use crate::node::Node;
 use crate::pipeline::Edge;
 use crate::relief::{Relief, Spare};
@@ -176,7 +177,14 @@ fn serve(
                     // meanwhile.
                     token_time: Arc::new(move || steady.unix_us()),
                 };
-                tokio::task::spawn_local(accept_quic(Rc::clone(&thread), socket, settings));
+                let (node, thread) = (Arc::clone(node), Rc::clone(&thread));
+                tokio::task::spawn_local(async move {
+                    node.quic_hold().end().await;
+                    // Another process is to read it by now.
+                    if !thread.is_draining() && !node.letting_go().is_ordered() {
+                        accept_quic(thread, socket, settings).await;
+                    }
+                });
             }
         }
         let admin = match admin {
@@ -278,6 +286,8 @@ async fn tick(
         interval.tick().await;
         thread.deadlines.sweep();
         edge.tick();
+        let open = Open { connections: thread.open(), exchanges: edge.in_flight() };
+        node.holding().note(edge.number, open);
         thread.set_times(edge.visitor_times());
         if edge.number == 0 {
             node.tell_origin_events();
@@ -327,6 +337,7 @@ async fn tick(
                 if reads_quic {
                     node.letting_go().count_reading(false);
                 }
+                node.holding().note(edge.number, Open::default());
                 return;
             }
             _ => {}

@@ -365,14 +365,31 @@ fn write_status(out: &mut impl Write, status: &Value) -> io::Result<()> {
     for (name, value) in members {
         match value {
             Value::Array(elements) => {
+                let line = if name == "processes" { process_line } else { one_line };
                 for element in elements {
-                    writeln!(out, "{name:width$}  {}", one_line(element))?;
+                    writeln!(out, "{name:width$}  {}", line(element))?;
                 }
             }
             plain => writeln!(out, "{name:width$}  {}", one_line(plain))?,
         }
     }
     Ok(())
+}
+
+/// What a process does first, then since when and why, then what it has open.
+fn process_line(process: &Value) -> String {
+    let has = |name: &&str| !process[*name].is_null();
+    let words =
+        ["does", "pid", "version", "snapshot", "since", "until", "connections", "exchanges", "reads_quic"];
+    let parts: Vec<String> = words
+        .iter()
+        .filter(|name| has(name))
+        .map(|name| match *name {
+            "does" => format!("{:10}", one_line(&process["does"])),
+            name => format!("{name}={}", one_line(&process[name])),
+        })
+        .collect();
+    format!("{}: {}", parts.join(" "), one_line(&process["why"]))
 }
 
 fn one_line(value: &Value) -> String {
@@ -546,6 +563,18 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.lines().count(), 3);
         assert!(text.contains("snapshot  3\n") && text.contains("zones     name=x requests=2\n"), "{text}");
+    }
+
+    #[test]
+    fn a_process_is_one_line_without_what_is_not_known() {
+        let process = serde_json::json!({
+            "pid": 7, "does": "draining", "why": "an upgrade has taken its place", "since_unix_us": 1,
+            "since": "1970-01-01T00:00:00.000001Z", "connections": 2, "reads_quic": false,
+        });
+        let line = process_line(&process);
+        let expected = "draining   pid=7 since=1970-01-01T00:00:00.000001Z connections=2 reads_quic=false: \
+                        an upgrade has taken its place";
+        assert_eq!(line, expected);
     }
 
     #[test]

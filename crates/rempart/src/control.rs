@@ -103,6 +103,53 @@ pub(crate) struct Beside {
     pub(crate) udp_generation: Option<usize>,
 }
 
+/// What an edge has open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holds {
+    /// Visitors' connections.
+    pub(crate) connections: usize,
+    /// Exchanges under way on these.
+    pub(crate) exchanges: usize,
+    /// Whether it reads its UDP sockets.
+    pub(crate) quic: bool,
+}
+
+impl Holds {
+    /// What a node has open by now.
+    pub(crate) fn of(node: &edge::Node) -> Self {
+        let edge::Open { connections, exchanges } = node.open();
+        Self { connections, exchanges, quic: node.reads_quic() }
+    }
+}
+
+/// A process of the node, as the supervisor knows it: for whoever asks what runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Process {
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// What it does, in a word: `supervisor`, `serving`, `starting`, `spare`, `candidate`, `successor`,
+    /// `splice`, `draining`.
+    pub(crate) does: String,
+    /// The program's version; empty when it has not told.
+    #[serde(default)]
+    pub(crate) version: String,
+    /// The number of the snapshot it serves or stands ready with; 0 when it has told none.
+    #[serde(default)]
+    pub(crate) snapshot: u64,
+    /// Since how many milliseconds it does that; none where nobody knows.
+    #[serde(default)]
+    pub(crate) for_ms: Option<u64>,
+    /// Why, for a person.
+    #[serde(default)]
+    pub(crate) why: String,
+    /// Of one that drains: how many milliseconds it has left.
+    #[serde(default)]
+    pub(crate) left_ms: Option<u64>,
+    /// Of one that drains: what it has told that it holds yet.
+    #[serde(default)]
+    pub(crate) holds: Option<Holds>,
+}
+
 /// A request that is not served any more, since it killed or hung the edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Deadly {
@@ -179,6 +226,10 @@ pub(crate) struct Setup {
     /// For a candidate: whether its UDP sockets are its own. One before it that still drains may have them.
     #[serde(default = "yes")]
     pub(crate) has_udp: bool,
+    /// For an edge that is to serve: whether another may have its UDP sockets yet, which was told to let go.
+    /// Decided anew by [`ToEdge::Serve`].
+    #[serde(default)]
+    pub(crate) is_quic_taken: bool,
 }
 
 fn yes() -> bool {
@@ -217,6 +268,9 @@ pub(crate) enum ToEdge {
         udp_generation: usize,
         /// Requests to refuse at the door.
         deadly: Vec<Deadly>,
+        /// Whether another may have these UDP sockets yet.
+        #[serde(default)]
+        is_quic_taken: bool,
     },
     /// To a spare: what is kept has changed; compile it. To the splice: its table has changed.
     Refresh,
@@ -269,6 +323,11 @@ pub(crate) enum ToEdge {
         #[serde(default)]
         others: Vec<Beside>,
     },
+    /// To a serving edge: every process of the node, for whoever asks what runs.
+    Processes {
+        /// The supervisor first.
+        processes: Vec<Process>,
+    },
     /// To an edge that drains: another is to have its UDP sockets. Answered by [`FromEdge::QuicLetGo`].
     LetGoOfQuic {
         /// How long exchanges under way may take; what is open then is closed.
@@ -295,6 +354,9 @@ pub(crate) enum FromEdge {
         /// Kept generations that were told as unusable, by number.
         #[serde(default)]
         unusable: Vec<u64>,
+        /// The program's version.
+        #[serde(default)]
+        version: String,
     },
     /// A spare or successor has compiled and waits.
     Standing {
@@ -303,6 +365,19 @@ pub(crate) enum FromEdge {
         /// As of [`FromEdge::Ready`].
         #[serde(default)]
         unusable: Vec<u64>,
+        /// The program's version.
+        #[serde(default)]
+        version: String,
+    },
+    /// It has acted on what edges before it died of.
+    Heard {
+        /// Which: the request, and how often it had killed by then.
+        killed: Vec<(u64, u32)>,
+    },
+    /// Of one that drains: what it holds yet. Said at most once a second, and only when it has changed.
+    Holds {
+        /// What.
+        holds: Holds,
     },
     /// Unsafe requests have changed these URLs; whoever serves beside it has to hear of it.
     Changed {
@@ -651,6 +726,7 @@ mod tests {
             splice_table: None,
             unusable: Vec::new(),
             has_udp: true,
+            is_quic_taken: false,
             threads: tcp,
             listeners: vec![plan(0), plan(1)],
             admin: Some(([127, 0, 0, 1], 9901).into()),
@@ -678,13 +754,17 @@ mod tests {
         }
     }
 
+    fn told_ready() -> FromEdge {
+        FromEdge::Ready { number: 3, zones: 1, unusable: Vec::new(), version: "1".into() }
+    }
+
     #[test]
     fn a_vanished_other_end_is_told_apart_from_a_message() {
         let (supervisor, edge) = ends();
-        edge.send(&FromEdge::Ready { number: 3, zones: 1, unusable: Vec::new() }, &[], false).unwrap();
+        edge.send(&told_ready(), &[], false).unwrap();
         drop(edge);
         let (message, _) = supervisor.receive::<FromEdge>().unwrap().unwrap();
-        assert_eq!(message, FromEdge::Ready { number: 3, zones: 1, unusable: Vec::new() });
+        assert_eq!(message, told_ready());
         assert!(supervisor.receive::<FromEdge>().unwrap().is_none());
         assert!(supervisor.send(&ToEdge::Drain { within_ms: None }, &[], false).is_err());
     }

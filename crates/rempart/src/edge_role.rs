@@ -11,13 +11,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use exchange::RequestId;
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use telemetry::events::{Events, Value};
@@ -27,24 +25,31 @@ use zone::Snapshot;
 use crate::certificates::Watch;
 use crate::changed::Teller;
 use crate::clock;
-use crate::command_log::{CommandLog, Purging};
+use crate::command_log::CommandLog;
 use crate::command_socket;
 use crate::commands::{counted, tell, tell_lines};
 use crate::configuration::{Problems, data_dir};
-use crate::control::{Begin, Beside, Channel, FromEdge, PassedOver, Role, Setup, ToEdge};
+use crate::control::{Begin, Channel, FromEdge, PassedOver, Role, Setup, ToEdge};
 use crate::generations::Generations;
 use crate::keys::{self, Keys};
-use crate::messages::{Answer, HandOver, Purge, Request};
-use crate::publishing::{self, Options, PublisherSetup, Publishing, Rejected, Start};
+use crate::messages::Answer;
+use crate::publishing::{self, PublisherSetup, Publishing, Rejected, Start};
 use crate::purging;
 use crate::signals::Signals;
 use crate::sockets::raise_descriptor_limit;
+use crate::supervisor::VERSION;
 
 mod candidate;
+mod holding;
+mod orders;
+mod quic_claim;
 mod sockets;
 mod standing;
 mod status;
 
+use self::holding::{HOLDS_EVERY, Holding};
+use self::orders::Commands;
+use self::quic_claim::QuicClaim;
 use self::sockets::Sockets;
 pub(crate) use self::sockets::read_memory_file;
 use self::standing::Standing;
@@ -182,7 +187,7 @@ impl Ground<'_> {
         // Without it nothing is explained after a death, and everything is served.
         let black_box = blackbox::Writer::map(black_box).ok();
         let (supervisor, changed) = (Arc::clone(self.channel), Teller::start(self.channel));
-        let setup_role = setup.role;
+        let (setup_role, restarts) = (setup.role, setup.restarts);
         let deadly = setup.deadly.iter().map(|it| (it.fingerprint, it.left_s)).collect();
         let setup = edge::NodeSetup {
             threads,
@@ -206,6 +211,7 @@ impl Ground<'_> {
         };
         let node = edge::Node::new(setup, snapshot);
         node.refuse_fingerprints(deadly);
+        node.note_restarts(restarts);
         Ok(node)
     }
 }
@@ -230,15 +236,24 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     let watch = Watch::new(&started.snapshot, &started.stamps);
     let (number, zones) = (started.snapshot.number, started.snapshot.zones().len());
     let access_log = open_access_log(&ground.settings.access_log, events);
-    let kept = started.kept.is_some();
+    // A spare and a successor always begin with what is kept, and nothing is wrong with the files.
+    let kept = setup.begin == Begin::Files && started.kept.is_some();
     let node = ground.node(&setup, setup.threads, &access_log, &sockets.black_box, started.snapshot)?;
     let moment = clock::Moment::now();
     let mut log = CommandLog::open(&ground.data_dir, moment).telling(events);
     node.block(&log.ranges(moment));
     let handed = sockets.duplicates()?;
     let listeners = sockets.take_serving(setup.threads, setup.udp_generation);
+    if setup.is_quic_taken {
+        node.hold_quic();
+    }
     let running = edge::run(&node, listeners, sockets.admin.take())
         .context("the data plane cannot start its threads")?;
+    let quic_claim = QuicClaim::of(&ground.data_dir, setup.udp_generation);
+    if setup.listeners.iter().any(|plan| plan.udp > 0) {
+        let node = Arc::clone(&node);
+        quic_claim.take(setup.is_quic_taken, events, Arc::new(move || node.read_quic()));
+    }
     if matches!(setup.begin, Begin::Kept { .. }) {
         // An edge before this one crashed: a change that it was watching goes with it.
         let withdrawn = publishing::settle_after_death(&ground.data_dir, number, &ground.generations, events);
@@ -270,6 +285,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         data_dir: ground.data_dir.clone(),
         yields: AtomicBool::new(false),
         beside: Mutex::new(None),
+        processes: Mutex::default(),
     });
     let carry = {
         let commands = Arc::clone(&commands);
@@ -280,7 +296,8 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     let has_failed = Arc::new(AtomicBool::new(false));
     let drained = when_drained(running, Arc::clone(&has_failed))?;
     wait_until_served(&node, setup.threads)?;
-    channel.send(&FromEdge::Ready { number, zones, unusable: ground.generations.told() }, &[], false)?;
+    let (unusable, version) = (ground.generations.told(), VERSION.to_owned());
+    channel.send(&FromEdge::Ready { number, zones, unusable, version }, &[], false)?;
     let mut control = Control {
         node: &node,
         access_log: &access_log,
@@ -292,6 +309,8 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         serves_on,
         accepting: Some(accepting),
         commands,
+        quic_claim,
+        holding: Holding::default(),
         passed_over: PassedOver::default(),
     };
     let whole = control.run(ground.signals, channel, &drained);
@@ -396,6 +415,8 @@ struct Control<'a> {
     /// While this edge takes commands.
     accepting: Option<command_socket::Accepting>,
     commands: Arc<Commands>,
+    quic_claim: Arc<QuicClaim>,
+    holding: Holding,
     passed_over: PassedOver,
 }
 
@@ -409,7 +430,8 @@ impl Control<'_> {
                 self.events.error("drain_stuck", &[]);
                 return false;
             }
-            let timeout = left.map(|left| Timespec {
+            self.look_at_what_is_left(channel);
+            let timeout = left.map(|left| left.min(HOLDS_EVERY)).map(|left| Timespec {
                 tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
                 tv_nsec: left.subsec_nanos().into(),
             });
@@ -441,7 +463,7 @@ impl Control<'_> {
                 match signal {
                     Signal::SIGTERM => self.drain(None),
                     // Of a supervisor that it is no child of: another edge is to have the UDP sockets.
-                    Signal::SIGUSR2 if self.cut_at.is_some() => self.node.let_go_of_quic(0),
+                    Signal::SIGUSR2 if self.cut_at.is_some() => self.let_go_of_quic(0),
                     _ => {}
                 }
             }
@@ -464,6 +486,7 @@ impl Control<'_> {
                 let ownerless: Vec<_> = are.into_iter().filter(|(are, _)| *are).map(|(_, of)| of).collect();
                 self.node.answer_strays(&ownerless);
             }
+            Ok(Some((ToEdge::Processes { processes }, _))) => self.commands.note_processes(processes),
             Ok(Some((ToEdge::LetGoOfQuic { within_ms }, _))) => self.let_go_of_quic(within_ms),
             Ok(Some((ToEdge::Candidate { .. }, descriptors))) => {
                 let channel = descriptors.into_iter().next().map(Channel::of);
@@ -499,6 +522,8 @@ impl Control<'_> {
                 let remedy = "start `rempart serve` again; sites are served on meanwhile, but \
                               nothing replaces this process if it dies";
                 self.events.error("supervisor_gone", &[("remedy", remedy.into())]);
+                // Nobody would say any more what becomes of them.
+                self.commands.note_processes(Vec::new());
                 return false;
             }
             Err(error) => {
@@ -511,17 +536,29 @@ impl Control<'_> {
         true
     }
 
+    /// While it drains: tells what is open yet, and gives up its claim when it reads no UDP socket any more.
+    fn look_at_what_is_left(&mut self, channel: &Channel) {
+        if self.cut_at.is_some()
+            && let Some(holds) = self.holding.tell(self.node, channel)
+            && !holds.quic
+        {
+            self.quic_claim.give();
+        }
+    }
+
     /// Lets another edge have the UDP sockets, and says so once it may.
     fn let_go_of_quic(&self, within_ms: u64) {
         self.node.let_go_of_quic(within_ms);
         let (node, channel) = (Arc::clone(&self.commands.node), Arc::clone(&self.commands.channel));
+        let quic_claim = Arc::clone(&self.quic_claim);
         let until = clock::now() + Duration::from_millis(within_ms) + QUIC_GRACE;
         let wait = move || {
             while node.reads_quic() && clock::now() < until {
                 thread::sleep(Duration::from_millis(5));
             }
             if !node.reads_quic() {
-                // With no supervisor there is nobody who waits for it.
+                quic_claim.give();
+                // With no supervisor there is nobody who waits for this word.
                 let _ = channel.send(&FromEdge::QuicLetGo, &[], true);
             }
         };
@@ -548,209 +585,6 @@ impl Control<'_> {
         // Another edge publishes from now on, and watches what is published.
         self.publishing.end();
         self.node.drain_within(u64::try_from(from_begin.as_millis()).unwrap_or(u64::MAX));
-    }
-}
-
-/// A purge that waits to be written down.
-struct WaitingPurge {
-    order: Purging,
-    /// Its number, or why it is refused.
-    taken: SyncSender<Result<u64, String>>,
-    done: SyncSender<edge::Purged>,
-}
-
-/// What commands act on.
-struct Commands {
-    node: Arc<edge::Node>,
-    publishing: Publishing,
-    log: Mutex<CommandLog>,
-    /// At most one for each connection to the command socket.
-    purges: Mutex<Vec<WaitingPurge>>,
-    events: Events,
-    channel: Arc<Channel>,
-    setup: Setup,
-    /// Every socket, for a supervisor that takes over after this one's death.
-    handed: Mutex<Vec<OwnedFd>>,
-    kept: bool,
-    data_dir: PathBuf,
-    /// Whether a successor takes the orders.
-    yields: AtomicBool,
-    /// Who beside this edge has UDP sockets, as the supervisor said last.
-    beside: Mutex<Option<Vec<Beside>>>,
-}
-
-impl Commands {
-    /// A successor takes the orders from now on; what it is ordered holds here too, for as long as both
-    /// serve.
-    fn yield_orders(self: &Arc<Self>) {
-        self.yields.store(true, Ordering::Release);
-        let commands = Arc::downgrade(self);
-        let goes_on = move || commands.upgrade().is_some_and(|it| it.yields.load(Ordering::Acquire));
-        purging::follow(&self.node, &self.data_dir, goes_on);
-    }
-
-    /// The successor is no more. What it was ordered is in the log.
-    fn take_orders_again(&self) {
-        if self.yields.swap(false, Ordering::AcqRel) {
-            let now = clock::Moment::now();
-            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-            let last = log.purges().newest();
-            *log = CommandLog::open(&self.data_dir, now).telling(&self.events);
-            self.node.block(&log.ranges(now));
-            purging::carry_out_after(&self.node, log.purges(), last);
-        }
-    }
-
-    fn carry(&self, request: Request, progress: &dyn Fn(&Answer)) -> Answer {
-        let is_order = !matches!(
-            request,
-            Request::Blocks {} | Request::Status {} | Request::Trace { .. } | Request::HandOver {}
-        );
-        if is_order && self.yields.load(Ordering::Acquire) {
-            return Answer::refused("an upgrade is under way: try again in a second");
-        }
-        match request {
-            Request::Publish { wait, dry_run, again, allow_removals, confirm_within_s } => {
-                let options = Options { wait, dry_run, again, allow_removals, confirm_within_s };
-                self.publishing.publish(options, progress)
-            }
-            Request::Block { range, for_s, reason } => {
-                self.order(|log, now| log.block(&range, for_s, &reason, now), "blocked", &range)
-            }
-            Request::Unblock { range } => {
-                self.order(|log, now| log.unblock(&range, now), "unblocked", &range)
-            }
-            Request::Blocks {} => {
-                let now = clock::Moment::now();
-                let blocks = self.log.lock().unwrap_or_else(PoisonError::into_inner).blocks(now);
-                Answer { ok: true, blocks, ..Answer::default() }
-            }
-            Request::Purge { what, is_soft } => self.purge(&what, is_soft),
-            Request::Confirm {} => self.publishing.confirm(),
-            Request::Withdraw {} => self.publishing.withdraw(),
-            Request::Status {} => {
-                let progress = self.publishing.progress();
-                let status = status::describe(&self.node.status(), &self.setup, self.kept, &progress);
-                Answer { ok: true, status: Some(status), ..Answer::default() }
-            }
-            Request::HandOver {} => self.hand_over(),
-            Request::Upgrade {} => match self.channel.send(&FromEdge::Upgrade, &[], false) {
-                Ok(()) => Answer { ok: true, ..Answer::default() },
-                Err(_) => Answer::refused("the supervisor is gone: start `rempart serve` again"),
-            },
-            Request::Trace { request_id } => {
-                let Some(id) = RequestId::parse(&request_id) else {
-                    return Answer::refused("a request id is 32 hex digits, as in `X-Request-Id`");
-                };
-                match self.node.trace(id) {
-                    Some(trail) => Answer { ok: true, trail: Some(trail), ..Answer::default() },
-                    None => Answer::refused(
-                        "this node keeps no trail of that request: those of refusals, faults and a sample \
-                         of the rest are kept in memory until newer ones take their place",
-                    ),
-                }
-            }
-        }
-    }
-}
-
-impl Commands {
-    /// Writes an order into the command log and carries it out.
-    fn order(
-        &self,
-        order: impl FnOnce(&mut CommandLog, clock::Moment) -> Result<u64>,
-        event: &'static str,
-        range: &str,
-    ) -> Answer {
-        let now = clock::Moment::now();
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        match order(&mut log, now) {
-            Ok(number) => {
-                self.node.block(&log.ranges(now));
-                self.events.info(event, &[("range", range.into()), ("number", number.into())]);
-                Answer { ok: true, number: Some(number), ..Answer::default() }
-            }
-            Err(error) => Answer::refused(format!("{error:#}")),
-        }
-    }
-
-    /// Writes a purge into the command log, carries it out, and waits until it would outlive a crash.
-    fn purge(&self, what: &Purge, is_soft: bool) -> Answer {
-        let order = match purging::resolve(&self.node, what, is_soft) {
-            Ok(order) => order,
-            Err(error) => return Answer::refused(format!("{error:#}")),
-        };
-        let text = order.to_string();
-        let (done, is_kept) = std::sync::mpsc::sync_channel(1);
-        let number = match self.order_purge(order, done) {
-            Ok(number) => number,
-            Err(refused) => return Answer::refused(refused),
-        };
-        self.events.info("purged", &[("what", text.as_str().into()), ("number", number.into())]);
-        let warning = match is_kept.recv_timeout(purging::KEEP_WAIT) {
-            Ok(edge::Purged::Kept) => None,
-            Ok(edge::Purged::NotKept) => Some("the disk could not take it: it holds until the node restarts"),
-            Err(_) => Some("the disk has not taken it yet: it holds, and is made again after a crash"),
-        };
-        let warning = warning.map(str::to_owned);
-        Answer { ok: true, number: Some(number), warning, ..Answer::default() }
-    }
-
-    /// Writes a purge down and carries it out; gives its number. Those that come while another is written go
-    /// together by the next write, since each write waits for the disk.
-    fn order_purge(&self, order: Purging, done: SyncSender<edge::Purged>) -> Result<u64, String> {
-        let (taken, is_taken) = std::sync::mpsc::sync_channel(1);
-        let lock = || self.purges.lock().unwrap_or_else(PoisonError::into_inner);
-        lock().push(WaitingPurge { order, taken, done });
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = std::mem::take(&mut *lock());
-        if !all.is_empty() {
-            let now = clock::Moment::now();
-            let written = log.purge(all.iter().map(|waiting| waiting.order.clone()).collect(), now);
-            for (place, WaitingPurge { order, taken, done }) in (0..).zip(all) {
-                let told = match &written {
-                    Ok(first) => {
-                        // Under the lock: the disk remembers the highest number it has, so they come in
-                        // order.
-                        purging::carry_out(&self.node, &order, first + place, move |purged| {
-                            let _nobody_waits_any_more = done.try_send(purged);
-                        });
-                        Ok(first + place)
-                    }
-                    Err(error) => Err(format!("{error:#}")),
-                };
-                let _nobody_asks_any_more = taken.try_send(told);
-            }
-        }
-        drop(log);
-        // Told already: by this one, or by who had the log before it and took this order along.
-        is_taken.try_recv().unwrap_or_else(|_| Err("the order was lost: try again".to_owned()))
-    }
-
-    fn note_beside(&self, others: Vec<Beside>) {
-        *self.beside.lock().unwrap_or_else(PoisonError::into_inner) = Some(others);
-    }
-
-    fn hand_over(&self) -> Answer {
-        let handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
-        let copies: std::io::Result<Vec<OwnedFd>> = handed.iter().map(OwnedFd::try_clone).collect();
-        match copies {
-            Ok(descriptors) => Answer {
-                ok: true,
-                hand_over: Some(HandOver {
-                    pid: std::process::id(),
-                    threads: self.setup.threads,
-                    listeners: self.setup.listeners.clone(),
-                    admin: self.setup.admin,
-                    udp_generation: self.setup.udp_generation,
-                    restarts: self.setup.restarts,
-                    beside: self.beside.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-                }),
-                descriptors,
-                ..Answer::default()
-            },
-            Err(error) => Answer::refused(format!("the sockets cannot be handed over: {error}")),
-        }
     }
 }
 

@@ -35,6 +35,7 @@ mod lock;
 mod messages;
 mod notify;
 mod privileges;
+mod processes;
 mod publishing;
 mod purging;
 mod recovering;
@@ -52,6 +53,9 @@ fn main() -> ExitCode {
     // With huge pages each thread's first allocation takes 2 MiB of the machine (decision 22); children
     // inherit it. A kernel that refuses costs memory and nothing else.
     let _costs_memory_alone = nix::sys::prctl::set_thp_disable(true);
+    // What the shell or service manager that starts this has open is for nobody that is started from here:
+    // not for edges, and not for a newer binary. Sockets from a service manager are handed on by themselves.
+    close_fds::set_fds_cloexec(3, &[]);
     let outcome = match Flags::parse().command {
         Command::Serve(node) => node.find().and_then(|config| supervisor::run(&config, None, |_| ())),
         Command::Check(node) => commands::check(&node),

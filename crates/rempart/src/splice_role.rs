@@ -2,21 +2,27 @@
 //!
 //! The work is the `splice` crate's, which shares no code with the edge. Here its orders are translated: told
 //! to drain, or left by the supervisor, it stops. It reads no node file, no zone and no generation, since one
-//! of these may be why no edge starts. Called by `main` for the hidden role; who starts it is
+//! of these may be why no edge starts. At the command socket it says what runs, on threads of their own, and
+//! refuses everything else. Called by `main` for the hidden role; who starts it is
 //! [`crate::supervisor`].
 
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context as _, Result};
+use serde_json::json;
 use splice::{Counters, Listener, ORDER_RELOAD, ORDER_STOP, Protocol, Settings};
 
 use crate::clock;
-use crate::control::{Channel, Setup, ToEdge, Unknown};
+use crate::command_socket::{self, Accepting};
+use crate::control::{Channel, Process, Setup, ToEdge, Unknown};
+use crate::messages::{Answer, Request};
+use crate::processes::Processes;
 use crate::signals::Signals;
 use crate::sockets::raise_descriptor_limit;
 
@@ -40,6 +46,8 @@ pub(crate) fn run_role() -> Result<ExitCode> {
     let _ = rustix::thread::set_name(c"rempart-splice");
     let _ = rustix::thread::set_no_new_privs(true);
     let held = descriptors.len() as u64;
+    let command = descriptors.get(1).context("the setup has no command socket")?;
+    let command = UnixListener::from(command.try_clone().context("descriptors are used up")?);
     let sockets = tcp_sockets(&setup, descriptors)?;
     let listeners: Vec<Listener<'_>> = sockets
         .iter()
@@ -50,9 +58,10 @@ pub(crate) fn run_role() -> Result<ExitCode> {
         })
         .collect();
     let (ours, orders) = UnixStream::pair().context("no socket pair for orders")?;
+    let answers = Answers { command: Some(command), supervisor: setup.supervisor, ..Answers::default() };
     thread::Builder::new()
         .name("orders".into())
-        .spawn(move || pass_orders_on(&channel, ours))
+        .spawn(move || pass_orders_on(&channel, ours, answers))
         .context("no thread for orders")?;
     // Each visitor comes with a connection to an origin.
     let room = raise_descriptor_limit().unwrap_or(u64::MAX).saturating_sub(held + DESCRIPTORS_KEPT) / 2;
@@ -85,10 +94,59 @@ fn tcp_sockets(setup: &Setup, descriptors: Vec<OwnedFd>) -> Result<Vec<(OwnedFd,
     Ok(sockets)
 }
 
+/// What is answered at the command socket while no edge does.
+#[derive(Default)]
+struct Answers {
+    supervisor: u32,
+    processes: Arc<Mutex<Processes>>,
+    /// The socket, until something is known to answer with.
+    command: Option<UnixListener>,
+    accepting: Option<Accepting>,
+}
+
+impl Answers {
+    /// Notes which processes there are, and answers from now on.
+    fn note(&mut self, told: Vec<Process>) {
+        let noted = Processes::told(told, clock::unix_us());
+        *self.processes.lock().unwrap_or_else(PoisonError::into_inner) = noted;
+        if let Some(command) = self.command.take() {
+            // Without a thread nobody is told anything, and visitors are passed through.
+            self.accepting = command_socket::serve(command, self.carry()).ok();
+        }
+    }
+
+    fn carry(&self) -> Arc<command_socket::Carry> {
+        let (supervisor, processes) = (self.supervisor, Arc::clone(&self.processes));
+        Arc::new(move |request, _: &dyn Fn(&Answer)| {
+            let remedy = format!(
+                "no edge can start, and connections are passed through: see the events before \
+                 `pass_through_begins`, mend the files, and send SIGHUP to process {supervisor}"
+            );
+            match request {
+                Request::Status {} => {
+                    let processes = processes.lock().unwrap_or_else(PoisonError::into_inner).describe(None);
+                    let status = json!({
+                        "supervisor_pid": supervisor,
+                        "passes_through": true,
+                        "remedy": remedy,
+                        "processes": processes,
+                    });
+                    Answer { ok: true, status: Some(status), ..Answer::default() }
+                }
+                _ => Answer::refused(remedy),
+            }
+        })
+    }
+}
+
 /// Translates the supervisor's messages; a supervisor that is gone ends the splice too.
-fn pass_orders_on(channel: &Channel, mut to: UnixStream) {
+fn pass_orders_on(channel: &Channel, mut to: UnixStream, mut answers: Answers) {
     loop {
         let order = match channel.receive::<ToEdge>() {
+            Ok(Some((ToEdge::Processes { processes }, _))) => {
+                answers.note(processes);
+                continue;
+            }
             Ok(Some((ToEdge::Refresh, _))) => ORDER_RELOAD,
             Ok(Some((ToEdge::Drain { .. }, _))) => ORDER_STOP,
             Ok(Some(_)) => continue,

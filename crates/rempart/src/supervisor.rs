@@ -26,7 +26,7 @@ use telemetry::sink::Target;
 use crate::addresses::Addresses;
 use crate::clock;
 use crate::configuration::{NodeFile, data_dir, read_node_file};
-use crate::control::{Begin, Killed, PassedOver, Role, ToEdge};
+use crate::control::{Begin, PassedOver, Role, ToEdge};
 use crate::fd_store;
 use crate::keys;
 use crate::lock::Lock;
@@ -48,16 +48,20 @@ mod patience;
 mod resume;
 mod start;
 mod strays;
+mod telling;
+mod unheard;
 mod upgrade;
 mod walk;
 
 pub(crate) use resume::run_role;
+pub(crate) use telling::VERSION;
 
 use child::{Child, State};
 use culprits::Culprits;
 use orphan::Orphan;
 use patience::Patience;
 use strays::{Elder, Told};
+use unheard::Unheard;
 use upgrade::Upgrade;
 use walk::Walk;
 
@@ -137,8 +141,15 @@ struct Supervisor {
     was_ready: bool,
     /// An edge whose supervisor died before this one: it serves until one of ours does.
     orphan: Option<Orphan>,
+    /// Since when and why this program supervises.
+    began: Instant,
+    began_why: String,
+    /// What was told of processes last, and to whom.
+    told: Option<(Pid, Vec<telling::Known>)>,
     /// When to start an edge that serves, and with what.
     start_at: Option<(Instant, Begin)>,
+    /// Why the next edge that serves does.
+    start_why: String,
     /// When to start a spare.
     spare_at: Option<Instant>,
     /// How long the next spare is left out if this one dies.
@@ -147,8 +158,8 @@ struct Supervisor {
     splice_at: Option<Instant>,
     upgrade: Option<Upgrade>,
     culprits: Culprits,
-    /// What an edge died of, until another serves that can be told.
-    killed: Vec<Killed>,
+    /// What edges died of, until one that serves has acted on it.
+    unheard: Unheard,
     /// Kept generations that an edge told as unusable: the next one need not.
     unusable: BTreeSet<u64>,
     /// What the serving edge was told last of sockets that are nobody's.
@@ -256,12 +267,14 @@ impl Supervisor {
         fd_store::keep(&listeners, &events);
         let steering = Steering {
             threads,
-            udp_generation: orphan.as_ref().map_or(0, |orphan| 1 - orphan.udp_generation.min(1)),
+            // Visitors stay with the orphan until another edge serves.
+            udp_generation: orphan.as_ref().map_or(0, |orphan| orphan.udp_generation.min(1)),
             candidate_percent: 0,
             candidate_has_udp: false,
             secret: u32::from_ne_bytes(keys::random()?) | 1,
         };
         let elders = orphan.as_ref().map_or(Some(Vec::new()), Orphan::elders);
+        let began_why = "the node was started".to_owned();
         let supervisor = Self {
             binary,
             threads,
@@ -276,6 +289,10 @@ impl Supervisor {
             restarts: orphan.as_ref().map_or(0, |orphan| orphan.restarts + 1),
             walk: Walk::default(),
             was_ready: false,
+            began: clock::now(),
+            start_why: orphan.as_ref().map_or_else(|| began_why.clone(), Orphan::taken_over_why),
+            began_why,
+            told: None,
             orphan,
             start_at: Some((clock::now(), Begin::Files)),
             spare_at: None,
@@ -283,7 +300,7 @@ impl Supervisor {
             splice_at: None,
             upgrade: None,
             culprits: Culprits::default(),
-            killed: Vec::new(),
+            unheard: Unheard::default(),
             unusable: BTreeSet::new(),
             strays: None,
             knows_all: elders.is_some(),
@@ -328,6 +345,7 @@ impl Supervisor {
                 }
             }
             self.tell_strays();
+            self.tell_processes();
             if self.is_stopping && self.children.is_empty() {
                 return Ok(ExitCode::SUCCESS);
             }
@@ -364,8 +382,8 @@ impl Supervisor {
             && at <= now
         {
             self.start_at = None;
-            let generation = self.generation_to_serve();
-            match self.start_child(Role::Serving, begin, generation, None, now) {
+            let (generation, why) = (self.generation_to_serve(), self.start_why.clone());
+            match self.start_child(Role::Serving, begin, generation, None, &why) {
                 Ok(_) => {}
                 // The person who starts a node sees it fail.
                 Err(error) if !self.was_ready && self.orphan.is_none() => return Err(error),
@@ -383,7 +401,8 @@ impl Supervisor {
             self.spare_at = None;
             // A spare that cannot be started is no reason to end: the next death starts an edge anew.
             let generation = self.steering.udp_generation;
-            let started = self.start_child(Role::Spare, Begin::Kept { skip: 0 }, generation, None, now);
+            let why = "stands ready to take the place of the edge that serves";
+            let started = self.start_child(Role::Spare, Begin::Kept { skip: 0 }, generation, None, why);
             if let Err(error) = started {
                 self.events.error("spare_not_started", &[("cause", (&format!("{error:#}")).into())]);
             }
@@ -450,6 +469,7 @@ impl Supervisor {
             // While nothing serves, somebody has mended the files.
             Signal::SIGHUP if self.serving().is_none() && !self.is_stopping => {
                 self.walk.forgive();
+                self.start_why = "nothing served, and the files were to be read anew (SIGHUP)".to_owned();
                 self.start_at = Some((clock::now(), Begin::Files));
             }
             Signal::SIGHUP => self.tell_serving(&ToEdge::Reload, &[]),
@@ -470,15 +490,15 @@ impl Supervisor {
         self.is_stopping = true;
         notify::stopping();
         (self.start_at, self.spare_at, self.splice_at, self.upgrade) = (None, None, None, None);
-        let kill_at = clock::now() + drain + DRAIN_GRACE;
+        let now = clock::now();
+        let kill_at = now + drain + DRAIN_GRACE;
         if let Some(orphan) = self.orphan.take() {
             // Whoever stops the node means it too.
             orphan.dismiss();
             let _ = std::fs::remove_file(self.data_dir.join(COMMAND_SOCKET_BESIDE));
         }
         for child in &mut self.children {
-            child.state = State::Leaving;
-            child.kill_at = Some(kill_at);
+            child.leave("the node was told to stop", now, kill_at);
             // One that does not listen is killed when its time is over.
             let _ = child.tell(&ToEdge::Drain { within_ms: None }, &[]);
         }

@@ -75,6 +75,8 @@ pub struct Outside {
     pub origins: Origins,
     /// What is stored for visitors to come.
     pub stored: Stored,
+    /// How often an edge was started in the place of one that died or hung.
+    pub edge_restarts: u64,
     /// The process's resources; absent when they could not be read.
     pub process: Option<Process>,
 }

@@ -6,6 +6,7 @@
 mod dependencies;
 mod documents;
 mod fault_points;
+mod guide;
 mod licences;
 mod lockfile;
 mod recursion;
@@ -52,6 +53,7 @@ pub(crate) fn check(tree: &Tree) -> Result<Vec<Problem>> {
         recursion::check(file, &mut problems);
     }
     documents::check(tree, &mut problems);
+    guide::check(tree, &mut problems);
     dependencies::check(tree, &mut problems)?;
     fault_points::check(tree, &mut problems)?;
     lockfile::check(tree, &mut problems)?;

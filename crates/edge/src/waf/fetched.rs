@@ -225,7 +225,7 @@ impl Edge {
         let rule = lent.borrow().as_ref().and_then(|one| one.interruption().map(|found| found.rule));
         let now_ms = self.clock.now_ms();
         let Some(site) = &course.site else { return };
-        let Some(untold) = site.ward.may_tell(now_ms) else { return };
+        let Some(untold) = site.ward.may_tell(Phase::Waf, now_ms) else { return };
         let id = course.id.to_string();
         let fields = [
             ("zone", site.zone.name.as_str().into()),

@@ -15,11 +15,12 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 use telemetry::sink::AccessLog;
 use zone::Snapshot;
 
+use super::holding::{HOLDS_EVERY, Holding};
 use super::{Ground, LOG_CLOSE, Sockets, open_access_log, wait_until_served, when_drained};
 use crate::changed::ChangedUrls;
 use crate::clock;
@@ -58,6 +59,7 @@ pub(super) fn run(ground: &Ground<'_>, setup: &Setup, mut sockets: Sockets) -> R
         sockets: Some(sockets),
         stage: Stage::Empty,
         is_draining: false,
+        holding: Holding::default(),
     };
     let (mut is_supervised, mut is_asked) = (true, true);
     let mut passed_over = PassedOver::default();
@@ -76,7 +78,8 @@ pub(super) fn run(ground: &Ground<'_>, setup: &Setup, mut sockets: Sockets) -> R
             *place = Some(watched.len());
             watched.push(PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
         }
-        if poll(&mut watched, None).is_err() {
+        let look = Timespec { tv_sec: HOLDS_EVERY.as_secs().try_into().unwrap_or(1), tv_nsec: 0 };
+        if poll(&mut watched, candidate.is_draining.then_some(&look)).is_err() {
             continue;
         }
         let is_ready = |place: Option<usize>| {
@@ -84,6 +87,7 @@ pub(super) fn run(ground: &Ground<'_>, setup: &Setup, mut sockets: Sockets) -> R
         };
         let [from_supervisor, from_asker, has_drained] = places.map(is_ready);
         drop(watched);
+        candidate.tell_what_is_left();
         // Signals are the supervisor's; what it wants it says.
         while ground.signals.next().is_some() {}
         if from_supervisor {
@@ -130,6 +134,7 @@ struct Candidate<'a> {
     sockets: Option<Sockets>,
     stage: Stage,
     is_draining: bool,
+    holding: Holding,
 }
 
 /// How far it has come.
@@ -302,6 +307,15 @@ impl Candidate<'_> {
         // One that fails is counted by the node it fails at.
         names.iter().for_each(|name| drop(ask_for_page(door, name)));
         self.asks.send(&FromCandidate::Probed { requests }, &[], true)
+    }
+
+    /// While it drains: tells what is open yet.
+    fn tell_what_is_left(&mut self) {
+        if let Stage::Compiled(compiled) = &self.stage
+            && self.is_draining
+        {
+            self.holding.tell(&compiled.node, self.ground.channel);
+        }
     }
 
     /// Begins to drain, if it serves. A second order may change the time.

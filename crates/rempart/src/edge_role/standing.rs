@@ -15,6 +15,7 @@ use super::Ground;
 use crate::control::{Begin, FromEdge, PassedOver, Role, Setup, ToEdge};
 use crate::keys;
 use crate::publishing::{self, Start};
+use crate::supervisor::VERSION;
 
 /// How the wait ended.
 pub(super) enum Standing {
@@ -60,7 +61,8 @@ pub(super) fn wait(ground: &Ground<'_>, setup: &mut Setup) -> Result<Standing> {
             }
         };
         match message {
-            Some((ToEdge::Serve { begin, restarts, udp_generation, deadly }, _)) => {
+            Some((ToEdge::Serve { begin, restarts, udp_generation, deadly, is_quic_taken }, _)) => {
+                setup.is_quic_taken = is_quic_taken;
                 (setup.restarts, setup.udp_generation, setup.deadly) = (restarts, udp_generation, deadly);
                 setup.begin = begin;
                 return Ok(match choose(ground, setup, ready, begin) {
@@ -106,7 +108,8 @@ fn compile(ground: &Ground<'_>, setup: &Setup) -> Result<Vec<Start>, ExitCode> {
 
 fn say_standing(ground: &Ground<'_>, ready: &[Start]) -> Result<()> {
     let number = ready.first().map_or(0, |start| start.snapshot.number);
-    ground.channel.send(&FromEdge::Standing { number, unusable: ground.generations.told() }, &[], false)
+    let (unusable, version) = (ground.generations.told(), VERSION.to_owned());
+    ground.channel.send(&FromEdge::Standing { number, unusable, version }, &[], false)
 }
 
 /// Takes what stands ready for this beginning, or compiles it.

@@ -1,11 +1,12 @@
 //! What `rempart status` shows, as JSON.
 //!
-//! The members are an interface: add, never rename. Called by [`super`].
+//! The members are an interface: add, never rename. They are written down in `docs/reference/status.md`.
+//! Called by [`super`].
 
 use serde_json::{Value, json};
-use telemetry::time::TimeText;
 
 use crate::control::Setup;
+use crate::processes::time;
 use crate::publishing::Progress;
 
 /// Describes the running node. Times are microseconds since 1970 in UTC; `kept` says whether the process
@@ -150,15 +151,25 @@ fn cache(standing: &edge::CacheStanding) -> Value {
     })
 }
 
-/// Writes a time as RFC 3339 in UTC.
-fn time(unix_us: u64) -> String {
-    String::from_utf8_lossy(TimeText::new().text(unix_us)).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Begin, ListenerPlan, Role};
+    use crate::control::{Begin, Holds, ListenerPlan, Role};
+
+    /// Every member's name, of objects in objects and in lists too.
+    fn members(value: &Value, names: &mut Vec<String>) {
+        let mut left = vec![value];
+        while let Some(value) = left.pop() {
+            match value {
+                Value::Object(members) => {
+                    names.extend(members.keys().cloned());
+                    left.extend(members.values());
+                }
+                Value::Array(elements) => left.extend(elements),
+                _ => {}
+            }
+        }
+    }
 
     #[test]
     fn what_runs_is_there_by_name() {
@@ -216,6 +227,7 @@ mod tests {
             splice_table: None,
             unusable: Vec::new(),
             has_udp: true,
+            is_quic_taken: false,
             threads: 2,
             listeners: vec![ListenerPlan {
                 index: 0,
@@ -243,5 +255,15 @@ mod tests {
         assert_eq!(described["cache"]["bytes_max"], 5);
         assert_eq!(described["cache"]["disk"]["state"], "ready");
         assert_eq!(described["cache"]["disk"]["trouble"], "stalled");
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/status.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let mut names = Vec::new();
+        members(&described, &mut names);
+        members(&crate::processes::one_that_drains().describe(Some((9, Holds::default()))), &mut names);
+        for name in
+            names.iter().filter(|name| !["address", "tcp_sockets", "udp_sockets"].contains(&name.as_str()))
+        {
+            assert!(page.contains(&format!("`{name}`")), "the page does not say what `{name}` is");
+        }
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use zone::{Bundle, Problem, Snapshot, Source};
 
 use super::health::Figures;
+use crate::addresses::protocol_name;
 use crate::configuration::{
     Gathered, Problems, Stamp, compile_kept, files_of, gather, old_lists, read_node_file,
 };
@@ -199,6 +200,8 @@ pub(crate) fn try_out(
     };
     texts.extend(old_lists(&snapshot, &bundle, now_unix_s).iter().map(ProblemText::from));
     let difference = zone::difference(&before.snapshot, &snapshot);
+    let mut shown = DifferenceText::from(&difference);
+    add_listeners(&mut shown, running, &file.node);
     let trial = Trial {
         compiles: true,
         is_changed: bundle.hash() != before.bundle.hash(),
@@ -207,7 +210,7 @@ pub(crate) fn try_out(
         problems: texts,
         put_back,
         removals: difference.removals_over(removals_percent_max),
-        difference: DifferenceText::from(&difference),
+        difference: shown,
         waiting: crate::configuration::waits_for_start(running, &file.node)
             .into_iter()
             .map(str::to_owned)
@@ -215,6 +218,20 @@ pub(crate) fn try_out(
         stamps: gathered.stamps,
     };
     Ok((trial, Some((snapshot, bundle.to_bytes()))))
+}
+
+/// Listeners that come and go with the next start: sockets are made there alone.
+fn add_listeners(difference: &mut DifferenceText, running: &zone::Node, read: &zone::Node) {
+    let named = |node: &zone::Node| -> BTreeSet<String> {
+        let name = |it: &zone::Listener| {
+            let more = if it.http3 { ", HTTP/3" } else { "" };
+            format!("listener {} ({}{more}): at the next start", it.address, protocol_name(it.protocol))
+        };
+        node.listeners.iter().map(name).collect()
+    };
+    let (was, is) = (named(running), named(read));
+    difference.gained.extend(is.difference(&was).cloned());
+    difference.lost.extend(was.difference(&is).cloned());
 }
 
 fn refused(problems: &Problems) -> Trial {

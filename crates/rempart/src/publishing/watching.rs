@@ -95,8 +95,8 @@ impl Publisher {
         }
     }
 
-    /// Names the zones whose requests killed the edge before this one, and sets back one whose requests keep
-    /// killing.
+    /// Names the zones whose requests killed edges before this one, and sets back one whose requests keep
+    /// killing. Says so when it is done: an edge that dies before is followed by one that does it.
     pub(super) fn take_killed(&mut self, killed: &[Killed]) {
         for killed in killed {
             let live = self.setup.node.live();
@@ -129,6 +129,9 @@ impl Publisher {
                 }
             }
         }
+        let killed = killed.iter().map(|killed| (killed.fingerprint, killed.kills)).collect();
+        // With no supervisor nobody starts another.
+        let _ = self.setup.supervisor.send(&FromEdge::Heard { killed }, &[], false);
     }
 
     /// Serves one zone as an earlier generation has it, and everything else as it is. Gives the number.

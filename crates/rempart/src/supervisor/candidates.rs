@@ -22,7 +22,7 @@ const LINGERING_MAX: usize = 8;
 impl Supervisor {
     /// Starts a candidate for the serving edge `pid`, and gives that the channel to it.
     pub(super) fn start_candidate(&mut self, pid: Pid, now: Instant) {
-        let started = self.try_start_candidate(now);
+        let started = self.try_start_candidate();
         let message = match &started {
             Ok((candidate, _)) => ToEdge::Candidate { pid: candidate.as_raw_nonzero().get().unsigned_abs() },
             Err(error) => ToEdge::CandidateEnded { how: format!("{error:#}"), culprit: None },
@@ -36,19 +36,16 @@ impl Supervisor {
         }
     }
 
-    fn try_start_candidate(&mut self, now: Instant) -> Result<(Pid, OwnedFd)> {
+    fn try_start_candidate(&mut self) -> Result<(Pid, OwnedFd)> {
         // The successor has compiled what serves now: nothing may change under it.
         ensure!(self.upgrade.is_none(), "an upgrade is under way: try again when it is done");
         // At most one that accepts; those that drain have let the candidate's sockets go.
         let accepts = |child: &&mut Child| child.role == Role::Candidate && child.state != State::Leaving;
         self.children.iter_mut().filter(accepts).for_each(Child::kill);
-        // The UDP socket of candidates may be of one before that keeps its QUIC connections: two that read it
-        // would each take half of the other's packets. This one is tried over TCP alone then.
-        let is_other = |child: &Child| child.role == Role::Candidate && !child.is_killed;
-        let has_udp = !self.children.iter().any(is_other);
-        self.steering.candidate_has_udp = has_udp;
+        // One whose UDP socket is another's is tried over TCP alone.
+        self.steering.candidate_has_udp = self.is_candidates_udp_free();
         let (ours, theirs) = Channel::pair()?;
-        let pid = self.start_child(Role::Candidate, Begin::Newest, 0, Some(theirs), now)?;
+        let pid = self.start_child(Role::Candidate, Begin::Newest, 0, Some(theirs), "tries a change out")?;
         Ok((pid, ours.into_descriptor()))
     }
 
@@ -58,14 +55,21 @@ impl Supervisor {
         if steering != self.steering {
             self.steer_on(steering);
         }
-        if let Some(candidate) = self.with_role(Role::Candidate).map(|candidate| candidate.pid) {
-            self.let_linger(candidate, now);
+        let Some(candidate) = self.with_role(Role::Candidate) else { return };
+        if candidate.had_visitors {
+            let pid = candidate.pid;
+            return self.let_linger(pid, "tried a change out", now);
+        }
+        // It holds nobody, and may hang in what it compiles.
+        candidate.leave("tried a change out, and had no visitor", now, now + DRAIN_GRACE);
+        if candidate.tell(&ToEdge::Drain { within_ms: Some(0) }, &[]).is_err() {
+            candidate.kill();
         }
     }
 
     /// Lets an edge that was replaced drain: the visitors it has are served to their end, for up to
     /// `linger_ms`.
-    pub(super) fn let_linger(&mut self, pid: Pid, now: Instant) {
+    pub(super) fn let_linger(&mut self, pid: Pid, why: &str, now: Instant) {
         let within_ms = self.file.node.linger_ms;
         let drain = Duration::from_millis(self.file.node.drain_ms) + DRAIN_GRACE;
         let mut lingering = self.children.iter().filter(|child| child.state == State::Leaving).count();
@@ -80,8 +84,7 @@ impl Supervisor {
             }
         }
         let Some(child) = self.child(pid) else { return };
-        child.state = State::Leaving;
-        child.kill_at = Some(now + Duration::from_millis(within_ms) + DRAIN_GRACE);
+        child.leave(why, now, now + Duration::from_millis(within_ms) + DRAIN_GRACE);
         if child.tell(&ToEdge::Drain { within_ms: Some(within_ms) }, &[]).is_err() {
             child.kill();
         }

@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Channel, FromEdge, Role, ToEdge, Unknown};
+use crate::control::{Channel, FromEdge, Holds, Role, ToEdge, Unknown};
 
 /// `PIDFD_THREAD` of linux/pidfd.h (Linux 6.9): the descriptor of one thread, readable as soon as that is
 /// gone. The process's own becomes readable only after its memory is torn down, which takes 120 ms at 1.5 GB.
@@ -65,6 +65,16 @@ pub(super) struct Child {
     pub(super) ended_with: Option<ExitStatus>,
     /// The number of the snapshot it serves or stands ready with; 0 as long as it has told none.
     pub(super) number: u64,
+    /// Of a candidate: whether visitors were sent to it.
+    pub(super) had_visitors: bool,
+    /// Its program's version; empty as long as a newer binary has not told it.
+    pub(super) version: String,
+    /// Why it does what it does, for a person.
+    pub(super) why: String,
+    /// When it was told to end; when it was started, before that.
+    pub(super) left_at: Instant,
+    /// What it has told that it has open, of one that drains.
+    pub(super) holds: Option<Holds>,
     /// What its threads work on; none of a child that came over without one.
     pub(super) black_box: Option<OwnedFd>,
     process: OwnedFd,
@@ -137,10 +147,23 @@ impl Child {
             is_cause_open: false,
             ended_with: None,
             number: 0,
+            had_visitors: false,
+            version: String::new(),
+            why: String::new(),
+            left_at: since,
+            holds: None,
             black_box: None,
             process,
             first_thread,
         })
+    }
+
+    /// Notes that it was told to end, and until when it has time.
+    pub(super) fn leave(&mut self, why: impl Into<String>, now: Instant, kill_at: Instant) {
+        if self.state != State::Leaving {
+            (self.left_at, self.why) = (now, why.into());
+        }
+        (self.state, self.kill_at) = (State::Leaving, Some(kill_at));
     }
 
     /// Adds what tells of its messages and of its end to a list to poll.

@@ -44,7 +44,7 @@ impl Supervisor {
             // another.
             let deadly = self.deadly();
             self.tell_serving(&ToEdge::Refuse { deadly }, &[]);
-            self.killed = killed;
+            self.unheard.add(killed);
             return self.pass_killed_on();
         }
         self.restarts += 1;
@@ -65,15 +65,16 @@ impl Supervisor {
                 Begin::Kept { skip: 0 }
             }
         };
-        self.serve_again(begin, step.pause, now);
-        if !killed.is_empty() {
-            self.killed = killed;
-            self.pass_killed_on();
-        }
+        let why =
+            format!("in the place of process {pid}, which died{}", self.cause_told(pid, status, &killed));
+        self.serve_again(begin, step.pause, why, now);
+        self.unheard.add(killed);
+        self.pass_killed_on();
     }
 
     /// Nobody serves: the spare that stands does from now on, or another edge is started after `pause`.
-    pub(super) fn serve_again(&mut self, begin: Begin, pause: Duration, now: Instant) {
+    pub(super) fn serve_again(&mut self, begin: Begin, pause: Duration, why: String, now: Instant) {
+        self.start_why = why;
         let spare = self.with_role(Role::Spare).filter(|spare| spare.state == State::Standing);
         match spare.map(|spare| spare.pid) {
             Some(spare) => {
@@ -106,6 +107,15 @@ impl Supervisor {
         child.ended_with.map_or(Cause::Kill, cause_in)
     }
 
+    /// What is known of a death when another is started, for a person.
+    fn cause_told(&mut self, pid: Pid, status: Option<ExitStatus>, killed: &[Killed]) -> String {
+        if let Some(killed) = killed.iter().find(|killed| killed.is_certain) {
+            return format!(" of the request {:016x} in the phase {}", killed.fingerprint, killed.phase);
+        }
+        let status = status.or_else(|| self.child(pid).and_then(|child| child.ended_with));
+        status.map_or_else(String::new, |status| format!(" ({status})"))
+    }
+
     /// A death that was acted on before its status was known can be judged now.
     pub(super) fn judge_late(&mut self, status: Option<ExitStatus>) {
         if status.is_some_and(|status| cause_in(status) != Cause::Kill) {
@@ -136,17 +146,13 @@ impl Supervisor {
     }
 
     /// Tells the edge that serves now what the one before it died of: it knows the zones' names, and sets one
-    /// back whose requests keep killing.
+    /// back whose requests keep killing. The next one is told again if this one dies before it has acted.
     pub(super) fn pass_killed_on(&mut self) {
-        let killed = std::mem::take(&mut self.killed);
-        if killed.is_empty() {
-            return;
-        }
-        match self.serving() {
-            Some(child) => {
-                let _ = child.tell(&ToEdge::Killed { killed }, &[]);
-            }
-            None => self.killed = killed,
+        let Some(pid) = self.serving().map(|child| child.pid) else { return };
+        let killed = self.unheard.tell(pid);
+        if let Some(child) = self.child(pid).filter(|_| !killed.is_empty()) {
+            // One that does not listen is followed by another, which is told.
+            let _ = child.tell(&ToEdge::Killed { killed }, &[]);
         }
     }
 
@@ -154,7 +160,7 @@ impl Supervisor {
     pub(super) fn replace_stuck(&mut self, pid: Pid, fingerprint: Option<u64>, zone: [u8; 8], now: Instant) {
         let kill_at = now + Duration::from_millis(self.file.node.drain_ms) + DRAIN_GRACE;
         let Some(child) = self.child(pid).filter(|child| child.state != State::Leaving) else { return };
-        (child.state, child.kill_at) = (State::Leaving, Some(kill_at));
+        child.leave("a thread of it is stuck", now, kill_at);
         let lived = now.saturating_duration_since(child.since);
         let slots = child.black_box.as_ref().map(culprits::slots).unwrap_or_default();
         let (request, zone_id) = (fingerprint.map_or_else(String::new, |it| format!("{it:016x}")), hex(zone));
@@ -165,7 +171,7 @@ impl Supervisor {
         let hangs = |slot: &&SlotView| Some(slot.fingerprint) == fingerprint && slot.zone == zone;
         if let Some(slot) = slots.iter().find(hangs) {
             let killed = self.culprits.hung(slot, clock::boot_s());
-            self.killed.push(killed);
+            self.unheard.add(vec![killed]);
         }
         self.restarts += 1;
         self.end_candidate(now);
@@ -175,7 +181,8 @@ impl Supervisor {
             self.begin_pass_through(now);
             Begin::Kept { skip: 0 }
         });
-        self.serve_again(begin, step.pause, now);
+        let why = format!("in the place of process {pid}, which has a stuck thread");
+        self.serve_again(begin, step.pause, why, now);
         self.pass_killed_on();
         if let Some(child) = self.child(pid) {
             // Its other threads finish what they have; the stuck one is killed with the process.

@@ -51,31 +51,43 @@ impl Supervisor {
             }
             return Ok(None);
         }
+        if let FromEdge::Heard { killed } = message {
+            self.unheard.heard(&killed);
+            return Ok(None);
+        }
         let Some(child) = self.child(pid) else { return Ok(None) };
+        if let FromEdge::Holds { holds } = message {
+            child.holds = Some(holds);
+            return Ok(None);
+        }
         if child.state == State::Leaving {
             // It was replaced: what it says of changes, visitors and itself is another edge's matter now.
             return Ok(None);
         }
         let role = child.role;
         match message {
-            FromEdge::Ready { number, zones, unusable } => {
+            FromEdge::Ready { number, zones, unusable, version } => {
                 self.unusable.extend(unusable);
                 let Some(child) = self.child(pid) else { return Ok(None) };
-                child.number = number;
+                (child.number, child.version) = (number, version);
                 child.kill_at = None;
                 match role {
                     Role::Candidate => {}
                     Role::Successor => self.upgrade = Some(Upgrade::Proves { until: now + PROVING }),
                     _ => {
                         child.state = State::Serving;
+                        let udp_generation = child.udp_generation;
+                        if self.orphan.is_some() {
+                            self.steer_on(Steering { udp_generation, ..self.steering });
+                        }
                         self.edge_is_ready(number, zones, announce);
                     }
                 }
             }
-            FromEdge::Standing { number, unusable } => {
+            FromEdge::Standing { number, unusable, version } => {
                 self.unusable.extend(unusable);
                 let Some(child) = self.child(pid) else { return Ok(None) };
-                child.number = number;
+                (child.number, child.version) = (number, version);
                 child.kill_at = None;
                 if child.state == State::Starting {
                     child.state = State::Standing;
@@ -109,6 +121,9 @@ impl Supervisor {
             FromEdge::Steer { percent } => {
                 let steering = Steering { candidate_percent: percent.min(50), ..self.steering };
                 self.steer_on(steering);
+                if let Some(candidate) = self.with_role(Role::Candidate) {
+                    candidate.had_visitors |= percent > 0;
+                }
             }
             FromEdge::EndCandidate => self.end_candidate(now),
             FromEdge::Published { number, is_good } => {
@@ -123,7 +138,10 @@ impl Supervisor {
             }
             FromEdge::Upgrade => self.begin_upgrade(),
             FromEdge::Stuck { fingerprint, zone } => self.replace_stuck(pid, fingerprint, zone, now),
-            FromEdge::Changed { .. } | FromEdge::QuicLetGo => {}
+            FromEdge::Changed { .. }
+            | FromEdge::QuicLetGo
+            | FromEdge::Holds { .. }
+            | FromEdge::Heard { .. } => {}
         }
         Ok(None)
     }

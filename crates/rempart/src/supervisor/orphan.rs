@@ -124,6 +124,11 @@ impl Orphan {
         Some(all.filter_map(Elder::known).collect())
     }
 
+    /// Why another edge serves in its place, for a person.
+    pub(super) fn taken_over_why(&self) -> String {
+        format!("took over from process {}, whose supervisor had died", self.pid)
+    }
+
     /// Lets the edge drain: another serves.
     pub(super) fn dismiss(&self) {
         // It fails only when the edge is gone already.

@@ -6,7 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::child::State;
 use super::{DRAIN_GRACE, Supervisor};
 use crate::control::{Begin, Role, ToEdge};
 use crate::splice_role::table_path;
@@ -30,7 +29,7 @@ impl Supervisor {
 
     /// Starts the splice.
     pub(super) fn start_splice(&mut self, now: Instant) {
-        if let Err(error) = self.start_child(Role::Splice, Begin::Newest, 0, None, now) {
+        if let Err(error) = self.start_child(Role::Splice, Begin::Newest, 0, None, "no edge can start") {
             self.events.error("splice_not_started", &[("cause", (&format!("{error:#}")).into())]);
             self.splice_at = Some(now + super::SPLICE_PAUSE);
         }
@@ -39,9 +38,10 @@ impl Supervisor {
     /// An edge serves again: the splice takes nobody new, and ends with its last connection.
     pub(super) fn end_pass_through(&mut self) {
         self.splice_at = None;
-        let kill_at = crate::clock::now() + Duration::from_millis(self.file.node.drain_ms) + DRAIN_GRACE;
+        let now = crate::clock::now();
+        let kill_at = now + Duration::from_millis(self.file.node.drain_ms) + DRAIN_GRACE;
         if let Some(splice) = self.with_role(Role::Splice) {
-            (splice.state, splice.kill_at) = (State::Leaving, Some(kill_at));
+            splice.leave("an edge serves again", now, kill_at);
             if splice.tell(&ToEdge::Drain { within_ms: None }, &[]).is_err() {
                 splice.kill();
             }

@@ -25,7 +25,8 @@ use super::walk::Walk;
 use crate::clock;
 use crate::configuration::data_dir;
 use crate::control::{
-    Begin, Beside, Channel, DESCRIPTORS_PER_PACKET, Deadly, ListenerPlan, PassedOver, Role, memory_file,
+    Begin, Beside, Channel, DESCRIPTORS_PER_PACKET, Deadly, Holds, ListenerPlan, PassedOver, Role,
+    memory_file,
 };
 use crate::lock::Lock;
 use crate::signals::Signals;
@@ -72,6 +73,14 @@ struct CarriedChild {
     has_black_box: bool,
     #[serde(default = "yes")]
     has_quic: bool,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    why: String,
+    #[serde(default)]
+    left_ms: u64,
+    #[serde(default)]
+    holds: Option<Holds>,
     /// When it is to be killed, in milliseconds from the exec on.
     kill_in_ms: Option<u64>,
 }
@@ -130,6 +139,10 @@ impl Supervisor {
                     lived_ms: millis(now.saturating_duration_since(child.since)),
                     has_black_box: child.black_box.is_some(),
                     has_quic: child.has_quic,
+                    version: child.version.clone(),
+                    why: child.why.clone(),
+                    left_ms: millis(now.saturating_duration_since(child.left_at)),
+                    holds: child.holds,
                     kill_in_ms: child.kill_at.map(|at| millis(at.saturating_duration_since(now))),
                 })
                 .collect(),
@@ -206,6 +219,9 @@ fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
             Child::known(carried.role, carried.state, pid, channel, carried.udp_generation, since)
         {
             (child.number, child.has_quic) = (carried.number, carried.has_quic);
+            (child.version, child.why) = (carried.version.clone(), carried.why.clone());
+            child.left_at = now.checked_sub(Duration::from_millis(carried.left_ms)).unwrap_or(now);
+            child.holds = carried.holds;
             child.black_box = black_box;
             child.kill_at = carried.kill_in_ms.map(|left| now + Duration::from_millis(left));
             children.push(child);
@@ -239,13 +255,17 @@ fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
         walk: Walk::default(),
         was_ready: true,
         orphan: None,
+        began: now,
+        began_why: "an upgrade: the same process, a newer binary".to_owned(),
+        start_why: "the edge before died during an upgrade".to_owned(),
+        told: None,
         start_at: (!has_serving).then_some((now, Begin::Newest)),
         spare_at: carried.wants_spare.then_some(now),
         spare_pause: super::SPARE_PAUSE,
         splice_at: None,
         upgrade: None,
         culprits,
-        killed: Vec::new(),
+        unheard: super::Unheard::default(),
         unusable: std::collections::BTreeSet::new(),
         strays: None,
         elders: carried.elders.into_iter().filter_map(Elder::known).collect(),

@@ -10,8 +10,10 @@ use rustix::process::Pid;
 use zone::ListenerProtocol;
 
 use super::child::{Child, State};
+use super::telling::VERSION;
 use super::{COMMAND_SOCKET, START_WAIT, Supervisor};
 use crate::addresses::{Addresses, ListenerAddress, protocol_name};
+use crate::clock;
 use crate::control::{Begin, ListenerPlan, Role, Setup, ToEdge, memory_file};
 use crate::sockets::ListenerSockets;
 use crate::splice_role::table_path;
@@ -25,13 +27,18 @@ impl Supervisor {
         begin: Begin,
         udp_generation: usize,
         tried_by: Option<OwnedFd>,
-        now: Instant,
+        why: &str,
     ) -> Result<Pid> {
+        let now = clock::now();
         // An upgrade starts what is on disk by now; everything else starts what runs, even if its file is
         // gone.
         let binary =
             if role == Role::Successor { self.binary.as_path() } else { Path::new("/proc/self/exe") };
         let mut child = Child::start(binary, role, udp_generation, self.threads, now)?;
+        child.why = why.to_owned();
+        if role != Role::Successor {
+            child.version = VERSION.to_owned();
+        }
         if matches!(role, Role::Serving | Role::Spare) {
             child.kill_at = Some(now + START_WAIT);
         }
@@ -50,6 +57,7 @@ impl Supervisor {
             splice_table: Some(table_path(&self.data_dir)),
             unusable: self.unusable.iter().copied().collect(),
             has_udp: self.steering.candidate_has_udp,
+            is_quic_taken: role == Role::Serving && self.may_be_taken(udp_generation, None),
         };
         let node_file = memory_file(&self.file.source.bytes)?;
         let mut descriptors = vec![node_file.as_fd(), self.command_socket.as_fd()];
@@ -100,12 +108,15 @@ impl Supervisor {
 
     /// Lets a spare that stands serve.
     pub(super) fn promote(&mut self, pid: Pid, begin: Begin, now: Instant) {
-        let (restarts, deadly) = (self.restarts, self.deadly());
+        let (restarts, deadly, why) = (self.restarts, self.deadly(), self.start_why.clone());
         let udp_generation = self.generation_to_serve();
+        let is_quic_taken = self.may_be_taken(udp_generation, Some(pid));
         let Some(child) = self.child(pid) else { return };
         (child.role, child.state, child.since) = (Role::Serving, State::Serving, now);
+        child.why = why;
         child.udp_generation = udp_generation;
-        let told = child.tell(&ToEdge::Serve { begin, restarts, udp_generation, deadly }, &[]);
+        let serve = ToEdge::Serve { begin, restarts, udp_generation, deadly, is_quic_taken };
+        let told = child.tell(&serve, &[]);
         if let Err(error) = told {
             self.events.error("spare_not_told", &[("cause", (&error.to_string()).into())]);
             // It is of no use; its death starts another edge.

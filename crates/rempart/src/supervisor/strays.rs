@@ -69,29 +69,53 @@ impl Supervisor {
         self.children.iter().filter_map(sockets_of).chain(self.elders.iter().map(|elder| elder.has))
     }
 
-    /// Whether another than `but` has the UDP sockets of a generation.
-    pub(super) fn is_taken(&self, generation: usize, but: Option<Pid>) -> bool {
+    /// Whether another has the UDP sockets of a generation, as far as is known.
+    fn is_taken(&self, generation: usize) -> bool {
+        let is_orphans = self.orphan.as_ref().is_some_and(|orphan| orphan.udp_generation == generation);
+        is_orphans || self.owners().any(|owner| owner.udp_generation == Some(generation))
+    }
+
+    /// Whether another than `but` may have the UDP sockets of a generation: then who is to read them waits
+    /// until that has let go (`edge_role/quic_claim.rs`).
+    pub(super) fn may_be_taken(&self, generation: usize, but: Option<Pid>) -> bool {
         let but = but.map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-        self.owners().any(|owner| owner.udp_generation == Some(generation) && Some(owner.pid) != but)
+        let has = |owner: &Beside| owner.udp_generation == Some(generation) && Some(owner.pid) != but;
+        !self.knows_all || self.owners().any(|owner| has(&owner))
+    }
+
+    /// Whether another child than `but` has them. Edges of an earlier supervisor are not waited for: they let
+    /// go at once, and cannot say so here.
+    pub(super) fn has_child_with(&self, generation: usize, but: Pid) -> bool {
+        let has = |child: &Child| sockets_of(child).is_some_and(|it| it.udp_generation == Some(generation));
+        self.children.iter().any(|child| child.pid != but && has(child))
+    }
+
+    /// Whether a candidate that is started now has its UDP sockets for itself. One before it may keep its
+    /// QUIC connections, also one of an earlier supervisor: two that read one socket would each take half of
+    /// the other's packets.
+    pub(super) fn is_candidates_udp_free(&self) -> bool {
+        let is_other = |child: &Child| child.role == Role::Candidate && !child.is_killed;
+        let is_elder = |elder: &Elder| elder.has.udp_generation.is_none() && !elder.has_ended();
+        let is_taken = self.children.iter().any(is_other) || self.elders.iter().any(is_elder);
+        self.knows_all && !is_taken
     }
 
     /// The generation of UDP sockets for an edge that is to serve at once, and steers new visitors there: one
-    /// that nobody has, else that of an edge which drains.
+    /// that nobody has, else that of an edge which drains and is told to let go. It is read when that one
+    /// has, and TCP is served meanwhile. While an edge of an earlier supervisor serves, visitors stay with
+    /// that.
     pub(super) fn generation_to_serve(&mut self) -> usize {
         let steered = self.steering.udp_generation.min(1);
-        if !self.is_taken(steered, None) {
+        if !self.is_taken(steered) {
             return steered;
         }
         let other = 1 - steered;
-        if self.is_taken(other, None) {
-            if self.orphan.as_ref().is_some_and(|orphan| orphan.udp_generation == other) {
-                // It serves until this one does.
-                self.take_back(steered, Duration::ZERO);
-                return steered;
-            }
+        if self.is_taken(other) {
             self.take_back(other, Duration::ZERO);
         }
-        self.steer_on(Steering { udp_generation: other, ..self.steering });
+        if self.orphan.is_none() {
+            self.steer_on(Steering { udp_generation: other, ..self.steering });
+        }
         other
     }
 

@@ -30,6 +30,9 @@ const QUIC_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How much longer an edge may take to let go of its UDP sockets.
 const QUIC_GRACE: Duration = Duration::from_secs(2);
 
+/// Why a successor is there.
+const UPGRADE: &str = "an upgrade to the binary on disk";
+
 /// An upgrade under way.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Upgrade {
@@ -63,12 +66,13 @@ impl Supervisor {
         if self.with_role(Role::Candidate).is_some() {
             return self.give_up_upgrade("a change is being published: try again when it is live");
         }
-        let generation = 1 - self.steering.udp_generation.min(1);
+        let steered = self.steering.udp_generation;
+        let generation = 1 - self.serving().map_or(steered, |child| child.udp_generation).min(1);
         self.upgrade = Some(Upgrade::Waits { until: now + SUCCESSOR_WAIT });
         // Those of an edge that an upgrade not long ago has replaced: it drains yet.
         self.take_back(generation, self.quic_wait());
         self.events.info("upgrade_begins", &[("binary", (&self.binary.display().to_string()).into())]);
-        if let Err(error) = self.start_child(Role::Successor, Begin::Newest, generation, None, now) {
+        if let Err(error) = self.start_child(Role::Successor, Begin::Newest, generation, None, UPGRADE) {
             self.give_up_upgrade(&format!("{error:#}"));
         }
     }
@@ -86,7 +90,7 @@ impl Supervisor {
             }
             Some(Upgrade::WaitsForQuic { pid, until }) => {
                 let generation = self.child(pid).map_or(0, |child| child.udp_generation);
-                let is_taken = self.is_taken(generation, Some(pid));
+                let is_taken = self.has_child_with(generation, pid);
                 if is_taken && until <= now {
                     let remedy = "an edge that drains keeps its UDP sockets: visitors over QUIC may have to \
                                   connect again; wait for `drained` before the next upgrade";
@@ -113,10 +117,12 @@ impl Supervisor {
         let (begin, restarts, deadly) = (Begin::Newest, self.restarts, self.deadly());
         let Some(child) = self.child(pid) else { return };
         let udp_generation = child.udp_generation;
+        let is_quic_taken = self.may_be_taken(udp_generation, Some(pid));
         self.tell_serving(&ToEdge::UpgradeProves, &[]);
         let Some(child) = self.child(pid) else { return };
         child.state = State::Serving;
-        if let Err(error) = child.tell(&ToEdge::Serve { begin, restarts, udp_generation, deadly }, &[]) {
+        let serve = ToEdge::Serve { begin, restarts, udp_generation, deadly, is_quic_taken };
+        if let Err(error) = child.tell(&serve, &[]) {
             return self.give_up_upgrade(&error.to_string());
         }
         self.steer_on(Steering { udp_generation, ..self.steering });
@@ -126,17 +132,20 @@ impl Supervisor {
     pub(super) fn finish_upgrade(&mut self, now: Instant) -> Result<()> {
         self.upgrade = None;
         let mut replaced = Vec::new();
+        let before = self.children.iter().find(|child| child.role == Role::Serving).map(|child| child.pid);
+        let took_over = before.map_or_else(String::new, |pid| format!(", took over from process {pid}"));
         for child in &mut self.children {
             match child.role {
                 Role::Successor => {
                     (child.role, child.state, child.since) = (Role::Serving, State::Serving, now);
+                    child.why = format!("{UPGRADE}{took_over}");
                 }
                 Role::Splice => {}
                 Role::Serving | Role::Spare | Role::Candidate => replaced.push(child.pid),
             }
         }
         for pid in replaced {
-            self.let_linger(pid, now);
+            self.let_linger(pid, "an upgrade has taken its place", now);
         }
         if self.file.node.spare {
             self.spare_at = Some(now);
@@ -157,8 +166,7 @@ impl Supervisor {
         let now = clock::now();
         let mut generation = None;
         for child in self.children.iter_mut().filter(|child| child.role == Role::Successor) {
-            child.state = State::Leaving;
-            child.kill_at = Some(now + DRAIN_GRACE);
+            child.leave(format!("the upgrade failed: {why}"), now, now + DRAIN_GRACE);
             let _ = child.tell(&ToEdge::Drain { within_ms: None }, &[]);
         }
         if let Some(serving) = self.serving() {
@@ -171,7 +179,8 @@ impl Supervisor {
         if self.serving().is_none() && self.start_at.is_none() {
             // The older edge died meanwhile, when the successor was to go on in its place.
             self.restarts += 1;
-            self.serve_again(Begin::Newest, Duration::ZERO, now);
+            let why = "the edge before died during an upgrade that failed".to_owned();
+            self.serve_again(Begin::Newest, Duration::ZERO, why, now);
         }
     }
 }

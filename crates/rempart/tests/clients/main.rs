@@ -57,6 +57,11 @@ fn quic_visitors_of_edges_of_an_earlier_supervisor_are_told() -> Result<()> {
 }
 
 #[test]
+fn a_candidate_leaves_quic_to_one_of_an_earlier_supervisor() -> Result<()> {
+    Stage::trying("drain_ms = 120000")?.play_alone("candidates.py")
+}
+
+#[test]
 fn quic_visitors_whose_process_is_gone_are_told() -> Result<()> {
     Stage::new()?.play_with_deaths("strays.py")
 }

@@ -56,7 +56,14 @@ impl Stage {
     /// A stage with the scripted origin, and with lines of its own in the node file's `[node]`.
     pub(crate) fn draining(lines: &str) -> Result<Stage> {
         let origin = OriginSpec::new().unrecorded().answering(answer)?;
-        Stage::with_node(lines, &origin.url(), "", None, Some(origin), Value::Null)
+        Stage::with_node((lines, ""), &origin.url(), "", None, Some(origin), Value::Null)
+    }
+
+    /// A stage with the scripted origin, whose changes stay with a candidate that has half of the visitors.
+    pub(crate) fn trying(lines: &str) -> Result<Stage> {
+        let origin = OriginSpec::new().unrecorded().answering(answer)?;
+        let publish = "[publish]\ncompare_ms = 0\ncanary_percent = 50\ncanary_ms = 600000\n";
+        Stage::with_node((lines, publish), &origin.url(), "", None, Some(origin), Value::Null)
     }
 
     /// A stage with the scripted origin, in a zone that compresses and keeps answers.
@@ -98,11 +105,12 @@ impl Stage {
         origin: Option<ScriptedOrigin>,
         said: Value,
     ) -> Result<Stage> {
-        Stage::with_node("", url, pool, server, origin, said)
+        Stage::with_node(("", ""), url, pool, server, origin, said)
     }
 
+    /// `lines` are those of `[node]`, `more` tables behind it.
     fn with_node(
-        lines: &str,
+        (lines, more): (&str, &str),
         url: &str,
         pool: &str,
         server: Option<Server>,
@@ -119,6 +127,7 @@ impl Stage {
         let node = NodeSpec::new();
         let node = if lines.is_empty() { node } else { node.node_section(lines) };
         let spec = node
+            .more(more)
             .listener_at("http", "127.0.0.1:0", "h2c = true")
             .listener("https")
             .listener_at("http", "[::1]:0", "h2c = true")

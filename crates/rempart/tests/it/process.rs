@@ -1,12 +1,15 @@
 //! What only the binary does: supervision, publishing, commands, the demo.
 //!
-//! What a request meets is tested elsewhere. Read next: [`supervision`], [`hand_over`], [`double_faults`],
-//! [`publishing`], [`stages`], [`service`], [`keys_at_rest`], [`drills`], [`demo`].
+//! What a request meets is tested elsewhere. Read next: [`supervision`], [`hand_over`], [`inventory`],
+//! [`descriptors`], [`double_faults`], [`publishing`], [`stages`], [`service`], [`keys_at_rest`], [`drills`],
+//! [`demo`].
 
 mod demo;
+mod descriptors;
 mod double_faults;
 mod drills;
 mod hand_over;
+mod inventory;
 mod keys_at_rest;
 mod publishing;
 mod service;

@@ -142,6 +142,8 @@ families! { NODE:
         "Times a zone's phase broke for many visitors; it is left out for a while where that serves them.";
     STUCK_THREADS = Counter "rempart_stuck_threads_total" [""]
         "Times a serving thread was stuck in one poll; each is a bug.";
+    EDGE_RESTARTS = Counter "rempart_edge_restarts_total" [""]
+        "Edges started in the place of one that died or hung, since the supervisor was started.";
     ACCESS_LOG_LINES = Counter "rempart_access_log_lines_total" [""]
         "Lines of the access log written.";
     ACCESS_LOG_DROPPED = Counter "rempart_access_log_dropped_total" [""]

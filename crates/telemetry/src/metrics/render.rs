@@ -234,6 +234,7 @@ fn node(page: &mut Page, registry: &Registry, outside: &Outside) {
         registry.quarantines.get(place).map_or(0, |counter| counter.load(Relaxed))
     });
     page.single(&families::STUCK_THREADS, registry.stuck_threads.load(Relaxed));
+    page.single(&families::EDGE_RESTARTS, outside.edge_restarts);
     page.single(&families::ACCESS_LOG_LINES, outside.access_log.lines_written);
     page.single(&families::ACCESS_LOG_DROPPED, outside.access_log.lines_dropped);
     page.single(&families::ACCESS_LOG_ABOVE_SHARE, outside.access_log.lines_above_share);

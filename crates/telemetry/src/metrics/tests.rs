@@ -27,6 +27,7 @@ fn full() -> Outside {
         delay_us: 70_000,
         origins: Origins { open: 1, limited: 2, in_line: 3 },
         stored: Stored { bytes: [7, 8], objects: [3, 4], events: vec![("evictions", 6)] },
+        edge_restarts: 9,
         process: Some(process),
     }
 }
@@ -129,6 +130,7 @@ fn each_call_moves_its_own_series() {
             "rempart_origin_requests_total{result=\"fault\"} 1",
             "rempart_origin_connections_total{result=\"reused\"} 1",
             "rempart_origin_retries_total 1",
+            "rempart_edge_restarts_total 9",
             "rempart_origin_waits_total{result=\"placed\"} 1",
             "rempart_origin_waits_total{result=\"sent_away\"} 0",
             "rempart_origin_circuits_open 1",

@@ -135,6 +135,9 @@ const PACKAGES: &[(&str, Users)] = &[
     // The program.
     // Sockets that a service manager made: the one way to them without `unsafe` of our own.
     ("listenfd", Only(&["rempart"])),
+    // Keeps from children what a shell left open: descriptors by number, which the standard library does not
+    // take without `unsafe`.
+    ("close_fds", Only(&["rempart"])),
     ("clap", Only(&["rempart"])),
     ("mimalloc", Only(&["rempart"])),
     ("rcgen", InTests(&["rempart", "testkit"])),

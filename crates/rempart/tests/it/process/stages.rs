@@ -113,6 +113,11 @@ fn a_dry_run_shows_what_would_change_and_changes_nothing() {
     assert_eq!(out, "snapshot 2 is live: 2 zones\n");
     let (_, out, _) = run(&node, &["publish", "--dry-run"]);
     assert_eq!(out, "nothing would change\n");
+    let file = node.folder().path().join("rempart.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text + "\n[[listener]]\naddress = \"127.0.0.2:0\"\nprotocol = \"http\"\n").unwrap();
+    let (_, out, _) = run(&node, &["publish", "--dry-run"]);
+    assert_eq!(out, "+ listener 127.0.0.2:0 (http): at the next start\n");
 }
 
 #[test]

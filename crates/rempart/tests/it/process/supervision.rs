@@ -44,6 +44,7 @@ fn an_edge_that_is_killed_is_replaced_and_visitors_wait_in_the_queue() {
         node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == restarts).unwrap();
         assert_eq!(body(&node).unwrap(), "one");
         assert_eq!(status(&node).unwrap()["edge_restarts"], restarts);
+        node.wait_for_metric("rempart_edge_restarts_total", f64::from(restarts)).unwrap();
     }
     let died = node.wait_for_event(|event| event["event"] == "edge_died").unwrap();
     assert_eq!(died["signal"], 9);
