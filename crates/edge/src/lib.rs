@@ -24,6 +24,7 @@ mod fault_points;
 mod fingerprint;
 mod flood_watch;
 mod forward;
+mod hops;
 mod letting_go;
 mod limits;
 mod live;

@@ -31,6 +31,7 @@ use crate::course::Course;
 use crate::fault_points;
 use crate::fingerprint::Fingerprints;
 use crate::forward;
+use crate::hops;
 use crate::limits;
 use crate::live::Live;
 use crate::load::{LetIn, Load, Mark};
@@ -362,6 +363,10 @@ impl Edge {
             }
             Routed::Nothing => return refuse(exchange, course, Refusal::NoRoute, "no route matched").await,
         };
+        if hops::is_last(&mut exchange.request) {
+            course.note(Phase::Route, "max_forwards", 0, self.clock.now_us());
+            return Box::pin(hops::answer_as_last(exchange, course)).await;
+        }
         let pool = match pool.backup.and_then(|backup| zone.pools.get(backup)) {
             Some(backup) if !self.origins.is_well(pool, self.clock.now_ms()) => match () {
                 () if self.origins.is_well(backup, self.clock.now_ms()) => backup,
