@@ -88,7 +88,7 @@ pub(crate) struct Beside<'a> {
     pub(crate) memory: &'a Account,
     pub(crate) events: &'a Events,
     pub(crate) overload: &'a zone::Overload,
-    /// Serving threads, and the process's seed.
+    /// Serving threads, and the seed of the hashes of floods.
     pub(crate) threads: usize,
     pub(crate) seed: u64,
 }

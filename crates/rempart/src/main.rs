@@ -42,6 +42,7 @@ mod signals;
 mod sockets;
 mod splice_role;
 mod supervisor;
+mod usual;
 
 use flags::{Command, Flags};
 
