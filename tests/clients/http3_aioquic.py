@@ -63,6 +63,11 @@ async def basics():
         equal(statuses, [b"103", b"200"], "an informational answer")
         answer = await visitor.ask("GET", "/echo", [("cookie", "a=1"), ("cookie", "b=2")])
         equal(fields_of(json.loads(answer.body), "cookie"), ["a=1; b=2"], "cookies in pieces become one")
+        answer = await visitor.ask("OPTIONS", "/echo", [("max-forwards", "3")])
+        equal(fields_of(json.loads(answer.body), "max-forwards"), ["2"], "OPTIONS is counted down on its way")
+        answer = await visitor.ask("OPTIONS", "/echo", [("max-forwards", "0")])
+        equal((answer.status, bytes(answer.body)), ("200", b""), "OPTIONS that may go no further is answered here")
+        check(b"OPTIONS" in answer.final.get(b"allow", b""), "and says what may be asked", answer.final)
         # No HEAD: aioquic 1.7 takes its content-length for a broken body. curl_cffi asks for it.
         for bad in ([("connection", "close")], [("transfer-encoding", "chunked")], [("x-a", "a\r\nb: c")], [("te", "gzip")]):
             answer = await visitor.ask("GET", "/hello", bad)

@@ -76,6 +76,7 @@ fn serve(requests: &str) {
         quic_keys: ([0; 64], [0; 32]),
         black_box: None,
         fingerprint_key: [3, 4],
+        flood_seed: 5,
         on_stuck: None,
         on_changed: None,
         connections_max: 1_000,

@@ -19,7 +19,8 @@ use arc_swap::ArcSwap;
 use exchange::{Known, Phase, Refusal};
 use flood::watch::LimitStanding;
 use flood::{
-    Asked, Change, Keys, Limits, Memory, Sample, Second, Secret, Settings, Size, Stage, Standing, Watch,
+    Asked, Change, Keys, Limits, Memory, Sample, Second, Secret, Settings, Size, Stage, Standing, Unusable,
+    Watch,
 };
 use telemetry::events::{Events, Value};
 use telemetry::metrics::{LimitAction, LimitKind, Trouble};
@@ -87,6 +88,21 @@ impl Guarded {
         })
     }
 
+    /// What its watch keeps for a later process; nothing while it knows too little.
+    pub(crate) fn keep(&self, now_s: u64) -> Vec<u8> {
+        let mut kept = Vec::new();
+        lock(&self.watch).keep(&self.secret, now_s, &mut kept);
+        kept
+    }
+
+    /// Takes over what an earlier process kept of the zone, if nothing is known of it; whether it did.
+    ///
+    /// # Errors
+    /// Why that is of no use.
+    pub(crate) fn adopt(&self, kept: &[u8], now_s: u64) -> Result<bool, Unusable> {
+        lock(&self.watch).adopt(kept, &self.secret, now_s)
+    }
+
     pub(crate) fn standing(&self, now_s: u64) -> Standing {
         lock(&self.watch).standing(now_s)
     }
@@ -142,7 +158,8 @@ impl Edge {
         };
         let answer = guard(|| {
             fault_points::step("flood", request)?;
-            Ok(flood.note(&asked, self.number, self.clock.now_ms()))
+            // When it came: a look at the clock would cost as much as the hashes.
+            Ok(flood.note(&asked, self.number, self.node.flood_ms(course.began_us)))
         });
         match answer {
             Ok(None) => false,
@@ -189,7 +206,7 @@ impl Edge {
     }
 
     /// Notes how a request ended, and that its visitor was served.
-    pub(crate) fn note_end(&self, course: &Course) {
+    pub(crate) fn note_end(&self, course: &Course, now_us: u64) {
         let Some(flood) = course.site.as_ref().and_then(|site| site.flood.as_ref()) else { return };
         let is_failed = match course.refusal {
             Some(Refusal::Overload) => true,
@@ -202,7 +219,7 @@ impl Edge {
         }
         if !is_failed && course.status.is_some_and(|status| status < 400) {
             let visitor = Keys::visitor_of(course.visitor.ip(), &flood.secret);
-            flood.memory.load().served(visitor, self.clock.now_s());
+            flood.memory.load().served(visitor, self.node.flood_ms(now_us) / 1_000);
         }
     }
 }
@@ -210,7 +227,7 @@ impl Edge {
 impl Node {
     /// How many zones are flooded, and limits there are by stage.
     pub(crate) fn floods(&self) -> (u64, [u64; 3]) {
-        let (live, now_s) = (self.live(), self.clock().now_s());
+        let (live, now_s) = (self.live(), self.flood_s());
         let (mut flooded, mut limits) = (0, [0; 3]);
         for flood in live.sites.iter().filter_map(|site| site.flood.as_ref()) {
             let standing = flood.standing(now_s);
@@ -252,7 +269,7 @@ impl FloodWatch {
                 }
                 let lasted_ms = now_ms - std::mem::replace(&mut looked_ms, now_ms);
                 let live = node.live();
-                live.sites.iter().for_each(|site| look(&node, site, now_ms / 1_000, lasted_ms));
+                live.sites.iter().for_each(|site| look(&node, site, node.flood_s(), lasted_ms));
                 node.look_at_feeds();
             }
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use cache::compress::CodingSettings;
-use exchange::Account;
+use exchange::{Account, Holder};
 use telemetry::events::Events;
 use telemetry::metrics::zones::{ZoneCounters, ZoneTable};
 use zone::{Id, Snapshot, Zone};
@@ -36,6 +36,8 @@ pub struct Site {
     pub(crate) stale: Option<Arc<Zone>>,
     /// Its share of a thread's time when there is too little, relative to the others.
     pub(crate) weight: u32,
+    /// For whom its visitors' places are held, with the same weight.
+    pub(crate) holder: Holder,
     /// What its visitors make the node hold.
     pub(crate) memory: Arc<Account>,
     /// What its limits have counted.
@@ -86,9 +88,15 @@ pub(crate) struct Beside<'a> {
     pub(crate) memory: &'a Account,
     pub(crate) events: &'a Events,
     pub(crate) overload: &'a zone::Overload,
-    /// Serving threads, and the process's seed.
+    /// Serving threads, and the seed of the hashes of floods.
     pub(crate) threads: usize,
     pub(crate) seed: u64,
+}
+
+/// Zones are told apart by half of their id, which is a hash.
+fn holder_of(zone: &Zone, overload: &zone::Overload) -> Holder {
+    let key = u64::from_be_bytes(*zone.id.0.first_chunk().unwrap_or(&[0; 8]));
+    Holder { key, weight: overload.weight_of(&zone.name) }
 }
 
 /// Puts sites beside the zones of a snapshot; sites of unchanged zones are shared with the one before, so
@@ -124,6 +132,7 @@ pub(crate) fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'
                 ),
                 ward: Ward::default(),
                 weight: overload.weight_of(&zone.name),
+                holder: holder_of(zone, overload),
                 flood: zone.flood.filter(|_| watched.contains(&zone.id)).map(|settings| {
                     let before = known.get(&zone.id).and_then(|site| site.flood.as_ref());
                     Guarded::carry(settings, before, (zone.id, watched.len()), (*threads, *seed))

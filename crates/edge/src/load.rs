@@ -386,13 +386,13 @@ impl Edge {
     }
 
     /// Notes a visitor who was served, and will be known if it comes in worse times.
-    pub(crate) fn note_served(&self, course: &Course) {
+    pub(crate) fn note_served(&self, course: &Course, now_us: u64) {
         let is_served = course.refusal.is_none()
             && course.fault.is_none()
             && course.status.is_some_and(|status| status < 400);
         if is_served {
             let visitor = Visitor::of(course.visitor.ip(), self.load.seed);
-            let now_s = self.clock.now_us() / 1_000_000;
+            let now_s = now_us / 1_000_000;
             self.node.loads().known.served(visitor, now_s, self.load.late_since_s.get());
         }
     }

@@ -57,6 +57,9 @@ pub struct NodeSetup {
     pub black_box: Option<blackbox::Writer>,
     /// Key of requests' fingerprints: the same over restarts, or no death is recognised again.
     pub fingerprint_key: [u64; 2],
+    /// Seed of the hashes by which floods are told apart: the same over restarts, or what is kept of what is
+    /// usual is of no use ([`Node::keep_usual`]).
+    pub flood_seed: u64,
     /// Called once, on a thread of its own, for each serving thread that is stuck in one poll for more than a
     /// second of its own CPU time: the process should be replaced. It must not block for long.
     pub on_stuck: Option<Box<dyn Fn(StuckReport) + Send + Sync>>,
@@ -199,7 +202,7 @@ impl Node {
         let tls = TlsShared::new();
         let memory = Account::new(memory_budget(&setup.settings));
         let overload = &setup.settings.overload;
-        let (threads, seed) = (setup.threads.max(1), setup.seed[1]);
+        let (threads, seed) = (setup.threads.max(1), setup.flood_seed);
         let events = &setup.events;
         let beside =
             Beside { tls: &tls, zones: &zone_table, memory: &memory, events, overload, threads, seed };
@@ -270,7 +273,7 @@ impl Node {
         let before = self.live.load_full();
         let (tls, zones, memory) = (&self.tls, &self.zone_table, &self.memory);
         let overload = &self.setup.settings.overload;
-        let (threads, seed, events) = (self.setup.threads.max(1), self.setup.seed[1], &self.setup.events);
+        let (threads, seed, events) = (self.setup.threads.max(1), self.setup.flood_seed, &self.setup.events);
         let beside = Beside { tls, zones, memory, events, overload, threads, seed };
         let live = Arc::new(build(snapshot, Some(&before), &beside));
         feeds::judge(&live.snapshot, self.steady_unix_s());
@@ -476,7 +479,7 @@ impl Node {
 
     /// What runs.
     pub fn status(&self) -> Status {
-        let (live, now_s) = (self.live(), self.clock.now_s());
+        let (live, now_s) = (self.live(), self.flood_s());
         let zones = live.sites.iter().take(10_000).map(|site| ZoneStatus {
             name: site.zone.name.clone(),
             id: site.zone.id.to_string(),
@@ -679,6 +682,11 @@ impl Node {
 
     pub(crate) fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// When the process began, by its calendar.
+    pub(crate) fn started_unix_us(&self) -> u64 {
+        self.started_unix_us
     }
 
     /// Says which UDP sockets of other processes are nobody's: exactly these are answered with stateless

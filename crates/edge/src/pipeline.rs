@@ -14,7 +14,7 @@ use std::task::Poll;
 
 use ::cache::policy::Bypass;
 use blackbox::{Slot, Work};
-use exchange::{Charge, Deadlines, IdSource, Phase, Refusal, Request, Response, Scheme};
+use exchange::{Charge, Deadlines, Holder, IdSource, Phase, Refusal, Request, Response, Scheme};
 use origin::Origins;
 use telemetry::metrics::{
     HandshakeOutcome, Protocol as ProtocolLabel, RuleWork, ThreadMetrics, TlsVersion, Trouble,
@@ -31,6 +31,7 @@ use crate::course::Course;
 use crate::fault_points;
 use crate::fingerprint::Fingerprints;
 use crate::forward;
+use crate::hops;
 use crate::instead;
 use crate::limits;
 use crate::live::Live;
@@ -270,6 +271,7 @@ impl Edge {
             return refuse(exchange, course, Refusal::Overload, ZONE_IS_FULL).await;
         }
         exchange.times = times_of(&site.zone.http);
+        exchange.hold_for(site.holder);
         if let Some(flood) = &site.flood
             && self.is_over_flood(exchange, course, &site, flood)
         {
@@ -365,6 +367,10 @@ impl Edge {
             }
             Routed::Nothing => return refuse(exchange, course, Refusal::NoRoute, "no route matched").await,
         };
+        if hops::is_last(&mut exchange.request) {
+            course.note(Phase::Route, "max_forwards", 0, self.clock.now_us());
+            return Box::pin(hops::answer_as_last(exchange, course)).await;
+        }
         let pool = steered(zone, pool, course.rules.choices.as_deref());
         let pool = match pool.backup.and_then(|backup| zone.pools.get(backup)) {
             Some(backup) if !self.origins.is_well(pool, self.clock.now_ms()) => match () {
@@ -593,6 +599,10 @@ impl Service for Edge {
         self.live().site_for_handshake(server_name).map(|site| times_of(&site.zone.http))
     }
 
+    fn holder(&self, server_name: Option<&str>) -> Holder {
+        self.live().site_for_handshake(server_name).map_or(Holder::NOBODY, |site| site.holder)
+    }
+
     fn tls(&self, hello: &Hello) -> Option<TlsChoice> {
         let live = self.live();
         let site = live.site_for_handshake(hello.sni.as_deref())?;
@@ -633,7 +643,13 @@ impl Service for Edge {
             WireEvent::Panicked => self.node.registry().panicked(),
             WireEvent::Dropped => self.metrics.connections_dropped(1),
             WireEvent::Abuse(abuse, visitor) => self.met(abuse, visitor),
-            WireEvent::Shed(count) => self.metrics.connections_shed(count),
+            WireEvent::Shed { holder, count } => {
+                self.metrics.connections_shed(count);
+                // Every zone is looked at; connections go many at a time.
+                if let Some(site) = self.live().sites.iter().find(|site| site.holder.key == holder) {
+                    site.counters.connections_shed(self.number, count);
+                }
+            }
         }
     }
 }

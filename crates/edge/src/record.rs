@@ -43,8 +43,8 @@ impl Edge {
         if let Some(site) = &course.site {
             site.counters.request(self.number, course.status, bytes_in, bytes_out);
         }
-        self.note_served(course);
-        self.note_end(course);
+        self.note_served(course, now_us);
+        self.note_end(course, now_us);
         let request = &exchange.request;
         let target = request.sent_target();
         let path_end = memchr::memchr(b'?', target).unwrap_or(target.len());

@@ -12,6 +12,9 @@ use crate::forward;
 use crate::instead::{note_fields, page_for};
 use crate::limits;
 
+/// The methods that `Allow` names (RFC 9110 §10.2.1): others are passed on but for CONNECT and TRACE.
+pub(crate) const METHODS: &[u8] = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// Gives a whole small answer. With HEAD the body stays away and its length is told.
 pub(crate) async fn reply(exchange: &mut Exchange, course: &mut Course, mut response: Response, body: &[u8]) {
     forward::towards_visitor(&mut response, course, &exchange.connection, exchange.request.version);
@@ -108,7 +111,7 @@ pub(crate) async fn refuse_as(
     course.reason = reason;
     let mut response = Response { status, ..Response::default() };
     match refusal {
-        Refusal::Method => response.fields.push(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        Refusal::Method => response.fields.push(b"Allow", METHODS),
         // Spread, so that those who were sent away together do not come back together.
         Refusal::Overload if course.shed.is_some() => {
             let after_s = [b'2' + (course.visitor.port() % 8) as u8];

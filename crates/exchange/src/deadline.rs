@@ -5,11 +5,17 @@
 //! [`Deadlines::sweep`] every [`TICK_MS`]; nothing here reads a clock. With a million slots a sweep compares
 //! 4 MB of numbers, some 0.3 ms. Slots also say since when their connection is idle, so that those that have
 //! been so for longest can be let go when room is short ([`Deadlines::shed`]); before them those that have
-//! begun something and not gone on with it.
+//! begun something and not gone on with it. And they say for whom each is held, so that whoever holds more
+//! than its share is asked before others (`deadline/holders.rs`).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
+
+pub use holders::Holder;
+use holders::{Holders, NOBODY};
+
+mod holders;
 
 /// How often the wiring sweeps, and so the grain of every time-out of an exchange, in milliseconds.
 pub const TICK_MS: u32 = 100;
@@ -26,6 +32,9 @@ const PROVEN: u32 = 1 << 30;
 /// come, or comes back at once, is not idle.
 const IDLE_TICKS_LEAST: u32 = 10;
 
+/// Marks of slots, each with its place.
+type Slots = Vec<(u32, u32)>;
+
 /// The deadlines of one thread.
 #[derive(Default)]
 pub struct Deadlines {
@@ -34,6 +43,9 @@ pub struct Deadlines {
     /// The tick since which each is idle.
     idle_since: RefCell<Vec<u32>>,
     wakers: RefCell<Vec<Option<Waker>>>,
+    /// The number of the holder of each.
+    held_for: RefCell<Vec<u32>>,
+    holders: RefCell<Holders>,
     free: RefCell<Vec<u32>>,
 }
 
@@ -52,6 +64,7 @@ impl Deadlines {
                 due_at.push(OFF);
                 self.idle_since.borrow_mut().push(BUSY);
                 self.wakers.borrow_mut().push(None);
+                self.held_for.borrow_mut().push(NOBODY);
                 (due_at.len() - 1) as u32
             }
         };
@@ -77,47 +90,128 @@ impl Deadlines {
         }
     }
 
-    /// Makes deadlines of connections due that are idle, those first that have been so for longest and for a
-    /// second at the least; gives how many. Those of [`Deadline::arm_unproven`] go before all others. They
-    /// are woken as by a sweep.
+    /// Makes deadlines of connections due that have been idle for a second at the least; gives of whose there
+    /// were how many, by [`Holder::key`]. They are woken as by a sweep, and held for nobody from then on.
     ///
-    /// It looks at every slot, some 1 ms for a million.
-    pub fn shed(&self, count: usize) -> usize {
-        self.let_go(count, BUSY)
-    }
-
-    /// As [`Deadlines::shed`], of those of [`Deadline::arm_unproven`] alone.
-    pub fn shed_unproven(&self, count: usize) -> usize {
-        self.let_go(count, PROVEN)
-    }
-
-    /// Lets those go whose mark is below a bound.
-    fn let_go(&self, count: usize, bound: u32) -> usize {
-        let now = self.tick.get();
-        let age = |since: u32| now.saturating_sub(since & !PROVEN);
-        let is_old = |since: u32| since < bound && age(since) >= IDLE_TICKS_LEAST;
-        let mut idle: Vec<(u32, usize)> = {
-            let since = self.idle_since.borrow();
-            let slots = since.iter().enumerate().filter(|(_, since)| is_old(**since));
-            slots.map(|(index, since)| (*since, index)).collect()
-        };
-        if count < idle.len() {
-            idle.select_nth_unstable(count);
-            idle.truncate(count);
+    /// Those that are held for nobody go first. Of the others each next one is of whoever holds most for its
+    /// weight, and none of who holds no more than its share, though fewer go then than were asked for. Among
+    /// the same holder's, those of [`Deadline::arm_unproven`] go before all others, and then those that have
+    /// been idle for longest. Where several hold places and there are too few such, who holds more than its
+    /// share of all, those that have said nothing included, loses those that are idle for less, too: it would
+    /// otherwise have all places that come free by taking them faster.
+    ///
+    /// It looks at every slot up to six times, some 1 ms for a million each.
+    pub fn shed(&self, count: usize) -> Vec<(u64, usize)> {
+        let nobodys = self.idle_for(IDLE_TICKS_LEAST, BUSY, |number| number == NOBODY);
+        let let_go = self.let_go(nobodys, count);
+        let mut gone = Vec::new();
+        if let_go > 0 {
+            gone.push((Holder::NOBODY.key, let_go));
         }
-        for (_, index) in &idle {
-            if let Some(at) = self.due_at.borrow_mut().get_mut(*index) {
+        let mut left = count.saturating_sub(let_go);
+        for least in [IDLE_TICKS_LEAST, 0] {
+            if left == 0 || least == 0 && self.holders.borrow().are_few() {
+                break;
+            }
+            let idle = self.count_idle_for(least);
+            // Beside many that have said nothing yet nobody is above its share: these have a second.
+            let silent = if least == 0 { idle.first().copied().unwrap_or(0) } else { 0 };
+            let quotas = self.holders.borrow().quotas(&idle, left, silent);
+            for (number, slots, quota) in self.of_each(least, &quotas) {
+                let key = self.holders.borrow().key(number);
+                let let_go = self.let_go(slots, quota);
+                left = left.saturating_sub(let_go);
+                match gone.iter_mut().find(|(other, _)| *other == key) {
+                    Some((_, count)) => *count += let_go,
+                    None => gone.push((key, let_go)),
+                }
+            }
+        }
+        gone
+    }
+
+    /// As [`Deadlines::shed`], of those of [`Deadline::arm_unproven`] alone that are held for nobody; gives
+    /// how many.
+    pub fn shed_unproven(&self, count: usize) -> usize {
+        self.let_go(self.idle_for(IDLE_TICKS_LEAST, PROVEN, |number| number == NOBODY), count)
+    }
+
+    /// Whether a slot with this mark has been idle for so many ticks.
+    fn is_idle_for(&self, least: u32, since: u32) -> bool {
+        since != BUSY && self.tick.get().saturating_sub(since & !PROVEN) >= least
+    }
+
+    /// Marks and places of slots that have been idle for so many ticks and whose mark is below a bound, of
+    /// some holders.
+    fn idle_for(&self, least: u32, bound: u32, is_wanted: impl Fn(u32) -> bool) -> Slots {
+        let (since, held_for) = (self.idle_since.borrow(), self.held_for.borrow());
+        let slots = (0..).zip(since.iter().copied().zip(held_for.iter().copied()));
+        let is_one = |since, number| since < bound && self.is_idle_for(least, since) && is_wanted(number);
+        let idle = slots.filter(|(_, (since, number))| is_one(*since, *number));
+        idle.map(|(index, (since, _))| (since, index)).collect()
+    }
+
+    /// How many slots of each holder have been idle for so many ticks, by its number.
+    fn count_idle_for(&self, least: u32) -> Vec<u32> {
+        let mut counts = vec![0; self.holders.borrow().len()];
+        let (since, held_for) = (self.idle_since.borrow(), self.held_for.borrow());
+        let idle = since.iter().zip(held_for.iter()).filter(|(since, _)| self.is_idle_for(least, **since));
+        for (_, number) in idle {
+            if let Some(count) = counts.get_mut(*number as usize) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
+    /// Of each holder with a quota its number, its slots that have been idle for so many ticks, and that.
+    fn of_each(&self, least: u32, quotas: &[u32]) -> Vec<(u32, Slots, usize)> {
+        let of = |number: u32| quotas.get(number as usize).copied().unwrap_or(0);
+        let mut each: Vec<_> =
+            (0..).zip(quotas).map(|(number, quota)| (number, Vec::new(), *quota)).collect();
+        let idle = self.idle_for(least, BUSY, |number| of(number) > 0);
+        let held_for = self.held_for.borrow();
+        for (since, index) in idle {
+            let number = held_for.get(index as usize).copied().unwrap_or(NOBODY);
+            if let Some((_, slots, _)) = each.get_mut(number as usize) {
+                slots.push((since, index));
+            }
+        }
+        let asked = each.into_iter().filter(|(_, _, quota)| *quota > 0);
+        asked.map(|(number, slots, quota)| (number, slots, quota as usize)).collect()
+    }
+
+    /// Lets so many of these go, those with the lowest marks; gives how many.
+    fn let_go(&self, mut slots: Slots, count: usize) -> usize {
+        if count < slots.len() {
+            slots.select_nth_unstable(count);
+            slots.truncate(count);
+        }
+        for (_, index) in &slots {
+            let index = *index as usize;
+            if let Some(at) = self.due_at.borrow_mut().get_mut(index) {
                 *at = DUE;
             }
-            if let Some(since) = self.idle_since.borrow_mut().get_mut(*index) {
+            if let Some(since) = self.idle_since.borrow_mut().get_mut(index) {
                 *since = BUSY;
             }
-            let waker = self.wakers.borrow().get(*index).cloned().flatten();
+            self.set_holder(index, Holder::NOBODY);
+            let waker = self.wakers.borrow().get(index).cloned().flatten();
             if let Some(waker) = waker {
                 waker.wake();
             }
         }
-        idle.len()
+        slots.len()
+    }
+
+    fn set_holder(&self, index: usize, holder: Holder) {
+        let mut held_for = self.held_for.borrow_mut();
+        let Some(number) = held_for.get_mut(index) else { return };
+        let mut holders = self.holders.borrow_mut();
+        if !holders.is(*number, holder) {
+            holders.give_back(*number);
+            *number = holders.take(holder);
+        }
     }
 
     /// Wakes every registered task, due or not: something that concerns them all has changed.
@@ -198,6 +292,11 @@ impl Deadline {
         self.set(self.after(ms), self.owner.tick.get() & !PROVEN);
     }
 
+    /// Says for whom the connection's place is held from now on, until the slot is dropped.
+    pub fn hold_for(&self, holder: Holder) {
+        self.owner.set_holder(self.index as usize, holder);
+    }
+
     /// Never due.
     pub fn disarm(&self) {
         self.set(OFF, BUSY);
@@ -217,6 +316,7 @@ impl Deadline {
 impl Drop for Deadline {
     fn drop(&mut self) {
         self.set(OFF, BUSY);
+        self.hold_for(Holder::NOBODY);
         if let Some(slot) = self.owner.wakers.borrow_mut().get_mut(self.index as usize) {
             *slot = None;
         }
@@ -249,6 +349,14 @@ mod tests {
         assert!(!slot.is_due(), "arming forgets an earlier firing");
     }
 
+    fn shed(deadlines: &Deadlines, count: usize) -> usize {
+        deadlines.shed(count).into_iter().map(|(_, count)| count).sum()
+    }
+
+    fn pass_a_second(deadlines: &Deadlines) {
+        (0..IDLE_TICKS_LEAST).for_each(|_| deadlines.sweep());
+    }
+
     #[test]
     fn those_that_are_idle_for_longest_are_let_go_and_no_others() {
         let deadlines = Deadlines::new();
@@ -259,17 +367,17 @@ mod tests {
         }
         slots[0].arm(100 * TICK_MS);
         slots[2].disarm();
-        assert_eq!(deadlines.shed(9), 0, "none has been idle for a second");
+        assert_eq!(shed(&deadlines, 9), 0, "none has been idle for a second");
         (0..IDLE_TICKS_LEAST).for_each(|_| deadlines.sweep());
-        assert_eq!(deadlines.shed(1), 1);
+        assert_eq!(shed(&deadlines, 1), 1);
         let due = || slots.iter().map(Deadline::is_due).collect::<Vec<_>>();
         assert_eq!(due(), [false, true, false, false, false], "it is idle for longest");
-        assert_eq!(deadlines.shed(9), 2);
+        assert_eq!(shed(&deadlines, 9), 2);
         assert_eq!(due(), [false, true, false, true, true]);
-        assert_eq!(deadlines.shed(9), 0, "nobody is let go twice");
+        assert_eq!(shed(&deadlines, 9), 0, "nobody is let go twice");
         slots[1].arm_idle(0);
         (0..IDLE_TICKS_LEAST).for_each(|_| deadlines.sweep());
-        assert_eq!((slots[1].is_due(), deadlines.shed(9)), (false, 1), "without a deadline of its own too");
+        assert_eq!((slots[1].is_due(), shed(&deadlines, 9)), (false, 1), "without a deadline of its own too");
     }
 
     #[test]
@@ -281,7 +389,7 @@ mod tests {
         slots[1].arm_unproven(1_000 * TICK_MS);
         (0..IDLE_TICKS_LEAST).for_each(|_| deadlines.sweep());
         slots[2].arm_unproven(1_000 * TICK_MS);
-        assert_eq!(deadlines.shed(1), 1);
+        assert_eq!(shed(&deadlines, 1), 1);
         let due = || slots.iter().map(Deadline::is_due).collect::<Vec<_>>();
         assert_eq!(
             due(),
@@ -296,7 +404,65 @@ mod tests {
         (0..IDLE_TICKS_LEAST).for_each(|_| deadlines.sweep());
         assert_eq!(deadlines.shed_unproven(9), 1);
         assert_eq!(due(), [false, true, true, false]);
-        assert_eq!(deadlines.shed(9), 1, "the idle one is left");
+        assert_eq!(shed(&deadlines, 9), 1, "the idle one is left");
+    }
+
+    #[test]
+    fn who_holds_more_than_its_share_loses_idle_ones_before_others_that_are_idle_for_longer() {
+        let deadlines = Deadlines::new();
+        let [small, large] = [1, 2].map(|key| Holder { key, weight: 1 });
+        let idle = |holder: Holder, count: usize| -> Vec<Deadline> {
+            let slots: Vec<Deadline> = (0..count).map(|_| deadlines.slot()).collect();
+            for slot in &slots {
+                slot.hold_for(holder);
+                slot.arm_idle(0);
+                deadlines.sweep();
+            }
+            slots
+        };
+        let few = idle(small, 4);
+        let mut many = idle(large, 12);
+        pass_a_second(&deadlines);
+        let silent = deadlines.slot();
+        silent.arm_unproven(0);
+        pass_a_second(&deadlines);
+        assert_eq!(deadlines.shed(3), [(0, 1), (2, 2)], "who has said nothing first, though it came last");
+        let due = |slots: &[Deadline]| slots.iter().filter(|slot| slot.is_due()).count();
+        assert_eq!((due(&few), due(&many)), (0, 2));
+        assert!(many[0].is_due() && many[1].is_due(), "those that were idle for longest");
+        many.drain(..2);
+        many.iter().for_each(Deadline::disarm);
+        assert_eq!(
+            deadlines.shed(2),
+            [],
+            "who is served keeps its place, and who has no more than its share"
+        );
+        many.iter().for_each(|slot| slot.arm_idle(0));
+        assert_eq!(deadlines.shed(6), [(2, 6)], "until both have the same, though these came but now");
+        assert_eq!((due(&few), due(&many)), (0, 6));
+        drop(many);
+        assert_eq!(deadlines.shed(2), [(1, 2)], "alone it has all there is");
+        let again = deadlines.slot();
+        assert_eq!(*deadlines.held_for.borrow().get(again.index as usize).unwrap(), NOBODY);
+    }
+
+    #[test]
+    fn who_has_just_been_served_does_not_go_for_those_that_have_said_nothing_yet() {
+        let deadlines = Deadlines::new();
+        let served: Vec<Deadline> = (1..3)
+            .map(|key| (deadlines.slot(), key))
+            .map(|(slot, key)| {
+                slot.hold_for(Holder { key, weight: 1 });
+                slot.arm_idle(0);
+                slot
+            })
+            .collect();
+        let silent: Vec<Deadline> = (0..8).map(|_| deadlines.slot()).collect();
+        silent.iter().for_each(|slot| slot.arm_unproven(0));
+        assert_eq!(deadlines.shed(2), []);
+        pass_a_second(&deadlines);
+        served.iter().for_each(|slot| slot.arm_idle(0));
+        assert_eq!(deadlines.shed(2), [(0, 2)]);
     }
 
     #[test]

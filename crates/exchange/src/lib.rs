@@ -23,7 +23,7 @@ mod trail;
 pub use account::{Account, CONNECTION_BYTES_MAX, Charge, Over, Tally, Waiting};
 pub use body::{BodySize, Chunk, Incoming};
 pub use connection::{Connection, Protocol, TlsFacts, TlsVersion};
-pub use deadline::{Deadline, Deadlines, TICK_MS};
+pub use deadline::{Deadline, Deadlines, Holder, TICK_MS};
 pub use fields::{FieldRef, Fields};
 pub use head::{Method, Request, Response, Scheme, Upgrade, Version};
 pub use http1::Known;

@@ -8,8 +8,9 @@
 
 use crate::Chance;
 use crate::explain::Pattern;
+use crate::kept::{Reader, Unusable};
 use crate::limits::{RATE_MEMORY_S, REFERENCE_MAX, REFERENCE_PER_SECOND, USUAL_DEVIATIONS, USUAL_TIMES};
-use crate::note::Note;
+use crate::note::{DIMENSIONS, Keys, Note};
 use crate::sample::{Ends, Second};
 use crate::seen::Size;
 
@@ -171,5 +172,50 @@ impl Baseline {
                 }
             }
         }
+    }
+
+    /// Writes all of it, after which its seed alone is not known.
+    pub(crate) fn keep(&self, out: &mut Vec<u8>) {
+        out.extend(self.seconds.to_le_bytes());
+        out.extend(self.hour.to_le_bytes());
+        let Fares { failed_share, origin_us } = self.fares;
+        let hours = self.hours.iter().flat_map(|hour| [hour.sum, hour.seconds, hour.before]);
+        for amount in [self.mean, self.deviation, failed_share, origin_us].into_iter().chain(hours) {
+            out.extend(amount.to_le_bytes());
+        }
+        out.extend((self.reference.len() as u32).to_le_bytes());
+        for note in &self.reference {
+            note.keys.values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+            out.extend(note.keys.visitor.to_le_bytes());
+            out.extend(note.keys.target.to_le_bytes());
+            out.extend(f64::from(note.weight).to_le_bytes());
+        }
+    }
+
+    /// Reads what another has written, and knows that from now on; nothing of it where it is unusable.
+    pub(crate) fn read(&self, from: &mut Reader<'_>, now_s: u64) -> Result<Self, Unusable> {
+        let (seconds, hour) = (from.u64()?, from.u64()?);
+        let (mean, deviation) = (from.amount()?, from.amount()?);
+        let fares = Fares { failed_share: from.amount()?, origin_us: from.amount()? };
+        let mut hours = [Hour::default(); HOURS as usize];
+        for hour in &mut hours {
+            *hour = Hour { sum: from.amount()?, seconds: from.amount()?, before: from.amount()? };
+        }
+        let count = from.u32()? as usize;
+        let mut reference = Vec::with_capacity(count.min(self.reference_max));
+        for _ in 0..count {
+            let mut values = [0; DIMENSIONS];
+            for value in &mut values {
+                *value = from.u32()?;
+            }
+            let (visitor, target) = (from.u64()?, from.u64()?);
+            let note = Note { keys: Keys { values, visitor, target }, weight: from.amount()? as f32 };
+            if reference.len() < self.reference_max {
+                reference.push(note);
+            }
+        }
+        let (began_s, reference_max, chance) = (Some(now_s), self.reference_max, self.chance);
+        let hour = hour % HOURS;
+        Ok(Self { mean, deviation, seconds, began_s, hours, hour, reference, reference_max, fares, chance })
     }
 }

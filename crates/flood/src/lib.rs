@@ -27,6 +27,7 @@
 
 pub mod baseline;
 pub mod explain;
+pub mod kept;
 pub mod limit;
 pub mod limits;
 pub mod note;
@@ -35,6 +36,7 @@ pub mod seen;
 pub mod watch;
 
 pub use explain::Pattern;
+pub use kept::Unusable;
 pub use limit::{Answer, Kind, Limit, Limits, Stage};
 pub use note::{Asked, Dimension, Keys, Secret};
 pub use sample::{Sample, Second};

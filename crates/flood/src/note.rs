@@ -1,7 +1,7 @@
 //! What is noted of a request: hashes of what it can be told by.
 //!
-//! Hashes are keyed with the process's seed, so that nobody can choose values that fall together. Two values
-//! with one hash of 32 bits are one: of 10,000 values in a zone two agree once in a hundred zones.
+//! Hashes are keyed with a seed of the node's own, so that nobody can choose values that fall together. Two
+//! values with one hash of 32 bits are one: of 10,000 values in a zone two agree once in a hundred zones.
 
 use std::hash::Hasher as _;
 use std::net::IpAddr;
@@ -149,6 +149,10 @@ fn networks(address: IpAddr) -> (u64, u64) {
     }
 }
 
+fn visitor_hash(visitor: u64, secret: &Secret) -> u64 {
+    mix(visitor ^ secret.seed.rotate_left(32))
+}
+
 /// Never 0, which is for no value.
 fn value(hash: u64) -> u32 {
     (hash as u32).max(1)
@@ -159,7 +163,7 @@ impl Keys {
     #[must_use]
     pub fn of(asked: &Asked<'_>, secret: &Secret) -> Self {
         let (hash, seed) = (|bytes: &[u8]| secret.hash(bytes), secret.seed);
-        let (prefix, _) = networks(asked.address);
+        let (prefix, visitor) = networks(asked.address);
         let path = hash(asked.path);
         let target = match asked.query {
             Some(query) => mix(path.rotate_left(17) ^ hash(query)),
@@ -177,7 +181,7 @@ impl Keys {
                 value(hash(asked.agent).rotate_left(8)),
                 0,
             ],
-            visitor: Self::visitor_of(asked.address, secret),
+            visitor: visitor_hash(visitor, secret),
             target: mix(target ^ seed),
         }
     }
@@ -191,7 +195,7 @@ impl Keys {
     /// That of a visitor of whom only the address is known.
     #[must_use]
     pub fn visitor_of(address: IpAddr, secret: &Secret) -> u64 {
-        mix(networks(address).1 ^ secret.seed.rotate_left(32))
+        visitor_hash(networks(address).1, secret)
     }
 
     pub(crate) fn value(&self, dimension: Dimension) -> u32 {

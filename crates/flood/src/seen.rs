@@ -9,6 +9,8 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use crate::kept::{Reader, Unusable};
+
 /// How much a zone's memory is, by how many zones share the node's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
@@ -123,9 +125,64 @@ impl Ring {
         })
     }
 
+    /// Writes the windows that hold something.
+    fn keep(&self, out: &mut Vec<u8>) {
+        let holds =
+            |window: &&Window| window.set.load(Relaxed) > 0 && window.number.load(Relaxed) != u64::MAX;
+        out.push(self.windows.iter().filter(holds).count() as u8);
+        for window in self.windows.iter().filter(holds) {
+            out.extend(window.number.load(Relaxed).to_le_bytes());
+            window.words.iter().for_each(|word| out.extend(word.load(Relaxed).to_le_bytes()));
+        }
+    }
+
+    /// Reads windows that another ring of its size has written.
+    fn read(&self, from: &mut Reader<'_>) -> Result<Vec<(u64, Vec<u64>)>, Unusable> {
+        let count = usize::from(from.u8()?);
+        if count > self.windows.len() {
+            return Err(Unusable::Malformed);
+        }
+        let mut windows = Vec::with_capacity(count);
+        for _ in 0..count {
+            let number = from.u64()?;
+            let mut words = Vec::with_capacity(self.bits as usize / 64);
+            for _ in 0..self.bits / 64 {
+                words.push(from.u64()?);
+            }
+            windows.push((number, words));
+        }
+        Ok(windows)
+    }
+
+    /// Adds what was read, as far as its time is not over.
+    fn adopt(&self, windows: Vec<(u64, Vec<u64>)>) {
+        for (number, words) in windows {
+            let Some(window) = self.place(number) else { continue };
+            let has = window.number.load(Relaxed);
+            if has != u64::MAX && has > number {
+                continue;
+            }
+            let mut set = 0;
+            for (word, bits) in window.words.iter().zip(words) {
+                let before = if has == number { word.load(Relaxed) } else { 0 };
+                word.store(before | bits, Relaxed);
+                set += (before | bits).count_ones();
+            }
+            window.set.store(set, Relaxed);
+            window.number.store(number, Relaxed);
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.windows.iter().any(|window| u64::from(window.set.load(Relaxed)) > self.bits / 3)
     }
+}
+
+/// Windows of both rings, read and not yet known.
+#[derive(Debug)]
+pub(crate) struct Remembered {
+    visitors: Vec<(u64, Vec<u64>)>,
+    targets: Vec<(u64, Vec<u64>)>,
 }
 
 /// What a zone remembers of its visitors and of what they ask for; shared with serving threads.
@@ -143,6 +200,28 @@ impl Memory {
             visitors: Ring::new(VISITOR_S, VISITOR_WINDOWS, size.share(VISITOR_BITS)),
             targets: Ring::new(TARGET_S, TARGET_WINDOWS, size.share(TARGET_BITS)),
         }
+    }
+
+    /// Writes who was served and what was asked for.
+    pub(crate) fn keep(&self, out: &mut Vec<u8>) {
+        self.visitors.keep(out);
+        self.targets.keep(out);
+    }
+
+    /// Reads what another of its size has written; nothing is known of it before it is adopted.
+    pub(crate) fn read(&self, from: &mut Reader<'_>) -> Result<Remembered, Unusable> {
+        Ok(Remembered { visitors: self.visitors.read(from)?, targets: self.targets.read(from)? })
+    }
+
+    /// Knows that, too, from now on.
+    pub(crate) fn adopt(&self, remembered: Remembered) {
+        self.visitors.adopt(remembered.visitors);
+        self.targets.adopt(remembered.targets);
+    }
+
+    /// What tells its size.
+    pub(crate) fn bits(&self) -> (u64, u64) {
+        (self.visitors.bits, self.targets.bits)
     }
 
     pub(crate) fn turn(&self, now_s: u64) {

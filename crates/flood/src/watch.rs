@@ -27,13 +27,14 @@ use foldhash::fast::FixedState;
 use crate::Chance;
 use crate::baseline::{Baseline, Fares};
 use crate::explain::{Found, Pattern, Unexplained, everybody, explain};
+use crate::kept::{self, Reader, Unusable};
 use crate::limit::{Done, Kind, Limit, Limits, Stage};
 use crate::limits::{
     ABOVE_S, ADOPT_S, AGAIN_S, CALM_S, FAILED_SHARE, HARM_SHARE, HELPS_SHARE, HELPS_WITHIN_S, KNOWN_MIN,
     KNOWN_SHARE, NOTES_MAX, OBSERVE_S, PATH_SHARE, PATH_TIMES, SLOW_US_MIN, SLOWER_TIMES, TEXTS_MAX,
     TIGHTEN_S, TOTAL_MIN_PER_S, TOTAL_TIMES, UNEXPLAINED_SHARE, UNSURE_SHARE, VERY_TIMES, WINDOW_S,
 };
-use crate::note::{Dimension, NEW_TARGET, Note};
+use crate::note::{Dimension, NEW_TARGET, Note, Secret};
 use crate::sample::{Ends, Second, Texts};
 use crate::seen::{Memory, Size};
 
@@ -173,6 +174,8 @@ pub struct Watch {
     episode: Option<Episode>,
     /// The second before which visitors were served who are known.
     since_s: u64,
+    /// No episode begins before: those whom the process before had lost come back.
+    quiet_until_s: u64,
     entries: Vec<Entry>,
     /// What was withdrawn, and until when it is not tried again.
     tried: Vec<(Pattern, u64)>,
@@ -197,6 +200,7 @@ impl Watch {
             above_s: 0,
             episode: None,
             since_s: 0,
+            quiet_until_s: 0,
             entries: Vec::new(),
             tried: Vec::new(),
             texts: Texts::default(),
@@ -208,6 +212,56 @@ impl Watch {
     /// What the zone says now; what is known and what is limited stays.
     pub fn set(&mut self, settings: Settings) {
         self.settings = settings;
+    }
+
+    /// Writes what is usual, who was served and what was asked for, for a watch of a later process. Nothing
+    /// while it knows too little to say what is usual.
+    pub fn keep(&self, secret: &Secret, now_s: u64, out: &mut Vec<u8>) {
+        if !self.baseline.is_ready(self.settings.warm_up_s) {
+            return;
+        }
+        out.push(kept::VERSION);
+        out.extend(kept::probe(secret).to_le_bytes());
+        let (visitors, targets) = self.memory.bits();
+        [now_s, visitors, targets].into_iter().for_each(|number| out.extend(number.to_le_bytes()));
+        self.baseline.keep(out);
+        self.memory.keep(out);
+    }
+
+    /// Takes over what an earlier watch has written: who was served and what was asked for, and what is usual
+    /// where this one knows too little yet to say it; whether that was so. `secret` is what its zone's hashes
+    /// are keyed with. In the seconds after it no episode begins.
+    ///
+    /// # Errors
+    /// [`Unusable`]; it knows no more than before then.
+    pub fn adopt(&mut self, kept: &[u8], secret: &Secret, now_s: u64) -> Result<bool, Unusable> {
+        let mut from = Reader(kept);
+        if from.u8()? != kept::VERSION {
+            return Err(Unusable::Version);
+        }
+        if from.u64()? != kept::probe(secret) {
+            return Err(Unusable::Hashes);
+        }
+        let kept_s = from.u64()?;
+        if kept_s > now_s || now_s - kept_s > kept::KEPT_S_MAX {
+            return Err(Unusable::Age);
+        }
+        if (from.u64()?, from.u64()?) != self.memory.bits() {
+            return Err(Unusable::Size);
+        }
+        let baseline = self.baseline.read(&mut from, now_s)?;
+        let remembered = self.memory.read(&mut from)?;
+        if !from.0.is_empty() {
+            return Err(Unusable::Malformed);
+        }
+        // Who was served and what was asked for adds up.
+        self.memory.adopt(remembered);
+        if self.baseline.is_ready(self.settings.warm_up_s) {
+            return Ok(false);
+        }
+        self.baseline = baseline;
+        self.quiet_until_s = now_s + kept::RETURN_S;
+        Ok(true)
     }
 
     /// What serving threads ask and tell.
@@ -334,6 +388,9 @@ impl Watch {
             self.learn(now_s);
             return;
         };
+        if now_s < self.quiet_until_s {
+            return; // neither a flood, nor usual
+        }
         self.above_s += 1;
         let is_very = self.window.back().is_some_and(|last| last.requests > VERY_TIMES * self.most());
         if self.above_s < ABOVE_S && !is_very {

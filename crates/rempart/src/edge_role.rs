@@ -38,6 +38,7 @@ use crate::purging;
 use crate::signals::Signals;
 use crate::sockets::raise_descriptor_limit;
 use crate::supervisor::VERSION;
+use crate::usual::Usual;
 
 mod candidate;
 mod holding;
@@ -199,6 +200,7 @@ impl Ground<'_> {
             quic_keys: keys.quic(),
             black_box,
             fingerprint_key: keys.fingerprint(),
+            flood_seed: keys.flood(),
             on_stuck: Some(Box::new(move |stuck| {
                 let message = FromEdge::Stuck { fingerprint: stuck.fingerprint, zone: stuck.zone };
                 // With no supervisor nobody can replace this process; the event before this tells of the
@@ -242,6 +244,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     let moment = clock::Moment::now();
     let mut log = CommandLog::open(&ground.data_dir, moment).telling(events);
     node.block(&log.ranges(moment));
+    let usual = Usual::begin(&node, &ground.data_dir, events);
     let handed = sockets.duplicates()?;
     let listeners = sockets.take_serving(setup.threads, setup.udp_generation);
     if setup.is_quic_taken {
@@ -296,6 +299,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
     let has_failed = Arc::new(AtomicBool::new(false));
     let drained = when_drained(running, Arc::clone(&has_failed))?;
     wait_until_served(&node, setup.threads)?;
+    usual.keep_up(setup.role == Role::Successor);
     let (unusable, version) = (ground.generations.told(), VERSION.to_owned());
     channel.send(&FromEdge::Ready { number, zones, unusable, version }, &[], false)?;
     let mut control = Control {
@@ -303,6 +307,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         access_log: &access_log,
         publishing: &publishing,
         events,
+        usual,
         drain: Duration::from_millis(ground.settings.drain_ms),
         cut_at: None,
         drain_began: None,
@@ -407,6 +412,7 @@ struct Control<'a> {
     access_log: &'a AccessLog,
     publishing: &'a Publishing,
     events: &'a Events,
+    usual: Arc<Usual>,
     drain: Duration,
     /// When the drain cuts what is still open.
     cut_at: Option<Instant>,
@@ -495,7 +501,10 @@ impl Control<'_> {
             Ok(Some((ToEdge::CandidateEnded { how, culprit }, _))) => {
                 self.publishing.candidate_ended(how, culprit);
             }
-            Ok(Some((ToEdge::UpgradeProves, _))) => self.commands.yield_orders(),
+            Ok(Some((ToEdge::UpgradeProves, _))) => {
+                self.commands.yield_orders();
+                self.usual.write_soon();
+            }
             Ok(Some((ToEdge::Changed { changed }, _))) => changed.carry_out(self.node),
             Ok(Some((ToEdge::UpgradeFailed { .. }, _))) => {
                 self.publishing.upgrade_failed();
@@ -572,6 +581,9 @@ impl Control<'_> {
         let cut_at = clock::now() + within;
         if self.cut_at.is_some_and(|before| before <= cut_at) {
             return;
+        }
+        if self.drain_began.is_none() {
+            self.usual.end();
         }
         let began = self.drain_began.get_or_insert_with(clock::now);
         let from_begin = cut_at.saturating_duration_since(*began);

@@ -78,6 +78,15 @@ impl Keys {
         [words.next().unwrap_or(0), words.next().unwrap_or(0)]
     }
 
+    /// The seed of the hashes by which floods are told apart: derived as well, so that what is usual for a
+    /// zone is known again after a restart.
+    pub(crate) fn flood(&self) -> u64 {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(b"rempart flood");
+        context.update(&self.0);
+        context.finish().as_ref().first_chunk().copied().map_or(0, u64::from_ne_bytes)
+    }
+
     /// The key of the cache's tables and of its files: derived as well, so that answers on disk are found
     /// again after a restart.
     pub(crate) fn cache(&self) -> [u8; 16] {

@@ -43,6 +43,7 @@ mod signals;
 mod sockets;
 mod splice_role;
 mod supervisor;
+mod usual;
 
 use flags::{Command, Flags};
 

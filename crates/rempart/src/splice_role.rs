@@ -111,7 +111,8 @@ impl Answers {
         *self.processes.lock().unwrap_or_else(PoisonError::into_inner) = noted;
         if let Some(command) = self.command.take() {
             // Without a thread nobody is told anything, and visitors are passed through.
-            self.accepting = command_socket::serve(command, self.carry()).ok();
+            // It writes no events: who got no place is told so, and nobody else.
+            self.accepting = command_socket::serve(command, self.carry(), |_shed| ()).ok();
         }
     }
 

@@ -38,6 +38,7 @@ pub struct NodeSpec {
     node_section: String,
     more: String,
     environment: BTreeMap<String, String>,
+    descriptors: Option<u32>,
 }
 
 impl Default for NodeSpec {
@@ -49,6 +50,7 @@ impl Default for NodeSpec {
             node_section: "threads = 2".to_owned(),
             more: String::new(),
             environment: BTreeMap::new(),
+            descriptors: None,
         }
     }
 }
@@ -114,6 +116,22 @@ impl NodeSpec {
     pub fn environment(mut self, name: &str, value: &str) -> NodeSpec {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// Lets each process of the node have so many descriptors and no more. The node warns of few
+    /// (`few_descriptors`).
+    #[must_use]
+    pub fn descriptors(mut self, count: u32) -> NodeSpec {
+        self.descriptors = Some(count);
+        self
+    }
+
+    /// The command that becomes the binary.
+    fn command(&self, binary: &Path) -> Command {
+        let Some(count) = self.descriptors else { return Command::new(binary) };
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("ulimit -n {count} && exec \"$0\" \"$@\"")).arg(binary);
+        shell
     }
 
     fn toml(&self, folder: &Path) -> String {
@@ -222,7 +240,8 @@ impl Node {
         }
         let config = folder.write("rempart.toml", spec.toml(folder.path()))?;
         let binary = binary.into();
-        let mut child = Command::new(&binary)
+        let mut child = spec
+            .command(&binary)
             .arg("serve")
             .arg("--config")
             .arg(&config)
@@ -486,7 +505,15 @@ impl Node {
     ///
     /// # Errors
     /// When it was not; the error says what and holds the output.
-    pub fn finish_healthy(mut self) -> Result<()> {
+    pub fn finish_healthy(self) -> Result<()> {
+        self.finish_healthy_but_for(&[])
+    }
+
+    /// The same, when these events are what the test is about.
+    ///
+    /// # Errors
+    /// As [`Node::finish_healthy`].
+    pub fn finish_healthy_but_for(mut self, events: &[&str]) -> Result<()> {
         self.terminate()?;
         let status = look_until(|| Ok(self.child.try_wait()?))?;
         let status =
@@ -494,7 +521,8 @@ impl Node {
         self.status = Some(status);
         let left = self.end_group();
         self.join_readers();
-        let alarms = alarms(&self.stderr_lines());
+        let mut alarms = alarms(&self.stderr_lines());
+        alarms.retain(|line| !events.iter().any(|event| line.contains(&format!("\"event\":\"{event}\""))));
         ensure!(alarms.is_empty(), "a healthy run wrote:\n{}", alarms.join("\n"));
         ensure!(status.success(), "the node ended with {status}\n{}", self.output());
         ensure!(!left, "the supervisor ended and left processes behind");

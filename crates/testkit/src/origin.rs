@@ -28,6 +28,7 @@ pub mod http1;
 pub mod http2;
 pub mod proxy_header;
 pub mod record;
+pub mod workers;
 
 mod accept;
 
@@ -35,6 +36,7 @@ pub use answer::Answer;
 pub use http1::Exchange;
 pub use http2::Http2Exchange;
 pub use record::{Counters, Protocol, Request};
+pub use workers::Workers;
 
 use record::Record;
 

@@ -104,8 +104,8 @@ fn is_short(error: &io::Error) -> bool {
 }
 
 /// Serves a connection that was accepted, in a task of its own. For connections accepted elsewhere than by
-/// [`accept_tcp`]; to be called inside the thread's runtime. Near the thread's limit connections that have
-/// been idle for longest are let go for it; over it, it is closed and counted.
+/// [`accept_tcp`]; to be called inside the thread's runtime. Near the thread's limit idle connections are let
+/// go for it, of whoever holds most; over it, it is closed and counted.
 pub fn begin_tcp<S: Service>(
     thread: &Rc<Thread<S>>,
     settings: &Rc<TcpListenerSettings>,
@@ -343,6 +343,7 @@ async fn secure<S: Service>(
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     thread.service.count(WireEvent::Handshake(version));
     let times = thread.times_for(hello.sni.as_deref());
+    deadline.hold_for(thread.service.holder(hello.sni.as_deref()));
     facts.tls = Some(Box::new(TlsFacts {
         version,
         sni: hello.sni,

@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use exchange::{
-    BodySize, Charge, Chunk, Connection, Deadline, Fields, Incoming, Protocol, Refusal, Request, Response,
+    BodySize, Charge, Chunk, Connection, Deadline, Fields, Holder, Incoming, Protocol, Refusal, Request,
+    Response,
 };
 
 use crate::Abuse;
@@ -134,6 +135,17 @@ impl Exchange {
     /// What waits is charged again: another answer begins.
     pub(crate) fn gives_its_own(&mut self) {
         self.is_stored = false;
+    }
+
+    /// Says for whom the place of the visitor's connection is held from now on: whose idle connections are
+    /// let go first when places are short is told by it.
+    pub fn hold_for(&self, holder: Holder) {
+        match &self.side {
+            Side::Http1(_) => self.deadline.hold_for(holder),
+            Side::Http2(side) => side.hold_for(holder),
+            Side::Http3(side) => side.hold_for(holder),
+            Side::Nobody(_) => {}
+        }
     }
 
     /// The protocol the visitor speaks.

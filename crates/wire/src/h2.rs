@@ -13,8 +13,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use exchange::{
-    BodySize, Chunk, Connection, Deadline, Fields, Incoming, Known, Refusal, Request, Response, Scheme,
-    Upgrade, Version,
+    BodySize, Chunk, Connection, Deadline, Fields, Holder, Incoming, Known, Refusal, Request, Response,
+    Scheme, Upgrade, Version,
 };
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -246,6 +246,9 @@ pub(crate) async fn serve<S: Service>(
         {
             let mut gather = gather.borrow_mut();
             gather.now_tick = thread.deadlines.now();
+            if let Some(holder) = work.holder.take() {
+                deadline.hold_for(holder);
+            }
             gather.check.gave(work.given.take());
             // One that came to nothing is forgiven for each that was answered since.
             let lost = gather.check.begun().saturating_sub(accepted);
@@ -397,6 +400,8 @@ struct Work {
     given: Cell<u32>,
     /// How long the visitor may take, as the zone says that answered last.
     times: Cell<VisitorTimes>,
+    /// For whom the connection's place is held, until the connection has looked.
+    holder: Cell<Option<Holder>>,
 }
 
 impl Work {
@@ -406,6 +411,7 @@ impl Work {
             answered: Cell::new(0),
             given: Cell::new(0),
             times: Cell::new(times),
+            holder: Cell::new(None),
         })
     }
 
@@ -634,6 +640,11 @@ impl Http2 {
     /// Bytes that wait here: for the visitor's window, or for whoever reads the body.
     pub(crate) fn held(&self) -> usize {
         self.held.len() + self.unreleased
+    }
+
+    /// The connection looks at the end of the stream at the latest.
+    pub(crate) fn hold_for(&self, holder: Holder) {
+        self.work.holder.set(Some(holder));
     }
 
     pub(crate) fn is_body_read(&self) -> bool {

@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use exchange::{BodySize, Chunk, Fields, Incoming, Known, Response};
+use exchange::{BodySize, Chunk, Fields, Holder, Incoming, Known, Response};
 use http3::{FieldEncoder, encode_trailers};
 
 use crate::Gone;
@@ -41,6 +41,10 @@ pub(crate) struct Http3 {
 }
 
 impl Http3 {
+    pub(crate) fn hold_for(&self, holder: Holder) {
+        self.receiver.shared().hold_for(holder);
+    }
+
     pub(crate) fn is_body_read(&self) -> bool {
         self.receiver.is_body_done()
     }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use exchange::{Deadlines, Protocol, Request, TlsVersion};
+use exchange::{Deadlines, Holder, Protocol, Request, TlsVersion};
 
 use crate::h1::Work;
 use crate::limits::{HANDSHAKES, SHED_SHARE, WORK_AREAS};
@@ -41,7 +41,12 @@ pub enum WireEvent {
     /// A visitor at this address was ended, refused or asked for a proof because of what it did.
     Abuse(Abuse, IpAddr),
     /// So many idle connections were let go, to make room for others.
-    Shed(usize),
+    Shed {
+        /// For whom they were held, by [`Holder::key`].
+        holder: u64,
+        /// How many.
+        count: usize,
+    },
     /// Something in `wire` or in the service panicked; the connection is gone, nothing else is.
     Panicked,
 }
@@ -58,6 +63,13 @@ pub trait Service: 'static {
     fn times(&self, server_name: Option<&str>) -> Option<VisitorTimes> {
         let _none_of_its_own = server_name;
         None
+    }
+
+    /// For whom the places of visitors are held whose handshake named this server; nobody if that says
+    /// nothing. A request says it anew ([`Exchange::hold_for`]).
+    fn holder(&self, server_name: Option<&str>) -> Holder {
+        let _nobodys = server_name;
+        Holder::NOBODY
     }
 
     /// Chooses the TLS settings for a client hello; none refuses the handshake (`unrecognized_name`).
@@ -253,7 +265,7 @@ impl<S: Service> Thread<S> {
         Some(Shaking { thread: Rc::clone(self), network })
     }
 
-    /// Lets a share of the connections go, those that have been idle for longest; gives how many.
+    /// Lets a share of the connections go that are idle ([`Deadlines::shed`]); gives how many.
     pub(crate) fn shed_some(&self) -> usize {
         self.shed(self.batch())
     }
@@ -263,12 +275,13 @@ impl<S: Service> Thread<S> {
         if self.none_idle_at.get() == Some(self.deadlines.now()) {
             return 0;
         }
-        let shed = self.deadlines.shed(count);
-        self.none_idle_at.set((shed == 0).then(|| self.deadlines.now()));
-        if shed > 0 {
-            self.service.count(WireEvent::Shed(shed));
-        }
-        shed
+        let gone = self.deadlines.shed(count);
+        self.none_idle_at.set(gone.is_empty().then(|| self.deadlines.now()));
+        let of_each = gone.into_iter().map(|(holder, count)| {
+            self.service.count(WireEvent::Shed { holder, count });
+            count
+        });
+        of_each.sum()
     }
 
     /// Begins to drain: listeners stop accepting, HTTP/1 answers carry `Connection: close`, HTTP/2 and /3

@@ -143,7 +143,8 @@ settings! {
         /// who were not served before, and zones above their share, are told to come back (503,
         /// `overload`), until it is late by at most 50 ms. 0: never.
         plain delay_ms: Count<0, 10_000> = Count(400),
-        /// Zones that get more of a thread's time than others, when all want more than there is.
+        /// Zones that get more of a thread's time and of its places for connections than others, when all
+        /// want more than there is.
         plain zone: List<ZoneWeightSpec> = List(Vec::new()),
     }
 }

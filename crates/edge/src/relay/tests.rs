@@ -49,6 +49,7 @@ impl Serving {
             quic_keys: ([0; 64], [0; 32]),
             black_box: None,
             fingerprint_key: [1, 2],
+            flood_seed: 5,
             on_stuck: None,
             on_changed: None,
             connections_max: 100,

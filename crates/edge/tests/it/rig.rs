@@ -79,6 +79,7 @@ impl Rig {
                 quic_keys: ([0; 64], [0; 32]),
                 black_box: Some(blackbox::Writer::map(&black_box).unwrap()),
                 fingerprint_key: [3, 4],
+                flood_seed: 5,
                 on_changed: None,
                 on_stuck: Some(Box::new(move |stuck| report.send(stuck).unwrap())),
                 connections_max: 1_000,

@@ -1,7 +1,7 @@
 //! The watch, second by second. Whole mixes of traffic are in `tests/it/`.
 
 use super::*;
-use crate::note::{Asked, Keys, Secret};
+use crate::note::{Asked, Keys};
 use crate::sample::Sample;
 
 const SETTINGS: Settings = Settings { from_per_s: 20, limits_max: 8, expires_s: 60, warm_up_s: 60 };
@@ -187,4 +187,81 @@ fn a_limit_that_refuses_known_visitors_is_withdrawn_and_not_tried_at_once_again(
     });
     assert_eq!(why, Some("it refused visitors who were served before"), "{:?}", played.changes);
     assert!(played.limits.is_empty());
+}
+
+/// What a watch that has seen a zone for two minutes keeps, and when.
+fn kept() -> (Vec<u8>, Played) {
+    let mut played = Played::new(SETTINGS);
+    played.usual(120);
+    let mut kept = Vec::new();
+    played.watch.keep(&played.secret, played.now_s, &mut kept);
+    (kept, played)
+}
+
+#[test]
+fn the_next_watch_knows_what_was_usual_and_who_was_served() {
+    let (kept, before) = kept();
+    let mut next = Played::new(SETTINGS);
+    next.now_s = before.now_s + 30;
+    assert!(!next.watch.standing(next.now_s).has_baseline);
+    assert_eq!(next.watch.adopt(&kept, &next.secret, next.now_s), Ok(true));
+    let (was, is) = (before.watch.standing(before.now_s), next.watch.standing(next.now_s));
+    assert!(is.has_baseline && is.usual == was.usual && is.seen_s == was.seen_s);
+    let visitor = Keys::visitor_of(std::net::Ipv4Addr::from(0x0a00_0000).into(), &next.secret);
+    let is_known = |watch: &Watch| watch.memory().is_known(visitor, next.now_s + 40, next.now_s + 40);
+    assert!(is_known(&before.watch) && is_known(&next.watch));
+    // Those who come back all at once are no flood; what goes on is.
+    for _ in 0..kept::RETURN_S - 1 {
+        let _let_in = next.flooded(400);
+    }
+    assert_eq!(next.changes, []);
+    assert_eq!(next.watch.standing(next.now_s).usual, was.usual, "nor is it learned");
+    (0..10).for_each(|_| {
+        let _let_in = next.flooded(400);
+    });
+    assert!(matches!(next.changes.first(), Some(Change::Began { .. })), "{:?}", next.changes);
+    assert!(next.changes.iter().any(|change| matches!(change, Change::Limit(_))));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_nothing_of_it_is_known() {
+    let (kept, before) = kept();
+    let adopt = |bytes: &[u8], secret: &Secret, size: Size, now_s: u64| {
+        let mut next = Watch::new(SETTINGS, size, 1);
+        let adopted = next.adopt(bytes, secret, now_s);
+        assert_eq!(next.standing(now_s).has_baseline, adopted == Ok(true));
+        adopted
+    };
+    let (secret, now_s) = (&before.secret, before.now_s);
+    let whole = |bytes: &[u8]| adopt(bytes, secret, Size::Large, now_s);
+    assert_eq!(whole(&kept), Ok(true));
+    assert_eq!(adopt(&kept, &Secret::new(9), Size::Large, now_s), Err(Unusable::Hashes));
+    assert_eq!(adopt(&kept, secret, Size::Small, now_s), Err(Unusable::Size));
+    assert_eq!(adopt(&kept, secret, Size::Large, now_s - 1), Err(Unusable::Age));
+    assert_eq!(adopt(&kept, secret, Size::Large, now_s + kept::KEPT_S_MAX + 1), Err(Unusable::Age));
+    let mut newer = kept.clone();
+    newer[0] += 1;
+    assert_eq!(whole(&newer), Err(Unusable::Version));
+    assert_eq!(whole(&[kept.clone(), vec![0]].concat()), Err(Unusable::Malformed));
+    for length in (0..kept.len()).step_by(997) {
+        assert_eq!(whole(&kept[..length]), Err(Unusable::Malformed), "{length} bytes of {}", kept.len());
+    }
+    for at in (0..kept.len()).step_by(331) {
+        let mut damaged = kept.clone();
+        damaged[at] ^= 0xff;
+        let _whatever_it_is_no_panic = whole(&damaged);
+    }
+    assert!(kept.len() < 262 * 1024, "{} bytes", kept.len());
+}
+
+#[test]
+fn a_watch_that_knows_already_keeps_what_it_knows() {
+    let (kept, mut before) = kept();
+    before.usual(60);
+    let usual = before.watch.standing(before.now_s).usual;
+    assert_eq!(before.watch.adopt(&kept, &before.secret, before.now_s), Ok(false));
+    assert_eq!(before.watch.standing(before.now_s).usual, usual);
+    let mut nothing = Vec::new();
+    Watch::new(SETTINGS, Size::Large, 1).keep(&before.secret, before.now_s, &mut nothing);
+    assert!(nothing.is_empty(), "who knows nothing keeps nothing");
 }

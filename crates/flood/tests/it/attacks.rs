@@ -9,10 +9,10 @@ pub(crate) struct Mix {
     pub(crate) make: fn(&mut Draw) -> Wanted,
 }
 
-const TOOL: &str = "t13d190900_9dc949149365_97f8aa674fd9";
+pub(crate) const TOOL: &str = "t13d190900_9dc949149365_97f8aa674fd9";
 
 /// A browser's request by one of so many machines, spread over residential networks as good visitors are.
-fn by_machine(draw: &mut Draw, machines: u64) -> Wanted {
+pub(crate) fn by_machine(draw: &mut Draw, machines: u64) -> Wanted {
     let address = 0x5000_0000 + (draw.below(machines) as u32).wrapping_mul(40_503) % 0x0800_0000;
     let (network, country) = whereabouts(address);
     let (agent, ja4) = BROWSERS[draw.below(5) as usize];
@@ -21,7 +21,7 @@ fn by_machine(draw: &mut Draw, machines: u64) -> Wanted {
 }
 
 /// The same from machines that are hired, in networks where no visitor lives.
-fn by_hired(draw: &mut Draw, machines: u64) -> Wanted {
+pub(crate) fn by_hired(draw: &mut Draw, machines: u64) -> Wanted {
     let wanted = by_machine(draw, machines);
     Wanted {
         address: wanted.address | 0x8000_0000,
@@ -31,7 +31,7 @@ fn by_hired(draw: &mut Draw, machines: u64) -> Wanted {
     }
 }
 
-fn page(draw: &mut Draw) -> String {
+pub(crate) fn page(draw: &mut Draw) -> String {
     format!("/page/{}", draw.popular(400))
 }
 
@@ -106,7 +106,7 @@ pub(crate) const ATTACKS: [Mix; 11] = [
 /// What crowds of good visitors do, each for a second at so many page views.
 pub(crate) type Crowd = fn(&mut World, u64);
 
-fn newcomer(world: &mut World) -> (u32, (&'static str, &'static str)) {
+pub(crate) fn newcomer(world: &mut World) -> (u32, (&'static str, &'static str)) {
     (0x5000_0000 + world.draw.below(0x0200_0000) as u32, BROWSERS[world.draw.below(5) as usize])
 }
 

@@ -23,43 +23,65 @@ fn part(part: u64, whole: u64) -> f64 {
     part as f64 / (whole as f64).max(1.0)
 }
 
-/// Ten seconds and fifty more of an attack.
+/// Ten seconds and fifty more of an attack, over all seeds.
 pub(crate) fn attacked(mix: &Mix, is_on: bool) -> (Row, World) {
-    let mut row = Row::default();
-    let mut last = None;
-    for seed in 0..SEEDS {
-        let mut world = World::settled(100 + seed);
-        world.is_on = is_on;
-        let second = |world: &mut World| {
-            let count = world.draw.arrivals(100.0) * mix.per_s / 100;
-            let others = (0..count).map(|_| (mix.make)(&mut world.draw)).collect();
-            world.second(others);
-        };
-        (0..10).for_each(|_| second(&mut world));
-        row.stopped_first += part(world.bad.refused, world.bad.asked);
-        world.bad = Sums::default();
-        (0..50).for_each(|_| second(&mut world));
-        row.stopped_then += part(world.bad.refused, world.bad.asked);
-        add_good(&mut row, &world);
-        last = Some(world);
-    }
-    (mean(row), last.expect("a seed"))
+    over_seeds(|seed| attacked_by(mix, is_on, seed))
 }
 
-pub(crate) fn crowded((_, views, crowd): &(&str, u64, Crowd), is_on: bool) -> (Row, World) {
+/// The same of one seed.
+pub(crate) fn attacked_by(mix: &Mix, is_on: bool, seed: u64) -> (Row, World) {
     let mut row = Row::default();
+    let mut world = World::settled(seed);
+    world.is_on = is_on;
+    let second = |world: &mut World| {
+        let count = world.draw.arrivals(100.0) * mix.per_s / 100;
+        let others = (0..count).map(|_| (mix.make)(&mut world.draw)).collect();
+        world.second(others);
+    };
+    (0..10).for_each(|_| second(&mut world));
+    row.stopped_first += part(world.bad.refused, world.bad.asked);
+    world.bad = Sums::default();
+    (0..50).for_each(|_| second(&mut world));
+    row.stopped_then += part(world.bad.refused, world.bad.asked);
+    add_good(&mut row, &world);
+    (row, world)
+}
+
+/// A minute of a crowd, over all seeds.
+pub(crate) fn crowded(crowd: &(&str, u64, Crowd), is_on: bool) -> (Row, World) {
+    over_seeds(|seed| crowded_by(crowd, is_on, seed))
+}
+
+/// The same of one seed.
+pub(crate) fn crowded_by((_, views, crowd): &(&str, u64, Crowd), is_on: bool, seed: u64) -> (Row, World) {
+    let mut row = Row::default();
+    let mut world = World::settled(seed);
+    world.is_on = is_on;
+    for _ in 0..60 {
+        crowd(&mut world, *views);
+        world.second(Vec::new());
+    }
+    add_good(&mut row, &world);
+    (row, world)
+}
+
+/// The mean over the seeds, and the world of the last one.
+fn over_seeds(one: impl Fn(u64) -> (Row, World)) -> (Row, World) {
+    let mut sum = Row::default();
     let mut last = None;
     for seed in 0..SEEDS {
-        let mut world = World::settled(100 + seed);
-        world.is_on = is_on;
-        for _ in 0..60 {
-            crowd(&mut world, *views);
-            world.second(Vec::new());
-        }
-        add_good(&mut row, &world);
+        let (row, world) = one(100 + seed);
+        sum = Row {
+            stopped_first: sum.stopped_first + row.stopped_first,
+            stopped_then: sum.stopped_then + row.stopped_then,
+            good_refused: sum.good_refused + row.good_refused,
+            visitors_harmed: sum.visitors_harmed + row.visitors_harmed,
+            good_failed: sum.good_failed + row.good_failed,
+            limits: sum.limits.max(row.limits),
+        };
         last = Some(world);
     }
-    (mean(row), last.expect("a seed"))
+    (mean(sum), last.expect("a seed"))
 }
 
 fn add_good(row: &mut Row, world: &World) {

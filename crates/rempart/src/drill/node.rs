@@ -78,8 +78,9 @@ impl NodeFolder {
         fs::create_dir_all(path.join("zones"))
             .with_context(|| format!("{} cannot be made", path.display()))?;
         let folder = Self { path };
+        let threads = if text.node.contains("threads") { "" } else { "threads = 2\n" };
         let mut file = format!(
-            "[node]\ndata_dir = \"data\"\nzones = \"zones\"\nthreads = 2\n{}\n[[listener]]\naddress = \
+            "[node]\ndata_dir = \"data\"\nzones = \"zones\"\n{threads}{}\n[[listener]]\naddress = \
              \"127.0.0.1:0\"\nprotocol = \"http\"\n{}\n",
             text.node, text.listener
         );

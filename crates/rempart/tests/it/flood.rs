@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use testkit::node::{Node, NodeSpec, zone_toml};
 use testkit::visitor::Response;
@@ -202,5 +203,55 @@ fn a_fault_in_it_lets_the_request_in() -> Result<()> {
     node.wait_for_metric("rempart_contained_total{phase=\"shield\",kind=\"panic\"}", 1.0)?;
     let answer = visitor(&node)?.ask("GET", "/", HOST, &fields(&[]), b"")?;
     ensure!(answer.status == 200);
+    Ok(())
+}
+
+/// The process that serves.
+fn edge_pid(node: &Node) -> Result<u64> {
+    status(node)?["edge_pid"].as_u64().context("the process that serves")
+}
+
+/// Kills the process that serves, and waits for the next.
+fn kill_edge(node: &Node, restarts: u64) -> Result<()> {
+    let pid = i32::try_from(edge_pid(node)?)?;
+    kill_process(Pid::from_raw(pid).context("a process id")?, Signal::KILL)?;
+    node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == restarts)?;
+    Ok(())
+}
+
+#[test]
+fn what_is_usual_outlives_a_death_and_an_upgrade_and_a_damaged_file_is_told() -> Result<()> {
+    let origin = saying("answer")?;
+    let node = start(&spec().zone("a", zone(&origin.url(), "limit")))?;
+    let file = node.folder().path().join("data/usual");
+    let good = Asking::good(&node)?;
+    wait_for(&node, "usual")?;
+    let learned = status(&node)?["zones"][0]["flood"]["usual"].clone();
+    node.wait_until("what is usual on disk", || file.exists())?;
+    good.end()?;
+    ensure!(learned.is_number(), "{learned}");
+
+    // Nobody comes any more: whoever knows what is usual has it from before.
+    kill_edge(&node, 1)?;
+    ensure!(status(&node)?["zones"][0]["flood"]["state"] == "usual");
+    node.wait_for_events("flood_baselines_kept", 1)?;
+    let before = edge_pid(&node)?;
+    ensure!(node.command(&["upgrade"])?.status.success());
+    // Whoever comes to the older one while it drains is told to come again.
+    node.wait_for_events("drained", 1)?;
+    let is_another = || edge_pid(&node).is_ok_and(|pid| pid != before);
+    node.wait_until("the successor to answer", is_another)?;
+    ensure!(status(&node)?["zones"][0]["flood"]["state"] == "usual");
+
+    let flood = Asking::flood(&node)?;
+    let began = node.wait_for_event(is_event("flood_began"))?;
+    ensure!(began["usual_per_s"].as_u64().is_some_and(|usual| (1..30).contains(&usual)), "{began}");
+    flood.end()?;
+
+    std::fs::write(&file, "what was there before, and is not any more")?;
+    kill_edge(&node, 2)?;
+    ensure!(status(&node)?["zones"][0]["flood"]["state"] == "no baseline yet");
+    let told = node.wait_for_event(is_event("flood_baselines_unusable"))?;
+    ensure!(told["cause"].as_str().is_some_and(|cause| cause.contains("damaged")), "{told}");
     Ok(())
 }

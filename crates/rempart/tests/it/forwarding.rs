@@ -51,6 +51,38 @@ fn via_names_the_protocol_that_the_visitor_spoke() -> Result<()> {
     node.finish_healthy()
 }
 
+/// An origin that says what it saw of `Max-Forwards`.
+fn counting() -> Result<ScriptedOrigin> {
+    OriginSpec::new()
+        .answering(|request| Answer::ok(request.fields.first("max-forwards").unwrap_or("none").to_owned()))
+}
+
+#[test]
+fn options_is_counted_down_and_answered_here_once_it_may_go_no_further() -> Result<()> {
+    let origin = counting()?;
+    let node = before(&origin)?;
+    let (mut http1, http2) = (visitor(&node)?, http2_visitor(&node)?);
+    let mut ask = |sent: &str| -> Result<[testkit::visitor::Response; 2]> {
+        let (upper, lower) = (fields(&[("Max-Forwards", sent)]), fields(&[("max-forwards", sent)]));
+        Ok([http1.ask("OPTIONS", "/p", HOST, &upper, b"")?, http2.ask("OPTIONS", "/p", HOST, &lower, b"")?])
+    };
+    for (sent, seen) in [("2", "1"), ("1", "0"), ("many", "many")] {
+        for answer in ask(sent)? {
+            assert_eq!((answer.status, answer.text().as_str()), (200, seen));
+        }
+    }
+    let passed = origin.requests().len();
+    for answer in ask("0")? {
+        assert_eq!((answer.status, answer.text().as_str()), (200, ""));
+        assert!(answer.fields.first("allow").is_some_and(|allow| allow.contains("OPTIONS")));
+    }
+    assert_eq!(origin.requests().len(), passed, "these went no further");
+    let untouched = http1.ask("GET", "/p", HOST, &fields(&[("Max-Forwards", "0")]), b"")?;
+    assert_eq!(untouched.text(), "0", "it is for OPTIONS alone");
+    drop((http1, http2));
+    node.finish_healthy()
+}
+
 #[test]
 fn what_a_stranger_says_about_itself_is_dropped() -> Result<()> {
     let origin = saying("a")?;

@@ -23,6 +23,7 @@ mod odd_peers;
 mod origins;
 #[cfg(feature = "fault-injection")]
 mod overload;
+mod places;
 mod process;
 mod protected;
 mod rig;

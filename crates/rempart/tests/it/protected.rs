@@ -2,10 +2,14 @@
 //!
 //! Read next: [`super::origins`].
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use testkit::gate::Gate;
-use testkit::node::{Node, NodeSpec};
-use testkit::origin::{Answer, OriginSpec, ScriptedOrigin};
+use testkit::node::{Node, NodeSpec, zone_toml};
+use testkit::origin::{Answer, OriginSpec, ScriptedOrigin, Workers};
 use testkit::visitor::{Response, Visitor};
 
 use super::rig::{HOST, fetch, fields, saying, start, visitor, with_zone, word, zone};
@@ -170,5 +174,105 @@ fn who_waits_is_sent_away_when_the_time_is_over_and_leaves_no_trace_when_it_leav
     assert_eq!(holding.expect_response("GET")?.text(), "at last");
     assert_eq!(ask_as(&node, "192.0.2.7", "/waits")?.expect_response("GET")?.status, 200);
     assert_eq!(origin.requests().len(), 2, "who was sent away, or left, never reached it");
+    node.finish_healthy()
+}
+
+/// Visitors at a time who ask an origin that can work on two.
+const PRESSING: usize = 40;
+
+/// What is asked before anybody presses, so that it is known how long an answer takes as a rule.
+const CALM: usize = 40;
+
+#[test]
+fn an_origin_that_gets_more_than_it_can_is_limited_until_it_can_and_no_other_is() -> Result<()> {
+    let workers = Workers::new(2, Duration::from_millis(50));
+    let working = workers.clone();
+    let origin = OriginSpec::new().unrecorded().answering(move |_| {
+        working.work();
+        Answer::ok("at work")
+    })?;
+    let quick = saying("at once")?;
+    let other = zone_toml("b", &["b.example"], &[&quick.url()]);
+    let spec = NodeSpec::new().listener("http").zone("a", zone(&origin, "queue = 4")).zone("b", other);
+    let node = start(&spec)?;
+    for _ in 0..CALM {
+        ensure!(fetch(&node, HOST, "/")?.status == 200);
+    }
+    let (ends, served, away) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::new(Vec::new()));
+    let press = || -> Result<()> {
+        let mut one = visitor(&node)?;
+        while !ends.load(Ordering::Relaxed) {
+            let answer = one.fetch(HOST, "/")?;
+            match (answer.status, word(&answer).as_str()) {
+                (200, _) => drop(served.fetch_add(1, Ordering::Relaxed)),
+                (503, "connection_limit_reached") => {
+                    away.lock().expect("no test panics with it").push(answer.fields.has("retry-after"));
+                    // Nobody asks again at once who was told when to come back.
+                    std::thread::park_timeout(Duration::from_millis(20));
+                }
+                (status, word) => anyhow::bail!("{status} {word}"),
+            }
+        }
+        Ok(())
+    };
+    let watched = std::thread::scope(|scope| {
+        let pressing: Vec<_> = (0..PRESSING).map(|_| scope.spawn(press)).collect();
+        let watched = (|| {
+            node.wait_for_events("origin_limited", 1)?;
+            node.wait_for_metric("rempart_origins_limited", 1.0)?;
+            let has_sent_away = || away.lock().is_ok_and(|away| away.len() > 20);
+            node.wait_until("visitors that are sent away", has_sent_away)?;
+            // What was there when the limit began is done with.
+            let done = workers.done();
+            node.wait_until("the line at the origin is gone", || workers.done() > done + PRESSING as u64)?;
+            workers.most();
+            let before = served.load(Ordering::Relaxed);
+            node.wait_until("more answers", || served.load(Ordering::Relaxed) > before + 40)?;
+            ensure!(workers.most() < PRESSING as u64, "not all who come are let through");
+            ensure!(fetch(&node, "b.example", "/")?.text() == "at once", "another zone is not concerned");
+            // Eight times the workers can do all of it, and then nothing is limited any more.
+            workers.add(14);
+            node.wait_for_events("origin_unlimited", 1)?;
+            node.wait_for_metric("rempart_origins_limited", 0.0)?;
+            let turned = away.lock().map(|away| away.len()).unwrap_or_default();
+            let before = served.load(Ordering::Relaxed);
+            node.wait_until("answers to all", || served.load(Ordering::Relaxed) > before + 100)?;
+            ensure!(away.lock().is_ok_and(|away| away.len() == turned), "nobody is sent away any more");
+            anyhow::Ok(())
+        })();
+        ends.store(true, Ordering::Relaxed);
+        let pressed = pressing.into_iter().try_for_each(|one| one.join().ok().context("it panicked")?);
+        watched.and(pressed)
+    });
+    watched?;
+    let away = away.into_inner().unwrap_or_default();
+    assert!(!away.is_empty() && away.iter().all(|has_time| *has_time), "each is told when to come back");
+    let limited = node.wait_for_event(|event| event["event"] == "origin_limited")?;
+    assert_eq!(limited["origin"], origin.url().as_str());
+    let began = node.stderr_lines().iter().filter(|line| line.contains("\"origin_limited\"")).count();
+    assert_eq!(began, 1, "the quick origin never was, and this one once");
+    node.finish_healthy()
+}
+
+#[test]
+fn a_quick_origin_is_not_limited_whatever_comes_at_once() -> Result<()> {
+    let origin = saying("at once")?;
+    let node = with_zone(&zone(&origin, ""))?;
+    let served = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let ask = || -> Result<()> {
+            let mut one = visitor(&node)?;
+            for _ in 0..100 {
+                ensure!(one.fetch(HOST, "/")?.status == 200);
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        };
+        let asking: Vec<_> = (0..PRESSING).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().try_for_each(|one| one.join().ok().context("it panicked")?)
+    })?;
+    assert_eq!(served.into_inner(), 100 * PRESSING as u64);
+    assert_eq!(node.metric("rempart_origins_limited")?, Some(0.0));
+    assert!(!node.stderr_lines().iter().any(|line| line.contains("origin_limited")));
     node.finish_healthy()
 }

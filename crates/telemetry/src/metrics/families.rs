@@ -173,6 +173,9 @@ families! { ZONES:
         "Requests that ended with 5xx, by zone.";
     ZONE_SHED = Counter "rempart_zone_shed_total" ["zone"]
         "Requests told to come back since the zone was above its share of a serving thread's time, by zone.";
+    ZONE_CONNECTIONS_SHED = Counter "rempart_zone_connections_shed_total" ["zone"]
+        "Idle visitors' connections closed before their time, since places were short and the zone held more \
+         than its share, by zone.";
     ZONE_NOT_INSPECTED = Counter "rempart_zone_bodies_not_inspected_total" ["zone"]
         "Bodies that were to be inspected off the serving threads and were not, by zone.";
     ZONE_BYTES_IN = Counter "rempart_zone_received_bytes_total" ["zone"]

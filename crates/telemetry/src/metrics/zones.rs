@@ -40,6 +40,7 @@ struct Stripe {
     visitor_errors: AtomicU64,
     server_errors: AtomicU64,
     shed: AtomicU64,
+    connections_shed: AtomicU64,
     not_inspected: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -71,6 +72,11 @@ impl ZoneCounters {
     /// above.
     pub fn not_inspected(&self, thread: usize) {
         self.stripes[thread % STRIPES].not_inspected.fetch_add(1, Relaxed);
+    }
+
+    /// Counts idle connections of the zone's visitors that were closed to make room; `thread` as above.
+    pub fn connections_shed(&self, thread: usize, count: usize) {
+        self.stripes[thread % STRIPES].connections_shed.fetch_add(count as u64, Relaxed);
     }
 
     fn sum(&self, counter: fn(&Stripe) -> &AtomicU64) -> u64 {
@@ -170,6 +176,7 @@ const COLUMNS: &[Column] = &[
     (&families::ZONE_VISITOR_ERRORS, |stripe| &stripe.visitor_errors),
     (&families::ZONE_SERVER_ERRORS, |stripe| &stripe.server_errors),
     (&families::ZONE_SHED, |stripe| &stripe.shed),
+    (&families::ZONE_CONNECTIONS_SHED, |stripe| &stripe.connections_shed),
     (&families::ZONE_NOT_INSPECTED, |stripe| &stripe.not_inspected),
     (&families::ZONE_BYTES_IN, |stripe| &stripe.bytes_in),
     (&families::ZONE_BYTES_OUT, |stripe| &stripe.bytes_out),

@@ -4,19 +4,25 @@
 //! thresholds for shared-memory packet switches*, 1998, with a factor of 1): one zone alone gets half of
 //! it, two get a third each, and there is always room for the lines of one that comes anew. As long as the
 //! writer has something to do it is busy, so nobody's lines are lost that could have been written. Zones
-//! are told apart by a keyed hash: two that fall together share a share. Knows no limits but those it is
-//! given. Called by [`super::queue`].
+//! are told apart by a keyed hash into a place of each of two rows, and what one has is the lesser of what
+//! its places have (a count-min sketch): for another's lines to count as one's own, both must fall together.
+//! Knows no limits but those it is given. Called by [`super::queue`].
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Shares that are told apart: 8 KiB, and of a hundred busy zones some five share one with another.
-const OWNERS: u16 = 1024;
+/// Places in a row: 16 KiB for both. Beside one zone that floods the log another loses lines with it in one
+/// of a million pairs, beside ten with one chance in ten thousand.
+const PLACES: u16 = 1024;
+
+/// Whose a line is: a place in each row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner([u16; 2]);
 
 /// Whose a line is, and its bytes with the end of line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Line {
-    pub(crate) owner: u16,
+    pub(crate) owner: Owner,
     pub(crate) bytes: usize,
 }
 
@@ -34,14 +40,14 @@ pub(crate) struct Taken {
 /// How much of a queue each owner has. Added to by serving threads, taken from by the writer.
 #[derive(Debug)]
 pub(crate) struct Shares {
-    held: Box<[AtomicUsize]>,
+    rows: [Box<[AtomicUsize]>; 2],
     keys: RandomState,
 }
 
 impl Default for Shares {
     fn default() -> Self {
         Self {
-            held: (0..OWNERS).map(|_| AtomicUsize::new(0)).collect(),
+            rows: [(); 2].map(|()| (0..PLACES).map(|_| AtomicUsize::new(0)).collect()),
             // Unforeseeable, so that no zone can be named such that it shares with a chosen other one.
             keys: RandomState::new(),
         }
@@ -51,9 +57,15 @@ impl Default for Shares {
 impl Shares {
     /// Gives the owner of a zone's lines; those of no zone (hosts that nobody has) are an owner's of their
     /// own.
-    pub(crate) fn owner(&self, zone: Option<&str>) -> u16 {
-        let named = |name| self.keys.hash_one(name) % u64::from(OWNERS - 1) + 1;
-        zone.map_or(0, named).try_into().unwrap_or(0)
+    pub(crate) fn owner(&self, zone: Option<&str>) -> Owner {
+        let Some(zone) = zone else { return Owner([0; 2]) };
+        let hash = self.keys.hash_one(zone);
+        // Both halves are as random as the whole.
+        Owner([hash >> 32, hash & u64::from(u32::MAX)].map(|half| (half % u64::from(PLACES - 1)) as u16 + 1))
+    }
+
+    fn places(&self, owner: Owner) -> impl Iterator<Item = &AtomicUsize> {
+        self.rows.iter().zip(owner.0).filter_map(|(row, place)| row.get(usize::from(place)))
     }
 
     /// Takes those lines whose owners have no more than what is free, and charges them. `owners` has an entry
@@ -65,12 +77,14 @@ impl Shares {
         for line in owners {
             let text = bytes.get(at..at + line.bytes).unwrap_or_default();
             at += line.bytes;
-            let Some(held) = self.held.get(usize::from(line.owner)) else { continue };
+            let held = self.places(line.owner).map(|place| place.load(Relaxed)).min().unwrap_or(0);
             // Two threads may both see room that there is for one: the queue has its own bound for that.
-            if held.load(Relaxed) + line.bytes > free {
+            if held + line.bytes > free {
                 continue;
             }
-            held.fetch_add(line.bytes, Relaxed);
+            for place in self.places(line.owner) {
+                place.fetch_add(line.bytes, Relaxed);
+            }
             free -= line.bytes;
             kept.extend_from_slice(text);
             lines += 1;
@@ -85,8 +99,8 @@ impl Shares {
     /// Takes back what was charged for a batch that is not queued any more.
     pub(crate) fn give_back(&self, parts: &[Part]) {
         for part in parts {
-            if let Some(held) = self.held.get(usize::from(part.owner)) {
-                held.fetch_sub(part.bytes, Relaxed);
+            for place in self.places(part.owner) {
+                place.fetch_sub(part.bytes, Relaxed);
             }
         }
     }
@@ -96,11 +110,20 @@ impl Shares {
 mod tests {
     use super::*;
 
-    fn lines(owner: u16, count: usize) -> (Vec<u8>, Vec<Line>) {
+    /// One with the same place in both rows.
+    fn owner(place: u16) -> Owner {
+        Owner([place; 2])
+    }
+
+    fn lines(owner: Owner, count: usize) -> (Vec<u8>, Vec<Line>) {
         (b"0123456789".repeat(count), vec![Line { owner, bytes: 10 }; count])
     }
 
-    fn take(shares: &Shares, owner: u16, count: usize, free: usize) -> u64 {
+    fn take(shares: &Shares, place: u16, count: usize, free: usize) -> u64 {
+        take_of(shares, owner(place), count, free)
+    }
+
+    fn take_of(shares: &Shares, owner: Owner, count: usize, free: usize) -> u64 {
         let (bytes, owners) = lines(owner, count);
         let taken = shares.take(&bytes, &owners, free);
         assert_eq!(taken.bytes.len() as u64, taken.lines * 10);
@@ -119,9 +142,9 @@ mod tests {
     #[test]
     fn what_is_written_is_free_again() {
         let shares = Shares::default();
-        let (bytes, owners) = lines(7, 50);
+        let (bytes, owners) = lines(owner(7), 50);
         let taken = shares.take(&bytes, &owners, 1000);
-        assert_eq!(taken.parts, [Line { owner: 7, bytes: 500 }]);
+        assert_eq!(taken.parts, [Line { owner: owner(7), bytes: 500 }]);
         shares.give_back(&taken.parts);
         assert_eq!(take(&shares, 7, 1000, 1000), 50);
     }
@@ -129,17 +152,34 @@ mod tests {
     #[test]
     fn lines_that_stay_keep_their_order_and_their_bytes() {
         let shares = Shares::default();
-        let owners = [(1, 6), (2, 3), (1, 6), (2, 3)].map(|(owner, bytes)| Line { owner, bytes });
+        let of = |place, bytes| Line { owner: owner(place), bytes };
+        let owners = [of(1, 6), of(2, 3), of(1, 6), of(2, 3)];
         let taken = shares.take(b"flood\nab\nflood\ncd\n", &owners, 20);
         assert_eq!((&*taken.bytes, taken.lines), (&b"flood\nab\ncd\n"[..], 3));
-        assert_eq!(taken.parts, [Line { owner: 1, bytes: 6 }, Line { owner: 2, bytes: 6 }]);
+        assert_eq!(taken.parts, [of(1, 6), of(2, 6)]);
     }
 
     #[test]
     fn lines_of_no_zone_are_nobody_elses() {
         let shares = Shares::default();
-        assert_eq!(shares.owner(None), 0);
-        assert!((0..5000).all(|zone| shares.owner(Some(&zone.to_string())) > 0));
+        assert_eq!(shares.owner(None), owner(0));
+        let in_both = |zone: u32| shares.owner(Some(&zone.to_string())).0.iter().all(|place| *place > 0);
+        assert!((0..5000).all(in_both));
         assert_eq!(shares.owner(Some("a")), shares.owner(Some("a")));
+    }
+
+    #[test]
+    fn one_that_shares_a_place_with_a_flood_loses_nothing_by_it() {
+        let shares = Shares::default();
+        assert_eq!(take_of(&shares, Owner([1, 2]), 1000, 1000), 50, "the flood");
+        assert_eq!(take_of(&shares, Owner([1, 3]), 1, 500), 1, "its other place is its own");
+        assert_eq!(take_of(&shares, Owner([4, 2]), 1, 490), 1);
+        assert!(take_of(&shares, Owner([1, 2]), 1000, 500) == 0, "it has as much as is free");
+        shares.give_back(&[Line { owner: Owner([1, 2]), bytes: 500 }]);
+        assert_eq!(
+            take_of(&shares, Owner([1, 2]), 1000, 1000),
+            50,
+            "others' lines there do not count as its own"
+        );
     }
 }

@@ -20,7 +20,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use exchange::{Connection, Deadline, Protocol, Tally, TlsFacts, TlsVersion, Waiting};
+use exchange::{Connection, Deadline, Holder, Protocol, Tally, TlsFacts, TlsVersion, Waiting};
 use http3::{Code, goaway_frame, server_preface};
 
 use super::overheard::Shaken;
@@ -63,6 +63,11 @@ impl Shared {
             *facts = Rc::new(moved);
         }
         Rc::clone(facts)
+    }
+
+    /// For whom the connection's place is held.
+    pub(super) fn hold_for(&self, holder: Holder) {
+        self.deadline.hold_for(holder);
     }
 
     /// The connection, for streams that the visitor opens.
@@ -215,7 +220,9 @@ pub(super) async fn serve<S: Service>(
         return quic.close(number(Code::GeneralProtocol), b"no control stream could be opened");
     };
     let facts = facts(&quic, thread.next_connection_id(), local);
-    let times = thread.times_for(facts.tls.as_ref().and_then(|tls| tls.sni.as_deref()));
+    let server_name = facts.tls.as_ref().and_then(|tls| tls.sni.as_deref());
+    let times = thread.times_for(server_name);
+    deadline.hold_for(thread.service.holder(server_name));
     deadline.arm_idle(times.keepalive_ms);
     let shared = Rc::new(Shared {
         quic,

@@ -1,5 +1,5 @@
-//! When a thread holds as many connections as it may: who has been idle for longest goes, and nobody else.
-//! Time is moved by hand, never waited for.
+//! When a thread holds as many connections as it may: of whoever holds more than its share those go that have
+//! been idle for longest, and nobody else. Time is moved by hand, never waited for.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -8,22 +8,35 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use exchange::{BodySize, Deadlines, Response, TICK_MS};
+use exchange::{BodySize, Deadlines, Holder, Response, TICK_MS};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use wire::{Exchange, Hello, Service, TcpListenerSettings, Thread, TlsChoice, WireEvent, accept_tcp};
 
 const CONNECTIONS_MAX: usize = 8;
 
-/// Answers at once, but for `/held`, which it never answers.
+/// Who has a weight of 1.
+const LIGHT: u64 = 1;
+
+/// Who has a weight of 3.
+const HEAVY: u64 = 3;
+
+/// Answers at once, but for `/held`, which it never answers. Places are held for the host that is asked.
 #[derive(Default)]
 struct Empty {
     shed: RefCell<usize>,
+    /// Of whom, one after the other.
+    shed_of: RefCell<Vec<u64>>,
     dropped: RefCell<usize>,
 }
 
 impl Service for Empty {
     async fn serve(&self, exchange: &mut Exchange) {
+        match exchange.request.host() {
+            b"light.example" => exchange.hold_for(Holder { key: LIGHT, weight: 1 }),
+            b"heavy.example" => exchange.hold_for(Holder { key: HEAVY, weight: 3 }),
+            _ => {}
+        }
         if exchange.request.target() == b"/held" {
             std::future::pending::<()>().await;
         }
@@ -41,7 +54,10 @@ impl Service for Empty {
 
     fn count(&self, event: WireEvent) {
         match event {
-            WireEvent::Shed(count) => *self.shed.borrow_mut() += count,
+            WireEvent::Shed { holder, count } => {
+                *self.shed.borrow_mut() += count;
+                self.shed_of.borrow_mut().extend(vec![holder; count]);
+            }
             WireEvent::Dropped => *self.dropped.borrow_mut() += 1,
             _ => {}
         }
@@ -72,13 +88,21 @@ impl Node {
 
     /// A visitor that was answered, and keeps its connection; none if it was closed unserved.
     async fn visit(&self) -> Option<TcpStream> {
+        self.visit_host("a.example").await
+    }
+
+    async fn visit_host(&self, host: &str) -> Option<TcpStream> {
         let mut visitor = TcpStream::connect(self.address).await.unwrap();
-        is_answered(&mut visitor).await.then_some(visitor)
+        is_answered_by(&mut visitor, host).await.then_some(visitor)
     }
 }
 
 async fn is_answered(visitor: &mut TcpStream) -> bool {
-    let _closed = visitor.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
+    is_answered_by(visitor, "a.example").await
+}
+
+async fn is_answered_by(visitor: &mut TcpStream, host: &str) -> bool {
+    let _closed = visitor.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await;
     let mut answer = [0; 512];
     visitor.read(&mut answer).await.is_ok_and(|read| answer[..read].starts_with(b"HTTP/1.1 204"))
 }
@@ -133,19 +157,91 @@ fn nobody_who_is_being_served_or_has_just_been_goes_for_a_newcomer() {
 }
 
 #[test]
+fn who_holds_more_than_its_share_loses_idle_visitors_and_others_none_though_idle_for_longer() {
+    run(async {
+        let node = Node::start().await;
+        let mut few = Vec::new();
+        for _ in 0..2 {
+            few.push(node.visit_host("light.example").await.expect("there is room"));
+        }
+        node.pass_ms(5_000);
+        let mut many = Vec::new();
+        for _ in 0..5 {
+            many.push(node.visit_host("heavy.example").await.expect("there is room"));
+        }
+        node.pass_ms(2_000);
+        assert_eq!(*node.service.shed_of.borrow(), [], "nothing is limited while there is room");
+        let mut newcomer = node.visit_host("light.example").await.expect("there is room for it");
+        assert_eq!(*node.service.shed_of.borrow(), [LIGHT], "two of seven are more than a quarter");
+        for _ in 0..20 {
+            many.push(node.visit_host("heavy.example").await.expect("another makes room"));
+        }
+        assert_eq!(node.service.shed_of.borrow()[1], LIGHT, "and so are the two that it has again");
+        assert!(node.service.shed_of.borrow()[2..].iter().all(|holder| *holder == HEAVY));
+        assert_eq!(*node.service.dropped.borrow(), 0);
+        assert!(is_answered_by(&mut newcomer, "light.example").await, "it keeps its share to the end");
+        for visitor in &mut few {
+            assert!(!is_answered_by(visitor, "light.example").await, "these were idle for longest");
+        }
+    });
+}
+
+#[test]
+fn who_takes_places_too_fast_to_be_idle_for_long_pays_with_those_and_not_with_newcomers() {
+    run(async {
+        let node = Node::start().await;
+        let mut quiet = node.visit_host("light.example").await.expect("there is room");
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS_MAX * 4 {
+            held.extend(node.visit_host("heavy.example").await);
+        }
+        assert_eq!(*node.service.dropped.borrow(), 0, "no time has passed, and each got a place");
+        assert!(node.service.shed_of.borrow().iter().all(|holder| *holder == HEAVY));
+        assert!(is_answered_by(&mut quiet, "light.example").await);
+    });
+}
+
+/// An HTTP/2 visitor of a host that was answered, and how its connection ends.
+async fn visit_by_http_2(
+    address: SocketAddr,
+    host: &str,
+) -> (h2::client::SendRequest<Bytes>, tokio::task::JoinHandle<Result<(), h2::Error>>) {
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let (sender, connection) = h2::client::Builder::new().handshake::<_, Bytes>(tcp).await.unwrap();
+    let ended = tokio::task::spawn_local(connection);
+    let mut sender = sender.ready().await.unwrap();
+    let request = http::Request::get(format!("http://{host}/")).body(()).unwrap();
+    let (answer, _) = sender.send_request(request, true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 204);
+    (sender, ended)
+}
+
+#[test]
+fn http_2_visitors_of_whoever_holds_more_than_its_share_go_first() {
+    run(async {
+        let node = Node::start().await;
+        let (_few, few_ended) = visit_by_http_2(node.address, "light.example").await;
+        node.pass_ms(5_000);
+        let mut many = Vec::new();
+        for _ in 0..6 {
+            many.push(visit_by_http_2(node.address, "heavy.example").await);
+        }
+        node.pass_ms(2_000);
+        assert!(node.visit_host("light.example").await.is_some());
+        assert_eq!(*node.service.shed_of.borrow(), [HEAVY]);
+        let (_, ended) = many.remove(0);
+        assert!(ended.await.unwrap().is_ok(), "it was told by GOAWAY and closed in peace");
+        assert!(!few_ended.is_finished());
+    });
+}
+
+#[test]
 fn idle_http_2_visitors_go_with_a_goaway() {
     run(async {
         let node = Node::start().await;
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS_MAX {
-            let tcp = TcpStream::connect(node.address).await.unwrap();
-            let (sender, connection) = h2::client::Builder::new().handshake::<_, Bytes>(tcp).await.unwrap();
-            let ended = tokio::task::spawn_local(connection);
-            let mut sender = sender.ready().await.unwrap();
-            let request = http::Request::get("http://a.example/").body(()).unwrap();
-            let (answer, _) = sender.send_request(request, true).unwrap();
-            assert_eq!(answer.await.unwrap().status(), 204);
-            connections.push((sender, ended));
+            connections.push(visit_by_http_2(node.address, "a.example").await);
             node.pass_ms(TICK_MS);
         }
         node.pass_ms(2_000);

@@ -94,6 +94,33 @@ fn refuses_connections_over_its_number() {
     });
 }
 
+#[test]
+fn visitors_of_whoever_holds_more_than_its_share_go_first_with_a_goaway() {
+    run(async {
+        let node = Node::start_with(8);
+        let few = [Visitor::connect(&node).await, Visitor::connect(&node).await];
+        for visitor in &few {
+            assert_eq!(visitor.get("/other").await.status, 200);
+        }
+        node.pass_ms(1_500);
+        let mut many = Vec::new();
+        for _ in 0..5 {
+            many.push(Visitor::connect(&node).await);
+        }
+        node.pass_ms(1_500);
+        assert_eq!(node.count(WireEvent::Shed { holder: site::NAMED, count: 1 }), 0);
+        let newcomer = Visitor::connect(&node).await;
+        assert_eq!(newcomer.get("/other").await.status, 200);
+        assert_eq!(node.count(WireEvent::Shed { holder: site::NAMED, count: 1 }), 1);
+        let mut control = Control::of(&many[0]).await;
+        assert!(matches!(control.next().await, ControlEvent::Settings(_)));
+        assert!(matches!(control.next().await, ControlEvent::GoAway(_)), "though it came later");
+        for visitor in &few {
+            assert_eq!(visitor.get("/hello").await.status, 200, "it has no more than its share");
+        }
+    });
+}
+
 /// Visitors whose packets reach the node, and that never hear its answers.
 struct Deaf {
     endpoint: quinn::Endpoint,

@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use exchange::{BodySize, Chunk, Deadlines, Fields, Incoming, Known, Method, Response, TICK_MS, Upgrade};
+use exchange::{
+    BodySize, Chunk, Deadlines, Fields, Holder, Incoming, Known, Method, Response, TICK_MS, Upgrade,
+};
 use wire::{Abuse, Exchange, Gone, Hello, QuicListenerSettings, Service, Thread, TlsChoice, WireEvent};
 
 /// How long a connection may be idle after `/brief`.
@@ -27,6 +29,12 @@ pub(super) struct Site {
     /// There is no time for handshakes.
     pub(super) is_late: Cell<bool>,
 }
+
+/// For whom the places are held of visitors whose handshake named the site.
+pub(super) const NAMED: u64 = 1;
+
+/// For whom those are held who asked for `/other` last.
+pub(super) const OTHER: u64 = 2;
 
 /// A piece of a body, owned.
 pub(super) enum Piece {
@@ -108,6 +116,10 @@ impl Site {
                 response.declared_length = Some(5);
                 head(exchange, &response).await;
                 Ok(())
+            }
+            "/other" => {
+                exchange.hold_for(Holder { key: OTHER, weight: 1 });
+                text(exchange, 200, "hello".to_owned()).await
             }
             "/brief" => {
                 exchange.times.keepalive_ms = BRIEF_MS;
@@ -279,6 +291,11 @@ impl Service for Site {
 
     fn tls(&self, _hello: &Hello) -> Option<TlsChoice> {
         None
+    }
+
+    fn holder(&self, server_name: Option<&str>) -> Holder {
+        let is_named = server_name == Some("example.org");
+        if is_named { Holder { key: NAMED, weight: 1 } } else { Holder::NOBODY }
     }
 
     fn may_shake(&self, _visitor: IpAddr) -> bool {
