@@ -4,9 +4,8 @@
 //! `frame_cost serve N` answers N requests over one connection by the whole data plane, with the visitor and
 //! the origin in processes of their own; `frame_cost frame N` does N times what black box, beat, fingerprint
 //! and door do for one of them. The slopes between two N are instructions a request, without what starting
-//! costs. Measured at `opt-level = 1`: 1,244 of 52,649, which is 2.4 %, half of it the fingerprint's hash; with
-//! the profile `demo`: 676 of 40,690, which is 1.7 %.
-//! The kernel's instructions are in neither.
+//! costs. Measured at `opt-level = 1`: 1,244 of 52,649, which is 2.4 %, half of it the fingerprint's hash;
+//! with the profile `demo`: 676 of 40,690, which is 1.7 %. The kernel's instructions are in neither.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
