@@ -37,6 +37,30 @@ async def visitor_of(stack, who):
             await asyncio.sleep(0.02)
 
 
+class Upload:
+    """A body that is sent piece by piece, and is never so slow that anybody gives it up."""
+
+    def __init__(self, visitor):
+        self.visitor, self.length = visitor, 0
+        self.stream = visitor.begin("POST", "/echo", is_ended=False)
+        self.send()
+
+    def send(self):
+        self.visitor.send(self.stream, b"12345")
+        self.length += 5
+
+    async def go_on(self):
+        while True:
+            await asyncio.sleep(0.2)
+            self.send()
+
+    async def end(self):
+        """Ends it, and gives the status and the length that the origin saw."""
+        self.visitor.send(self.stream, b"", is_ended=True)
+        answer = await self.visitor.ended(self.stream, PATIENCE)
+        return answer.status, json.loads(answer.body)["length"]
+
+
 async def main():
     with open(ZONE, encoding="utf-8") as file:
         whole = file.read()
@@ -44,8 +68,8 @@ async def main():
         write_zone(whole, "second")
         os.kill(FACTS["pid"], signal.SIGHUP)
         at_candidate = await visitor_of(stack, "second")
-        upload = at_candidate.begin("POST", "/echo", is_ended=False)
-        at_candidate.send(upload, b"12345")
+        upload = Upload(at_candidate)
+        goes_on = asyncio.create_task(upload.go_on())
 
         await kill_supervisor()
         supervisor = Supervisor()
@@ -55,12 +79,11 @@ async def main():
         os.kill(supervisor.process.pid, signal.SIGHUP)
         await supervisor.until_status(lambda now: now["publishing"]["stage"] == "canary")
         # Packets of the first candidate's visitor: each would be reset by whoever else reads its socket.
+        goes_on.cancel()
         for _ in range(40):
-            at_candidate.send(upload, b"67890")
+            upload.send()
             await at_candidate.ping()
-        at_candidate.send(upload, b"", is_ended=True)
-        answer = await at_candidate.ended(upload, PATIENCE)
-        equal((answer.status, json.loads(answer.body)["length"]), ("200", 5 + 40 * 5), "an upload at the first candidate")
+        equal(await upload.end(), ("200", upload.length), "an upload at the first candidate")
         check(not at_candidate.is_reset, "nobody else reads its socket")
         supervisor.end()
 

@@ -331,6 +331,15 @@ impl Node {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
+    /// The zones of a status, without how their load stands: that changes by itself.
+    pub(super) fn zones_in(status: &Value) -> Vec<Value> {
+        let mut zones = status["zones"].as_array().cloned().unwrap_or_default();
+        for zone in zones.iter_mut().filter_map(Value::as_object_mut) {
+            zone.remove("flood");
+        }
+        zones
+    }
+
     /// What became of the cache's disk by now, as `rempart status` says it.
     ///
     /// # Errors
