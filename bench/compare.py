@@ -15,7 +15,12 @@ Works that the peers cannot do (HTTP/3 with Debian's packages) are measured for 
 proxy keeps answers in its cache, and all but the first request of a round are answered from there; Varnish takes
 part if it is installed.
 
-Usage: compare.py [--hits] [--rounds 3] [--seconds 4] [--only NAME,...] [--works WORD,...] [--out FILE.md]
+With --stored N all proxies run through: hits are measured with nothing else stored, then each is asked for N answers of
+1 KiB under URLs of their own, then the same hits are measured again, and what can purge by tag does. That the answers
+are kept is seen with the origin stopped: a sample of them must come all the same, and after the purge none may. Memory
+for all of them: some 3 KiB each, times four. A million take under 15 minutes.
+
+Usage: compare.py [--hits | --stored N] [--rounds 3] [--seconds 4] [--only NAME,...] [--works WORD,...] [--out FILE.md]
 Needs: rempart, bench-origin and h3-load in target/release (or target/$BENCH_PROFILE), nginx, haproxy, wrk,
 h2load, openssl. With the defaults it takes under 6 minutes.
 """
@@ -158,7 +163,7 @@ class Peer:
         self.process.wait()
 
 
-def make_peers(folder, origin_port, wanted, hits):
+def make_peers(folder, origin_port, wanted, hits, stored=0):
     cert, key = folder / "cert.pem", folder / "key.pem"
     sh("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
        "-keyout", str(key), "-out", str(cert), "-days", "30", "-subj", "/CN=bench.example",
@@ -181,6 +186,9 @@ address = "127.0.0.1:{tls}"
 protocol = "https"
 [log]
 access = "{home}/access.log"
+{'[cache]' if stored else ''}
+{f'memory_bytes = {max(stored * 4096, 1 << 28)}' if stored else ''}
+{'disk_bytes = 0' if stored else ''}
 """)
     (home / "zones" / "bench.toml").write_text(f"""
 name = "bench.example"
@@ -209,7 +217,8 @@ http {{
   access_log {folder}/nginx.log long; keepalive_requests 1000000000; keepalive_timeout 300s;
   ssl_session_cache off; ssl_session_tickets off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;
   fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  {f"proxy_cache_path {folder}/cache keys_zone=c:64m;" if hits else ""}
+  {f"proxy_cache_path {folder}/cache keys_zone=c:64m;" if hits and not stored else ""}
+  {f"proxy_cache_path {folder}/cache levels=1:2 keys_zone=c:256m max_size=64g inactive=600m;" if stored else ""}
   upstream app {{ server 127.0.0.1:{origin_port}; keepalive 256; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{plain} backlog=1024; listen 127.0.0.1:{tls} ssl http2 backlog=1024;
@@ -244,7 +253,7 @@ defaults
   timeout connect 5s
   timeout http-keep-alive 300s
 {"cache c" if hits else ""}
-  {"total-max-size 256" if hits else ""}
+  {f"total-max-size {4095 if stored else 256}" if hits else ""}
   {"max-object-size 1000000" if hits else ""}
 frontend f
   bind 127.0.0.1:{plain}
@@ -266,7 +275,7 @@ backend b
         plain = free_port()  # it speaks no TLS
         version = subprocess.run([varnishd, "-V"], capture_output=True, text=True).stderr.split("varnish-")[1]
         command = [varnishd, "-F", "-a", f"127.0.0.1:{plain}", "-b", f"127.0.0.1:{origin_port}", "-n",
-                   str(folder / "varnish"), "-s", "malloc,256m"]
+                   str(folder / "varnish"), "-s", f"malloc,{max(256, stored * 6 // 1024)}m"]
         peers.append(Peer("Varnish", version.split()[0], command, plain, plain))
     return [p for p in peers if not wanted or p.name.lower() in wanted]
 
@@ -399,6 +408,111 @@ def idle_tree(peer):
     return Figure(pss_kib(peer.process.pid))
 
 
+def stored_url(number):
+    return f"/1k?tagged&n={number}"
+
+
+def ask_for(peer, numbers, seconds=30):
+    """Asks for stored answers on one connection, in runs of 100; gives how many bodies came whole in time."""
+    came = 0
+    with socket.create_connection(("127.0.0.1", peer.plain), seconds) as s:
+        s.settimeout(seconds)
+        for at in range(0, len(numbers), 100):
+            run = numbers[at : at + 100]
+            s.sendall(b"".join(f"GET {stored_url(n)} HTTP/1.1\r\nHost: bench.example\r\n\r\n".encode() for n in run))
+            got, left = b"", len(run)
+            try:
+                while left:
+                    piece = s.recv(1 << 18)
+                    if not piece:
+                        return came
+                    got += piece
+                    while (end := got.find(b"x" * 1024)) >= 0:
+                        got, left, came = got[end + 1024 :], left - 1, came + 1
+            except TimeoutError:
+                return came
+    return came
+
+
+def fill(peer, count):
+    """Has a peer store so many answers."""
+    for first in range(0, count, 10_000):
+        wanted = range(first, min(first + 10_000, count))
+        if ask_for(peer, wanted) != len(wanted):
+            sys.exit(f"{peer.name} did not answer while it was filled: {said(peer.process)}")
+
+
+def held(peer, origin, count):
+    """How many of a sample of the stored answers come while the origin stands still; and of how many."""
+    sample = random.sample(range(count), min(count, 200))
+    origin.send_signal(signal.SIGSTOP)
+    try:
+        # One by one, since one that does not come holds up all behind it.
+        return sum(ask_for(peer, [n], 0.2) for n in sample), len(sample)
+    finally:
+        origin.send_signal(signal.SIGCONT)
+
+
+def purge_by_tag(peer, folder):
+    """Milliseconds of the program that purges what has the tag of all stored answers; none for who cannot."""
+    commands = {
+        "Rempart": [str(RELEASE / "rempart"), "purge", "--tag", "bench", "--config",
+                    str(folder / "rempart" / "rempart.toml")],
+        "Varnish": ["varnishadm", "-n", str(folder / "varnish"), "ban obj.http.Cache-Tag == bench"],
+    }
+    if peer.name not in commands:
+        return None
+    began = time.monotonic()
+    sh(*commands[peer.name])
+    return (time.monotonic() - began) * 1000
+
+
+def with_stored(peers, works, origin, folder, args):
+    """Measures hits with nothing stored and with so much, in one run of each proxy; gives figures and lines."""
+    figures, lines = {}, []
+    for peer in peers:
+        peer.start()
+
+    def rounds(suffix):
+        named = [work._replace(name=f"{work.name}{suffix}") for work in works]
+        for number in range(args.rounds):
+            for work in named:
+                for peer in (p for p in peers if p.name in work.peers):
+                    figure = work.run(peer)
+                    figures.setdefault((work.name, peer.name), []).append(figure)
+                    print(f"round {number + 1}  {work.name:50} {peer.name:8} {figure.value:10.2f}",
+                          file=sys.stderr, flush=True)
+        return named
+
+    before = rounds(", nothing else stored")
+    lines += ["", f"| proxy | seconds to store {args.stored:,} | PSS of the tree, MiB | of a sample, the origin stopped "
+              "| purge by tag, program and all, ms | of the sample after it |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = {}
+    for peer in peers:
+        began = time.monotonic()
+        fill(peer, args.stored)
+        took = time.monotonic() - began
+        came, of = held(peer, origin, args.stored)
+        rows[peer.name] = [f"{took:.0f}", f"{pss_kib(peer.process.pid) / 1024:.0f}", f"{came} of {of}"]
+        print(f"filled    {peer.name:8} {rows[peer.name]}", file=sys.stderr, flush=True)
+    after = rounds(f", {args.stored:,} stored")
+    for peer in peers:
+        took = purge_by_tag(peer, folder)
+        if took is None:
+            rows[peer.name] += ["–", "–"]
+        else:
+            came, of = held(peer, origin, args.stored)
+            rows[peer.name] += [f"{took:.1f}", f"{came} of {of}"]
+        lines.append(f"| {peer.name} | {' | '.join(rows[peer.name])} |")
+    lines += ["", "What a hit costs with all of them stored, of what it costs without (P12):", ""]
+    for empty, full in zip(before, after):
+        medians = {p.name: [statistics.median(f.value for f in figures[(w.name, p.name)]) for w in (empty, full)]
+                   for p in peers if p.name in empty.peers}
+        ratios = ", ".join(f"{name} {full_us / empty_us:.2f}" for name, (empty_us, full_us) in medians.items())
+        lines.append(f"- {empty.name.split(', nothing')[0]}: {ratios}.")
+    return [*before, *after], figures, lines
+
+
 EVERYBODY = ("Rempart", "nginx", "HAProxy", "Varnish")
 WITH_TLS = ("Rempart", "nginx", "HAProxy")
 ALONE = ("Rempart",)
@@ -416,12 +530,14 @@ class Work(typing.NamedTuple):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--hits", action="store_true", help="answers out of the caches")
+    parser.add_argument("--stored", type=int, default=0, help="hits with so many answers stored, and without")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--only", default="", help="peers, comma-separated")
     parser.add_argument("--works", default="", help="works, comma-separated words")
     parser.add_argument("--out", default="")
     args = parser.parse_args()
+    args.hits = args.hits or args.stored > 0
     folder = pathlib.Path(tempfile.mkdtemp(prefix="rempart-bench-"))
     origin = subprocess.Popen(["taskset", "-c", LOAD_CORE, str(RELEASE / "bench-origin"), "127.0.0.1:0"],
                               stdout=subprocess.PIPE, text=True)
@@ -449,12 +565,14 @@ def main():
         ]
     wanted_works = [w for w in args.works.split(",") if w]
     works = [w for w in works if not wanted_works or any(x in w.name for x in wanted_works)]
-    peers = []
+    peers, more = [], []
     try:
         peers = make_peers(folder, origin_port, [w for w in args.only.lower().split(",") if w],
-                           args.hits)
+                           args.hits, args.stored)
         figures = {(w.name, p.name): [] for w in works for p in peers if p.name in w.peers}
-        for number in range(args.rounds):
+        if args.stored:
+            works, figures, more = with_stored(peers, works, origin, folder, args)
+        for number in range(0 if args.stored else args.rounds):
             for work in works:
                 for peer in peers:
                     if peer.name not in work.peers:
@@ -468,7 +586,7 @@ def main():
                     busy = f"{figure.busy:6.0%} busy {figure.rate:8.0f}/s" if figure.busy else ""
                     print(f"round {number + 1}  {work.name:40} {peer.name:8} {figure.value:10.2f} {busy}",
                           file=sys.stderr, flush=True)
-        write(peers, works, figures, args)
+        write(peers, works, figures, args, more)
     finally:
         for peer in peers:
             peer.stop()
@@ -527,7 +645,7 @@ def verdicts(by_work):
     return [f"- {text}: {'; '.join(found[word])}." for word, text in words if word in found]
 
 
-def write(peers, works, figures, args):
+def write(peers, works, figures, args, more):
     model = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "unknown")
     lines = [
         f"# Comparison of {datetime.date.today().isoformat()}",
@@ -561,7 +679,7 @@ def write(peers, works, figures, args):
             lambda found: f"{statistics.median(f.rate for f in found):.0f}, "
                           f"{statistics.median(f.busy for f in found):.0%}",
             lambda of: summary([f.rate for f in of["Rempart"]], 0) if of.get("Rempart") else "–")
-    text = "\n".join(lines) + "\n"
+    text = "\n".join([*lines, *more]) + "\n"
     print(text)
     if args.out:
         pathlib.Path(args.out).write_text(text)

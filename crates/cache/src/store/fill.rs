@@ -141,8 +141,10 @@ impl Lease {
     pub fn pass(mut self, until_ms: u64) {
         self.is_spent = true;
         self.store.store_pass(&self.pending, self.generation, until_ms);
-        self.pending.resolve(self.generation, Outcome::Pass);
-        self.store.forget_fetch(&self.pending);
+        // One that was taken over says nothing any more, and leaves the fetch to whoever has it.
+        if self.pending.resolve(self.generation, Outcome::Pass) {
+            self.store.forget_fetch(&self.pending);
+        }
     }
 
     /// Begins to store an answer; from now on it is found, and read while it fills.
