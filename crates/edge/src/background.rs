@@ -12,13 +12,18 @@ use telemetry::events::Events;
 /// take a third of a second.
 const NICE: i32 = 10;
 
+/// The lowest priority there is (setpriority(2)); the kernel takes a larger number for it.
+const NICE_MAX: i32 = 19;
+
 /// Who hears that a priority could not be lowered.
 pub(crate) type Told = Events;
 
 /// Lowers the calling thread's priority.
 pub(crate) fn give_way(told: &Told) {
-    // On Linux the priority is a thread's, and no number is the caller's.
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+    // On Linux the priority is a thread's, and no number is the caller's. It begins as that of the node,
+    // which may have been started with less than others.
+    let own = rustix::process::getpriority_process(None).unwrap_or_default();
+    if let Err(error) = rustix::process::setpriority_process(None, (own + NICE).min(NICE_MAX)) {
         let cause = error.to_string();
         let fields = [
             ("cause", cause.as_str().into()),
