@@ -88,7 +88,7 @@ pub(super) fn wait(ground: &Ground<'_>, setup: &mut Setup) -> Result<Standing> {
 fn compile(ground: &Ground<'_>, setup: &Setup) -> Result<Vec<Start>, ExitCode> {
     let begins: &[Begin] = match setup.role {
         Role::Spare => &[Begin::Newest, Begin::Kept { skip: 0 }],
-        _ => &[Begin::Newest],
+        _ => std::slice::from_ref(&setup.begin),
     };
     let mut ready: Vec<Start> = Vec::new();
     for begin in begins {

@@ -25,8 +25,7 @@ use super::walk::Walk;
 use crate::clock;
 use crate::configuration::data_dir;
 use crate::control::{
-    Begin, Beside, Channel, DESCRIPTORS_PER_PACKET, Deadly, Holds, ListenerPlan, PassedOver, Role,
-    memory_file,
+    Beside, Channel, DESCRIPTORS_PER_PACKET, Deadly, Holds, ListenerPlan, PassedOver, Role, memory_file,
 };
 use crate::lock::Lock;
 use crate::signals::Signals;
@@ -56,6 +55,8 @@ struct Carried {
     elders: Vec<Beside>,
     #[serde(default = "yes")]
     knows_all: bool,
+    #[serde(default)]
+    walk: Walk,
 }
 
 fn yes() -> bool {
@@ -151,6 +152,7 @@ impl Supervisor {
             restarts: self.restarts,
             deadly: self.deadly(),
             wants_spare: self.spare_at.is_some(),
+            walk: self.walk.clone(),
             descriptors: descriptors.len(),
             elders: self.elders.iter().map(|elder| elder.has).collect(),
             knows_all: self.knows_all,
@@ -234,6 +236,7 @@ fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
     // A binary that knew of no keeping may have been before this one.
     crate::fd_store::keep(&listeners, &events);
     let has_serving = children.iter().any(|child| child.state == State::Serving);
+    let start_at = (!has_serving).then(|| (now, carried.walk.begin_anew()));
     Ok(Supervisor {
         binary: carried.binary,
         threads: carried.threads,
@@ -252,14 +255,14 @@ fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
             secret: carried.secret,
         },
         restarts: carried.restarts,
-        walk: Walk::default(),
+        walk: carried.walk,
         was_ready: true,
         orphan: None,
         began: now,
         began_why: "an upgrade: the same process, a newer binary".to_owned(),
         start_why: "the edge before died during an upgrade".to_owned(),
         told: None,
-        start_at: (!has_serving).then_some((now, Begin::Newest)),
+        start_at,
         spare_at: carried.wants_spare.then_some(now),
         spare_pause: super::SPARE_PAUSE,
         splice_at: None,

@@ -14,7 +14,7 @@ use telemetry::events::Value;
 use super::child::State;
 use super::{DRAIN_GRACE, Supervisor};
 use crate::clock;
-use crate::control::{Begin, Role, ToEdge};
+use crate::control::{Role, ToEdge};
 use crate::sockets::steering::Steering;
 
 /// How long both edges of an upgrade serve side by side: a new binary that cannot serve shows it at once,
@@ -72,7 +72,8 @@ impl Supervisor {
         // Those of an edge that an upgrade not long ago has replaced: it drains yet.
         self.take_back(generation, self.quic_wait());
         self.events.info("upgrade_begins", &[("binary", (&self.binary.display().to_string()).into())]);
-        if let Err(error) = self.start_child(Role::Successor, Begin::Newest, generation, None, UPGRADE) {
+        let begin = self.walk.begin_anew();
+        if let Err(error) = self.start_child(Role::Successor, begin, generation, None, UPGRADE) {
             self.give_up_upgrade(&format!("{error:#}"));
         }
     }
@@ -114,7 +115,7 @@ impl Supervisor {
 
     /// The successor serves, and gets new QUIC connections; the older one goes on too.
     fn serve_beside(&mut self, pid: Pid) {
-        let (begin, restarts, deadly) = (Begin::Newest, self.restarts, self.deadly());
+        let (begin, restarts, deadly) = (self.walk.begin_anew(), self.restarts, self.deadly());
         let Some(child) = self.child(pid) else { return };
         let udp_generation = child.udp_generation;
         let is_quic_taken = self.may_be_taken(udp_generation, Some(pid));
@@ -180,7 +181,7 @@ impl Supervisor {
             // The older edge died meanwhile, when the successor was to go on in its place.
             self.restarts += 1;
             let why = "the edge before died during an upgrade that failed".to_owned();
-            self.serve_again(Begin::Newest, Duration::ZERO, why, now);
+            self.serve_again(self.walk.begin_anew(), Duration::ZERO, why, now);
         }
     }
 }

@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::control::Begin;
 use crate::generations::GENERATIONS_KEPT;
 
@@ -20,8 +22,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// A life after which no pause is due.
 const CALM_LIFE: Duration = Duration::from_secs(30);
 
-/// Where the walk stands.
-#[derive(Debug, Default)]
+/// Where the walk stands. An upgrade carries it over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Walk {
     /// Deaths in a row after short lives.
     quick_deaths: u32,
@@ -93,6 +96,11 @@ impl Walk {
         }
     }
 
+    /// What the successor of an upgrade begins with: a newer binary is no reason to go back to what kills.
+    pub(super) fn begin_anew(&self) -> Begin {
+        self.begin().unwrap_or(Begin::Newest)
+    }
+
     /// There is nothing more to walk back to: what is kept has been tried.
     pub(super) fn exhaust(&mut self) {
         self.doubts = GENERATIONS_KEPT + 1;
@@ -131,6 +139,22 @@ mod tests {
             assert_eq!(step.pause, Duration::ZERO, "a life of a minute needs no pause");
         }
         assert_eq!(walk.after(QUICK, Cause::Other).begin, None);
+    }
+
+    #[test]
+    fn a_successor_begins_where_the_walk_stands_and_the_walk_goes_on_after_the_exec() {
+        let mut walk = Walk::default();
+        assert_eq!(walk.begin_anew(), Begin::Newest);
+        (0..2).for_each(|_| {
+            let _step = walk.after(QUICK, Cause::Other);
+        });
+        assert_eq!(walk.begin_anew(), Begin::Kept { skip: 1 });
+        let carried: Walk = serde_json::from_str(&serde_json::to_string(&walk).unwrap()).unwrap();
+        assert_eq!(carried, walk);
+        // Of a binary that carried none.
+        assert_eq!(serde_json::from_str::<Walk>("{}").unwrap(), Walk::default());
+        walk.exhaust();
+        assert_eq!(walk.begin_anew(), Begin::Newest);
     }
 
     #[test]
