@@ -30,8 +30,8 @@ use crate::known::{Known, Visitor, mix};
 use crate::limits::{
     BUDGET_CUT, BUDGET_MAX, BUDGET_MIN, BUDGET_STEP, CALM_WINDOWS, COST_SAMPLES, CREDIT_MAX_US, DELAY_US,
     DRAIN_WINDOWS, HELD_US, LATE_COSTS, LATE_WINDOWS, LATE_WINDOWS_MAX, LEFT_US, LOOSE, REST_WINDOWS,
-    STORED_SAMPLES, STORED_US, TARGET_COSTS, TARGET_MAX_US, VERY_LATE, WINDOW_US, ZONE_IDLE_WINDOWS,
-    ZONES_MAX,
+    STORED_ONE_US, STORED_SAMPLES, STORED_US, TARGET_COSTS, TARGET_MAX_US, VERY_LATE, WINDOW_US,
+    ZONE_IDLE_WINDOWS, ZONES_MAX,
 };
 use crate::rates::Rates;
 use crate::shares::{Cut, Wish, divide};
@@ -391,7 +391,7 @@ impl Controller {
     /// that was shed, and to give it.
     pub fn spent_on_stored(&mut self, zone: u64, us: u64) {
         if let Some(zone) = self.zones.get_mut(&zone) {
-            zone.stored_us += (us as f64 - zone.stored_us) / STORED_SAMPLES;
+            zone.stored_us += ((us as f64).min(STORED_ONE_US) - zone.stored_us) / STORED_SAMPLES;
         }
     }
 
