@@ -187,6 +187,11 @@ mod with_fault_points {
     use super::passes;
 
     #[test]
+    fn a_zone_that_wants_everything_takes_nothing_from_another() {
+        passes("D29b", &[]);
+    }
+
+    #[test]
     fn a_stalled_disk_of_the_cache_keeps_nobody_waiting() {
         passes("C2", &[]);
     }
