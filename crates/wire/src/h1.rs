@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use exchange::{
     BodySize, Chunk, Connection, Deadline, Fields, Incoming, Method, Protocol, Refusal, Request, Response,
     Scheme, Upgrade, Version,
@@ -20,81 +20,16 @@ use http1::{BodyDecoder, Framing, Known};
 
 use crate::conn::Conn;
 use crate::exchange::Side;
-use crate::limits::{HELD_BYTES, HTTP1, READ_AHEAD_BYTES};
+use crate::limits::{GATHERED_BYTES, HTTP1, READ_AHEAD_BYTES};
 use crate::thread::{OpenCount, Service, Thread, VisitorTimes, WireEvent, serve_contained};
 use crate::{Abuse, Exchange, Gone, ResponseState, with_scratch};
 use end::{linger, poll_end};
 use head::{Head, load, read_head};
+pub(crate) use work::Work;
 
 mod end;
 mod head;
-
-/// What a busy connection needs and an idle one gives back.
-#[derive(Default)]
-pub(crate) struct Work {
-    inbound: Vec<u8>,
-    at: usize,
-    out: Vec<u8>,
-    out_at: usize,
-    head: http1::RequestHead,
-    /// Bytes of an unfinished head that were looked at already.
-    seen: usize,
-    request: Request,
-    /// A shared piece of a body behind `out`, and what frames it: kept as it is, since whoever gave it holds
-    /// it anyway.
-    tail: Bytes,
-    tail_end: &'static [u8],
-}
-
-impl Work {
-    pub(crate) fn clear(&mut self) {
-        for buffer in [&mut self.inbound, &mut self.out] {
-            buffer.clear();
-            buffer.shrink_to(KEPT_BYTES);
-        }
-        self.at = 0;
-        self.out_at = 0;
-        self.seen = 0;
-        self.tail = Bytes::new();
-        self.tail_end = b"";
-        self.request.clear();
-    }
-
-    /// Bytes that the socket has not taken yet.
-    fn unsent(&self) -> usize {
-        self.out.len() - self.out_at + self.tail.len() + self.tail_end.len()
-    }
-
-    /// Notes what the socket has taken, of `out` and what is behind it.
-    fn sent(&mut self, bytes: usize) {
-        let of_out = bytes.min(self.out.len() - self.out_at);
-        self.out_at += of_out;
-        if self.out_at >= self.out.len() {
-            self.out.clear();
-            self.out_at = 0;
-        }
-        let of_tail = (bytes - of_out).min(self.tail.len());
-        self.tail.advance(of_tail);
-        let of_end = (bytes - of_out - of_tail).min(self.tail_end.len());
-        self.tail_end = self.tail_end.get(of_end..).unwrap_or_default();
-    }
-
-    fn unread(&self) -> &[u8] {
-        self.inbound.get(self.at..).unwrap_or_default()
-    }
-
-    fn consume(&mut self, bytes: usize) {
-        self.at += bytes;
-        if self.at >= self.inbound.len() {
-            self.inbound.clear();
-            self.at = 0;
-        }
-    }
-}
-
-/// Bytes of a buffer that a work area keeps between uses: heads and small bodies fit, and a burst of large
-/// ones does not pin its memory.
-const KEPT_BYTES: usize = 16 * 1024;
+mod work;
 
 /// Bytes from which on a shared piece is kept instead of copied when the socket does not take it.
 const SHARED_BYTES_MIN: usize = 4 * 1024;
@@ -118,6 +53,8 @@ pub(crate) struct Http1 {
     delimiter: Delimiter,
     is_persistent: bool,
     is_draining: Rc<Cell<bool>>,
+    /// Shared pieces wait for the next one, which is to leave with them.
+    is_gathering: bool,
     is_broken: bool,
     is_send_closed: bool,
     is_tunnel: bool,
@@ -353,11 +290,11 @@ impl Http1 {
 
     /// Writes what is held; ready when nothing is left.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        self.is_gathering = false;
         let (conn, work) = (&mut self.conn, &mut *self.work);
         while work.unsent() > 0 {
-            let held = work.out.get(work.out_at..).unwrap_or_default();
-            let slices = [IoSlice::new(held), IoSlice::new(&work.tail), IoSlice::new(work.tail_end)];
-            match conn.poll_write(cx, within(&slices)) {
+            let (parts, used) = work.parts();
+            match conn.poll_write(cx, parts.get(..used).unwrap_or(&parts)) {
                 Poll::Ready(Ok(written)) => {
                     work.sent(written);
                     self.sent += written as u64;
@@ -380,12 +317,10 @@ impl Http1 {
         if self.is_broken {
             return Poll::Ready(Err(Gone::Left));
         }
-        match self.work.unsent() {
-            0..HELD_BYTES if self.work.tail.is_empty() && self.work.tail_end.is_empty() => {
-                Poll::Ready(Ok(()))
-            }
-            _ => self.poll_out(cx),
+        if self.work.has_room() || self.is_gathering {
+            return Poll::Ready(Ok(()));
         }
+        self.poll_out(cx)
     }
 
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
@@ -428,34 +363,53 @@ impl Http1 {
             Delimiter::Close => {}
             Delimiter::Tunnel => self.is_send_closed |= is_last,
         }
+        let is_behind = self.work.has_pieces();
         match &chunk {
-            Chunk::Shared(bytes) if bytes.len() >= SHARED_BYTES_MIN => {
+            Chunk::Shared(bytes) if is_behind || bytes.len() >= SHARED_BYTES_MIN => {
                 let bytes = bytes.clone();
-                self.write_shared(cx, before, bytes, after);
+                self.write_shared(cx, before, bytes, after, is_last);
+            }
+            _ if is_behind => {
+                self.write_shared(cx, before, Bytes::copy_from_slice(payload), after, is_last);
             }
             _ => self.write_parts(cx, [before, payload, after]),
         }
         is_whole
     }
 
-    /// As [`Self::write_parts`], for a piece that may be kept as it is.
-    fn write_shared(&mut self, cx: &mut Context<'_>, before: &[u8], piece: Bytes, after: &'static [u8]) {
-        debug_assert!(self.work.tail.is_empty(), "send without poll_ready");
+    /// As [`Self::write_parts`], for a piece that may be kept as it is: it waits for the next ones, so that
+    /// what is at hand of an answer leaves in one system call.
+    fn write_shared(
+        &mut self,
+        cx: &mut Context<'_>,
+        before: &[u8],
+        piece: Bytes,
+        after: &'static [u8],
+        is_last: bool,
+    ) {
+        if !before.is_empty() && self.work.has_pieces() {
+            self.work.copy_pieces(); // what frames this one belongs behind them
+        }
         self.work.out.extend_from_slice(before);
-        self.work.tail = piece;
-        self.work.tail_end = after;
-        let _left_for_later = self.poll_out(cx);
+        if let Err(piece) = self.work.gather(piece, after) {
+            self.work.copy_pieces(); // given without `poll_ready`
+            let _there_is_room_now = self.work.gather(piece, after);
+        }
+        let is_framed = self.delimiter == Delimiter::Chunked;
+        self.is_gathering =
+            !is_last && !is_framed && self.work.may_gather() && self.work.unsent() < GATHERED_BYTES;
+        if !self.is_gathering {
+            let _left_for_later = self.poll_out(cx);
+        }
     }
 
     /// Writes what is held and `parts` behind it at once; keeps what the socket refuses.
     fn write_parts(&mut self, cx: &mut Context<'_>, parts: [&[u8]; 3]) {
         let (conn, work) = (&mut self.conn, &mut *self.work);
-        if !work.tail.is_empty() || !work.tail_end.is_empty() {
-            // Given without `poll_ready`: what is held goes first, in order.
-            let (tail, end) = (std::mem::take(&mut work.tail), std::mem::take(&mut work.tail_end));
-            work.out.extend_from_slice(&tail);
-            work.out.extend_from_slice(end);
+        if work.has_pieces() {
+            work.copy_pieces(); // they go first, in order
         }
+        self.is_gathering = false;
         let held = work.out.get(work.out_at..).unwrap_or_default();
         let held_len = held.len();
         let total = held_len + parts.iter().map(|part| part.len()).sum::<usize>();
@@ -635,6 +589,7 @@ async fn serve<S: Service>(thread: Rc<Thread<S>>, idle: Idle, work: Box<Work>) -
         is_draining: thread.draining(),
         is_broken: false,
         is_send_closed: false,
+        is_gathering: false,
         is_tunnel: false,
         date: thread.date(),
         sent: 0,

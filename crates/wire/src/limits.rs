@@ -10,6 +10,12 @@ pub const READ_BYTES: usize = 64 * 1024;
 /// both leave in one packet.
 pub const HELD_BYTES: usize = 8 * 1024;
 
+/// Shared pieces of an answer that are gathered for one write, 64 KiB each where the answer is a stored one.
+pub const GATHERED_PIECES: usize = 4;
+
+/// Bytes from which on what is gathered is written: as much as sockets hold at once where visitors are near.
+pub const GATHERED_BYTES: usize = 256 * 1024;
+
 /// Bytes of pipelined requests read ahead while an answer is awaited: enough for a burst of small ones.
 pub const READ_AHEAD_BYTES: usize = 64 * 1024;
 
