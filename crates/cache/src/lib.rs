@@ -5,6 +5,7 @@
 
 pub mod compress;
 pub mod engine;
+pub mod hints;
 pub mod limits;
 pub mod policy;
 pub mod store;

@@ -49,6 +49,10 @@ pub const HINTS_MAX: usize = 16;
 /// Bytes of one link told early.
 pub const HINT_BYTES_MAX: usize = 1024;
 
+/// Pages that are not stored whose links are known, of all zones together. A site has some hundred that many
+/// visitors ask for; at some 200 bytes each, a MiB, and 64 at worst.
+pub const HINTED_PAGES_MAX: usize = 4096;
+
 /// Bytes of the key that `Cache-Status` shows: enough to recognise it.
 pub const STATUS_KEY_BYTES_MAX: usize = 256;
 

@@ -36,6 +36,7 @@ pub use control::{MaxStale, RequestControl, ResponseControl, Restriction, Second
 pub use date::{format_date, parse_date};
 pub use freshness::{FetchTimes, Freshness, Source, freshness, initial_age_s, is_heuristically_cacheable};
 pub use guard::keeps_promise;
+pub(crate) use hints::own_links;
 pub use hints::{hints_of, may_hint};
 pub(crate) use key::coded_rest;
 pub use key::{Device, Key, KeySettings, QueryKey, Spelling, VisitorFacts, is_unkeyed_forwarding};

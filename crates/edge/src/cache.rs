@@ -10,6 +10,7 @@ mod coded;
 mod disk_watch;
 mod fetch;
 mod give;
+mod hints;
 mod pour;
 mod sites;
 mod slices;
@@ -21,6 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ::cache::engine::{Now, Place, Step, Visit, Visited};
+use ::cache::hints::PageId;
 use ::cache::policy::{Bypass, CacheStatus, Forward, OriginTrouble, VisitorFacts};
 use exchange::{Phase, Refusal, Request, Response};
 use telemetry::metrics::{CacheOutcome, Trouble};
@@ -35,6 +37,7 @@ use crate::refuse::{fail, refuse};
 use crate::relay::{Answered, Failed};
 
 pub(crate) use give::Stored;
+pub(crate) use hints::are_told as hints_are_told;
 pub(crate) use sites::{ChosenCaches, SiteCache};
 pub use tier::{CacheSetup, CacheStanding, DiskPurges, DiskSetup, DiskStanding, Purge, Purged};
 pub(crate) use tier::{Tier, named};
@@ -62,6 +65,7 @@ struct Said {
     status: Option<CacheStatus<'static>>,
     age_s: Option<u64>,
     chosen: Option<Arc<SiteCache>>,
+    hinted: Option<PageId>,
 }
 
 impl CacheCourse {
@@ -79,6 +83,16 @@ impl CacheCourse {
     /// The zone's cache as rules have chosen it; none for as it is.
     pub(crate) fn chosen(&self) -> Option<Arc<SiteCache>> {
         self.0.as_ref().and_then(|said| said.chosen.clone())
+    }
+
+    /// What the answer's links are to be learned for, unless it comes out of the store.
+    pub(crate) fn hints_for(&mut self, page: PageId) {
+        self.0.get_or_insert_default().hinted = Some(page);
+    }
+
+    /// The page whose links are to be learned.
+    pub(crate) fn hinted(&self) -> Option<PageId> {
+        self.0.as_ref().and_then(|said| said.hinted)
     }
 
     /// What `Cache-Status` says.
@@ -335,7 +349,9 @@ impl Edge {
                     return self.serves(exchange, course, stored, aim).await;
                 }
                 Step::Fetch(fetch) => {
-                    self.tell_early(exchange, course, &fetch).await;
+                    if hints_are_told(course) {
+                        self.hint(exchange, course, fetch.stored_head()).await;
+                    }
                     let errand = Errand::new(exchange, course, aim, visit, fetch);
                     return self.await_errand(exchange, course, errand, aim).await;
                 }
@@ -378,25 +394,6 @@ impl Edge {
         course.is_visitor_gone = true;
         exchange.abort();
         Came::Ended
-    }
-
-    /// Early hints out of what is stale, while the origin is asked.
-    async fn tell_early(&self, exchange: &mut Exchange, course: &Course, fetch: &::cache::engine::Fetch) {
-        let is_on = |site: &Arc<Site>| site.cache.as_ref().is_some_and(|cache| cache.settings.early_hints);
-        if !course.site.as_ref().is_some_and(is_on) {
-            return;
-        }
-        let Some(head) = fetch.stored_head() else { return };
-        let fields = ::cache::policy::hints_of(head);
-        if fields.is_empty() {
-            return;
-        }
-        let hints = Response { status: 103, fields, ..Response::default() };
-        std::future::poll_fn(|cx| {
-            exchange.inform(cx, &hints);
-            std::task::Poll::Ready(())
-        })
-        .await;
     }
 
     /// A fault, where nothing stored may stand in for the origin.

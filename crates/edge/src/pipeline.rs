@@ -24,7 +24,7 @@ use wire::{Exchange, Hello, Service, TlsChoice, VisitorTimes, WireEvent};
 use zone::Zone;
 
 use crate::admission::{Refused, admit, identify};
-use crate::cache::{Aim, ChosenCaches, Looked};
+use crate::cache::{Aim, ChosenCaches, Looked, hints_are_told};
 use crate::clock::Clock;
 use crate::contain::{Decided, guard};
 use crate::course::Course;
@@ -410,6 +410,10 @@ impl Edge {
             return self.shed(exchange, course, worth).await;
         }
 
+        if hints_are_told(course) && course.cache.hinted().is_none() {
+            Box::pin(self.hint(exchange, course, None)).await;
+        }
+
         // 6 origin
         self.slot.phase(Phase::Origin as u8);
         if let Err(trouble) = fault_points::at(Phase::Origin, &exchange.request) {
@@ -520,6 +524,9 @@ impl Edge {
                 status.push_to(self.node.name(), &mut response.fields);
             }
             shield::apply(&mut response.fields, &changes);
+            if answered.is_some() {
+                self.learn_hints(course, response);
+            }
             if rules.is_some() {
                 instead::note_fields(course, &connection, (&exchange.request, response), now_us);
             }

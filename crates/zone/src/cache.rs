@@ -104,7 +104,8 @@ settings! {
         /// Refuses to store an answer whose type does not fit the path's extension, such as a page under
         /// `/account/x.css`.
         plain guard_extensions: bool = true,
-        /// Learns `Link` fields and tells them early (103) while the origin is asked again (RFC 8297).
+        /// Learns `Link` fields and tells them early (103) while the origin is asked (RFC 8297): of stored
+        /// pages; and of others the links to the site itself that two visitors in a row were given.
         plain early_hints: bool = false,
         /// The most variants of one URL that are stored, by `Vary`.
         plain max_variants: Count<1, CACHE_VARIANTS_MAX> = Count(32),

@@ -3,7 +3,8 @@
 //!
 //! Only links that are safe to follow early are told: `preload`, `modulepreload`, `preconnect`,
 //! `dns-prefetch`. Called by the edge on a miss or a revalidation, with the head of the object that is
-//! stale; `storing.rs` notes whether there are any.
+//! stale; `storing.rs` notes whether there are any. What pages told that are
+//! not stored is in `crate::hints`.
 
 use exchange::{Fields, Response};
 
@@ -32,6 +33,15 @@ pub fn hints_of(head: &StoredHead) -> Fields {
         hints.push(b"Link", link);
     }
     hints
+}
+
+/// Those links of an answer that may be told early and are the site's own, as many as a 103 has.
+pub(crate) fn own_links(answer: &Response) -> Vec<&[u8]> {
+    let fields = answer.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(b"link"));
+    let links = fields.flat_map(|field| Members::of(field.value)).filter(|link| {
+        link.starts_with(b"</") && !link.starts_with(b"<//") && !link.starts_with(b"</\\") && is_early(link)
+    });
+    if answer.status == 200 { links.take(HINTS_MAX).collect() } else { Vec::new() }
 }
 
 /// Whether a link may be followed before the answer is there.
@@ -74,6 +84,16 @@ mod tests {
             hints,
             [&b"</a.css>; rel=preload; as=style"[..], b"<https://c.example>;rel=\"preconnect\""]
         );
+    }
+
+    #[test]
+    fn links_to_others_are_not_the_sites_own() {
+        let answer = answer(
+            "</a.css>; rel=preload, <//b.example/c>; rel=preload, <https://b.example>; rel=preconnect, \
+             </\\b.example/c>; rel=preload, </d>; rel=next",
+        );
+        assert_eq!(own_links(&answer), [b"</a.css>; rel=preload"]);
+        assert!(own_links(&Response { status: 302, ..answer }).is_empty());
     }
 
     #[test]

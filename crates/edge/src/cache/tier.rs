@@ -142,6 +142,7 @@ pub(crate) struct Tier {
     running: Mutex<Option<Running>>,
     watch: Mutex<DiskWatch>,
     spellings: Spellings,
+    hints: cache::hints::Hints,
 }
 
 impl Tier {
@@ -163,11 +164,23 @@ impl Tier {
             }
         }
         let (engine, running) = (Engine::new(store), Mutex::new(running));
-        Self { engine, setup, running, watch: Mutex::default(), spellings: Spellings::default() }
+        Self {
+            engine,
+            setup,
+            running,
+            watch: Mutex::default(),
+            spellings: Spellings::default(),
+            hints: cache::hints::Hints::default(),
+        }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// What pages that are not stored told browsers to fetch.
+    pub(crate) fn hints(&self) -> &cache::hints::Hints {
+        &self.hints
     }
 
     fn store(&self) -> &Store {
@@ -257,6 +270,7 @@ impl Tier {
         done: impl FnOnce(Purged) + Send + 'static,
     ) {
         use cache::store::Purge as Of;
+        self.hints.forget();
         let id = |zone: &Id| u128::from_be_bytes(zone.0);
         let strength = if is_soft { Strength::Soft } else { Strength::Hard };
         let done = |recorded| {

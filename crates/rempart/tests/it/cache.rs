@@ -9,6 +9,7 @@ mod chosen;
 mod contained;
 mod disk;
 mod fetches;
+mod hints;
 mod keys;
 mod purges;
 mod stale;

@@ -310,31 +310,3 @@ fn browsers_are_told_by_status() -> Result<()> {
     assert_eq!(origin.counters().requests, 5, "no lifetime here was named: {:?}", origin.counters());
     node.finish_healthy()
 }
-
-#[test]
-fn links_of_a_stored_page_are_told_early_while_the_origin_thinks() -> Result<()> {
-    let origin = counting(|_, answer| {
-        let answer = answer.field("Cache-Control", "max-age=1").field("Age", "9").field("ETag", "\"a\"");
-        answer.field("Link", "</a.css>; rel=preload; as=style, </b>; rel=next")
-    })?;
-    let node = before(&origin, "early_hints = true\nstale_if_error_s = 0")?;
-    assert_eq!(get(&node, "/")?.informational.len(), 0);
-    let again = get(&node, "/")?;
-    let hints: Vec<_> = again.informational.iter().map(|it| (it.status, it.fields.all("link"))).collect();
-    assert_eq!(hints, [(103, vec!["</a.css>; rel=preload; as=style"])]);
-    node.finish_healthy()
-}
-
-#[test]
-fn hints_of_the_origin_reach_the_visitor_whose_request_is_fetched_for_the_store() -> Result<()> {
-    let origin = OriginSpec::new().answering(|_| {
-        Answer::ok("a")
-            .informational(103, &[("Link", "</a>; rel=preload")])
-            .field("Cache-Control", "max-age=60")
-    })?;
-    let node = before(&origin, "")?;
-    let first = get(&node, "/")?;
-    assert_eq!((first.informational.len(), first.status), (1, 200));
-    assert_eq!(get(&node, "/")?.informational.len(), 0, "they were of one fetch");
-    node.finish_healthy()
-}
