@@ -20,6 +20,7 @@ use splice::{Counters, Listener, ORDER_RELOAD, ORDER_STOP, Protocol, Settings};
 
 use crate::clock;
 use crate::command_socket::{self, Accepting};
+use crate::confining::confine;
 use crate::control::{Channel, Process, Setup, ToEdge, Unknown};
 use crate::messages::{Answer, Request};
 use crate::processes::Processes;
@@ -44,7 +45,7 @@ pub(crate) fn run_role() -> Result<ExitCode> {
     let channel = Channel::from_stdin()?;
     let (setup, descriptors) = channel.receive_setup()?;
     let _ = rustix::thread::set_name(c"rempart-splice");
-    let _ = rustix::thread::set_no_new_privs(true);
+    confine(setup.role);
     let held = descriptors.len() as u64;
     let command = descriptors.get(1).context("the setup has no command socket")?;
     let command = UnixListener::from(command.try_clone().context("descriptors are used up")?);

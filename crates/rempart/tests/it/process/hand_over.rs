@@ -13,7 +13,7 @@ use testkit::fields::Fields;
 use testkit::node::{Node, NodeSpec};
 use testkit::visitor::Visitor;
 
-use super::{answers, body, kill_edge, start, status};
+use super::{answers, body, kill_edge, node, start, status};
 
 /// A node that keeps a spare.
 pub(super) fn with_spare() -> Result<Node> {
@@ -213,6 +213,28 @@ fn an_upgrade_replaces_edge_and_supervisor_and_no_request_fails() {
     kill_edge(&node).unwrap();
     node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == 1).unwrap();
     assert_eq!(body(&node).unwrap(), "two");
+}
+
+#[test]
+fn every_upgrade_is_told_once_with_both_versions() {
+    const UPGRADES: usize = 6;
+    let node = node("one").unwrap();
+    for upgrade in 1..=UPGRADES {
+        node.signal(Signal::USR2).unwrap();
+        node.wait_for_events("resumed", upgrade).unwrap();
+    }
+    let is_it = |event: &serde_json::Value| event["event"] == "upgraded";
+    let lines = node.stderr_lines();
+    let told: Vec<serde_json::Value> =
+        lines.iter().filter_map(|line| serde_json::from_str(line).ok()).filter(is_it).collect();
+    assert_eq!(told.len(), UPGRADES, "{lines:?}");
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(told.iter().all(|event| event["from"] == version && event["to"] == version), "{told:?}");
+    // Nor is another line of the older binary lost with its writer.
+    let begun = lines.iter().filter(|line| line.contains("\"event\":\"upgrade_begins\"")).count();
+    assert_eq!(begun, UPGRADES, "{lines:?}");
+    assert_eq!(body(&node).unwrap(), "one");
+    node.finish_healthy().unwrap();
 }
 
 #[test]
