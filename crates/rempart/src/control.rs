@@ -492,6 +492,14 @@ impl Channel {
         Channel(descriptor)
     }
 
+    /// Another descriptor of the same end.
+    ///
+    /// # Errors
+    /// When descriptors are used up.
+    pub(crate) fn duplicate(&self) -> Result<Channel> {
+        Ok(Channel(self.0.try_clone().context("descriptors are used up")?))
+    }
+
     /// Gives the descriptor away, to hand it to another process.
     pub(crate) fn into_descriptor(self) -> OwnedFd {
         self.0
