@@ -272,7 +272,7 @@ pub(crate) enum ToEdge {
         #[serde(default)]
         is_quic_taken: bool,
     },
-    /// To a spare: what is kept has changed; compile it. To the splice: its table has changed.
+    /// To a spare: what is kept has changed; compile it.
     Refresh,
     /// To a serving edge: its candidate was started; one descriptor comes with it, the channel to it.
     Candidate {
