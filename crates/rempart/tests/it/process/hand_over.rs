@@ -400,6 +400,18 @@ fn when_no_edge_can_start_zones_that_agreed_reach_their_origins_and_the_edge_tak
     let refused = node.publish().unwrap();
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && why.contains("mend the files, and send SIGHUP"), "{why}");
+    // A table that is broken is none: nobody is sent anywhere.
+    let splice = || {
+        let all = status(&node).ok()?["processes"].as_array().cloned()?;
+        all.iter().find(|one| one["does"] == "splice").and_then(|one| one["pid"].as_i64())
+    };
+    fs::write(&table, "damaged").unwrap();
+    let before = splice().unwrap();
+    signal(before, Signal::KILL);
+    node.wait_until("another splice", || splice().is_some_and(|pid| pid != before)).unwrap();
+    assert!(ask("a.example").is_err(), "its owner agreed, and nobody knows to where");
+    let is_told = || node.stderr_lines().iter().any(|line| line.contains("the splice table cannot be used"));
+    node.wait_until("what is wrong with it", is_told).unwrap();
     // Mended: the next edge that starts serves, and the splice lets go.
     fs::write(&kept, whole).unwrap();
     node.reload().unwrap();
