@@ -272,7 +272,7 @@ pub(crate) enum ToEdge {
         #[serde(default)]
         is_quic_taken: bool,
     },
-    /// To a spare: what is kept has changed; compile it. To the splice: its table has changed.
+    /// To a spare: what is kept has changed; compile it.
     Refresh,
     /// To a serving edge: its candidate was started; one descriptor comes with it, the channel to it.
     Candidate {
@@ -490,6 +490,14 @@ impl Channel {
     /// Takes a descriptor that another process made for this.
     pub(crate) fn of(descriptor: OwnedFd) -> Channel {
         Channel(descriptor)
+    }
+
+    /// Another descriptor of the same end.
+    ///
+    /// # Errors
+    /// When descriptors are used up.
+    pub(crate) fn duplicate(&self) -> Result<Channel> {
+        Ok(Channel(self.0.try_clone().context("descriptors are used up")?))
     }
 
     /// Gives the descriptor away, to hand it to another process.

@@ -106,7 +106,7 @@ const DRILLS: &[Drill] = &[
         name: "killed",
         outage: "any crash of a process that serves (Facebook 2021, Azure Front Door 2025)",
         done: "kill -9 of edge, spare, candidate and supervisor, each under load; a second `serve` takes \
-        over",
+        over; kill -9 of an edge without a spare",
         needs_fault_points: false,
         run: deaths::killed,
     },
@@ -148,7 +148,7 @@ const DRILLS: &[Drill] = &[
         id: "D11",
         name: "endless",
         outage: "Cloudflare 2024-06-20: each request that met a loop took a worker for good",
-        done: "a request never yields; then it comes again",
+        done: "a request never yields; then it comes again; a change never ends to be compiled",
         needs_fault_points: true,
         run: deaths::endless,
     },

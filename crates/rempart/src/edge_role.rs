@@ -29,10 +29,12 @@ use crate::command_log::CommandLog;
 use crate::command_socket;
 use crate::commands::{counted, tell, tell_lines};
 use crate::configuration::{Problems, data_dir};
+use crate::confining::confine;
 use crate::control::{Begin, Channel, FromEdge, PassedOver, Role, Setup, ToEdge};
 use crate::generations::Generations;
 use crate::keys::{self, Keys};
 use crate::messages::Answer;
+use crate::processes::LastTold;
 use crate::publishing::{self, PublisherSetup, Publishing, Rejected, Start};
 use crate::purging;
 use crate::signals::Signals;
@@ -90,12 +92,9 @@ pub(crate) fn run_role() -> Result<ExitCode> {
         Role::Candidate => c"rempart-try",
         Role::Splice => c"rempart-splice",
     });
-    // Private keys are in this memory: no core dump, and no other process of this user may look into it.
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    confine(setup.role);
     let events = Events::start(Target::Stderr, clock::unix_us).context("standard error cannot be used")?;
     tell_panics(&events);
-    // Nothing that runs here may gain rights by starting another program.
-    let _ = rustix::thread::set_no_new_privs(true);
     let outcome = run(&signals, &Arc::new(channel), setup, descriptors, &events);
     if let Err(error) = &outcome {
         events.error("edge_failed", &[("cause", (&format!("{error:#}")).into())]);
@@ -288,7 +287,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         data_dir: ground.data_dir.clone(),
         yields: AtomicBool::new(false),
         beside: Mutex::new(None),
-        processes: Mutex::default(),
+        processes: LastTold::default(),
     });
     let carry = {
         let commands = Arc::clone(&commands);
@@ -531,8 +530,7 @@ impl Control<'_> {
                 let remedy = "start `rempart serve` again; sites are served on meanwhile, but \
                               nothing replaces this process if it dies";
                 self.events.error("supervisor_gone", &[("remedy", remedy.into())]);
-                // Nobody would say any more what becomes of them.
-                self.commands.note_processes(Vec::new());
+                self.commands.note_alone();
                 return false;
             }
             Err(error) => {

@@ -29,6 +29,10 @@ pub(crate) fn given_names() -> Vec<String> {
     names.to_string_lossy().split(':').map(str::to_owned).collect()
 }
 
+/// What a service manager tells the supervisor alone: children are born without it.
+pub(crate) const OF_SERVICE_MANAGER: [&str; 5] =
+    ["NOTIFY_SOCKET", "FDSTORE", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
 /// Where the node file is looked for when nobody names it, in this order.
 const CONFIG_PATHS: [&str; 2] = ["./rempart.toml", "/etc/rempart/rempart.toml"];
 

@@ -20,6 +20,7 @@ mod command_log;
 mod command_socket;
 mod commands;
 mod configuration;
+mod confining;
 mod control;
 mod demo;
 mod demo_site;

@@ -105,6 +105,12 @@ pub(crate) fn give_up_capabilities() {
     let _refused_by_a_filter = rustix::thread::set_capabilities(None, none);
 }
 
+/// Makes sure that no child is born with more than this process has, not even of a binary that has rights of
+/// its own (file capabilities, setuid). The process must have one thread.
+pub(crate) fn gain_nothing_more() {
+    let _refused_by_a_filter = rustix::thread::set_no_new_privs(true);
+}
+
 /// Makes the data folder, for its owner alone, and gives it to the user the node becomes.
 ///
 /// # Errors

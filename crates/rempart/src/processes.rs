@@ -4,10 +4,18 @@
 //! [`crate::splice_role`]; who tells is [`crate::supervisor`]'s `telling.rs`. The members are an interface:
 //! add, never rename.
 
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use telemetry::time::TimeText;
 
 use crate::control::{Holds, Process};
+
+/// How long whoever asks an edge that has just begun to serve waits for the supervisor's first word: it is
+/// said in the moment in which the edge may serve, and the edge takes commands some milliseconds before it
+/// listens to that.
+const FIRST_WORD_WAIT: Duration = Duration::from_secs(2);
 
 /// The processes of the node, as the supervisor told them.
 #[derive(Debug, Default)]
@@ -56,6 +64,32 @@ impl Processes {
     }
 }
 
+/// The processes as they were told last, for those who ask on threads of their own.
+#[derive(Debug, Default)]
+pub(crate) struct LastTold {
+    last: Mutex<Option<Processes>>,
+    came: Condvar,
+}
+
+impl LastTold {
+    /// Notes what was told.
+    pub(crate) fn note(&self, processes: Processes) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(processes);
+        self.came.notify_all();
+    }
+
+    /// Describes what was told last, as [`Processes::describe`] does. Whoever asks before anything was told
+    /// waits for it, two seconds at most; then the list is empty.
+    pub(crate) fn describe(&self, own: Option<(u32, Holds)>) -> Value {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, _) = self
+            .came
+            .wait_timeout_while(last, FIRST_WORD_WAIT, |last| last.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().map_or_else(|| json!([]), |processes| processes.describe(own))
+    }
+}
+
 /// Writes a time as RFC 3339 in UTC.
 pub(crate) fn time(unix_us: u64) -> String {
     String::from_utf8_lossy(TimeText::new().text(unix_us)).into_owned()
@@ -83,6 +117,17 @@ pub(crate) fn one_that_drains() -> Processes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_before_anything_was_told_waits_for_it() {
+        let last = LastTold::default();
+        let described = std::thread::scope(|scope| {
+            let asks = scope.spawn(|| last.describe(None));
+            last.note(one_that_drains());
+            asks.join().unwrap()
+        });
+        assert_eq!(described, one_that_drains().describe(None));
+    }
 
     #[test]
     fn a_process_is_there_with_what_is_known_of_it() {

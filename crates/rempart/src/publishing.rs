@@ -25,6 +25,7 @@ use crate::control::{Begin, Channel, Killed};
 use crate::generations::{Generation, Generations};
 use crate::messages::Answer;
 
+mod asking;
 mod health;
 mod publisher;
 mod rejected;

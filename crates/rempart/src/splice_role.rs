@@ -6,7 +6,6 @@
 //! refuses everything else. Called by `main` for the hidden role; who starts it is
 //! [`crate::supervisor`].
 
-use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -16,10 +15,11 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use splice::{Counters, Listener, ORDER_RELOAD, ORDER_STOP, Protocol, Settings};
+use splice::{Counters, Listener, Protocol, Settings, Table};
 
 use crate::clock;
 use crate::command_socket::{self, Accepting};
+use crate::confining::confine;
 use crate::control::{Channel, Process, Setup, ToEdge, Unknown};
 use crate::messages::{Answer, Request};
 use crate::processes::Processes;
@@ -44,7 +44,7 @@ pub(crate) fn run_role() -> Result<ExitCode> {
     let channel = Channel::from_stdin()?;
     let (setup, descriptors) = channel.receive_setup()?;
     let _ = rustix::thread::set_name(c"rempart-splice");
-    let _ = rustix::thread::set_no_new_privs(true);
+    confine(setup.role);
     let held = descriptors.len() as u64;
     let command = descriptors.get(1).context("the setup has no command socket")?;
     let command = UnixListener::from(command.try_clone().context("descriptors are used up")?);
@@ -61,7 +61,7 @@ pub(crate) fn run_role() -> Result<ExitCode> {
     let answers = Answers { command: Some(command), supervisor: setup.supervisor, ..Answers::default() };
     thread::Builder::new()
         .name("orders".into())
-        .spawn(move || pass_orders_on(&channel, ours, answers))
+        .spawn(move || take_orders(&channel, ours, answers))
         .context("no thread for orders")?;
     // Each visitor comes with a connection to an origin.
     let room = raise_descriptor_limit().unwrap_or(u64::MAX).saturating_sub(held + DESCRIPTORS_KEPT) / 2;
@@ -69,7 +69,13 @@ pub(crate) fn run_role() -> Result<ExitCode> {
     let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
     settings.connections_max = settings.connections_max.min(room);
     let counters = Counters::default();
-    let table = setup.splice_table.context("the setup names no table")?;
+    let path = setup.splice_table.context("the setup names no table")?;
+    // Without a table everybody is refused: nobody may be sent to the wrong place.
+    let table = Table::load(&path).unwrap_or_else(|why| {
+        let why = why.name();
+        crate::commands::tell(&format!("the splice table cannot be used ({why}): nobody is passed through"));
+        Table::default()
+    });
     let ended = splice::serve(&listeners, &table, orders.as_fd(), &settings, &clock::now, &counters)
         .context("connections cannot be passed through")?;
     crate::commands::tell_lines(&format!("{counters}\n"));
@@ -140,23 +146,18 @@ impl Answers {
     }
 }
 
-/// Translates the supervisor's messages; a supervisor that is gone ends the splice too.
-fn pass_orders_on(channel: &Channel, mut to: UnixStream, mut answers: Answers) {
+/// Takes the supervisor's messages until it orders the end or is gone; dropping the other end of `orders`
+/// then tells the splice.
+fn take_orders(channel: &Channel, orders: UnixStream, mut answers: Answers) {
     loop {
-        let order = match channel.receive::<ToEdge>() {
-            Ok(Some((ToEdge::Processes { processes }, _))) => {
-                answers.note(processes);
-                continue;
-            }
-            Ok(Some((ToEdge::Refresh, _))) => ORDER_RELOAD,
-            Ok(Some((ToEdge::Drain { .. }, _))) => ORDER_STOP,
-            Ok(Some(_)) => continue,
-            // Of a newer version, and none of these two.
-            Err(error) if error.is::<Unknown>() => continue,
-            Ok(None) | Err(_) => ORDER_STOP,
-        };
-        if to.write_all(&[order]).is_err() || order == ORDER_STOP {
-            return;
+        match channel.receive::<ToEdge>() {
+            Ok(Some((ToEdge::Processes { processes }, _))) => answers.note(processes),
+            Ok(Some((ToEdge::Drain { .. }, _)) | None) => break,
+            Ok(Some(_)) => {}
+            // Of a newer version, and neither of these.
+            Err(error) if error.is::<Unknown>() => {}
+            Err(_) => break,
         }
     }
+    drop(orders);
 }

@@ -231,6 +231,7 @@ impl Supervisor {
             target.become_user()?;
         }
         privileges::give_up_capabilities();
+        privileges::gain_nothing_more();
         // An orphan is found by these for as long as it serves.
         let command_socket = if orphan.is_some() {
             sockets::bind_command(&data_dir.join(COMMAND_SOCKET_BESIDE))?

@@ -1,9 +1,8 @@
 //! What the splice itself says: TLS alerts and a plain 503 to visitors, PROXY headers to origins; and how far
 //! a request's head and an incoming PROXY header go.
 //!
-//! It looks for two fields of a head by line (the end, `Host`) and judges nothing else: every request gets
-//! the same answer. Called by the loop; the PROXY layout is that of HAProxy's `proxy-protocol.txt`, 2.1 and
-//! 2.2.
+//! It looks for the end of a head and judges nothing else: every request gets the same answer. Called by the
+//! loop; the PROXY layout is that of HAProxy's `proxy-protocol.txt`, 2.1 and 2.2.
 
 use std::net::SocketAddr;
 
@@ -45,20 +44,6 @@ pub(crate) fn unavailable(head: &[u8], retry_after_s: u32) -> Vec<u8> {
 /// Whether the empty line that ends a request's head has arrived. A bare LF counts: the answer is the same.
 pub(crate) fn has_head_end(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|pair| pair == b"\n\n") || bytes.windows(4).any(|four| four == b"\r\n\r\n")
-}
-
-/// The host that the first `Host` field names, in lower case, without port and trailing dot.
-pub(crate) fn host(head: &[u8]) -> Option<String> {
-    for line in head.split(|byte| *byte == b'\n').skip(1) {
-        if let Some((name, value)) = line.split_at_checked(5)
-            && name.eq_ignore_ascii_case(b"host:")
-        {
-            let value = str::from_utf8(value).ok()?.trim();
-            let host = value.rsplit_once(':').map_or(value, |(host, _)| host);
-            return Some(host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase());
-        }
-    }
-    None
 }
 
 const SIGNATURE_V2: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
@@ -149,15 +134,6 @@ mod tests {
         assert!(head.contains("\r\nRetry-After: 30\r\n") && head.ends_with("\r\nConnection: close"));
         let to_head = String::from_utf8(unavailable(b"HEAD / HTTP/1.1\r\n\r\n", 30)).unwrap();
         assert_eq!(to_head, format!("{head}\r\n\r\n"));
-    }
-
-    #[test]
-    fn the_host_of_a_head_is_found_without_its_port() {
-        assert_eq!(host(b"GET / HTTP/1.1\r\nhOsT:  Example.ORG.:8080 \r\n\r\n").unwrap(), "example.org");
-        assert_eq!(host(b"GET / HTTP/1.1\nA: b\nHost:a\n\n").unwrap(), "a");
-        assert_eq!(host(b"Host: first.line\r\n\r\n"), None);
-        assert_eq!(host(b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n"), None);
-        assert_eq!(host(b""), None);
     }
 
     #[test]

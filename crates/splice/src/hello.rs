@@ -7,8 +7,6 @@
 //!
 //! Called by the loop for listeners of TLS. Read [`read_hello`] next.
 
-use std::error::Error;
-use std::fmt;
 use std::net::IpAddr;
 
 use crate::input::Input;
@@ -42,18 +40,6 @@ pub enum NotHello {
     /// It began as TLS and then broke RFC 8446, 5246 or 6066.
     Malformed,
 }
-
-impl fmt::Display for NotHello {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotTls => "the connection did not begin with TLS",
-            Self::TooLarge => "the TLS client hello is too large",
-            Self::Malformed => "the TLS client hello is malformed",
-        })
-    }
-}
-
-impl Error for NotHello {}
 
 /// Reads the ClientHello at the front of all bytes that a connection has sent so far.
 ///

@@ -3,7 +3,7 @@
 //! When nothing else serves, [`serve`] takes the listeners that the supervisor holds, reads the server name
 //! in a visitor's TLS hello and forwards the bytes, both ways and undeciphered, to an origin of that zone
 //! that speaks TLS itself, if the zone's owner agreed. Everybody else gets a TLS alert or a plain 503. It
-//! works from one flat file, the [`Table`], written at each publish.
+//! works from one flat file, the [`Table`], which an edge writes at each publish.
 //!
 //! Whatever broke the edge must not break this: so the crate uses no other crate of the workspace, has
 //! parsers of its own ([`hello`], [`table`]), decrypts nothing, keeps no cache, resolves no name, reads one
@@ -33,5 +33,5 @@ mod watch;
 
 pub use counters::{Counters, Refusal};
 pub use limits::Settings;
-pub use serve::{Ended, Listener, ORDER_RELOAD, ORDER_STOP, Protocol, serve};
+pub use serve::{Ended, Listener, Protocol, serve};
 pub use table::{BadEntry, BadTable, Entry, NotWritten, Proxy, Table};

@@ -84,9 +84,6 @@ pub struct Settings {
     pub idle_ms: u64,
     /// Milliseconds a refused visitor is given to take the refusal. Default 2,000.
     pub linger_ms: u64,
-    /// Milliseconds between two looks whether the table's file changed. Default 2,000: a publish reaches the
-    /// last resort as it would the edge.
-    pub reload_ms: u64,
     /// Milliseconds that connections may go on after the order to stop. Default 600,000: downloads end.
     pub drain_ms: u64,
     /// Seconds in `Retry-After` of the plain 503. Default 30.
@@ -102,7 +99,6 @@ impl Default for Settings {
             connect_ms: 3_000,
             idle_ms: 300_000,
             linger_ms: 2_000,
-            reload_ms: 2_000,
             drain_ms: 600_000,
             retry_after_s: 30,
         }

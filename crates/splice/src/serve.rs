@@ -8,8 +8,6 @@ use std::collections::HashMap;
 use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -17,7 +15,7 @@ use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, getsockname, sockopt};
 
-use crate::answer::{Alert, has_head_end, host, proxy_header, proxy_header_end, unavailable};
+use crate::answer::{Alert, has_head_end, proxy_header, proxy_header_end, unavailable};
 use crate::connection::{Connection, Places, Side, Stage, Token};
 use crate::counters::{Counters, Refusal, add};
 use crate::flow::{Flow, may_block};
@@ -29,12 +27,6 @@ use crate::limits::{
 use crate::origins::{Down, begin_connect, counted_as, is_own};
 use crate::table::{Proxy, Table};
 use crate::watch::{EventFlags, Watch, is_ready};
-
-/// Sent as a byte over the descriptor of orders: read the table now.
-pub const ORDER_RELOAD: u8 = b'r';
-
-/// Sent as a byte over the descriptor of orders: accept nothing more, end when what is open has ended.
-pub const ORDER_STOP: u8 = b's';
 
 /// What visitors of a listener speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,18 +60,17 @@ pub struct Ended {
 
 /// Serves until told to stop, then until the last connection has ended or the drain is over.
 ///
-/// `orders` is the reading end of a pipe or a stream socket: [`ORDER_RELOAD`] and [`ORDER_STOP`] are bytes on
-/// it; any other byte stops, and so does its hang-up, for then nobody is left who could. From the moment a
-/// stop can be read, no connection is accepted but one that is being accepted right then. The table is read
-/// at the start and whenever its file is another; a broken one leaves the one before in use, and at the start
-/// nobody is forwarded. `clock` is the monotonic clock.
+/// `orders` is the reading end of a pipe or a stream socket: any byte on it stops, and so does its hang-up,
+/// for then nobody is left who could. From the moment a stop can be read, no connection is accepted but one
+/// that is being accepted right then; what is open may end. The table does not change: who writes one is an
+/// edge that serves, and then this ends. `clock` is the monotonic clock.
 ///
 /// # Errors
 /// When epoll cannot be used, or a listener is not a listening, non-blocking TCP socket. Connections never
 /// end it.
 pub fn serve(
     listeners: &[Listener<'_>],
-    table: &Path,
+    table: &Table,
     orders: BorrowedFd<'_>,
     settings: &Settings,
     clock: &dyn Fn() -> Instant,
@@ -95,9 +86,7 @@ pub fn serve(
         orders,
         orders_watched: EventFlags::empty(),
         drained_at: None,
-        path: table,
-        table: Table::default(),
-        stamp: None,
+        table,
         places: Places::default(),
         per_address: HashMap::new(),
         down: Down::default(),
@@ -106,10 +95,9 @@ pub fn serve(
         counters,
     };
     server.watch.change(orders, ORDERS, &mut server.orders_watched, EventFlags::IN)?;
-    server.stamp = server.stamp_now();
-    server.reload();
+    counters.entries.store(table.len() as u64, Ordering::Relaxed);
     let tick = Duration::from_millis(TICK_MS);
-    let (mut sweep_at, mut look_at) = (now, now);
+    let mut sweep_at = now;
     let mut events = Vec::with_capacity(EVENTS_PER_TURN);
     loop {
         server.listen(now)?;
@@ -135,18 +123,11 @@ pub fn serve(
                 server.turn(token, None, now);
             }
         }
-        if look_at <= now {
-            look_at = now + Duration::from_millis(settings.reload_ms);
-            server.reload_if_changed();
-        }
     }
 }
 
 /// The token of the descriptor of orders; listeners have their index.
 const ORDERS: u64 = u32::MAX as u64;
-
-/// Tells one file in one state from another.
-type Stamp = (u64, u64, i64, i64);
 
 struct Server<'a> {
     watch: Watch,
@@ -161,9 +142,7 @@ struct Server<'a> {
     orders_watched: EventFlags,
     /// Set by the order to stop.
     drained_at: Option<Instant>,
-    path: &'a Path,
-    table: Table,
-    stamp: Option<Stamp>,
+    table: &'a Table,
     places: Places,
     per_address: HashMap<IpAddr, usize>,
     down: Down,
@@ -195,44 +174,12 @@ impl Server<'_> {
     }
 
     fn take_orders(&mut self, now: Instant) -> io::Result<()> {
-        let mut bytes = [0; 64];
-        let read = match rustix::io::read(self.orders, &mut bytes) {
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
-            // Nobody is left to give orders.
-            Ok(0) | Err(_) => None,
-            Ok(count) => bytes.get(..count),
-        };
-        if read.is_some_and(|read| read.iter().all(|byte| *byte == ORDER_RELOAD)) {
-            self.stamp = self.stamp_now();
-            self.reload();
+        if matches!(rustix::io::read(self.orders, &mut [0; 1]), Err(Errno::AGAIN | Errno::INTR)) {
             return Ok(());
         }
         self.drained_at = Some(now + Duration::from_millis(self.settings.drain_ms));
         self.counters.draining.store(1, Ordering::Relaxed);
         self.watch.change(self.orders, ORDERS, &mut self.orders_watched, EventFlags::empty())
-    }
-
-    fn reload(&mut self) {
-        match Table::load(self.path) {
-            Ok(table) => {
-                self.counters.take_table(table.len());
-                self.table = table;
-            }
-            Err(why) => self.counters.break_table(why),
-        }
-    }
-
-    fn reload_if_changed(&mut self) {
-        let stamp = self.stamp_now();
-        if stamp != self.stamp {
-            self.stamp = stamp;
-            self.reload();
-        }
-    }
-
-    fn stamp_now(&self) -> Option<Stamp> {
-        let found = std::fs::metadata(self.path).ok()?;
-        Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
     }
 
     /// Accepts what waits at a listener, a few at a time. Orders are looked for before each one: whoever told
@@ -516,10 +463,6 @@ impl Server<'_> {
 
     fn answer_http(&mut self, connection: &mut Connection, header: usize, now: Instant) -> Next {
         let head = connection.up.waiting().get(header..).unwrap_or_default();
-        let entry = host(head).and_then(|host| self.table.find(&host));
-        if entry.is_some_and(|entry| !entry.answers_http) {
-            return self.turn_away(Refusal::CleartextClosed);
-        }
         let answer = unavailable(head, self.settings.retry_after_s);
         self.refuse(connection, answer, Refusal::Cleartext, now)
     }

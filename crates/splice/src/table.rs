@@ -9,26 +9,27 @@
 //! ```text
 //! header   "RMPSPLIC"  version u32 = 1  entries u32  bytes of the body u64  CRC-64/XZ of all else u64
 //! entry    flags u8  length u8  name  addresses u8 (1 to 8), each: 4 | 6 as u8, the address, port u16
-//! flags    1: a wildcard, the name without `*.`   2: cleartext HTTP gets a 503   4, 8: PROXY header 1, 2
+//! flags    1: a wildcard, the name without `*.`   2: always   4, 8: PROXY header 1, 2
 //! ```
 //!
 //! Entries ascend by name, exact before wildcard: one content has one form, none is there twice, and a search
 //! by halves finds it. It knows neither zones nor who agreed; the caller chose the entries. Read next:
 //! [`Table::find`].
 
-use std::error::Error;
-use std::ffi::OsString;
-use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::checksum::checksum;
+use crate::counters::reasons;
 use crate::hello::is_name;
 use crate::input::Input;
 use crate::limits::{ENTRIES_MAX, ORIGINS_MAX, TABLE_BYTES_MAX};
+
+mod writing;
+
+pub use writing::{BadEntry, NotWritten};
 
 const MAGIC: [u8; 8] = *b"RMPSPLIC";
 const VERSION: u32 = 1;
@@ -37,7 +38,8 @@ const SUMMED_HEADER_BYTES: usize = 24;
 pub(crate) const HEADER_BYTES: usize = SUMMED_HEADER_BYTES + 8;
 
 const WILDCARD: u8 = 1;
-const ANSWERS_HTTP: u8 = 2;
+/// Of versions in which an entry could want no 503 for cleartext HTTP.
+const ALWAYS: u8 = 2;
 const PROXY_V1: u8 = 4;
 const PROXY_V2: u8 = 8;
 
@@ -63,131 +65,25 @@ pub struct Entry {
     pub origins: Vec<SocketAddr>,
     /// The PROXY header that those expect.
     pub proxy: Proxy,
-    /// Whether cleartext HTTP for this name gets a 503 with `Retry-After`; else such a connection is closed
-    /// without an answer.
-    pub answers_http: bool,
 }
 
-impl Entry {
-    /// Checks whether a table can hold it, so that one that does not fit can be left out.
-    ///
-    /// # Errors
-    /// [`BadEntry`] when the name or the origins do not fit. What depends on the other entries, a name that
-    /// is there twice and too many, is found by [`Table::to_bytes`] alone.
-    pub fn check(&self) -> Result<(), BadEntry> {
-        let key = parse_hostname(&self.hostname);
-        let key = key.ok_or_else(|| BadEntry::Hostname(self.hostname.clone()))?;
-        put_entry(&mut Vec::new(), key, self).ok_or_else(|| BadEntry::Origins(self.hostname.clone()))
-    }
-}
-
-/// Why a table cannot be made of some entries. It names the first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BadEntry {
-    /// More than 100,000.
-    TooMany(usize),
-    /// Not a host name in lower case, nor `*.` before one, nor `*`.
-    Hostname(String),
-    /// The name is there twice.
-    Twice(String),
-    /// None, more than 8, or one with port 0 or a scope.
-    Origins(String),
-}
-
-impl fmt::Display for BadEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooMany(count) => write!(f, "{count} entries, {ENTRIES_MAX} allowed: leave some out"),
-            Self::Hostname(name) => write!(f, "`{name}` is no host name in lower case or wildcard of one"),
-            Self::Twice(name) => write!(f, "`{name}` is there twice: leave one out"),
-            Self::Origins(name) => {
-                write!(f, "`{name}` needs 1 to {ORIGINS_MAX} origins with a port and without a scope")
-            }
-        }
-    }
-}
-
-impl Error for BadEntry {}
-
-/// Why bytes are no table. Whichever it is, the remedy is the next publish, which writes the table anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadTable {
-    /// There is no file, or it cannot be read.
-    Unreadable,
-    /// The file is larger than any table.
-    TooLarge,
-    /// It does not begin as a table does.
-    NotTable,
-    /// It was written by another version of the program.
-    Version,
-    /// It is longer or shorter than it says.
-    Length,
-    /// A bit flipped: a failing disk, or two writers.
-    Checksum,
-    /// The checksum is right but an entry is not: the writer is faulty.
-    Malformed,
-}
-
-impl BadTable {
-    /// All, in the order of their codes in [`crate::Counters`].
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Unreadable,
-        Self::TooLarge,
-        Self::NotTable,
-        Self::Version,
-        Self::Length,
-        Self::Checksum,
-        Self::Malformed,
-    ];
-
-    /// One word for counters and events.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unreadable => "unreadable",
-            Self::TooLarge => "too_large",
-            Self::NotTable => "not_table",
-            Self::Version => "version",
-            Self::Length => "length",
-            Self::Checksum => "checksum",
-            Self::Malformed => "malformed",
-        }
-    }
-}
-
-impl fmt::Display for BadTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the splice table is broken ({}): publish again", self.name())
-    }
-}
-
-impl Error for BadTable {}
-
-/// Why a table was not written. The one before is still there.
-#[derive(Debug)]
-pub enum NotWritten {
-    /// An entry does not fit.
-    Entry(BadEntry),
-    /// A file could not be made, written or renamed.
-    Io(io::Error),
-}
-
-impl fmt::Display for NotWritten {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Entry(_) => f.write_str("the splice table cannot be made of these entries"),
-            Self::Io(_) => {
-                f.write_str("the splice table cannot be written: check the data folder and its disk")
-            }
-        }
-    }
-}
-
-impl Error for NotWritten {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Entry(cause) => Some(cause),
-            Self::Io(cause) => Some(cause),
-        }
+reasons! {
+    /// Why bytes are no table. Whichever it is, the remedy is the next publish, which writes the table anew.
+    BadTable {
+        /// There is no file, or it cannot be read.
+        Unreadable = "unreadable",
+        /// The file is larger than any table.
+        TooLarge = "too_large",
+        /// It does not begin as a table does.
+        NotTable = "not_table",
+        /// It was written by another version of the program.
+        Version = "version",
+        /// It is longer or shorter than it says.
+        Length = "length",
+        /// A bit flipped: a failing disk, or two writers.
+        Checksum = "checksum",
+        /// The checksum is right but an entry is not: the writer is faulty.
+        Malformed = "malformed",
     }
 }
 
@@ -200,49 +96,6 @@ pub struct Table {
 }
 
 impl Table {
-    /// Makes the file's bytes of entries in any order.
-    ///
-    /// # Errors
-    /// [`BadEntry`] for the first that does not fit.
-    pub fn to_bytes(entries: &[Entry]) -> Result<Vec<u8>, BadEntry> {
-        if entries.len() > ENTRIES_MAX {
-            return Err(BadEntry::TooMany(entries.len()));
-        }
-        let mut keyed = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let key = parse_hostname(&entry.hostname);
-            keyed.push((key.ok_or_else(|| BadEntry::Hostname(entry.hostname.clone()))?, entry));
-        }
-        keyed.sort_unstable_by_key(|(key, _)| *key);
-        if let Some([_, (_, twice)]) = keyed.array_windows().find(|[one, next]| one.0 == next.0) {
-            return Err(BadEntry::Twice(twice.hostname.clone()));
-        }
-        let mut body = Vec::with_capacity(entries.len() * 40);
-        for (key, entry) in keyed {
-            put_entry(&mut body, key, entry).ok_or_else(|| BadEntry::Origins(entry.hostname.clone()))?;
-        }
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
-        bytes.extend(MAGIC);
-        bytes.extend(VERSION.to_be_bytes());
-        bytes.extend((entries.len() as u32).to_be_bytes());
-        bytes.extend((body.len() as u64).to_be_bytes());
-        bytes.extend(checksum(&[&bytes, &body]).to_be_bytes());
-        bytes.extend(body);
-        Ok(bytes)
-    }
-
-    /// Writes a table in the place of the one at `path`: a reader finds the old or the new one, never a part,
-    /// also after a loss of power. The new one is first written beside it as `path` with `.new`, mode 0600.
-    ///
-    /// One writer at a time; two would be noticed by the checksum.
-    ///
-    /// # Errors
-    /// [`NotWritten`]; the old table is then still there.
-    pub fn write(path: &Path, entries: &[Entry]) -> Result<(), NotWritten> {
-        let bytes = Self::to_bytes(entries).map_err(NotWritten::Entry)?;
-        replace(path, &bytes).map_err(NotWritten::Io)
-    }
-
     /// Reads a table and checks all of it.
     ///
     /// # Errors
@@ -344,52 +197,9 @@ impl Table {
 /// What entries are ordered by: the name without `*.`, and whether it is a wildcard.
 type Key<'a> = (&'a [u8], bool);
 
-fn parse_hostname(hostname: &str) -> Option<Key<'_>> {
-    let (name, is_wildcard) = match hostname.strip_prefix('*') {
-        None => (hostname, false),
-        Some("") => return Some((b"", true)),
-        Some(rest) => (rest.strip_prefix('.')?, true),
-    };
-    is_clean(name.as_bytes()).then_some((name.as_bytes(), is_wildcard))
-}
-
 /// Whether a name can be asked for: valid, and in lower case.
 fn is_clean(name: &[u8]) -> bool {
     is_name(name) && !name.iter().any(u8::is_ascii_uppercase)
-}
-
-fn put_entry(body: &mut Vec<u8>, (name, is_wildcard): Key<'_>, entry: &Entry) -> Option<()> {
-    let proxy = match entry.proxy {
-        Proxy::None => 0,
-        Proxy::V1 => PROXY_V1,
-        Proxy::V2 => PROXY_V2,
-    };
-    let wildcard = if is_wildcard { WILDCARD } else { 0 };
-    body.push(wildcard | proxy | if entry.answers_http { ANSWERS_HTTP } else { 0 });
-    body.push(name.len().try_into().ok()?);
-    body.extend(name);
-    if entry.origins.is_empty() || entry.origins.len() > ORIGINS_MAX {
-        return None;
-    }
-    body.push(entry.origins.len().try_into().ok()?);
-    for origin in &entry.origins {
-        match origin {
-            SocketAddr::V4(origin) => {
-                body.push(4);
-                body.extend(origin.ip().octets());
-            }
-            SocketAddr::V6(origin) if origin.scope_id() == 0 && origin.flowinfo() == 0 => {
-                body.push(6);
-                body.extend(origin.ip().octets());
-            }
-            SocketAddr::V6(_) => return None,
-        }
-        body.extend(origin.port().to_be_bytes());
-        if origin.port() == 0 {
-            return None;
-        }
-    }
-    Some(())
 }
 
 /// An entry where it lies in the file.
@@ -416,11 +226,11 @@ impl Raw<'_> {
             PROXY_V2 => Proxy::V2,
             _ => Proxy::None,
         };
-        Entry { hostname, origins, proxy, answers_http: self.flags & ANSWERS_HTTP != 0 }
+        Entry { hostname, origins, proxy }
     }
 }
 
-/// Takes one entry off the front; `None` if it is not as [`put_entry`] writes them.
+/// Takes one entry off the front; `None` if it is not as they are written.
 fn take_entry<'a>(input: &mut Input<'a>) -> Option<Raw<'a>> {
     let flags = input.u8()?;
     let name = input.list8()?.0;
@@ -431,7 +241,7 @@ fn take_entry<'a>(input: &mut Input<'a>) -> Option<Raw<'a>> {
     }
     let key = (name, flags & WILDCARD != 0);
     // Also leaves out both PROXY headers at once.
-    let is_known = flags <= WILDCARD | ANSWERS_HTTP | PROXY_V2;
+    let is_known = flags <= WILDCARD | ALWAYS | PROXY_V2 && flags & ALWAYS != 0;
     let is_named = is_clean(name) || key == (b"", true);
     let has_origins = (1..=ORIGINS_MAX).contains(&usize::from(count));
     (is_known && is_named && has_origins).then_some(Raw { key, flags, count, origins })
@@ -462,18 +272,6 @@ fn find_entries(body: &[u8], count: usize) -> Option<Box<[u32]>> {
         before = Some(key);
     }
     input.is_empty().then(|| starts.into())
-}
-
-/// Puts bytes in the place of a file, durably.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut beside = OsString::from(path);
-    beside.push(".new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

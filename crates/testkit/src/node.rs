@@ -39,6 +39,7 @@ pub struct NodeSpec {
     more: String,
     environment: BTreeMap<String, String>,
     descriptors: Option<u32>,
+    before: String,
 }
 
 impl Default for NodeSpec {
@@ -51,6 +52,7 @@ impl Default for NodeSpec {
             more: String::new(),
             environment: BTreeMap::new(),
             descriptors: None,
+            before: String::new(),
         }
     }
 }
@@ -126,11 +128,21 @@ impl NodeSpec {
         self
     }
 
+    /// Lets a shell do this in the node's folder before it becomes the node.
+    #[must_use]
+    pub fn shell_first(mut self, commands: &str) -> NodeSpec {
+        commands.clone_into(&mut self.before);
+        self
+    }
+
     /// The command that becomes the binary.
     fn command(&self, binary: &Path) -> Command {
-        let Some(count) = self.descriptors else { return Command::new(binary) };
-        let mut shell = Command::new("sh");
-        shell.arg("-c").arg(format!("ulimit -n {count} && exec \"$0\" \"$@\"")).arg(binary);
+        if self.descriptors.is_none() && self.before.is_empty() {
+            return Command::new(binary);
+        }
+        let limit = self.descriptors.map_or_else(String::new, |count| format!("ulimit -n {count}\n"));
+        let mut shell = Command::new("bash");
+        shell.arg("-ec").arg(format!("{limit}{}\nexec \"$0\" \"$@\"", self.before)).arg(binary);
         shell
     }
 

@@ -51,6 +51,25 @@ fn orders_are_in_force_again_after_a_restart_until_their_time() {
 }
 
 #[test]
+fn ten_thousand_ranges_are_blocked_at_most() {
+    let folder = Folder::new().unwrap();
+    let mut log = CommandLog::open(folder.path(), at(0));
+    let one = |number: usize| {
+        let range = format!("10.0.{}.{}/32", number / 256, number % 256);
+        Order::Block { range, until_unix_s: 1_000, reason: String::new() }
+    };
+    log.append((0..10_000).map(one).collect(), at(0)).unwrap();
+    assert_eq!(log.ranges(at(0)).len(), 10_000);
+    let refused = log.block("192.0.2.1", 60, "", at(0)).unwrap_err().to_string();
+    assert!(refused.contains("10000 ranges are blocked already"), "{refused}");
+    log.block("10.0.0.7", 60, "one that is on it may be ordered anew", at(0)).unwrap();
+    log.unblock("10.0.0.8", at(0)).unwrap();
+    log.block("192.0.2.1", 60, "", at(0)).unwrap();
+    assert_eq!(CommandLog::open(folder.path(), at(1)).ranges(at(1)).len(), 10_000);
+    assert_eq!(log.ranges(at(1_000)).len(), 0, "each has an end");
+}
+
+#[test]
 fn what_would_block_everybody_or_for_ever_is_refused() {
     let folder = Folder::new().unwrap();
     let mut log = CommandLog::open(folder.path(), at(0));

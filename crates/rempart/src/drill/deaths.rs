@@ -38,7 +38,8 @@ pub(super) fn killed(run: &Run, outcome: &mut Outcome) -> Result<()> {
     edge_killed(&node, outcome).context("the edge")?;
     spare_killed(&node, outcome).context("the spare")?;
     candidate_killed(&node, outcome, &origin).context("the candidate")?;
-    supervisor_killed(node, outcome).context("the supervisor")
+    supervisor_killed(node, outcome).context("the supervisor")?;
+    edge_killed_alone(run, outcome).context("an edge without a spare")
 }
 
 /// Ends a load in which one process died that held visitors' connections: none may be refused, and of those
@@ -71,6 +72,23 @@ fn edge_killed(node: &Node, outcome: &mut Outcome) -> Result<()> {
     settle_death(outcome, "edge", load);
     node.wait_for(mark, "spare_ready")?;
     stay(outcome, "edge killed: connections of the next one", &new);
+    Ok(())
+}
+
+/// An edge that has no spare is started anew: visitors wait that long in the kernel's queue.
+fn edge_killed_alone(run: &Run, outcome: &mut Outcome) -> Result<()> {
+    let folder = run.folder("alone", &NodeText { node: "spare = false\n", ..NodeText::default() })?;
+    folder.zone("a", &answering("a", "one"))?;
+    let node = folder.start()?;
+    let load = Load::begin(&node.target("a.example")?, RATE)?;
+    load.wait_for(CALM);
+    let mark = node.mark();
+    let killed_at = crate::clock::now();
+    signal(node.edge()?, Signal::KILL)?;
+    let took = node.wait_for(mark, "ready")?.at.saturating_duration_since(killed_at);
+    outcome.figure("edge_started_anew_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    outcome.check_time("edge killed without a spare: serving again", took, Duration::from_secs(2));
+    settle_death(outcome, "edge_alone", load);
     Ok(())
 }
 
@@ -166,9 +184,11 @@ pub(super) fn query_of_death(run: &Run, outcome: &mut Outcome) -> Result<()> {
     load.wait_for(CALM);
     let target = node.target("a.example")?;
     for kills in 1..=2_usize {
-        let mark = node.mark();
+        let (mark, asked_at) = (node.mark(), crate::clock::now());
         let answer = target.ask("/killer", "Rempart-Fault: route=abort\r\n");
         outcome.check(&format!("request {kills} kills the edge"), answer.is_err(), in_words(&answer));
+        let took = node.wait_for(mark, "culprit")?.at.saturating_duration_since(asked_at);
+        outcome.check_time("the culprit is told", took, Duration::from_secs(1));
         let died = node.wait_for(mark, "edge_died_of")?.event;
         let is_named = died["zone"] == "a" && died["phase"] == "route" && died["certain"] == true;
         outcome.check("zone and phase are named", is_named, &died);
@@ -192,7 +212,8 @@ pub(super) fn query_of_death(run: &Run, outcome: &mut Outcome) -> Result<()> {
 
 /// D11: a request that never yields.
 pub(super) fn endless(run: &Run, outcome: &mut Outcome) -> Result<()> {
-    let text = NodeText { node: "spare = true\ndrain_ms = 500\n", ..NodeText::default() };
+    let more = format!("{AT_ONCE}compile_cpu_s = 1\n");
+    let text = NodeText { node: "spare = true\ndrain_ms = 500\n", more, ..NodeText::default() };
     let folder = run.folder("node", &text)?;
     folder.zone("a", &answering("a", "one"))?;
     folder.zone("b", &answering("b", "two"))?;
@@ -236,6 +257,23 @@ pub(super) fn endless(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let again = target.ask("/hang", "Rempart-Fault: route=hang\r\n");
     let is_refused = again.as_ref().is_ok_and(|(status, _)| *status == 503);
     outcome.check("the second such request is refused at the door", is_refused, in_words(&again));
+    compiled_without_end(&node, outcome)
+}
+
+/// A change that never ends to be compiled: its candidate spins until its processor time is used up.
+fn compiled_without_end(node: &Node, outcome: &mut Outcome) -> Result<()> {
+    let load = Load::begin(&node.target("b.example")?, RATE)?;
+    load.wait_for(CALM);
+    node.folder().zone("c", &answering("c", "three").replace("c.example", "compile-hang.fault.invalid"))?;
+    let asked_at = crate::clock::now();
+    let (is_taken, said) = node.publish(&[])?;
+    let took = crate::clock::now().saturating_duration_since(asked_at);
+    outcome.figure("compile_ended_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    let is_by_time = !is_taken && said.contains("processor time");
+    outcome.check("a compile without end is withdrawn, since it took its time", is_by_time, said);
+    // A second of processor time, and what the start of a process takes.
+    outcome.check_time("and as soon as that is used up", took, Duration::from_secs(2));
+    outcome.add_unharmed("no request fails meanwhile", load.end());
     Ok(())
 }
 

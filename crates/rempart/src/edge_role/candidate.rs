@@ -48,7 +48,7 @@ const PROBE_WAIT: Duration = Duration::from_secs(2);
 pub(super) fn run(ground: &Ground<'_>, setup: &Setup, mut sockets: Sockets) -> Result<ExitCode> {
     let asks = sockets.tried_by.take().context("a candidate comes with a channel to who tries it")?;
     let stages = ground.settings.stages;
-    let bounds = Bounds::watch(stages.compile_memory_bytes)?;
+    let bounds = Bounds::watch(stages.compile_memory_bytes, asks.duplicate()?)?;
     let black_box = sockets.black_box.try_clone().context("descriptors are used up")?;
     let mut candidate = Candidate {
         ground,
@@ -378,19 +378,22 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// Watches from now on; processor time is not bounded yet.
+    /// Watches from now on, and tells `asks` what it ends the process for; processor time is not bounded yet.
     ///
     /// Limits of memory (RLIMIT_AS, RLIMIT_DATA) count what the allocator merely reserves, and a service
     /// manager's sandbox may forbid to set any limit.
-    fn watch(memory_bytes_max: u64) -> Result<Arc<Self>> {
+    fn watch(memory_bytes_max: u64, asks: Channel) -> Result<Arc<Self>> {
         let bounds = Arc::new(Self { cpu_ms: AtomicU64::new(u64::MAX) });
         let watched = Arc::clone(&bounds);
         let look = move || loop {
             if resident_bytes() > memory_bytes_max {
-                give_up(&format!("more than {memory_bytes_max} bytes of memory"));
+                give_up(
+                    &asks,
+                    format!("more than the {memory_bytes_max} bytes of [publish] compile_memory_bytes"),
+                );
             }
             if used_ms() > watched.cpu_ms.load(Ordering::Acquire) {
-                give_up("more processor time than [publish] compile_cpu_s");
+                give_up(&asks, "more processor time than [publish] compile_cpu_s".to_owned());
             }
             thread::sleep(LOOK_EVERY);
         };
@@ -409,9 +412,11 @@ impl Bounds {
     }
 }
 
-/// Ends the process, and so the change.
-fn give_up(what: &str) -> ! {
+/// Ends the process, and so the change. Whoever asks hears why at once; without that it hears of the end
+/// alone.
+fn give_up(asks: &Channel, what: String) -> ! {
     crate::commands::tell(&format!("the candidate took {what} and is ended"));
+    let _ = asks.send(&FromCandidate::TookTooMuch { what }, &[], false);
     std::process::abort()
 }
 

@@ -19,9 +19,10 @@ use crate::clock;
 use crate::command_log::{CommandLog, Purging};
 use crate::control::{Beside, Channel, FromEdge, Holds, Process, Setup};
 use crate::messages::{Answer, HandOver, Purge, Request};
-use crate::processes::Processes;
+use crate::processes::{LastTold, Processes};
 use crate::publishing::{Options, Publishing};
 use crate::purging;
+use crate::supervisor::VERSION;
 
 /// A purge that waits to be written down.
 pub(super) struct WaitingPurge {
@@ -50,7 +51,7 @@ pub(super) struct Commands {
     /// Who beside this edge has UDP sockets, as the supervisor said last.
     pub(super) beside: Mutex<Option<Vec<Beside>>>,
     /// Every process of the node, as the supervisor said last.
-    pub(super) processes: Mutex<Processes>,
+    pub(super) processes: LastTold,
 }
 
 impl Commands {
@@ -106,8 +107,7 @@ impl Commands {
                 let progress = self.publishing.progress();
                 let mut status = status::describe(&self.node.status(), &self.setup, self.kept, &progress);
                 let own = Some((std::process::id(), Holds::of(&self.node)));
-                let processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
-                status["processes"] = processes.describe(own);
+                status["processes"] = self.processes.describe(own);
                 Answer { ok: true, status: Some(status), ..Answer::default() }
             }
             Request::HandOver {} => self.hand_over(),
@@ -209,8 +209,22 @@ impl Commands {
     }
 
     pub(super) fn note_processes(&self, processes: Vec<Process>) {
-        let noted = Processes::told(processes, clock::unix_us());
-        *self.processes.lock().unwrap_or_else(PoisonError::into_inner) = noted;
+        self.processes.note(Processes::told(processes, clock::unix_us()));
+    }
+
+    /// The supervisor is gone: of the other processes nobody says any more what becomes of them, and this one
+    /// serves on.
+    pub(super) fn note_alone(&self) {
+        self.note_processes(vec![Process {
+            pid: std::process::id(),
+            does: "serving".to_owned(),
+            version: VERSION.to_owned(),
+            snapshot: self.node.live().snapshot.number,
+            for_ms: None,
+            why: "its supervisor died".to_owned(),
+            left_ms: None,
+            holds: None,
+        }]);
     }
 
     fn hand_over(&self) -> Answer {

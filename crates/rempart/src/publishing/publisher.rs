@@ -2,10 +2,9 @@
 //!
 //! A candidate that dies, does worse or says no ends the change where it is; what serves is not touched
 //! before the swap, and taken back after it. Nothing here is waited for by a request. Read next:
-//! [`Publisher::publish`], then [`super::trial`] for the candidate's part.
+//! [`Publisher::publish`], then [`super::asking`] and [`super::trial`] for the candidate's part.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -16,27 +15,28 @@ use anyhow::{Context as _, Result, bail};
 use telemetry::events::{Events, Value};
 use zone::{Bundle, Node, Problem, Snapshot};
 
+use super::asking::{ANSWER_WAIT, Candidate, SaidNo, TookTooMuch};
 use super::health::{Figures, Judgement, judge};
 use super::rejected::Rejected;
 use super::soak::{Mark, Recent, Soak};
 use super::splice_table::{self, SpliceTable};
-use super::trial::{self, Copied, FromCandidate, ToCandidate, Trial};
+use super::trial::{self, FromCandidate, ToCandidate, Trial};
 use super::{Event, Options, Progress, WATCH_EVERY, hex, keep, tell_refusal, tell_warnings};
 use crate::certificates::{Finding, Watch};
 use crate::clock;
 use crate::commands::counted;
 use crate::configuration::{Problems, compile_kept};
-use crate::control::{Channel, FromEdge, Unknown, beside, beside_with_bytes};
+use crate::control::{Channel, FromEdge, beside_with_bytes};
 use crate::generations::Generations;
 use crate::messages::{Answer, Decisions, ProblemText};
 use crate::splice_role::table_path;
 
-/// How long the supervisor may take to start a candidate, and a candidate to answer what needs no work.
-const ANSWER_WAIT: Duration = Duration::from_secs(10);
-
-/// How much longer than its processor time a candidate may take to compile: it reads files, and shares the
-/// machine.
+/// How much longer than its processor time a candidate may take to compile, by the clock: it reads files, and
+/// shares the machine. One that spins is ended by its processor time; this is for one that waits.
 const COMPILE_FACTOR: u32 = 3;
+
+/// The same on top, so that a small limit is not one on how busy the machine is.
+const COMPILE_GRACE: Duration = Duration::from_secs(10);
 
 /// How often figures are compared.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -106,73 +106,8 @@ impl From<anyhow::Error> for Stopped {
     }
 }
 
-/// A candidate lives and cannot do what was asked, as when the disk is full: that says nothing about the
-/// change.
-#[derive(Debug)]
-struct SaidNo(String);
-
-impl fmt::Display for SaidNo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for SaidNo {}
-
 /// Says how far a change is.
 type Say<'a> = &'a dyn Fn(String);
-
-/// A candidate process.
-struct Candidate {
-    channel: Channel,
-}
-
-impl Candidate {
-    /// Waits for the next answer.
-    fn answer(&self, wait: Duration) -> Result<(FromCandidate, Vec<std::os::fd::OwnedFd>)> {
-        if !self.channel.wait(wait) {
-            bail!("the candidate does not answer");
-        }
-        match self.channel.receive::<FromCandidate>() {
-            Ok(Some((FromCandidate::Failed { why }, _))) => Err(SaidNo(why).into()),
-            Ok(Some(answer)) => Ok(answer),
-            Ok(None) => bail!("the candidate died"),
-            // It lives, and is of another version: that says nothing about the change.
-            Err(error) if error.is::<Unknown>() => Err(SaidNo(format!(
-                "the candidate's answer is not understood: {error:#}: restart the node, whose processes are \
-                 of two versions"
-            ))
-            .into()),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn ask(
-        &self,
-        question: &ToCandidate,
-        wait: Duration,
-    ) -> Result<(FromCandidate, Vec<std::os::fd::OwnedFd>)> {
-        self.channel.send(question, &[], true).context("the candidate died")?;
-        self.answer(wait)
-    }
-
-    pub(super) fn figures(&self) -> Result<Figures> {
-        match self.ask(&ToCandidate::Figures, ANSWER_WAIT)? {
-            (FromCandidate::Figures(figures), _) => Ok(figures),
-            (other, _) => bail!("the candidate answers {other:?}"),
-        }
-    }
-
-    /// What it decides on these facts.
-    fn decide(&self, facts: &[edge::Facts]) -> Result<Vec<String>> {
-        let copied: Vec<Copied> = facts.iter().map(Copied::from).collect();
-        self.channel.send_with(&ToCandidate::Decide, &copied).context("the candidate died")?;
-        match self.answer(ANSWER_WAIT)? {
-            (FromCandidate::Decided, descriptors) => beside(descriptors),
-            (other, _) => bail!("the candidate answers {other:?}"),
-        }
-    }
-}
 
 impl Publisher {
     pub(super) fn new(
@@ -432,7 +367,7 @@ impl Publisher {
         hash: &mut String,
     ) -> Result<(Trial, Vec<u8>), Stopped> {
         let stages = self.setup.running.stages;
-        let wait = Duration::from_secs(stages.compile_cpu_s).saturating_mul(COMPILE_FACTOR);
+        let wait = Duration::from_secs(stages.compile_cpu_s).saturating_mul(COMPILE_FACTOR) + COMPILE_GRACE;
         let question = ToCandidate::Try { live, removals_percent_max: stages.removals_percent_max };
         let mut answer = candidate.ask(&question, wait);
         if let Ok((FromCandidate::Gathered { hash: gathered }, _)) = &answer {
@@ -475,6 +410,9 @@ impl Publisher {
         let until = clock::now() + Duration::from_secs(2);
         loop {
             match self.inbox.recv_timeout(until.saturating_duration_since(clock::now())) {
+                Ok(Event::CandidateEnded(_)) if error.is::<TookTooMuch>() => {
+                    return Stopped::Withdrawn(format!("while {doing}, {error}"));
+                }
                 Ok(Event::CandidateEnded(how)) => {
                     return Stopped::Withdrawn(format!("the candidate died while {doing}: {how}"));
                 }

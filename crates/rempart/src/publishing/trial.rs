@@ -70,6 +70,11 @@ pub(crate) enum FromCandidate {
     },
     /// What happened so far.
     Figures(Figures),
+    /// It takes more than it may, and ends itself.
+    TookTooMuch {
+        /// Of what.
+        what: String,
+    },
     /// It cannot do what was asked.
     Failed {
         /// Why.

@@ -17,6 +17,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_se
 use serde::{Deserialize, Serialize};
 
 use crate::control::{Channel, FromEdge, Holds, Role, ToEdge, Unknown};
+use crate::flags::OF_SERVICE_MANAGER;
 
 /// `PIDFD_THREAD` of linux/pidfd.h (Linux 6.9): the descriptor of one thread, readable as soon as that is
 /// gone. The process's own becomes readable only after its memory is torn down, which takes 120 ms at 1.5 GB.
@@ -105,10 +106,14 @@ impl Child {
             Role::Splice => "rempart-splice",
         };
         let entry = if role == Role::Splice { "splice-role" } else { "edge-role" };
-        let child =
-            Command::new(path).arg0(name).arg(entry).stdin(Stdio::from(theirs)).spawn().with_context(
-                || format!("{} cannot be started: is it still readable and executable?", path.display()),
-            )?;
+        let mut command = Command::new(path);
+        command.arg0(name).arg(entry).stdin(Stdio::from(theirs));
+        for variable in OF_SERVICE_MANAGER {
+            command.env_remove(variable);
+        }
+        let child = command.spawn().with_context(|| {
+            format!("{} cannot be started: is it still readable and executable?", path.display())
+        })?;
         let pid =
             i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a child has a process id")?;
         let mut child = Self::known(role, State::Starting, pid, channel, udp_generation, now)?;

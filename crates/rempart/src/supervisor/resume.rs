@@ -14,13 +14,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
-use telemetry::events::Events;
+use telemetry::events::{Events, Value};
 use telemetry::sink::Target;
 
 use super::Supervisor;
 use super::child::{Child, State};
 use super::culprits::Culprits;
 use super::strays::Elder;
+use super::telling::VERSION;
 use super::walk::Walk;
 use crate::clock;
 use crate::configuration::data_dir;
@@ -28,6 +29,7 @@ use crate::control::{
     Beside, Channel, DESCRIPTORS_PER_PACKET, Deadly, Holds, ListenerPlan, PassedOver, Role, memory_file,
 };
 use crate::lock::Lock;
+use crate::privileges;
 use crate::signals::Signals;
 use crate::sockets::ListenerSockets;
 use crate::sockets::steering::Steering;
@@ -35,9 +37,16 @@ use crate::sockets::steering::Steering;
 /// Descriptors that may be announced: those of 64 listeners at the most threads, and of a few children.
 const DESCRIPTORS_MAX: usize = 64 * (1024 * 3 + 2) + 64;
 
+/// How long the last lines of the older binary may take to be written: whoever stalls standard error does not
+/// hold up the supervisor, and loses them.
+const LINES_WAIT: Duration = Duration::from_millis(200);
+
 /// What the older binary tells the newer one. Members are added with a default, never renamed.
 #[derive(Debug, Serialize, Deserialize)]
 struct Carried {
+    /// Of the binary that carries it over; empty of one that did not tell.
+    #[serde(default)]
+    version: String,
     config: PathBuf,
     binary: PathBuf,
     threads: usize,
@@ -100,14 +109,14 @@ fn millis(time: Duration) -> u64 {
 
 impl Supervisor {
     /// Replaces this program by the one on disk. Comes back only when that cannot be done.
-    pub(super) fn become_new_binary(&self) -> anyhow::Error {
+    pub(super) fn become_new_binary(&mut self) -> anyhow::Error {
         match self.try_become() {
             Ok(never) => match never {},
             Err(error) => error,
         }
     }
 
-    fn try_become(&self) -> Result<std::convert::Infallible> {
+    fn try_become(&mut self) -> Result<std::convert::Infallible> {
         let now = clock::now();
         let (ours, theirs) = Channel::pair()?;
         ours.bound_sends(Duration::from_secs(5))?;
@@ -123,6 +132,7 @@ impl Supervisor {
             descriptors.extend(child.black_box.as_ref().map(OwnedFd::as_fd));
         }
         let carried = Carried {
+            version: VERSION.to_owned(),
             config: self.file.path.clone(),
             binary: self.binary.clone(),
             threads: self.threads,
@@ -161,11 +171,14 @@ impl Supervisor {
         for packet in descriptors.chunks(DESCRIPTORS_PER_PACKET) {
             ours.send(&Passed::Descriptors, packet, true)?;
         }
+        // Lines that wait for their writer would go with its thread.
+        self.events.close(LINES_WAIT);
         let error = Command::new(&self.binary)
             .arg0("rempart")
             .arg("supervisor-role")
             .stdin(Stdio::from(theirs))
             .exec();
+        self.events = Events::start(Target::Stderr, clock::unix_us)?;
         Err(error).with_context(|| format!("{} cannot be started", self.binary.display()))
     }
 }
@@ -177,13 +190,18 @@ impl Supervisor {
 pub(crate) fn run_role() -> Result<ExitCode> {
     let signals = Signals::take()?;
     let channel = Channel::from_stdin()?;
-    let mut supervisor = take_over(&channel, signals)?;
+    privileges::gain_nothing_more();
+    let (mut supervisor, from) = take_over(&channel, signals)?;
     drop(channel);
+    // Told by the one who knows that it came to it.
+    let fields: [(&'static str, Value<'_>); 2] = [("from", (&from).into()), ("to", VERSION.into())];
+    supervisor.events.info("upgraded", &fields);
     supervisor.events.info("resumed", &[("restarts", supervisor.restarts.into())]);
     supervisor.run_to_end(|_| ())
 }
 
-fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
+/// Gives the version that carried everything over too.
+fn take_over(channel: &Channel, signals: Signals) -> Result<(Supervisor, String)> {
     let Some((Passed::Carried(carried), mut descriptors)) = channel.receive()? else {
         anyhow::bail!("this role is started by an older supervisor, at an upgrade");
     };
@@ -237,7 +255,7 @@ fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
     crate::fd_store::keep(&listeners, &events);
     let has_serving = children.iter().any(|child| child.state == State::Serving);
     let start_at = (!has_serving).then(|| (now, carried.walk.begin_anew()));
-    Ok(Supervisor {
+    let supervisor = Supervisor {
         binary: carried.binary,
         threads: carried.threads,
         data_dir,
@@ -278,5 +296,6 @@ fn take_over(channel: &Channel, signals: Signals) -> Result<Supervisor> {
         can_upgrade: true,
         lock,
         file,
-    })
+    };
+    Ok((supervisor, carried.version))
 }

@@ -151,7 +151,6 @@ impl Supervisor {
         if self.file.node.spare {
             self.spare_at = Some(now);
         }
-        self.events.info("upgraded", &[]);
         // From here on only a failure comes back.
         let error = self.become_new_binary();
         let remedy = "the new edge serves; the supervisor is still the older binary";

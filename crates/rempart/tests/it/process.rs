@@ -1,9 +1,10 @@
 //! What only the binary does: supervision, publishing, commands, the demo.
 //!
 //! What a request meets is tested elsewhere. Read next: [`supervision`], [`hand_over`], [`inventory`],
-//! [`descriptors`], [`double_faults`], [`publishing`], [`stages`], [`service`], [`keys_at_rest`], [`drills`],
-//! [`demo`].
+//! [`descriptors`], [`confined`], [`double_faults`], [`publishing`], [`stages`], [`service`],
+//! [`keys_at_rest`], [`drills`], [`demo`].
 
+mod confined;
 mod demo;
 mod descriptors;
 mod double_faults;

@@ -1,5 +1,6 @@
 //! The table's properties: what is written is read, and nothing else is.
 
+use std::fs;
 use std::net::SocketAddr;
 
 use proptest::collection::{btree_map, vec};
@@ -13,7 +14,6 @@ fn entry(hostname: &str, port: u16) -> Entry {
         hostname: hostname.to_owned(),
         origins: vec![SocketAddr::from(([192, 0, 2, 1], port))],
         proxy: Proxy::None,
-        answers_http: true,
     }
 }
 
@@ -39,10 +39,9 @@ fn some_entries() -> impl Strategy<Value = Vec<Entry>> {
     ];
     let origin = (any::<IpAddr>(), 1_u16..).prop_map(SocketAddr::from);
     let proxy = prop_oneof![Just(Proxy::None), Just(Proxy::V1), Just(Proxy::V2)];
-    let rest = (vec(origin, 1..=ORIGINS_MAX), proxy, any::<bool>());
+    let rest = (vec(origin, 1..=ORIGINS_MAX), proxy);
     btree_map(hostname, rest, 0..12).prop_map(|all| {
-        let to_entry =
-            |(hostname, (origins, proxy, answers_http))| Entry { hostname, origins, proxy, answers_http };
+        let to_entry = |(hostname, (origins, proxy))| Entry { hostname, origins, proxy };
         all.into_iter().map(to_entry).collect()
     })
 }
@@ -144,7 +143,6 @@ fn the_layout_is_the_one_in_the_docs() {
         hostname: "*.a.b".to_owned(),
         origins: vec!["192.0.2.1:443".parse().unwrap(), "[2001:db8::1]:8443".parse().unwrap()],
         proxy: Proxy::V2,
-        answers_http: true,
     }])
     .unwrap();
     let v6 = [6, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x20, 0xfb];
@@ -207,7 +205,6 @@ fn the_largest_table_is_written_and_read_and_one_more_is_not() {
             hostname: format!("{number:0>61}.{label}.{label}.{label}"),
             origins: vec!["[2001:db8::1]:443".parse().unwrap(); ORIGINS_MAX],
             proxy: Proxy::V2,
-            answers_http: true,
         })
         .collect();
     let bytes = Table::to_bytes(&entries).unwrap();

@@ -9,4 +9,3 @@ mod handing_back;
 mod many;
 mod refusing;
 mod rig;
-mod tables;

@@ -6,11 +6,11 @@ use std::os::fd::AsFd as _;
 
 use rustls::{AlertDescription, Error};
 use splice::limits::TICK_MS;
-use splice::{Counters, Entry, Listener, Protocol, Refusal, Settings, serve};
+use splice::{Counters, Listener, Protocol, Refusal, Settings, Table, serve};
 
 use crate::rig::{
-    Authority, Folder, Nobody, Node, RawOrigin, connect, entry, hello, is_closed, listener, receive,
-    receive_all, send, shut, talk, tls_origin, tls_refusal, until,
+    Authority, Nobody, Node, RawOrigin, connect, entry, hello, is_closed, listener, receive, receive_all,
+    send, shut, talk, tls_origin, tls_refusal, until,
 };
 
 const DECODE_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
@@ -158,17 +158,6 @@ fn the_503_waits_for_the_head_and_survives_what_follows_it() {
 }
 
 #[test]
-fn cleartext_http_is_closed_without_an_answer_for_a_name_that_wants_none() {
-    let quiet = Entry { answers_http: false, ..entry("*.example.org", &["192.0.2.1:443".parse().unwrap()]) };
-    let node = Node::start(&[quiet]);
-    let visitor = send(node.http_address(), b"GET / HTTP/1.1\r\nhost:WWW.example.org:80\r\n\r\n");
-    assert_eq!(receive_all(&visitor), b"");
-    node.until_refused(Refusal::CleartextClosed, 1);
-    let visitor = send(node.http_address(), b"GET / HTTP/1.1\r\nhost: example.org\r\n\r\n");
-    assert!(receive_all(&visitor).starts_with(b"HTTP/1.1 503 "));
-}
-
-#[test]
 fn a_refused_visitor_that_does_not_close_is_closed() {
     let node = Node::start(&[]);
     let visitor = send(node.address(), &hello("example.org"));
@@ -236,7 +225,6 @@ fn at_the_limit_visitors_wait_in_the_queue() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "tests are wiring")]
 fn a_socket_that_could_hang_the_loop_is_refused_at_the_start() {
-    let folder = Folder::new();
     let (orders, _writer) = std::io::pipe().unwrap();
     let blocking = TcpListener::bind("127.0.0.1:0").unwrap();
     let connected = std::net::TcpStream::connect(blocking.local_addr().unwrap()).unwrap();
@@ -244,7 +232,8 @@ fn a_socket_that_could_hang_the_loop_is_refused_at_the_start() {
         let listeners = [Listener { socket, protocol: Protocol::Https, is_proxied: false }];
         let clock = std::time::Instant::now;
         let (settings, counters) = (Settings::default(), Counters::default());
-        let error = serve(&listeners, &folder.0, orders.as_fd(), &settings, &clock, &counters).unwrap_err();
+        let error =
+            serve(&listeners, &Table::default(), orders.as_fd(), &settings, &clock, &counters).unwrap_err();
         assert!(error.to_string().contains(word), "{error}");
     }
 }

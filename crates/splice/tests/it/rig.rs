@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind, PipeWriter, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -12,10 +11,7 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
-use splice::{
-    Counters, Ended, Entry, Listener, ORDER_RELOAD, ORDER_STOP, Protocol, Proxy, Refusal, Settings, Table,
-    serve,
-};
+use splice::{Counters, Ended, Entry, Listener, Protocol, Proxy, Refusal, Settings, Table, serve};
 
 /// Bounds a hang; nothing is measured by it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,35 +31,14 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A folder of one test.
-pub(crate) struct Folder(pub(crate) PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("splice-it-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// The supervisor's side: it keeps the listeners, gives orders, and moves the clock.
 pub(crate) struct Node {
     pub(crate) https: Arc<TcpListener>,
     pub(crate) http: Arc<TcpListener>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) table: PathBuf,
     orders: Option<PipeWriter>,
     passed_ms: Arc<AtomicU64>,
     thread: Option<JoinHandle<io::Result<Ended>>>,
-    _folder: Folder,
 }
 
 /// A listener on loopback as the supervisor makes it.
@@ -88,16 +63,14 @@ impl Node {
 
     /// Serves TLS on a listener that the test has made.
     pub(crate) fn on(https: TcpListener, entries: &[Entry], settings: Settings, is_proxied: bool) -> Self {
-        let folder = Folder::new();
-        let table = folder.0.join("splice.table");
-        Table::write(&table, entries).unwrap();
+        let table = Table::read(Table::to_bytes(entries).unwrap()).unwrap();
         let (told, orders) = io::pipe().unwrap();
         let (https, http) = (Arc::new(https), Arc::new(listener()));
         let counters = Arc::new(Counters::default());
         let passed_ms = Arc::new(AtomicU64::new(0));
         let thread = {
             let (https, http) = (Arc::clone(&https), Arc::clone(&http));
-            let (counters, passed_ms, table) = (Arc::clone(&counters), Arc::clone(&passed_ms), table.clone());
+            let (counters, passed_ms) = (Arc::clone(&counters), Arc::clone(&passed_ms));
             let began = now();
             thread::spawn(move || {
                 let listeners = [
@@ -108,20 +81,7 @@ impl Node {
                 serve(&listeners, &table, told.as_fd(), &settings, &clock, &counters)
             })
         };
-        let node = Self {
-            https,
-            http,
-            counters,
-            table,
-            orders: Some(orders),
-            passed_ms,
-            thread: Some(thread),
-            _folder: folder,
-        };
-        until("the table was looked at", || {
-            node.count(&node.counters.tables_taken) + node.count(&node.counters.tables_broken) > 0
-        });
-        node
+        Self { https, http, counters, orders: Some(orders), passed_ms, thread: Some(thread) }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -152,20 +112,8 @@ impl Node {
         self.passed_ms.fetch_add(millis, Ordering::SeqCst);
     }
 
-    pub(crate) fn order(&self, order: u8) {
-        self.orders.as_ref().unwrap().write_all(&[order]).unwrap();
-    }
-
-    /// Writes another table and waits until it is taken.
-    pub(crate) fn replace_table(&self, entries: &[Entry]) {
-        let taken = self.count(&self.counters.tables_taken);
-        Table::write(&self.table, entries).unwrap();
-        self.order(ORDER_RELOAD);
-        until("the table is taken", || self.count(&self.counters.tables_taken) > taken);
-    }
-
     pub(crate) fn stop(&self) {
-        self.order(ORDER_STOP);
+        self.orders.as_ref().unwrap().write_all(b"s").unwrap();
     }
 
     pub(crate) fn hang_up(&mut self) {
@@ -185,7 +133,7 @@ impl Drop for Node {
         {
             // It may have had the order already, and be gone.
             if let Some(mut orders) = self.orders.take() {
-                let _ = orders.write_all(&[ORDER_STOP]);
+                let _ = orders.write_all(b"s");
             }
             until("the loop has taken the order", || {
                 self.pass_ms(1_000_000);
@@ -197,7 +145,7 @@ impl Drop for Node {
 }
 
 pub(crate) fn entry(hostname: &str, origins: &[SocketAddr]) -> Entry {
-    Entry { hostname: hostname.to_owned(), origins: origins.to_vec(), proxy: Proxy::None, answers_http: true }
+    Entry { hostname: hostname.to_owned(), origins: origins.to_vec(), proxy: Proxy::None }
 }
 
 /// An address at which nobody listens, for the life of the value: bound, never listening.

@@ -101,8 +101,7 @@ impl Memory {
                     add(&mut origins, stand_in);
                 }
                 origins.truncate(ORIGINS_MAX);
-                let entry =
-                    Entry { hostname: hostname.clone(), origins, proxy: zone.proxy, answers_http: true };
+                let entry = Entry { hostname: hostname.clone(), origins, proxy: zone.proxy };
                 let why = if entry.origins.is_empty() {
                     LeftOut::NoAddress
                 } else if entry.check().is_err() || !taken.insert(hostname) {

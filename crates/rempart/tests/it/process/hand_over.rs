@@ -13,7 +13,7 @@ use testkit::fields::Fields;
 use testkit::node::{Node, NodeSpec};
 use testkit::visitor::Visitor;
 
-use super::{answers, body, kill_edge, start, status};
+use super::{answers, body, kill_edge, node, start, status};
 
 /// A node that keeps a spare.
 pub(super) fn with_spare() -> Result<Node> {
@@ -216,6 +216,28 @@ fn an_upgrade_replaces_edge_and_supervisor_and_no_request_fails() {
 }
 
 #[test]
+fn every_upgrade_is_told_once_with_both_versions() {
+    const UPGRADES: usize = 6;
+    let node = node("one").unwrap();
+    for upgrade in 1..=UPGRADES {
+        node.signal(Signal::USR2).unwrap();
+        node.wait_for_events("resumed", upgrade).unwrap();
+    }
+    let is_it = |event: &serde_json::Value| event["event"] == "upgraded";
+    let lines = node.stderr_lines();
+    let told: Vec<serde_json::Value> =
+        lines.iter().filter_map(|line| serde_json::from_str(line).ok()).filter(is_it).collect();
+    assert_eq!(told.len(), UPGRADES, "{lines:?}");
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(told.iter().all(|event| event["from"] == version && event["to"] == version), "{told:?}");
+    // Nor is another line of the older binary lost with its writer.
+    let begun = lines.iter().filter(|line| line.contains("\"event\":\"upgrade_begins\"")).count();
+    assert_eq!(begun, UPGRADES, "{lines:?}");
+    assert_eq!(body(&node).unwrap(), "one");
+    node.finish_healthy().unwrap();
+}
+
+#[test]
 fn an_upgrade_that_does_not_start_leaves_the_old_one_serving_and_says_why() {
     let folder = testkit::folder::Folder::new().unwrap();
     let node = with_own_binary(&folder).unwrap();
@@ -378,6 +400,18 @@ fn when_no_edge_can_start_zones_that_agreed_reach_their_origins_and_the_edge_tak
     let refused = node.publish().unwrap();
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && why.contains("mend the files, and send SIGHUP"), "{why}");
+    // A table that is broken is none: nobody is sent anywhere.
+    let splice = || {
+        let all = status(&node).ok()?["processes"].as_array().cloned()?;
+        all.iter().find(|one| one["does"] == "splice").and_then(|one| one["pid"].as_i64())
+    };
+    fs::write(&table, "damaged").unwrap();
+    let before = splice().unwrap();
+    signal(before, Signal::KILL);
+    node.wait_until("another splice", || splice().is_some_and(|pid| pid != before)).unwrap();
+    assert!(ask("a.example").is_err(), "its owner agreed, and nobody knows to where");
+    let is_told = || node.stderr_lines().iter().any(|line| line.contains("the splice table cannot be used"));
+    node.wait_until("what is wrong with it", is_told).unwrap();
     // Mended: the next edge that starts serves, and the splice lets go.
     fs::write(&kept, whole).unwrap();
     node.reload().unwrap();

@@ -1,5 +1,10 @@
 //! `rempart status` shows what runs where, since when and why: every process of the node.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -12,14 +17,14 @@ use super::{kill_edge, start, status};
 use crate::rig::{HOST, visitor, zone};
 
 /// The processes that do this.
-fn doing(node: &Node, what: &str) -> Result<Vec<Value>> {
+pub(super) fn doing(node: &Node, what: &str) -> Result<Vec<Value>> {
     let status = status(node)?;
     let all = status["processes"].as_array().context("a list of processes")?;
     Ok(all.iter().filter(|one| one["does"] == what).cloned().collect())
 }
 
 /// Waits until exactly one process does this.
-fn the_one(node: &Node, what: &str) -> Value {
+pub(super) fn the_one(node: &Node, what: &str) -> Value {
     let found = std::cell::Cell::new(Value::Null);
     let is_one = || match doing(node, what) {
         Ok(mut all) if all.len() == 1 => {
@@ -65,6 +70,70 @@ fn status_shows_supervisor_edge_and_spare_since_when_and_why() {
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = format!("serving    pid={} version={}", after["pid"], env!("CARGO_PKG_VERSION"));
     assert!(told.lines().any(|it| it.starts_with("processes") && it.contains(&line)), "{told}");
+}
+
+/// Asks at the command socket what runs, as often as it can; gives how often, and every answer that does not
+/// name the supervisor and the edge that answers.
+fn ask_until(socket: &Path, is_over: &AtomicBool) -> (usize, Vec<Value>) {
+    let (mut asked, mut partial) = (0, Vec::new());
+    while !is_over.load(Ordering::Acquire) {
+        // Who answers may be killed before it has.
+        let Ok(status) = ask_once(socket) else { continue };
+        asked += 1;
+        let all = status["processes"].as_array().cloned().unwrap_or_default();
+        let has = |member: &str, value: &Value| all.iter().any(|one| &one[member] == value);
+        if !has("does", &"supervisor".into()) || !has("pid", &status["edge_pid"]) {
+            partial.push(status["processes"].clone());
+        }
+    }
+    (asked, partial)
+}
+
+fn ask_once(socket: &Path) -> Result<Value> {
+    let mut connection = UnixStream::connect(socket)?;
+    connection.write_all(b"{\"command\":\"status\"}\n")?;
+    let mut line = String::new();
+    BufReader::new(connection).read_line(&mut line)?;
+    let answer: Value = serde_json::from_str(&line)?;
+    Ok(answer.get("status").filter(|status| status.is_object()).context("a status")?.clone())
+}
+
+#[test]
+fn status_names_supervisor_and_edge_at_every_moment_of_a_hand_over() {
+    let node = with_spare().unwrap();
+    let (socket, is_over) = (node.folder().path().join("data/rempart.sock"), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let askers = [0; 2].map(|_| scope.spawn(|| ask_until(&socket, &is_over)));
+        for restarts in 1..=4 {
+            kill_edge(&node).unwrap();
+            node.wait_for_events("ready", restarts + 1).unwrap();
+            node.wait_for_events("spare_ready", restarts + 1).unwrap();
+        }
+        for upgrades in 1..=2 {
+            node.signal(Signal::USR2).unwrap();
+            node.wait_for_events("resumed", upgrades).unwrap();
+        }
+        is_over.store(true, Ordering::Release);
+        for asker in askers {
+            let (asked, partial) = asker.join().unwrap();
+            assert!(asked > 0);
+            assert_eq!(partial, [Value::Null; 0], "of {asked}");
+        }
+    });
+}
+
+#[test]
+fn an_edge_whose_supervisor_died_shows_itself() {
+    let node = with_spare().unwrap();
+    let edge = pid_of(&node, "edge_pid");
+    node.signal(Signal::KILL).unwrap();
+    node.wait_for_event(|event| event["event"] == "supervisor_gone").unwrap();
+    let alone =
+        || status(&node).is_ok_and(|status| status["processes"].as_array().is_some_and(|all| all.len() == 1));
+    node.wait_until("the edge alone", alone).unwrap();
+    let shown = the_one(&node, "serving");
+    assert_eq!((&shown["pid"], &shown["snapshot"]), (&edge.into(), &1.into()));
+    assert_eq!(text(&shown, "why"), "its supervisor died");
 }
 
 #[test]
