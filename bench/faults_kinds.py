@@ -34,7 +34,7 @@ class Fault:
     def __init__(self, node, chance):
         self.node, self.chance = node, chance
         self.begun = self.ended = self.recovered_s = None
-        self.strikes, self.what = [], self.about
+        self.strikes, self.deaths, self.what = [], [], self.about
         self.allowed = collections.Counter()
 
     async def run(self):
@@ -43,14 +43,16 @@ class Fault:
     def allows(self, failure):
         return False
 
-    def is_lost(self, failure, seen_late=0.0):
-        """Whether a connection ended that a process held which died: it is older than that death.
+    def is_lost(self, failure):
+        """Whether a connection ended that a process held which died: it was open at that death.
 
-        `seen_late`: by how many seconds a death may have been noted too late.
+        A death that this script did not cause came between two looks, `self.deaths`: however late the second one
+        is, the connection was begun before it, and its end is noted after the first.
         """
         over_quic = failure.visitor.startswith("HTTP/3")
         is_gone = failure.what == "broken" or over_quic and failure.what == "late"
-        return is_gone and any(failure.opened <= at + SLACK and failure.ended >= at - seen_late for at in self.strikes)
+        deaths = [(at, at) for at in self.strikes] + self.deaths
+        return is_gone and any(failure.opened <= last + SLACK and failure.ended >= first for first, last in deaths)
 
     def is_lingered(self, failure):
         """Whether a connection ended because the edge that it was at is replaced and has kept it for long enough.
@@ -218,20 +220,23 @@ class LateCrash(Fault):
             raise RuntimeError(f"the change should pass: {said}")
         self.node.zone_path(OWN).write_text(text)
         await self.until(lambda: self.node.status()["snapshot"] != before, 15, "it is live")
+        looked = time.monotonic()
         edge = self.node.status()["edge_pid"]
 
         def has_walked_back():
-            nonlocal edge
+            nonlocal edge, looked
+            begun = time.monotonic()
             status = self.node.status()
             if status["edge_pid"] != edge:
                 edge = status["edge_pid"]
-                self.strikes.append(time.monotonic())
+                self.deaths.append((looked, time.monotonic()))
+            looked = begun
             return status["snapshot"] == before
 
         await self.until(has_walked_back, 20, "the node walked back")
 
     def allows(self, failure):
-        return self.is_lost(failure, seen_late=0.6) or self.is_lingered(failure)
+        return self.is_lost(failure) or self.is_lingered(failure)
 
 
 class OriginFails(Fault):

@@ -227,6 +227,11 @@ impl Deadlines {
         self.tick.get()
     }
 
+    /// Slots there are, those included that are free: what a look costs.
+    pub fn slots(&self) -> usize {
+        self.due_at.borrow().len()
+    }
+
     /// Slots in use.
     pub fn len(&self) -> usize {
         self.due_at.borrow().len() - self.free.borrow().len()

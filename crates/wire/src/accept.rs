@@ -47,6 +47,7 @@ pub async fn accept_tcp<S: Service>(
     settings: TcpListenerSettings,
 ) {
     let settings = Rc::new(settings);
+    let inherited = Inherited::of(&listener);
     let drain = thread.deadlines.slot(); // never armed: registered to be woken when draining begins
     let (mut taken, mut last) = (0, LAST_MAX);
     loop {
@@ -75,7 +76,17 @@ pub async fn accept_tcp<S: Service>(
         match accepted {
             None => return,
             Some(Ok((tcp, visitor))) => {
-                begin_tcp(&thread, &settings, tcp, visitor);
+                let (visitor, network) = who_is(&settings, visitor);
+                let mut has_room = thread.finds_room(network);
+                if !has_room && thread.may_wait_for_room(network) {
+                    // What is in line behind it waits for a place, and not for the thread's time.
+                    taken = 0;
+                    has_room = thread.wait_for_room(network).await;
+                }
+                match has_room {
+                    true => serve_tcp(&thread, &settings, tcp, (visitor, network), inherited),
+                    false => turn_away(&thread, &settings, &tcp, (visitor, network)),
+                }
                 taken += 1;
                 if taken >= ACCEPT_BATCH {
                     taken = 0;
@@ -97,6 +108,23 @@ pub async fn accept_tcp<S: Service>(
     }
 }
 
+/// What a connection has from its listener: each saves a call to the system for every connection.
+#[derive(Clone, Copy, Default)]
+struct Inherited {
+    /// `TCP_NODELAY`. Without it TLS visitors wait 40 ms for an acknowledgement.
+    has_no_delay: bool,
+    /// The address that was reached; none where the listener has every address there is.
+    local: Option<SocketAddr>,
+}
+
+impl Inherited {
+    fn of(listener: &TcpListener) -> Self {
+        let has_no_delay = rustix::net::sockopt::set_tcp_nodelay(listener, true).is_ok();
+        let local = listener.local_addr().ok().filter(|local| !local.ip().is_unspecified());
+        Self { has_no_delay, local }
+    }
+}
+
 /// Whether the system has no descriptor or no memory for another connection.
 fn is_short(error: &io::Error) -> bool {
     let short = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
@@ -112,19 +140,45 @@ pub fn begin_tcp<S: Service>(
     tcp: TcpStream,
     visitor: SocketAddr,
 ) {
+    let (visitor, network) = who_is(settings, visitor);
+    match thread.finds_room(network) {
+        true => serve_tcp(thread, settings, tcp, (visitor, network), Inherited::default()),
+        false => turn_away(thread, settings, &tcp, (visitor, network)),
+    }
+}
+
+/// Who is at the other end, and whose places it takes.
+fn who_is(settings: &TcpListenerSettings, visitor: SocketAddr) -> (SocketAddr, Network) {
     let visitor = SocketAddr::new(visitor.ip().to_canonical(), visitor.port());
     let has_proxy = settings.trusts_proxy.as_ref().is_some_and(|trusts| trusts(visitor.ip()));
-    let network = if has_proxy { Network::PROXIED } else { Network::of(visitor.ip()) };
-    if !thread.make_room(network, visitor.ip()) {
-        if !settings.is_tls && !has_proxy {
-            // It fits into a fresh connection's buffer. Whoever's request is here already may see a reset.
-            let _best_effort = tcp.try_write(NO_ROOM);
-        }
-        return;
+    (visitor, if has_proxy { Network::PROXIED } else { Network::of(visitor.ip()) })
+}
+
+fn turn_away<S: Service>(
+    thread: &Thread<S>,
+    settings: &TcpListenerSettings,
+    tcp: &TcpStream,
+    (visitor, network): (SocketAddr, Network),
+) {
+    thread.found_no_room(network, visitor.ip());
+    if !settings.is_tls && network != Network::PROXIED {
+        // It fits into a fresh connection's buffer. Whoever's request is here already may see a reset.
+        let _best_effort = tcp.try_write(NO_ROOM);
     }
-    // Without it TLS visitors wait 40 ms for an acknowledgement.
-    let _only_slower = tcp.set_nodelay(true);
-    let local = tcp.local_addr().unwrap_or(visitor);
+}
+
+fn serve_tcp<S: Service>(
+    thread: &Rc<Thread<S>>,
+    settings: &Rc<TcpListenerSettings>,
+    tcp: TcpStream,
+    (visitor, network): (SocketAddr, Network),
+    inherited: Inherited,
+) {
+    let has_proxy = network == Network::PROXIED;
+    if !inherited.has_no_delay {
+        let _only_slower = tcp.set_nodelay(true);
+    }
+    let local = inherited.local.or_else(|| tcp.local_addr().ok()).unwrap_or(visitor);
     let facts = Connection {
         id: thread.next_connection_id(),
         visitor,
@@ -357,4 +411,26 @@ async fn secure<S: Service>(
         return None;
     }
     Some(Idle { conn, facts: Rc::new(facts), deadline, times })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_have_from_their_listener_what_is_asked_for_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            for (address, is_one) in [("127.0.0.1:0", true), ("0.0.0.0:0", false)] {
+                let listener = TcpListener::bind(address).await.unwrap();
+                let port = listener.local_addr().unwrap().port();
+                let inherited = Inherited::of(&listener);
+                let _visitor = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let (tcp, _) = listener.accept().await.unwrap();
+                assert!(inherited.has_no_delay && tcp.nodelay().unwrap());
+                assert_eq!(inherited.local.is_some(), is_one, "{address}");
+                assert!(inherited.local.is_none_or(|local| local == tcp.local_addr().unwrap()));
+            }
+        });
+    }
 }

@@ -36,6 +36,9 @@ pub const FLUSH_MS: u32 = 60_000;
 /// destroyed by a reset (RFC 9112 §9.6).
 pub const LINGER_MS: u32 = 2_000;
 
+/// The same for an idle QUIC connection that was let go for a newcomer, and told so: two slow round trips.
+pub const LINGER_SHORT_MS: u32 = 400;
+
 /// Bytes read and thrown away in that time.
 pub const LINGER_BYTES: usize = 1024 * 1024;
 
@@ -124,6 +127,15 @@ pub const RESERVED_SHARE: usize = 16;
 /// The share of a thread's connections that is let go at once when room is short, those that have been idle
 /// for longest: a thirty-second, so that looking for them is rare and most visitors keep theirs.
 pub const SHED_SHARE: usize = 32;
+
+/// Ticks of 100 ms for which a newcomer waits for room where places are short, and others behind it in the
+/// kernel's line: until whoever came and said nothing has had its second, and until HTTP/2 visitors that were
+/// let go have had one to leave. Once one waited in vain those behind it are turned away at once.
+pub const ROOM_TICKS: u32 = 15;
+
+/// Places that a thread looks at for idle ones within a tenth of a millisecond: a newcomer that waits for
+/// room looks again a millisecond later for each so many.
+pub const LOOKED_AT_IN_MS: usize = 16 * 1024;
 
 /// Idle work areas a thread keeps: one for each request it may reasonably have in flight.
 pub const WORK_AREAS: usize = 256;

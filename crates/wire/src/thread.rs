@@ -8,11 +8,12 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use exchange::{Deadlines, Holder, Protocol, Request, TlsVersion};
 
 use crate::h1::Work;
-use crate::limits::{HANDSHAKES, SHED_SHARE, WORK_AREAS};
+use crate::limits::{HANDSHAKES, LOOKED_AT_IN_MS, ROOM_TICKS, SHED_SHARE, WORK_AREAS};
 use crate::places::{Network, Places};
 use crate::{Abuse, Exchange, Hello};
 
@@ -136,6 +137,9 @@ pub struct Thread<S> {
     room: Cell<usize>,
     /// The tick at which none was idle.
     none_idle_at: Cell<Option<u32>>,
+    /// A newcomer waited as long as any may, and found no room: those after it are turned away at once,
+    /// until somebody finds some.
+    is_without_room: Cell<bool>,
     next_id: Cell<u64>,
     is_draining: Rc<Cell<bool>>,
     is_last: Cell<bool>,
@@ -170,6 +174,7 @@ impl<S: Service> Thread<S> {
             places: Places::default(),
             room: Cell::new(0),
             none_idle_at: Cell::new(None),
+            is_without_room: Cell::new(false),
             next_id: Cell::new(1),
             is_draining: Rc::default(),
             is_last: Cell::new(false),
@@ -216,17 +221,54 @@ impl<S: Service> Thread<S> {
 
     /// Makes room for a newcomer once the thread holds nearly as many connections as it may; whether there is
     /// some. For a network that holds much there is less. Those that are let go are still counted for a
-    /// moment, so that it may be a few more. Who finds none is counted.
-    pub(crate) fn make_room(&self, network: Network, visitor: IpAddr) -> bool {
-        let reserved = self.places.reserved_from(network, self.connections_max);
-        let has_room = self.has_room(self.connections_max - reserved);
-        if !has_room {
-            self.service.count(WireEvent::Dropped);
-            if reserved > 0 {
-                self.service.count(WireEvent::Abuse(Abuse::ConnectionFlood, visitor));
-            }
+    /// moment, so that it may be a few more. Who is turned away is counted by [`Thread::found_no_room`].
+    pub(crate) fn finds_room(&self, network: Network) -> bool {
+        let has_room = self.has_room(self.connections_max - self.reserved_from(network));
+        if has_room {
+            self.is_without_room.set(false);
         }
         has_room
+    }
+
+    fn reserved_from(&self, network: Network) -> usize {
+        self.places.reserved_from(network, self.connections_max)
+    }
+
+    /// Whether a newcomer that finds no room is to wait for some, and others behind it. One of a network that
+    /// holds much is not; and nobody is where one has waited in vain and none has found room since.
+    pub(crate) fn may_wait_for_room(&self, network: Network) -> bool {
+        !self.is_without_room.get() && self.reserved_from(network) == 0
+    }
+
+    /// As [`Thread::finds_room`], for whoever may wait for a moment. Those that came right before it have
+    /// said nothing yet. Within a moment they have, and then it is known which of them are of a zone that
+    /// holds more than its share; those that say nothing at all may go a second after they came.
+    pub(crate) async fn wait_for_room(&self, network: Network) -> bool {
+        let since = self.deadlines.now();
+        // Who was let go leaves now, and who has come is read.
+        tokio::task::yield_now().await;
+        loop {
+            self.none_idle_at.set(None);
+            if self.finds_room(network) {
+                return true;
+            }
+            let has_waited = self.deadlines.now().wrapping_sub(since) >= ROOM_TICKS;
+            if has_waited || !self.may_wait_for_room(network) {
+                self.is_without_room.set(self.is_without_room.get() || has_waited);
+                return false;
+            }
+            // So that looking at all places takes no more than a tenth of the time.
+            let ms = 1 + self.deadlines.slots() / LOOKED_AT_IN_MS;
+            tokio::time::sleep(Duration::from_millis(ms as u64)).await;
+        }
+    }
+
+    /// Counts a newcomer that is turned away.
+    pub(crate) fn found_no_room(&self, network: Network, visitor: IpAddr) {
+        self.service.count(WireEvent::Dropped);
+        if self.reserved_from(network) > 0 {
+            self.service.count(WireEvent::Abuse(Abuse::ConnectionFlood, visitor));
+        }
     }
 
     /// Whether places are so short that others are let go for newcomers.
@@ -239,17 +281,20 @@ impl<S: Service> Thread<S> {
     }
 
     fn has_room(&self, most: usize) -> bool {
-        let batch = self.batch();
-        if self.open() + batch < most {
+        let (open, batch) = (self.open(), self.batch());
+        if open + batch < most {
             return true;
+        }
+        // So many were let go and are still to leave.
+        if open >= most + batch {
+            return false;
         }
         let room = match self.room.get() {
             0 => self.shed(batch),
             left => left,
         };
         self.room.set(room.saturating_sub(1));
-        let more = if room > 0 { batch } else { 0 };
-        self.open() < most + more
+        open < most || room > 0
     }
 
     /// Takes a place among the handshakes under way; none, which is counted, where there is no room or no

@@ -26,7 +26,7 @@ use http3::{Code, goaway_frame, server_preface};
 use super::overheard::Shaken;
 use super::sender::number;
 use crate::Abuse;
-use crate::limits::{HANDSHAKE_MS, HTTP3, LINGER_MS, QUIC_PROBE_MS, RESET_CREDIT};
+use crate::limits::{HANDSHAKE_MS, HTTP3, LINGER_MS, LINGER_SHORT_MS, QUIC_PROBE_MS, RESET_CREDIT};
 use crate::thread::{OpenCount, Service, Thread, VisitorTimes, WireEvent};
 
 /// A frame of a reserved type without payload, which means nothing (RFC 9114 §7.2.8).
@@ -326,7 +326,9 @@ async fn take_requests<S: Service>(
             }
             // Answers and GOAWAY arrive before the close; what the visitor sent meanwhile is told to retry.
             if !std::mem::replace(&mut is_lingering, true) {
-                shared.deadline.arm(LINGER_MS);
+                // Shorter where others wait for its place: a round trip or two.
+                let is_short = thread.is_nearly_full();
+                shared.deadline.arm(if is_short { LINGER_SHORT_MS } else { LINGER_MS });
             }
         }
         while !unsent.is_empty() {

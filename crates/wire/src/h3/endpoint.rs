@@ -208,7 +208,7 @@ pub async fn accept_quic<S: Service>(
         })
         .await;
         match incoming {
-            Some(incoming) => admit(&thread, incoming, local, (&open, &shaking)),
+            Some(incoming) => admit(&thread, incoming, local, (&open, &shaking)).await,
             None => break,
         }
     }
@@ -238,7 +238,7 @@ pub async fn accept_quic<S: Service>(
     thread.count_quic_socket(false);
 }
 
-fn admit<S: Service>(
+async fn admit<S: Service>(
     thread: &Rc<Thread<S>>,
     incoming: quinn::Incoming,
     local: SocketAddr,
@@ -255,7 +255,10 @@ fn admit<S: Service>(
         let _always_allowed_when_unvalidated = incoming.retry();
         return;
     }
-    if !thread.make_room(network, visitor) {
+    let has_room = thread.finds_room(network)
+        || thread.may_wait_for_room(network) && thread.wait_for_room(network).await;
+    if !has_room {
+        thread.found_no_room(network, visitor);
         return incoming.refuse();
     }
     if !has_time {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use exchange::{BodySize, Deadlines, Holder, Response, TICK_MS};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use wire::limits::ROOM_TICKS;
 use wire::{Exchange, Hello, Service, TcpListenerSettings, Thread, TlsChoice, WireEvent, accept_tcp};
 
 const CONNECTIONS_MAX: usize = 8;
@@ -64,6 +65,8 @@ impl Service for Empty {
     }
 }
 
+const HELD: &[u8] = b"GET /held HTTP/1.1\r\nHost: a.example\r\n\r\n";
+
 struct Node {
     service: Rc<Empty>,
     deadlines: Rc<Deadlines>,
@@ -84,6 +87,30 @@ impl Node {
 
     fn pass_ms(&self, ms: u32) {
         (0..ms / TICK_MS).for_each(|_| self.deadlines.sweep());
+    }
+
+    /// Lets every task do what it can.
+    async fn settle(&self) {
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// A visitor whose request is never answered, once the node has it.
+    async fn hold(&self) -> TcpStream {
+        let mut visitor = TcpStream::connect(self.address).await.unwrap();
+        visitor.write_all(HELD).await.unwrap();
+        self.settle().await;
+        visitor
+    }
+
+    /// One that comes while others do, and is answered or not.
+    fn visits(&self, host: &'static str) -> tokio::task::JoinHandle<Option<TcpStream>> {
+        let address = self.address;
+        tokio::task::spawn_local(async move {
+            let mut visitor = TcpStream::connect(address).await.unwrap();
+            is_answered_by(&mut visitor, host).await.then_some(visitor)
+        })
     }
 
     /// A visitor that was answered, and keeps its connection; none if it was closed unserved.
@@ -139,20 +166,52 @@ fn a_newcomer_takes_the_place_of_who_has_been_idle_for_longest() {
 }
 
 #[test]
-fn nobody_who_is_being_served_or_has_just_been_goes_for_a_newcomer() {
+fn nobody_who_is_being_served_or_has_just_been_goes_for_a_newcomer_which_waits() {
     run(async {
         let node = Node::start().await;
         let mut busy = Vec::new();
         for _ in 0..CONNECTIONS_MAX - 1 {
-            let mut visitor = TcpStream::connect(node.address).await.unwrap();
-            visitor.write_all(b"GET /held HTTP/1.1\r\nHost: a.example\r\n\r\n").await.unwrap();
-            busy.push(visitor);
+            busy.push(node.hold().await);
         }
         node.pass_ms(2_000);
         let mut just_served = node.visit().await.expect("there is room for one");
-        assert!(node.visit().await.is_none(), "there is room for no more");
-        assert_eq!((*node.service.shed.borrow(), *node.service.dropped.borrow()), (0, 1));
+        let newcomer = node.visits("a.example");
+        node.settle().await;
         assert!(is_answered(&mut just_served).await, "it is not let go within a second");
+        assert_eq!((*node.service.shed.borrow(), *node.service.dropped.borrow()), (0, 0));
+        assert!(!newcomer.is_finished(), "there is room for no more");
+        node.pass_ms(1_000);
+        let mut newcomer = newcomer.await.unwrap().expect("it may go now");
+        assert_eq!((*node.service.shed.borrow(), *node.service.dropped.borrow()), (1, 0));
+        assert!(!is_answered(&mut just_served).await);
+
+        // All are served for as long as a newcomer waits: it is turned away, and the next ones at once.
+        newcomer.write_all(HELD).await.unwrap();
+        let in_vain = node.visits("a.example");
+        node.settle().await;
+        assert!(!in_vain.is_finished());
+        node.pass_ms(ROOM_TICKS * TICK_MS);
+        assert!(in_vain.await.unwrap().is_none());
+        assert_eq!(*node.service.dropped.borrow(), 1);
+        assert!(node.visit().await.is_none());
+        assert_eq!((*node.service.shed.borrow(), *node.service.dropped.borrow()), (1, 2));
+    });
+}
+
+#[test]
+fn newcomers_that_come_all_at_once_get_the_places_of_whoever_holds_more_than_its_share() {
+    run(async {
+        let node = Node::start().await;
+        let mut quiet = node.visit_host("heavy.example").await.expect("there is room");
+        // Three times as many as there are places, before any of them is looked at.
+        let crowd: Vec<_> = (0..CONNECTIONS_MAX * 3).map(|_| node.visits("light.example")).collect();
+        let others: Vec<_> = (0..3).map(|_| node.visits("heavy.example")).collect();
+        for visit in others.into_iter().chain(crowd) {
+            assert!(visit.await.unwrap().is_some(), "each is answered");
+        }
+        assert_eq!(*node.service.dropped.borrow(), 0, "no time has passed, and each got a place");
+        assert!(node.service.shed_of.borrow().iter().all(|holder| *holder == LIGHT));
+        assert!(is_answered_by(&mut quiet, "heavy.example").await, "it has no more than its share");
     });
 }
 

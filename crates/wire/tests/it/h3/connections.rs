@@ -1,6 +1,8 @@
 //! Connections: how they are counted, move, drain and end.
 
-use exchange::{Protocol, TlsVersion};
+use std::rc::Rc;
+
+use exchange::{Protocol, TICK_MS, TlsVersion};
 use http3::{Code, ControlEvent, ControlStream, Limits, UniKind, UniStream};
 use wire::limits::{HANDSHAKE_MS, HANDSHAKES_UNVALIDATED, HEAD_MS, KEEP_ALIVE_MS, LINGER_MS, QUIC_PROBE_MS};
 use wire::{Abuse, WireEvent};
@@ -86,11 +88,54 @@ fn refuses_connections_over_its_number() {
     run(async {
         let node = Node::start_with(1);
         let visitor = Visitor::connect(&node).await;
+        let (_sending, _receiving) = visitor.send(&request("GET", "/gone", &[])).await;
+        node.until_noted("waits").await;
         let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         endpoint.set_default_client_config(client_config(&node));
-        assert!(endpoint.connect(node.address, "example.org").unwrap().await.is_err());
+        let connecting = endpoint.connect(node.address, "example.org").unwrap();
+        let connecting = tokio::task::spawn_local(connecting.into_future());
+        node.settle().await;
+        assert!(!connecting.is_finished(), "it waits for room");
+        while !connecting.is_finished() {
+            node.pass_ms(TICK_MS);
+            node.settle().await;
+        }
+        assert!(connecting.await.unwrap().is_err());
         assert_eq!(node.count(WireEvent::Dropped), 1);
         assert_eq!(visitor.get("/hello").await.status, 200);
+    });
+}
+
+#[test]
+fn newcomers_that_come_all_at_once_get_the_places_of_whoever_holds_more_than_its_share() {
+    run(async {
+        let node = Rc::new(Node::start_with(8));
+        let mut crowd = Vec::new();
+        for _ in 0..7 {
+            crowd.push(Visitor::connect(&node).await);
+        }
+        let quiet = Visitor::connect(&node).await;
+        assert_eq!(quiet.get("/other").await.status, 200);
+        // They know nothing of GOAWAY, so that each place is free only once its visitor was closed.
+        let come = |path: &'static str| {
+            let node = Rc::clone(&node);
+            tokio::task::spawn_local(async move {
+                let visitor = Visitor::connect(&node).await;
+                (visitor.get(path).await.status, visitor)
+            })
+        };
+        let visits: Vec<_> = (0..6).map(|number| come(["/hello", "/hello", "/other"][number % 3])).collect();
+        while !visits.iter().all(tokio::task::JoinHandle::is_finished) {
+            node.settle().await;
+            node.pass_tick();
+        }
+        for visit in visits {
+            assert_eq!(visit.await.unwrap().0, 200);
+        }
+        assert_eq!(node.count(WireEvent::Dropped), 0);
+        assert_eq!(node.count(WireEvent::Shed { holder: site::OTHER, count: 1 }), 0);
+        assert!(node.count(WireEvent::Shed { holder: site::NAMED, count: 1 }) >= 4);
+        assert_eq!(quiet.get("/hello").await.status, 200, "it has no more than its share");
     });
 }
 

@@ -366,6 +366,11 @@ impl Node {
         }
     }
 
+    /// Lets one tick pass.
+    pub(super) fn pass_tick(&self) {
+        self.thread.deadlines.sweep();
+    }
+
     /// Lets every task do what it can, packets on their way included.
     pub(super) async fn settle(&self) {
         for _ in 0..500 {
