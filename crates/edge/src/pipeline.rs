@@ -264,6 +264,9 @@ impl Edge {
                 return self.close(exchange, course, trouble).await;
             }
         };
+        if site.zone.asks_locations() || site.stale.as_ref().is_some_and(|zone| zone.asks_locations()) {
+            course.geo.clone_from(&live.snapshot.geo);
+        }
         drop(live);
         course.site = Some(Arc::clone(&site));
         self.slot.zone(*site.zone.id.0.first_chunk().unwrap_or(&[0; 8]), course.snapshot);

@@ -174,7 +174,8 @@ impl Edge {
         let request = &exchange.request;
         let now_s = (self.unix_offset_us.get() + course.began_us) / 1_000_000;
         let local = exchange.connection.local;
-        let facts = Facts { visitor: course.visitor, local, id: course.id, now_s };
+        let geo = course.geo.clone();
+        let facts = Facts { visitor: course.visitor, local, id: course.id, now_s, geo };
         let waf = firewall_of(zone, course);
         let begun = guard(|| {
             fault_points::at(Phase::Waf, request)?;

@@ -8,6 +8,7 @@
 //! Called by [`crate::transaction`]. Read next: [`Run::phase`], then [`state`].
 
 mod expand;
+pub(crate) mod made;
 mod operators;
 pub(crate) mod state;
 mod subjects;

@@ -17,10 +17,12 @@ use std::sync::Arc;
 use fuel::{Fuel, Spent};
 
 use crate::body::{Body, Kind};
+use crate::engine::made::MadePatterns;
 use crate::engine::state::{State, Text, TextChange};
 use crate::engine::{Progress, Run, Subject};
 use crate::exclusion::Exclusion;
 use crate::limits::arena_bytes_max;
+use crate::location::Locator;
 use crate::model::EngineMode;
 use crate::outcome::{Interruption, Match, Scores, Uninspected};
 use crate::prefilter::{Filter, Scratch};
@@ -87,6 +89,7 @@ pub struct Workspace {
     pub(crate) captures: Vec<Option<Vec<u8>>>,
     pub(crate) scratch: Scratch,
     pub(crate) teller: RuleTeller,
+    pub(crate) patterns: MadePatterns,
 }
 
 impl Workspace {
@@ -190,6 +193,14 @@ impl Transaction {
         match self.set.names.find(name.as_bytes()) {
             Some(id) => self.state.set_tx(id, change),
             None => self.state.set_tx_made(name.as_bytes(), change),
+        }
+    }
+
+    /// Lends a database of addresses, for `@geoLookup`; without one it matches nothing. Kept only where a
+    /// rule asks ([`RuleSet::asks_locations`]).
+    pub fn set_locator(&mut self, locator: &Arc<dyn Locator>) {
+        if self.set.asks_locations() {
+            self.state.locator = Some(Arc::clone(locator));
         }
     }
 
@@ -327,6 +338,12 @@ impl Transaction {
     pub fn uninspected(&self) -> Uninspected {
         let is_cut = self.filter.has_cut() || self.state.is_value_cut;
         Uninspected { values: self.values.is_overflowed() || is_cut, ..self.uninspected }
+    }
+
+    /// How often macros in an `@rx` made what is no pattern, so that it found nothing.
+    #[must_use]
+    pub const fn patterns_broken(&self) -> u32 {
+        self.state.patterns_broken
     }
 
     /// The values of a variable, for tests and for explaining a verdict: `(name, value)` in order.

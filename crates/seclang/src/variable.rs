@@ -52,7 +52,7 @@ variables! {
     FilesTmpnames "FILES_TMPNAMES" Collection,
     FullRequest "FULL_REQUEST" MadeScalar,
     FullRequestLength "FULL_REQUEST_LENGTH" MadeScalar,
-    Geo "GEO" Collection,
+    Geo "GEO" MadeCollection,
     Global "GLOBAL" Persistent,
     HighestSeverity "HIGHEST_SEVERITY" MadeScalar,
     InboundDataError "INBOUND_DATA_ERROR" Scalar,

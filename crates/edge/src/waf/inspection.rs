@@ -9,19 +9,21 @@ use std::sync::Arc;
 use exchange::{Known, Request, RequestId, Response, Upgrade, Version};
 use fuel::{Fuel, Spent};
 use seclang::{
-    Connection, EngineMode, Interruption, Match, Options, Phase, Progress, Transaction, Workspace,
+    Connection, EngineMode, Interruption, Locator, Match, Options, Phase, Progress, Transaction, Workspace,
 };
 use telemetry::metrics::WafOutcome;
-use zone::{Waf, WafRules};
+use zone::{Geo, Waf, WafRules};
 
 /// What is known of an exchange beside its heads.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Facts {
     pub(crate) visitor: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) id: RequestId,
     /// Seconds since 1970.
     pub(crate) now_s: u64,
+    /// What is known of addresses, where the rules may ask.
+    pub(crate) geo: Option<Arc<Geo>>,
 }
 
 /// One rule set asked about one exchange.
@@ -50,6 +52,10 @@ impl Asking {
         let mut transaction = Transaction::new(Arc::clone(&rules.set), &connection, &options);
         for (name, value) in &rules.presets {
             transaction.preset(name, value.to_string().as_bytes());
+        }
+        if let Some(geo) = &facts.geo {
+            let locator: Arc<dyn Locator> = Arc::<Geo>::clone(geo);
+            transaction.set_locator(&locator);
         }
         Self { transaction, fuel: Fuel::new(seclang::limits::FUEL_STEPS) }
     }
