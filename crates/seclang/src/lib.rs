@@ -34,6 +34,7 @@ pub mod transform;
 mod variable;
 
 pub use engine::Progress;
+pub use engine::lists::Question;
 pub use exclusion::{Exclusion, NoVariable};
 pub use files::{Files, MemoryFiles, Named, named_by, normal};
 pub use load::Loader;

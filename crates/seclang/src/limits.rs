@@ -47,6 +47,10 @@ pub const MADE_PATTERNS_MAX: usize = 32;
 /// size a comparison.
 pub const FUZZY_HASHES_MAX: usize = 10_000;
 
+/// Names that `@rbl` asks for in one transaction: each is a packet to somebody else and may hold the visitor
+/// up. Values beyond are not asked about.
+pub const LOOKUPS_MAX: usize = 16;
+
 /// Nesting of groups in one pattern: parsing is recursive in the parser of patterns, and rules come from
 /// tenants.
 pub const PATTERN_DEPTH_MAX: u32 = 200;

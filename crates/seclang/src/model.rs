@@ -9,6 +9,7 @@ use regex::bytes::Regex;
 
 use crate::body::Kind;
 use crate::check::AddressSet;
+use crate::check::blocklist::Blocklist;
 use crate::check::fuzzy::FuzzyHash;
 use crate::problem::Place;
 use crate::template::{Template, TxId};
@@ -144,6 +145,8 @@ pub(crate) enum Operator {
     Checked { regex: Regex, check: fn(&[u8]) -> bool },
     /// `@fuzzyHash`: values as like one of these as the threshold says.
     Fuzzy { hashes: Vec<FuzzyHash>, threshold: u32 },
+    /// `@rbl`.
+    Listed(Blocklist),
     /// `@geoLookup`.
     Located,
     /// `@unconditionalMatch` and rules without an operator (`SecAction`).

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use crate::limits::{
-    ARENA_BYTES_MAX, BODY_VALUES_TIMES_MAX, FUZZY_HASHES_MAX, INCLUDE_DEPTH_MAX, ITEMS_MAX,
+    ARENA_BYTES_MAX, BODY_VALUES_TIMES_MAX, FUZZY_HASHES_MAX, INCLUDE_DEPTH_MAX, ITEMS_MAX, LOOKUPS_MAX,
     MADE_PATTERN_BYTES_MAX, MADE_PATTERNS_MAX, MADE_PROGRAM_BYTES_MAX, PATTERN_BYTES_MAX,
     REQUEST_BODY_INSPECTED_BYTES, RESPONSE_BODY_INSPECTED_BYTES, RULES_MAX,
 };
@@ -36,6 +36,11 @@ const DIFFERENCES: &str = "
   nothing. Count and limit with the rate limits of the zone.
 - `@inspectFile` is an error, since it runs a program. `@gsbLookup`, `@validateHash` and `@rsub` are errors in
   ModSecurity 3 too.
+- `@rbl` asks the node's name servers, or those of `list_servers`, and the visitor waits for them: 1 s at
+  most in all, however many rules ask. It asks for an address turned round, of IPv6 by its nibbles, or for a
+  name as it is. Listed is what has an address in 127.0.0.0/8; 127.0.0.1 and 127.255.255.0/24 are the answer
+  of a list that answers not this asker, but for `dnsbl.httpbl.org`, which `SecHttpBlKey` is for. Without an
+  answer the rule does not match, nor does `!@rbl`; that is counted, and no fail mode.
 - `@geoLookup` asks the file `country` of `[geo]` in the node file, whatever `SecGeoLookupDb` names; without
   one it matches nothing, and a publish warns. A part that the file has not is no value of `GEO`: no file of
   this format has `COUNTRY_CODE3` and `AREA_CODE`. `COUNTRY_CONTINENT` is the code (`EU`), as documented,
@@ -103,6 +108,7 @@ pub fn reference() -> String {
          | bytes of a pattern that macros made | {MADE_PATTERN_BYTES_MAX} | finds nothing, counted |\n\
          | bytes that it compiles to | {MADE_PROGRAM_BYTES_MAX} | finds nothing, counted |\n\
          | such patterns kept by a thread | {MADE_PATTERNS_MAX} | the first is compiled again |\n\
+         | names that `@rbl` asks for in one transaction | {LOOKUPS_MAX} | no match, counted |\n\
          | hashes of one `@fuzzyHash` | {FUZZY_HASHES_MAX} | load error |\n\
          | files open around an included one | {INCLUDE_DEPTH_MAX} | load error |\n\
          | bytes of a request body inspected | {REQUEST_BODY_INSPECTED_BYTES} | passed by, marked |\n\

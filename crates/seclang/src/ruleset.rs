@@ -19,6 +19,7 @@ pub struct RuleSet {
     pub(crate) prefilter: Prefilter,
     notes: Vec<Problem>,
     asks_locations: bool,
+    asks_lists: bool,
 }
 
 /// A rule at its place in a phase.
@@ -49,13 +50,20 @@ impl RuleSet {
     ) -> Self {
         let prefilter = Prefilter::build(&rules, &phases);
         let asks_locations = rules.iter().any(|rule| matches!(rule.operator, Operator::Located));
-        Self { rules, phases, settings, names, prefilter, notes, asks_locations }
+        let asks_lists = rules.iter().any(|rule| matches!(rule.operator, Operator::Listed(_)));
+        Self { rules, phases, settings, names, prefilter, notes, asks_locations, asks_lists }
     }
 
     /// Says whether a rule asks where addresses are (`@geoLookup`).
     #[must_use]
     pub const fn asks_locations(&self) -> bool {
         self.asks_locations
+    }
+
+    /// Says whether a rule asks lists in the DNS (`@rbl`), so that evaluation may wait for answers.
+    #[must_use]
+    pub const fn asks_lists(&self) -> bool {
+        self.asks_lists
     }
 
     /// What the rules say about the engine.

@@ -121,6 +121,7 @@ variables! {
     ServerPort "SERVER_PORT" Scalar,
     Session "SESSION" Persistent,
     Sessionid "SESSIONID" Persistent,
+    Status "STATUS" Scalar,
     StatusLine "STATUS_LINE" Scalar,
     Time "TIME" MadeScalar,
     TimeDay "TIME_DAY" MadeScalar,

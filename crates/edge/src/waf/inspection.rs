@@ -30,6 +30,8 @@ pub(crate) struct Facts {
 pub(crate) struct Asking {
     pub(crate) transaction: Transaction,
     pub(crate) fuel: Fuel,
+    /// How long it has waited for lists.
+    pub(crate) waited_ms: u64,
 }
 
 impl Asking {
@@ -57,7 +59,7 @@ impl Asking {
             let locator: Arc<dyn Locator> = Arc::<Geo>::clone(geo);
             transaction.set_locator(&locator);
         }
-        Self { transaction, fuel: Fuel::new(seclang::limits::FUEL_STEPS) }
+        Self { transaction, fuel: Fuel::new(seclang::limits::FUEL_STEPS), waited_ms: 0 }
     }
 
     /// Evaluates a phase until its slice is over.

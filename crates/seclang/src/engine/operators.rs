@@ -93,6 +93,13 @@ impl Run<'_> {
                 found.is_some()
             }
             Operator::Fuzzy { hashes, threshold } => return self.resembles(hashes, *threshold, value),
+            Operator::Listed(list) => {
+                let found = self.is_listed(rule, list, value);
+                if found && rule.capture {
+                    self.work.captures.push(Some(value.to_vec()));
+                }
+                found
+            }
             Operator::Located => self.locates(value),
             Operator::Always => true,
             Operator::Never => false,
@@ -166,6 +173,7 @@ pub(crate) fn matches(operator: &Operator, value: &[u8], fuel: &mut Fuel) -> Res
         Operator::MadePattern { .. }
         | Operator::Number(..)
         | Operator::Fuzzy { .. }
+        | Operator::Listed(_)
         | Operator::Located
         | Operator::Always => true,
         Operator::Never => false,

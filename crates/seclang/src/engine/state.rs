@@ -19,6 +19,7 @@ use crate::template::TxId;
 use crate::transaction::values::Span;
 use crate::variable::Variable;
 
+use super::lists::Lists;
 use super::{allow_covers, is_secret_name};
 
 /// The value of a variable that rules set: most are numbers.
@@ -129,6 +130,8 @@ pub(crate) struct State {
     pub(crate) is_value_cut: bool,
     /// Texts that macros made and that are no patterns.
     pub(crate) patterns_broken: u32,
+    /// What `@rbl` asked; none where no rule did.
+    pub(crate) lists: Option<Box<Lists>>,
     /// Who knows where addresses are; none where no rule asks, or nobody does.
     pub(crate) locator: Option<Arc<dyn Locator>>,
     /// Where the address is that was asked for last: `GEO`.
@@ -163,6 +166,7 @@ impl State {
             elapsed_ms: 0,
             is_value_cut: false,
             patterns_broken: 0,
+            lists: None,
             locator: None,
             location: None,
         }

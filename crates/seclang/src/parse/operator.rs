@@ -3,6 +3,7 @@
 //! Called by [`crate::load`]. Everything that can be compiled ahead is: patterns, words, addresses, sets of
 //! bytes. What an operator then does with a value is [`crate::operators`]'s. Read next: [`parse`].
 
+use crate::check::blocklist::Blocklist;
 use crate::check::fuzzy::FuzzyHash;
 use crate::check::{self, AddressSet};
 use crate::limits::FUZZY_HASHES_MAX;
@@ -34,6 +35,7 @@ pub(crate) const KNOWN: &[&str] = &[
     "pm",
     "pmf",
     "pmFromFile",
+    "rbl",
     "rx",
     "rxGlobal",
     "streq",
@@ -121,10 +123,7 @@ fn one(name: &str, argument: &str, names: &mut TxNames, read: &mut ReadFile<'_>)
         }
         "unconditionalmatch" => Ok(Operator::Always),
         "nomatch" => Ok(Operator::Never),
-        "rbl" => Err(Wrong::with(
-            format!("`@{name}` would ask a server while a visitor waits"),
-            "load the list as a file and use @ipMatchFromFile or @pmFromFile",
-        )),
+        "rbl" => Blocklist::parse(trimmed).map(Operator::Listed),
         "geolookup" => Ok(Operator::Located),
         "inspectfile" => Err(Wrong::with(
             "`@inspectFile` would run a program (as `exec` would), which rules may not",

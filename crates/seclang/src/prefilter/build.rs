@@ -114,6 +114,7 @@ fn is_served(rule: &Rule) -> bool {
         | Operator::Number(..)
         | Operator::Addresses(_)
         | Operator::Fuzzy { .. }
+        | Operator::Listed(_)
         | Operator::Located
         | Operator::Always
         | Operator::Never => false,

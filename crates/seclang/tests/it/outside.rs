@@ -1,10 +1,10 @@
 //! Operators that need more than the rule and the value: where addresses are, and patterns that macros make.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use fuel::Fuel;
-use seclang::{Loader, Location, Locator, MemoryFiles, Options, Phase, Transaction, Workspace};
+use seclang::{Loader, Location, Locator, MemoryFiles, Options, Phase, Progress, Transaction, Workspace};
 
 use crate::language::{ON, begin, rules};
 
@@ -160,4 +160,111 @@ fn a_visitors_pattern_pays_for_itself_and_breaks_nothing() {
         let (steps, broken) = spent(hostile);
         assert!(steps > 1_000_000 && broken <= 2, "{hostile}: {steps} steps, {broken}");
     }
+}
+
+/// What lists say: of a name its addresses, or nothing.
+type Says = fn(&str) -> Option<&'static [Ipv4Addr]>;
+
+const LISTED: &[Ipv4Addr] = &[Ipv4Addr::new(127, 0, 0, 2)];
+const ELSEWHERE: &[Ipv4Addr] = &[Ipv4Addr::new(192, 0, 2, 1)];
+const SUSPICIOUS: &[Ipv4Addr] = &[Ipv4Addr::new(127, 3, 5, 1)];
+
+/// Evaluates all phases of a request, answering what is asked; with the questions in order.
+fn answered(text: &str, target: &str, says: Says) -> (Transaction, Vec<String>) {
+    let set = rules(text);
+    let mut transaction = begin(&set, &ON);
+    let (mut fuel, mut work) = (Fuel::new(1_000_000_000), Workspace::default());
+    let mut asked = Vec::new();
+    transaction.request_line(b"GET", target.as_bytes(), b"HTTP/1.1");
+    let phases =
+        [Phase::RequestHead, Phase::RequestBody, Phase::ResponseHead, Phase::ResponseBody, Phase::Logging];
+    for phase in phases {
+        loop {
+            match transaction.inspect(phase, &mut work, &mut fuel).expect("fuel") {
+                Progress::Done => break,
+                Progress::More => fuel.start_slice(),
+                Progress::Asks => {
+                    let names: Vec<String> = transaction.questions().map(|one| one.name.to_owned()).collect();
+                    assert!(!names.is_empty());
+                    for name in names {
+                        transaction.answer(&name, says(&name));
+                        asked.push(name);
+                    }
+                }
+            }
+        }
+    }
+    (transaction, asked)
+}
+
+#[test]
+fn a_rule_waits_for_lists_and_goes_on_where_it_was() {
+    const CHAIN: &str = r#"
+SecRule REMOTE_ADDR "@rbl zen.example.org" "id:1,phase:1,pass,capture,msg:'%{TX.0}',setvar:tx.seen=+1"
+SecRule ARGS:/^h/ "@rx ." "id:2,phase:2,deny,status:418,chain,setvar:tx.before=+1"
+  SecRule ARGS:/^h/ "@rbl list.example" "chain,setvar:tx.within=+1,t:lowercase"
+    SecRule MATCHED_VARS "@rx ^b" "setvar:tx.whole=+1"
+SecRule REMOTE_ADDR "@rbl zen.example.org" "id:3,phase:5,pass"
+"#;
+    let (found, asked) =
+        answered(CHAIN, "/?h1=A.example&h2=b.example&h3=b.example&other=c", |name| match name {
+            "b.example.list.example" | "7.2.0.192.zen.example.org" => Some(LISTED),
+            _ => Some(&[]),
+        });
+    let expected = ["7.2.0.192.zen.example.org", "a.example.list.example", "b.example.list.example"];
+    assert_eq!(asked, expected, "each name is asked for once, those of one rule together");
+    assert_eq!(ids(&found), [1, 2, 3]);
+    assert_eq!(found.matches()[0].msg, "192.0.2.7");
+    assert_eq!(found.interruption().map(|ended| ended.status), Some(418));
+    let count = |name: &str| String::from_utf8(found.variable(name).unwrap_or_default()).expect("text");
+    assert_eq!([count("seen"), count("before"), count("within")], ["1", "3", "2"], "nothing was done twice");
+    assert_eq!(found.unanswered(), 0);
+    let (none, _) = answered(CHAIN, "/?h1=a.example", |_| Some(&[]));
+    assert_eq!(ids(&none), Vec::<u64>::new());
+}
+
+#[test]
+fn what_has_no_answer_matches_neither_way() {
+    const BOTH: &str = "SecRule REMOTE_ADDR \"@rbl a.example\" \"id:1,phase:1,pass\"\n\
+                        SecRule REMOTE_ADDR \"!@rbl a.example\" \"id:2,phase:1,pass\"\n\
+                        SecRule ARGS \"!@rbl a.example\" \"id:3,phase:1,pass\"\n";
+    let of = |says: Says| {
+        let (found, asked) = answered(BOTH, "/?x=%20", says);
+        (ids(&found), found.unanswered(), asked.len())
+    };
+    assert_eq!(of(|_| Some(LISTED)), (vec![1, 3], 0, 1), "what is no name is on no list");
+    assert_eq!(of(|_| Some(&[])), (vec![2, 3], 0, 1));
+    assert_eq!(of(|_| None), (vec![3], 2, 1));
+    assert_eq!(of(|_| Some(ELSEWHERE)), (vec![3], 2, 1), "not what a list answers");
+    // Nobody asks: as when nothing answers.
+    let found = asked(BOTH, "/?x=%20", None);
+    assert_eq!((ids(&found), found.unanswered()), (vec![3], 2));
+}
+
+#[test]
+fn a_transaction_asks_for_sixteen_names() {
+    let query: Vec<String> = (0..40).map(|number| format!("a{number}=h{number}.example")).collect();
+    let rule = "SecRule ARGS \"@rbl a.example\" \"id:1,phase:2,pass,setvar:tx.n=+1\"\n";
+    let (found, asked) = answered(rule, &format!("/?{}", query.join("&")), |_| Some(LISTED));
+    assert_eq!((asked.len(), found.unanswered()), (16, 24));
+    assert_eq!(found.variable("n").as_deref(), Some(&b"16"[..]));
+    assert!(rules(rule).asks_lists() && !rules(PATTERNS).asks_lists());
+}
+
+#[test]
+fn a_list_that_wants_a_key_is_asked_with_it() {
+    let load = |text: &str| {
+        let files = MemoryFiles::default();
+        let mut loader = Loader::new(&files);
+        loader.text("r.conf", text);
+        loader.finish().map(|_| ()).map_err(|error| error.to_string())
+    };
+    const RULE: &str = "SecRule REMOTE_ADDR \"@rbl dnsbl.httpbl.org\" \"id:1,phase:1,pass\"\n";
+    let (found, asked) = answered(&format!("SecHttpBlKey AbcdefGhijkl\n{RULE}"), "/", |_| Some(SUSPICIOUS));
+    assert_eq!((asked, ids(&found)), (vec!["abcdefghijkl.7.2.0.192.dnsbl.httpbl.org".to_owned()], vec![1]));
+    assert!(
+        load(RULE).is_err_and(|told| told.contains("r.conf:1: this list answers only those who have a key"))
+    );
+    assert!(load("SecHttpBlKey a.b\n").is_err_and(|told| told.contains("1 to 63 letters and digits")));
+    assert!(load("SecRule ARGS \"@rbl x\" \"id:1\"\n").is_err_and(|told| told.contains("names no list")));
 }
