@@ -6,7 +6,7 @@ use std::sync::Arc;
 use exchange::{Fault, Phase, Refusal, RequestId, Scheme, Trail};
 use overload::Worth;
 use telemetry::access::Logged;
-use zone::Whereabouts;
+use zone::{Geo, Whereabouts};
 
 use crate::cache::CacheCourse;
 use crate::coding::CodingCourse;
@@ -30,6 +30,8 @@ pub(crate) struct Course {
     pub(crate) visitor: SocketAddr,
     /// Where the visitor is.
     pub(crate) whereabouts: Whereabouts,
+    /// The files that tell it, for a firewall that asks about addresses itself.
+    pub(crate) geo: Option<Arc<Geo>>,
     /// How the visitor reached the first trusted proxy, or us.
     pub(crate) scheme: Scheme,
     /// Whether the peer is a proxy whose forwarding fields are believed.
@@ -88,6 +90,7 @@ impl Course {
             site: None,
             visitor,
             whereabouts: Whereabouts::default(),
+            geo: None,
             scheme,
             is_peer_trusted: false,
             status: None,
@@ -129,6 +132,7 @@ impl Course {
             snapshot: self.snapshot,
             site: self.site.clone(),
             whereabouts: self.whereabouts,
+            geo: self.geo.clone(),
             is_peer_trusted: self.is_peer_trusted,
             cache,
             rules,

@@ -202,7 +202,8 @@ impl Node {
         if let Some(waf) = zone.waf.as_ref().filter(|_| !skips_firewall) {
             // By the head alone, at one moment, so that equal facts have equal verdicts.
             let id = RequestId::from_bytes([0; 16]);
-            let known = waf::Facts { visitor: facts.visitor, local: facts.local, id, now_s: 0 };
+            let geo = live.snapshot.geo.clone();
+            let known = waf::Facts { visitor: facts.visitor, local: facts.local, id, now_s: 0, geo };
             if let Some(word) = waf::verdict_of(waf, &request, &known) {
                 return format!("{}: {word}", zone.name);
             }

@@ -16,6 +16,7 @@ use ::cache::policy::Bypass;
 use blackbox::{Slot, Work};
 use exchange::{Charge, Deadlines, Holder, IdSource, Phase, Refusal, Request, Response, Scheme};
 use origin::Origins;
+use origin::resolve::lists::Lists;
 use telemetry::metrics::{
     HandshakeOutcome, Protocol as ProtocolLabel, RuleWork, ThreadMetrics, TlsVersion, Trouble,
 };
@@ -50,6 +51,8 @@ pub(crate) struct Edge {
     pub(crate) node: Arc<Node>,
     pub(crate) number: usize,
     pub(crate) origins: Rc<Origins>,
+    /// The lists that firewalls ask.
+    pub(crate) lists: Rc<Lists>,
     pub(crate) metrics: ThreadMetrics,
     pub(crate) clock: Clock,
     live: RefCell<(u64, Arc<Live>)>,
@@ -113,6 +116,7 @@ impl Edge {
                 Rc::clone(deadlines),
                 seed[0] ^ seed[1].rotate_left(17),
             ),
+            lists: Lists::new(Rc::clone(deadlines), &node.settings().list_servers),
             metrics: node.registry().thread(),
             live: RefCell::new(node.live_with_version()),
             batch: RefCell::new(node.access_log().batch()),
@@ -264,6 +268,9 @@ impl Edge {
                 return self.close(exchange, course, trouble).await;
             }
         };
+        if site.zone.asks_locations() || site.stale.as_ref().is_some_and(|zone| zone.asks_locations()) {
+            course.geo.clone_from(&live.snapshot.geo);
+        }
         drop(live);
         course.site = Some(Arc::clone(&site));
         self.slot.zone(*site.zone.id.0.first_chunk().unwrap_or(&[0; 8]), course.snapshot);

@@ -12,6 +12,7 @@ mod answer;
 mod fetched;
 mod inspection;
 mod inspectors;
+mod lists;
 mod tail;
 mod told;
 
@@ -26,13 +27,13 @@ use bytes::Bytes;
 use exchange::{BodySize, Known, Phase, Refusal, Request, Response, Upgrade};
 use fuel::pool::Owner;
 use seclang::{Action, Interruption, Phase as RulePhase, Progress, Workspace};
-use telemetry::metrics::{RuleWork, Trouble, WafOutcome};
+use telemetry::metrics::{RuleWork, Trouble, Unanswered, WafOutcome};
 use wire::{Exchange, with_scratch};
 use zone::{FailMode, HttpSettings, Waf, Zone};
 
 use crate::contain::{guard, is_requests_own, may_be_left_out, mode};
 use crate::course::Course;
-use crate::fault_points;
+use crate::fault_points::{self, Planned};
 use crate::live::Site;
 use crate::pace::Pace;
 use crate::pipeline::Edge;
@@ -174,7 +175,8 @@ impl Edge {
         let request = &exchange.request;
         let now_s = (self.unix_offset_us.get() + course.began_us) / 1_000_000;
         let local = exchange.connection.local;
-        let facts = Facts { visitor: course.visitor, local, id: course.id, now_s };
+        let geo = course.geo.clone();
+        let facts = Facts { visitor: course.visitor, local, id: course.id, now_s, geo };
         let waf = firewall_of(zone, course);
         let begun = guard(|| {
             fault_points::at(Phase::Waf, request)?;
@@ -223,7 +225,8 @@ impl Edge {
         let is_open = zone.fail_modes.waf == FailMode::Open;
         let fault = fault_points::planned("waf_behind", request);
         let slot = Some(self.slot);
-        let behind = Behind { inspection: Some(again), is_open, fault, slot, ..Behind::default() };
+        let lookups = again.waf.rules.set.asks_lists().then(|| self.lookups());
+        let behind = Behind { inspection: Some(again), is_open, fault, slot, lookups, ..Behind::default() };
         Ok(Some(Rc::new(RefCell::new(behind))))
     }
 
@@ -279,11 +282,12 @@ impl Edge {
 
     async fn slices(&self, asking: &mut Asking, phase: RulePhase) -> Result<(), Trouble> {
         loop {
-            let progress = self.with_space(|space| asking.step(phase, space))?;
-            if progress == Progress::Done {
-                return Ok(());
+            match self.with_space(|space| asking.step(phase, space))? {
+                Progress::Done => return Ok(()),
+                Progress::More => tokio::task::yield_now().await,
+                // Boxed, as few rules ask.
+                Progress::Asks => Box::pin(self.ask_lists(asking)).await,
             }
-            tokio::task::yield_now().await;
         }
     }
 
@@ -322,18 +326,26 @@ impl Edge {
             rule: 0,
         };
         let owner = Owner { key: u64::from_ne_bytes(here.zone), weight: site.map_or(1, |site| site.weight) };
-        let job = Job { inspection, bytes: bytes.clone(), left, phase, fault, work, owner };
-        // Boxed, as few requests have such a body.
-        let (inspection, result) = match Box::pin(inspectors.inspect(job)).await {
-            Ok(inspected) => inspected?,
-            Err(why) => {
-                self.metrics.waf_not_inspected(why);
-                site.inspect(|site| site.counters.not_inspected(self.number));
-                return Err(Stop::Busy);
+        let mut job = Job { inspection, bytes: bytes.clone(), left, phase, fault, work, owner };
+        loop {
+            // Boxed, as few requests have such a body.
+            let (mut inspection, result) = match Box::pin(inspectors.inspect(job)).await {
+                Ok(inspected) => inspected?,
+                Err(why) => {
+                    self.metrics.waf_not_inspected(why);
+                    site.inspect(|site| site.counters.not_inspected(self.number));
+                    return Err(Stop::Busy);
+                }
+            };
+            if result != Ok(Progress::Asks) {
+                *under = Some(inspection);
+                return result.map(|_| ()).map_err(Stop::Broke);
             }
-        };
-        *under = Some(inspection);
-        result.map_err(Stop::Broke)
+            Box::pin(self.ask_lists_for(&mut inspection)).await;
+            // It has read its body, and goes on behind it.
+            let fault = Planned::default();
+            job = Job { inspection, bytes: Bytes::new(), left: 0, phase, fault, work, owner };
+        }
     }
 
     /// Runs a piece with the thread's workspace. One that a panic left half done is not used again.
@@ -542,6 +554,11 @@ impl Edge {
             self.metrics.waf(outcome);
         }
         self.metrics.waf_uninspected(told.uninspected_bytes);
+        if let Some(asked) = told.asked {
+            self.metrics.waf_lookups(u64::from(asked.lookups));
+            self.metrics.waf_unanswered(Unanswered::List, u64::from(asked.unanswered));
+            self.metrics.waf_unanswered(Unanswered::Pattern, u64::from(asked.patterns_broken));
+        }
         if told.has_differed {
             self.metrics.waf_shadow_differed();
         }

@@ -7,6 +7,7 @@
 //! clock, remembers nothing over a restart, and asks for no name that no exchange needs.
 //! Called by `connect.rs`. Read next: `resolve/lookup.rs` for how a name is asked for.
 
+pub mod lists;
 mod lookup;
 pub mod message;
 pub mod system;

@@ -369,6 +369,7 @@ pub(crate) fn waits_for_start(running: &Node, read: &Node) -> Vec<&'static str> 
         ("drain_ms", running.drain_ms != read.drain_ms),
         ("name", running.name != read.name),
         ("trusted_proxies", running.trusted_proxies != read.trusted_proxies),
+        ("list_servers", running.list_servers != read.list_servers),
         ("[[listener]]", running.listeners != read.listeners),
         ("[admin]", running.admin != read.admin),
         (

@@ -9,6 +9,8 @@
 //! `unconditionalMatch` and `noMatch` need no function.
 
 pub mod address;
+pub(crate) mod blocklist;
+pub(crate) mod fuzzy;
 pub mod identity;
 pub mod number;
 

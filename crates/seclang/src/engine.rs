@@ -8,6 +8,8 @@
 //! Called by [`crate::transaction`]. Read next: [`Run::phase`], then [`state`].
 
 mod expand;
+pub(crate) mod lists;
+pub(crate) mod made;
 mod operators;
 pub(crate) mod state;
 mod subjects;
@@ -41,6 +43,23 @@ pub enum Progress {
     Done,
     /// The slice is over: give the thread back, start the next slice, call again.
     More,
+    /// A rule needs answers ([`crate::Transaction::questions`]): give them, call again.
+    Asks,
+}
+
+/// What became of a chain, or of one of its rules.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Matched,
+    Failed,
+    /// A rule waits for answers; nothing of it was done.
+    Waits,
+}
+
+impl Outcome {
+    const fn of(has_matched: bool) -> Self {
+        if has_matched { Self::Matched } else { Self::Failed }
+    }
 }
 
 /// One phase's evaluation: what it reads and what it may change.
@@ -101,44 +120,50 @@ impl Run<'_> {
             let Some(rule) = set.rules.get(at) else { continue };
             self.fuel.spend(RULE_STEPS)?;
             self.work.teller.tell(rule.id);
-            if self.chain(rule, step.rule)? {
-                match rule.flow {
-                    Flow::Next => {}
-                    Flow::Skip(rules) => *cursor = cursor.saturating_add(rules),
-                    Flow::SkipTo(place) => *cursor = place,
+            match (self.chain(rule, step.rule)?, rule.flow) {
+                (Outcome::Waits, _) => {
+                    *cursor -= 1;
+                    return Ok(Progress::Asks);
                 }
+                (Outcome::Failed, _) | (Outcome::Matched, Flow::Next) => {}
+                (Outcome::Matched, Flow::Skip(rules)) => *cursor = cursor.saturating_add(rules),
+                (Outcome::Matched, Flow::SkipTo(place)) => *cursor = place,
             }
         }
         Ok(Progress::Done)
     }
 
-    /// Evaluates a rule and its chain; tells whether all of it matched.
-    fn chain(&mut self, head: &Rule, head_at: u32) -> Result<bool, Spent> {
-        self.state.matched.clear();
-        self.state.matched_bytes.clear();
+    /// Evaluates a rule and its chain, or goes on where it waited for answers.
+    fn chain(&mut self, head: &Rule, head_at: u32) -> Result<Outcome, Spent> {
         let set = self.set;
-        let mut rule = head;
-        let mut at = head_at;
+        let waited_at = self.state.lists.as_mut().and_then(|lists| lists.waits_at.take());
+        let waited = waited_at.and_then(|at| Some((set.rules.get(at as usize)?, at)));
+        if waited.is_none() {
+            self.state.matched.clear();
+            self.state.matched_bytes.clear();
+        }
+        let (mut rule, mut at) = waited.unwrap_or((head, head_at));
         loop {
-            if !self.one(rule, at, head, head_at)? {
-                return Ok(false);
+            match self.one(rule, at, head, head_at)? {
+                Outcome::Matched => {}
+                other => return Ok(other),
             }
             let Some(next) = rule.chained else { break };
             let Some(chained) = set.rules.get(next as usize) else { break };
             (rule, at) = (chained, next);
         }
         self.matched_whole(head);
-        Ok(true)
+        Ok(Outcome::Matched)
     }
 
     /// Evaluates one rule of a chain on all its values.
-    fn one(&mut self, rule: &Rule, at: u32, head: &Rule, head_at: u32) -> Result<bool, Spent> {
+    fn one(&mut self, rule: &Rule, at: u32, head: &Rule, head_at: u32) -> Result<Outcome, Spent> {
         if rule.targets.is_empty() {
             self.effects(rule, head)?;
-            return Ok(true);
+            return Ok(Outcome::Matched);
         }
         if self.cannot_match(rule) {
-            return Ok(false);
+            return Ok(Outcome::Failed);
         }
         self.work.made.clear();
         let mut subjects = std::mem::take(&mut self.work.subjects);
@@ -147,6 +172,15 @@ impl Run<'_> {
         if let Err(spent) = self.fuel.spend(visited) {
             self.work.subjects = subjects;
             return Err(spent);
+        }
+        if let Operator::Listed(list) = &rule.operator {
+            match self.awaits(rule, list, at, &subjects) {
+                Ok(false) => {}
+                waits => {
+                    self.work.subjects = subjects;
+                    return waits.map(|_| Outcome::Waits);
+                }
+            }
         }
         let slot = if at == head_at { self.set.prefilter.slot_of(at) } else { None };
         let slot = slot.filter(|slot| self.filter.has_scanned(*slot));
@@ -167,7 +201,7 @@ impl Run<'_> {
             }
         }
         self.work.subjects = subjects;
-        result.map(|()| any)
+        result.map(|()| Outcome::of(any))
     }
 
     /// Says whether a comparison of one `TX` variable with a number fails, which is most of what CRS's

@@ -95,6 +95,10 @@ pub fn named_by(path: &str, bytes: &[u8]) -> Vec<Named> {
                     argument.split_ascii_whitespace().for_each(|file| add(file, false));
                 } else if is_any(name, &["@ipMatchFromFile", "@ipMatchF"]) {
                     add(argument, false);
+                } else if is_any(name, &["@fuzzyHash"])
+                    && let Some((file, _threshold)) = argument.trim().rsplit_once([' ', '\t'])
+                {
+                    add(file, false);
                 }
             }
             _ => {}
@@ -181,6 +185,7 @@ mod tests {
         let text = "Include more/*.conf\nIncludeOptional /etc/x.conf\n# Include no.conf\n\
                     SecRule ARGS \"@pmFromFile words.data\" \\\n  \"id:1,phase:2,pass,msg:'Include y'\"\n\
                     SecRule REMOTE_ADDR \"!@ipMatchFromFile ../a.txt\" \"id:2\"\n\
+                    SecRule FILES_TMP_CONTENT \"@fuzzyHash known.txt 60\" \"id:4\"\n\
                     SecRule ARGS \"@rx @pmFromFile\" \"id:3\"\n";
         let found = named_by("/w/rules/a.conf", text.as_bytes());
         let shown: Vec<(&str, bool, bool)> =
@@ -192,6 +197,7 @@ mod tests {
                 ("/etc/x.conf", false, true),
                 ("/w/rules/words.data", false, false),
                 ("/w/a.txt", false, false),
+                ("/w/rules/known.txt", false, false),
             ]
         );
         assert!(found[0].fits("/w/rules/more/b.conf") && !found[0].fits("/w/rules/b.conf"));

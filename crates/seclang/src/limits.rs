@@ -32,6 +32,25 @@ pub const LINE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one compiled regular expression. CRS's largest takes about 8 MiB with its repetitions unrolled.
 pub const PATTERN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes of a pattern that macros made: lists that rules keep in `TX` have some hundred.
+pub const MADE_PATTERN_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes that a pattern which macros made may compile to: it is compiled while a visitor waits, in time in
+/// proportion; a list of a hundred words takes some 30 KiB.
+pub const MADE_PROGRAM_BYTES_MAX: usize = 128 * 1024;
+
+/// Patterns that macros made which a thread keeps for the next time, at most three times
+/// [`MADE_PROGRAM_BYTES_MAX`] each (a program and two caches): rules make the same few for most requests.
+pub const MADE_PATTERNS_MAX: usize = 32;
+
+/// Hashes of known files in one `@fuzzyHash`: each costs a look for every value, and one of the same block
+/// size a comparison.
+pub const FUZZY_HASHES_MAX: usize = 10_000;
+
+/// Names that `@rbl` asks for in one transaction: each is a packet to somebody else and may hold the visitor
+/// up. Values beyond are not asked about.
+pub const LOOKUPS_MAX: usize = 16;
+
 /// Nesting of groups in one pattern: parsing is recursive in the parser of patterns, and rules come from
 /// tenants.
 pub const PATTERN_DEPTH_MAX: u32 = 200;

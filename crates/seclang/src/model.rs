@@ -9,6 +9,8 @@ use regex::bytes::Regex;
 
 use crate::body::Kind;
 use crate::check::AddressSet;
+use crate::check::blocklist::Blocklist;
+use crate::check::fuzzy::FuzzyHash;
 use crate::problem::Place;
 use crate::template::{Template, TxId};
 use crate::transform::{ByteSet, Transformation};
@@ -119,6 +121,8 @@ pub(crate) struct Words {
 pub(crate) enum Operator {
     /// `@rx`, and `@rxGlobal` with `all`.
     Pattern { regex: Regex, text: Box<str>, all: bool },
+    /// The same with macros, compiled when it is asked.
+    MadePattern { template: Template, all: bool },
     /// `@pm`, `@pmFromFile`.
     Words(Words),
     /// `@eq`, `@ge`, `@gt`, `@le`, `@lt`.
@@ -139,6 +143,12 @@ pub(crate) enum Operator {
     Xss,
     /// `@verifyCC` and its kin: what the pattern finds must pass the check.
     Checked { regex: Regex, check: fn(&[u8]) -> bool },
+    /// `@fuzzyHash`: values as like one of these as the threshold says.
+    Fuzzy { hashes: Vec<FuzzyHash>, threshold: u32 },
+    /// `@rbl`.
+    Listed(Blocklist),
+    /// `@geoLookup`.
+    Located,
     /// `@unconditionalMatch` and rules without an operator (`SecAction`).
     Always,
     /// `@noMatch`.

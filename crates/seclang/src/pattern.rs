@@ -8,7 +8,7 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::limits::{PATTERN_BYTES_MAX, PATTERN_DEPTH_MAX};
+use crate::limits::{MADE_PATTERN_BYTES_MAX, MADE_PROGRAM_BYTES_MAX, PATTERN_BYTES_MAX, PATTERN_DEPTH_MAX};
 use crate::problem::Wrong;
 use crate::tally;
 
@@ -18,7 +18,7 @@ use crate::tally;
 ///
 /// What the pattern cannot be, with what to write instead.
 pub(crate) fn compile(pattern: &str) -> Result<Regex, Wrong> {
-    let rewritten = rewrite(pattern)?;
+    let rewritten = rewrite(pattern.as_bytes())?;
     RegexBuilder::new(&rewritten)
         .unicode(false)
         .dot_matches_new_line(true)
@@ -43,6 +43,20 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, Wrong> {
         })
 }
 
+/// Compiles a pattern that macros made: smaller ones alone, since it is done while a visitor waits and what
+/// is made is kept. Nothing where it is no pattern, or too large a one.
+pub(crate) fn compile_made(pattern: &[u8]) -> Option<Regex> {
+    let pattern = pattern.get(..MADE_PATTERN_BYTES_MAX + 1).is_none().then_some(pattern)?;
+    RegexBuilder::new(&rewrite(pattern).ok()?)
+        .unicode(false)
+        .dot_matches_new_line(true)
+        .size_limit(MADE_PROGRAM_BYTES_MAX)
+        .dfa_size_limit(MADE_PROGRAM_BYTES_MAX)
+        .nest_limit(PATTERN_DEPTH_MAX)
+        .build()
+        .ok()
+}
+
 /// Parses a pattern as [`compile`] reads it, for the extraction of its literals.
 pub(crate) fn syntax(pattern: &str) -> Option<regex_syntax::hir::Hir> {
     regex_syntax::ParserBuilder::new()
@@ -51,13 +65,12 @@ pub(crate) fn syntax(pattern: &str) -> Option<regex_syntax::hir::Hir> {
         .dot_matches_new_line(true)
         .nest_limit(PATTERN_DEPTH_MAX)
         .build()
-        .parse(&rewrite(pattern).ok()?)
+        .parse(&rewrite(pattern.as_bytes()).ok()?)
         .ok()
 }
 
 /// Rewrites a pattern from PCRE's dialect.
-fn rewrite(pattern: &str) -> Result<String, Wrong> {
-    let bytes = pattern.as_bytes();
+fn rewrite(bytes: &[u8]) -> Result<String, Wrong> {
     let mut out = String::with_capacity(bytes.len() + 16);
     let mut i = 0;
     let mut in_class = false;
@@ -68,7 +81,7 @@ fn rewrite(pattern: &str) -> Result<String, Wrong> {
     while let Some(byte) = bytes.get(i).copied() {
         let next = bytes.get(i + 1).copied();
         if in_class {
-            let (taken, now) = class_part(pattern, i, range, &mut out)?;
+            let (taken, now) = class_part(bytes, i, range, &mut out)?;
             in_class = !(byte == b']' && taken == 1 && now == Range::No);
             (i, range) = (i + taken, now);
             after_repetition = false;
@@ -135,8 +148,7 @@ enum Range {
 }
 
 /// Writes the part of a class at `start`; tells how many bytes it took and where the range is then.
-fn class_part(pattern: &str, start: usize, range: Range, out: &mut String) -> Result<(usize, Range), Wrong> {
-    let bytes = pattern.as_bytes();
+fn class_part(bytes: &[u8], start: usize, range: Range, out: &mut String) -> Result<(usize, Range), Wrong> {
     let byte = bytes.get(start).copied().unwrap_or_default();
     let next = bytes.get(start + 1).copied();
     let after = if range == Range::Open { Range::No } else { Range::Begun };
@@ -152,7 +164,8 @@ fn class_part(pattern: &str, start: usize, range: Range, out: &mut String) -> Re
         }
         b'[' => {
             if let Some(end) = posix_class(bytes, start) {
-                out.push_str(pattern.get(start..end).unwrap_or_default());
+                let class = bytes.get(start..end).unwrap_or_default();
+                out.push_str(std::str::from_utf8(class).unwrap_or_default()); // letters, which are ASCII
                 return Ok((end - start, Range::No));
             }
             out.push_str("\\[");
@@ -331,10 +344,10 @@ mod tests {
     fn braces_are_looked_at_once() {
         for part in ["{", "}", "{1", "{1,", "{}", "a{1,2}", "{12345678", "\\{", "{1}}"] {
             let pattern = part.repeat(20_000);
-            let work = tally::of(|| rewrite(&pattern).is_ok());
+            let work = tally::of(|| rewrite(pattern.as_bytes()).is_ok());
             assert!(work <= 2 * pattern.len(), "{part}: {work} for {} bytes", pattern.len());
         }
-        assert!(tally::of(|| rewrite("a{1,2}").is_ok()) > 0);
+        assert!(tally::of(|| rewrite(b"a{1,2}").is_ok()) > 0);
     }
 
     #[test]

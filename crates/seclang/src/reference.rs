@@ -5,7 +5,8 @@
 use std::fmt::Write as _;
 
 use crate::limits::{
-    ARENA_BYTES_MAX, BODY_VALUES_TIMES_MAX, INCLUDE_DEPTH_MAX, ITEMS_MAX, PATTERN_BYTES_MAX,
+    ARENA_BYTES_MAX, BODY_VALUES_TIMES_MAX, FUZZY_HASHES_MAX, INCLUDE_DEPTH_MAX, ITEMS_MAX, LOOKUPS_MAX,
+    MADE_PATTERN_BYTES_MAX, MADE_PATTERNS_MAX, MADE_PROGRAM_BYTES_MAX, PATTERN_BYTES_MAX,
     REQUEST_BODY_INSPECTED_BYTES, RESPONSE_BODY_INSPECTED_BYTES, RULES_MAX,
 };
 use crate::parse::{actions, operator};
@@ -33,10 +34,23 @@ const DIFFERENCES: &str = "
 - No Lua, no `exec`, no collection that outlives a transaction (`IP`, `GLOBAL`, `SESSION`, `USER`,
   `RESOURCE`, `expirevar`, `setuid`…): each is an error. `initcol` is read, since CRS has it, and does
   nothing. Count and limit with the rate limits of the zone.
-- No operator that asks a server (`@rbl`, `@gsbLookup`), reads a visitor's files or rewrites pages; no
-  `@geoLookup`: the rules of the zone know country and network.
+- `@inspectFile` is an error, since it runs a program. `@gsbLookup`, `@validateHash` and `@rsub` are errors in
+  ModSecurity 3 too.
+- `@rbl` asks the node's name servers, or those of `list_servers`, and the visitor waits for them: 1 s at
+  most in all, however many rules ask. It asks for an address turned round, of IPv6 by its nibbles, or for a
+  name as it is. Listed is what has an address in 127.0.0.0/8; 127.0.0.1 and 127.255.255.0/24 are the answer
+  of a list that answers not this asker, but for `dnsbl.httpbl.org`, which `SecHttpBlKey` is for. Without an
+  answer the rule does not match, nor does `!@rbl`; that is counted, and no fail mode.
+- `@geoLookup` asks the file `country` of `[geo]` in the node file, whatever `SecGeoLookupDb` names; without
+  one it matches nothing, and a publish warns. A part that the file has not is no value of `GEO`: no file of
+  this format has `COUNTRY_CODE3` and `AREA_CODE`. `COUNTRY_CONTINENT` is the code (`EU`), as documented,
+  where ModSecurity 3 has the name. `REGION` is the code of the first subdivision.
+- `@fuzzyHash` compares as `ssdeep` does, and takes a threshold from 1 to 100. A line that is no hash is a
+  load error. Files of a request are compared as far as `FILES_TMP_CONTENT` shows them.
 - Regular expressions run in linear time over bytes: `.` matches every byte, `$` only the very end, there
-  are no look-around, back references, atomic groups or possessive repetitions, and no macros in patterns.
+  are no look-around, back references, atomic groups or possessive repetitions.
+- A macro in `@rx` is text of the pattern, which is compiled when it is asked. What then is no pattern, or a
+  larger one than below, finds nothing, as in ModSecurity: `!@rx` matches then. It is counted.
 - XPath is `XML:/*` (the text of the document) and `XML://@*` (values of attributes).
 - `REQUEST_BODY` is filled for forms, and for others after `ctl:forceRequestBodyVariable=On`, as in
   ModSecurity 2, by which the rules' own cases are written. ModSecurity 3 always fills it, and then finds
@@ -91,6 +105,11 @@ pub fn reference() -> String {
          | what | limit | beyond |\n| --- | --- | --- |\n\
          | rules of one set, chained ones counted | {RULES_MAX} | load error |\n\
          | bytes of one compiled pattern | {PATTERN_BYTES_MAX} | load error |\n\
+         | bytes of a pattern that macros made | {MADE_PATTERN_BYTES_MAX} | finds nothing, counted |\n\
+         | bytes that it compiles to | {MADE_PROGRAM_BYTES_MAX} | finds nothing, counted |\n\
+         | such patterns kept by a thread | {MADE_PATTERNS_MAX} | the first is compiled again |\n\
+         | names that `@rbl` asks for in one transaction | {LOOKUPS_MAX} | no match, counted |\n\
+         | hashes of one `@fuzzyHash` | {FUZZY_HASHES_MAX} | load error |\n\
          | files open around an included one | {INCLUDE_DEPTH_MAX} | load error |\n\
          | bytes of a request body inspected | {REQUEST_BODY_INSPECTED_BYTES} | passed by, marked |\n\
          | bytes of a response body inspected | {RESPONSE_BODY_INSPECTED_BYTES} | passed by, marked |\n\

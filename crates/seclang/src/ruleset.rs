@@ -3,7 +3,7 @@
 //! Immutable; kept in an `Arc`. Made by [`crate::load::Loader`], evaluated by
 //! [`crate::transaction::Transaction`].
 
-use crate::model::{Comparison, Rule};
+use crate::model::{Comparison, Operator, Rule};
 use crate::prefilter::Prefilter;
 use crate::problem::Problem;
 use crate::settings::Settings;
@@ -18,6 +18,8 @@ pub struct RuleSet {
     pub(crate) names: TxNames,
     pub(crate) prefilter: Prefilter,
     notes: Vec<Problem>,
+    asks_locations: bool,
+    asks_lists: bool,
 }
 
 /// A rule at its place in a phase.
@@ -47,7 +49,21 @@ impl RuleSet {
         notes: Vec<Problem>,
     ) -> Self {
         let prefilter = Prefilter::build(&rules, &phases);
-        Self { rules, phases, settings, names, prefilter, notes }
+        let asks_locations = rules.iter().any(|rule| matches!(rule.operator, Operator::Located));
+        let asks_lists = rules.iter().any(|rule| matches!(rule.operator, Operator::Listed(_)));
+        Self { rules, phases, settings, names, prefilter, notes, asks_locations, asks_lists }
+    }
+
+    /// Says whether a rule asks where addresses are (`@geoLookup`).
+    #[must_use]
+    pub const fn asks_locations(&self) -> bool {
+        self.asks_locations
+    }
+
+    /// Says whether a rule asks lists in the DNS (`@rbl`), so that evaluation may wait for answers.
+    #[must_use]
+    pub const fn asks_lists(&self) -> bool {
+        self.asks_lists
     }
 
     /// What the rules say about the engine.

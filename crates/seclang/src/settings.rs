@@ -34,6 +34,8 @@ pub struct Settings {
     pub arguments: usize,
     /// `SecArgumentSeparator`; default `&`.
     pub argument_separator: u8,
+    /// `SecHttpBlKey`: what questions to `dnsbl.httpbl.org` begin with.
+    pub http_bl_key: Option<String>,
     /// `SecWebAppId`.
     pub web_app_id: String,
     /// `SecComponentSignature`, in order.
@@ -52,6 +54,7 @@ impl Default for Settings {
             json_depth: 512,
             arguments: 1_000,
             argument_separator: b'&',
+            http_bl_key: None,
             web_app_id: "default".to_owned(),
             components: Vec::new(),
         }
@@ -63,6 +66,7 @@ pub(crate) const APPLIED: &[&str] = &[
     "SecArgumentSeparator",
     "SecArgumentsLimit",
     "SecComponentSignature",
+    "SecHttpBlKey",
     "SecRequestBodyAccess",
     "SecRequestBodyJsonDepthLimit",
     "SecRequestBodyNoFilesLimit",
@@ -113,6 +117,7 @@ pub(crate) const IDLE: &[&str] = &[
     "SecDebugLog",
     "SecDebugLogLevel",
     "SecDisableBackendCompression",
+    "SecGeoLookupDb",
     "SecInterceptOnError",
     "SecParseXmlIntoArgs",
     "SecPcreMatchLimit",
@@ -145,7 +150,6 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("SecConnEngine", "connections are limited by the node"),
     ("SecConnReadStateLimit", "connections are limited by the node"),
     ("SecConnWriteStateLimit", "connections are limited by the node"),
-    ("SecGeoLookupDb", "use the fields of country and network of the zone's rules"),
     ("SecGsbLookupDb", "no server is asked while a visitor waits"),
     ("SecGuardianLog", "rules may not run programs"),
     ("SecHashEngine", "pages are not rewritten"),
@@ -153,7 +157,6 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("SecHashMethodPm", "pages are not rewritten"),
     ("SecHashMethodRx", "pages are not rewritten"),
     ("SecHashParam", "pages are not rewritten"),
-    ("SecHttpBlKey", "no server is asked while a visitor waits"),
     ("SecReadStateLimit", "connections are limited by the node"),
     ("SecRemoteRules", "rules are files; fetch them before publishing"),
     ("SecRemoteRulesFailAction", "rules are files; fetch them before publishing"),
@@ -171,6 +174,11 @@ impl Settings {
                 [] => Err(Wrong::new(format!("`{name}` lacks its value"))),
                 _ => Ok(()),
             };
+        }
+        // What is off is off here too.
+        let is_engine = ["SecConnEngine", "SecHashEngine"].iter().any(|one| one.eq_ignore_ascii_case(name));
+        if is_engine && words.iter().map(String::as_str).eq(["Off"]) {
+            return Ok(());
         }
         if let Some((refused, why)) = REFUSED.iter().find(|(refused, _)| refused.eq_ignore_ascii_case(name)) {
             return Err(Wrong::with(format!("`{refused}` is a directive that there is not"), *why));
@@ -218,6 +226,14 @@ impl Settings {
                 [one] => self.argument_separator = *one,
                 _ => return Err(Wrong::new("`SecArgumentSeparator` is one character")),
             },
+            "SecHttpBlKey" => {
+                let is_key =
+                    (1..=63).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_alphanumeric());
+                if !is_key {
+                    return Err(Wrong::new("`SecHttpBlKey` is 1 to 63 letters and digits"));
+                }
+                self.http_bl_key = Some(value.to_ascii_lowercase());
+            }
             "SecWebAppId" => self.web_app_id.clone_from(value),
             _ => self.components.push(value.clone()),
         }

@@ -11,16 +11,19 @@ mod intake;
 pub(crate) mod values;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use fuel::{Fuel, Spent};
 
 use crate::body::{Body, Kind};
+use crate::engine::lists::Question;
+use crate::engine::made::MadePatterns;
 use crate::engine::state::{State, Text, TextChange};
 use crate::engine::{Progress, Run, Subject};
 use crate::exclusion::Exclusion;
 use crate::limits::arena_bytes_max;
+use crate::location::Locator;
 use crate::model::EngineMode;
 use crate::outcome::{Interruption, Match, Scores, Uninspected};
 use crate::prefilter::{Filter, Scratch};
@@ -87,6 +90,7 @@ pub struct Workspace {
     pub(crate) captures: Vec<Option<Vec<u8>>>,
     pub(crate) scratch: Scratch,
     pub(crate) teller: RuleTeller,
+    pub(crate) patterns: MadePatterns,
 }
 
 impl Workspace {
@@ -193,6 +197,14 @@ impl Transaction {
         }
     }
 
+    /// Lends a database of addresses, for `@geoLookup`; without one it matches nothing. Kept only where a
+    /// rule asks ([`RuleSet::asks_locations`]).
+    pub fn set_locator(&mut self, locator: &Arc<dyn Locator>) {
+        if self.set.asks_locations() {
+            self.state.locator = Some(Arc::clone(locator));
+        }
+    }
+
     /// Leaves out what an exclusion of the same rule set means, from now on.
     pub fn exclude(&mut self, exclusion: &Arc<Exclusion>) {
         if exclusion.targets.is_empty() {
@@ -232,6 +244,9 @@ impl Transaction {
             self.prepare(phase);
             self.phase = phase;
             self.cursor = 0;
+            if let Some(lists) = &mut self.state.lists {
+                lists.waits_at = None;
+            }
         }
         let set = Arc::clone(&self.set);
         work.scratch.enter(&set);
@@ -247,6 +262,7 @@ impl Transaction {
     }
 
     /// Evaluates a phase to its end, starting slice after slice: for tests and for threads that serve nobody.
+    /// Questions of `@rbl` have no answer.
     ///
     /// # Errors
     ///
@@ -257,10 +273,46 @@ impl Transaction {
         work: &mut Workspace,
         fuel: &mut Fuel,
     ) -> Result<(), Spent> {
-        while self.inspect(phase, work, fuel)? == Progress::More {
-            fuel.start_slice();
+        loop {
+            match self.inspect(phase, work, fuel)? {
+                Progress::Done => return Ok(()),
+                Progress::More => fuel.start_slice(),
+                Progress::Asks => self.give_up_questions(),
+            }
         }
-        Ok(())
+    }
+
+    /// What is to be asked so that evaluation goes on, after [`Progress::Asks`]: at most
+    /// [`LOOKUPS_MAX`](crate::limits::LOOKUPS_MAX) names in one transaction.
+    pub fn questions(&self) -> impl Iterator<Item = Question<'_>> {
+        self.state.lists.iter().flat_map(|lists| lists.questions())
+    }
+
+    /// Answers a question, by its name: with the addresses that the name has, none if there is no such name,
+    /// or with `None` where nobody says. Then the rule does not match for it, turned round (`!@rbl`) or not.
+    pub fn answer(&mut self, name: &str, addresses: Option<&[Ipv4Addr]>) {
+        if let Some(lists) = &mut self.state.lists {
+            lists.answer(name, addresses);
+        }
+    }
+
+    /// Answers every open question with `None`.
+    pub fn give_up_questions(&mut self) {
+        if let Some(lists) = &mut self.state.lists {
+            lists.give_up();
+        }
+    }
+
+    /// How many names lists were asked for.
+    #[must_use]
+    pub fn lookups(&self) -> u32 {
+        self.state.lists.as_ref().map_or(0, |lists| lists.count())
+    }
+
+    /// How many values an `@rbl` was asked about without an answer.
+    #[must_use]
+    pub fn unanswered(&self) -> u32 {
+        self.state.lists.as_ref().map_or(0, |lists| lists.unanswered)
     }
 
     /// Says whether chunks of the request's body should be fed: a rule may have switched that off.
@@ -327,6 +379,12 @@ impl Transaction {
     pub fn uninspected(&self) -> Uninspected {
         let is_cut = self.filter.has_cut() || self.state.is_value_cut;
         Uninspected { values: self.values.is_overflowed() || is_cut, ..self.uninspected }
+    }
+
+    /// How often macros in an `@rx` made what is no pattern, so that it found nothing.
+    #[must_use]
+    pub const fn patterns_broken(&self) -> u32 {
+        self.state.patterns_broken
     }
 
     /// The values of a variable, for tests and for explaining a verdict: `(name, value)` in order.

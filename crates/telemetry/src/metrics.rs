@@ -22,7 +22,7 @@ pub use families::reference;
 pub use labels::{
     CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, NotInspected,
     OriginConnection, OriginOutcome, OriginWait, Outcome, Protocol, RuleWork, StatusClass, TlsVersion,
-    Trouble, WafOutcome, Worth,
+    Trouble, Unanswered, WafOutcome, Worth,
 };
 use process::Process;
 

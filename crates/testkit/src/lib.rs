@@ -23,6 +23,7 @@ pub mod folder;
 pub mod gate;
 pub mod message;
 pub mod mmdb;
+pub mod names;
 pub mod node;
 pub mod origin;
 pub mod site;

@@ -15,6 +15,10 @@ pub enum Value {
     Number(u32),
     /// True or false.
     Bool(bool),
+    /// A number of 64 bits with a fraction.
+    Double(f64),
+    /// Values; at most 28.
+    List(Vec<Value>),
     /// Names and values; at most 28.
     Map(Vec<(String, Value)>),
 }
@@ -136,6 +140,14 @@ fn write(value: &Value, out: &mut Vec<u8>) {
                 out.extend_from_slice(&number.to_be_bytes());
             }
             Value::Bool(value) => control(14, usize::from(*value), out),
+            Value::Double(value) => {
+                control(3, 8, out);
+                out.extend_from_slice(&value.to_be_bytes());
+            }
+            Value::List(values) => {
+                control(11, values.len(), out);
+                left.extend(values.iter().rev().map(|value| (None, value)));
+            }
             Value::Map(pairs) => {
                 control(7, pairs.len(), out);
                 left.extend(pairs.iter().rev().map(|(name, value)| (Some(name.as_str()), value)));

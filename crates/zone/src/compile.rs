@@ -249,6 +249,7 @@ pub fn compile_after(
         report: Report::default(),
         shelf: waf::Shelf::of(previous.iter().flat_map(|snapshot| snapshot.zones())),
         made: RefCell::default(),
+        knows_countries: false,
     };
     let hash = bundle.hash();
     let mut seed = [0; 8];
@@ -260,6 +261,7 @@ pub fn compile_after(
         bundle.defaults().and_then(|source| parse(defaults_file, &source.bytes, &mut compiler.report));
     let http = compiler.defaults(defaults_file, behind.as_ref());
     let geo = compiler.geo(defaults_file, behind.as_ref(), previous);
+    compiler.knows_countries = geo.as_ref().is_some_and(|geo| geo.country.is_some());
 
     if bundle.specs().len() > ZONES_MAX {
         compiler.report.error(Place::new(ZONES_MAX, 0), format!("more than {ZONES_MAX} zones"));
@@ -325,6 +327,8 @@ struct Compiler<'a> {
     shelf: waf::Shelf,
     /// What paths of rules stand for.
     made: RefCell<HashMap<Vec<String>, Arc<waf::Made>>>,
+    /// Whether the node has a file with countries.
+    knows_countries: bool,
 }
 
 impl Compiler<'_> {

@@ -4,6 +4,8 @@
 //! shared between snapshots while their bytes are the same. An address that no file knows is nowhere, and
 //! nothing here can fail at run time. Made by `compile/geo.rs`; read next: [`Geo::find`].
 
+mod location;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -22,7 +24,8 @@ settings! {
     /// `[geo]` of the node file: what is known of addresses. Read at each publish.
     pub struct GeoSpec in "[geo]" {
         /// MMDB file with countries: fields `ip.src.country`, `ip.src.continent`,
-        /// `ip.src.is_in_european_union`, the log's `country`, and `CF-IPCountry`. At most 32 MiB.
+        /// `ip.src.is_in_european_union`, the log's `country`, and `CF-IPCountry`. One with cities fills all
+        /// of `GEO` for the firewall's `@geoLookup`. At most 32 MiB.
         optional country: FilePath,
         /// MMDB file with numbers of networks: the field `ip.src.asnum`. At most 32 MiB.
         optional asn: FilePath,

@@ -25,6 +25,9 @@ pub const BUNDLE_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Characters of a path or of a source's name: Linux accepts no longer path.
 pub const PATH_BYTES_MAX: usize = 4096;
 
+/// Name servers for lists of `@rbl`: as many as `resolv.conf` may have.
+pub const LIST_SERVERS_MAX: usize = 3;
+
 /// Problems reported in one run; beyond it one line says how many were left out. A person reads the first
 /// page, and ten thousand broken zones must not make a gigabyte of text.
 pub const PROBLEMS_MAX: usize = 1_000;

@@ -14,7 +14,7 @@ use crate::cidr::Cidr;
 use crate::compile::geo;
 use crate::compile::{parse, resolved};
 use crate::geo::GeoSpec;
-use crate::limits::{LISTENERS_MAX, RANGES_MAX, THREADS_MAX, WEIGHT_MAX};
+use crate::limits::{LIST_SERVERS_MAX, LISTENERS_MAX, RANGES_MAX, THREADS_MAX, WEIGHT_MAX};
 use crate::problem::{Place, Problem, Report};
 use crate::read::values::{Count, FilePath, List, Milliseconds, Name, Size, Text, quoted, words};
 use crate::read::{Placed, Row, Section, Setting, Table, settings};
@@ -81,6 +81,9 @@ settings! {
         plain name: Name = Name("rempart".to_owned()),
         /// Addresses whose `X-Forwarded-*` and `Forwarded` are believed, such as those of a CDN in front.
         plain trusted_proxies: List<Cidr> = List(Vec::new()),
+        /// Name servers that lists of the firewall's `@rbl` are asked at, as address and port; at most 3. By
+        /// default those of `resolv.conf`, but most lists answer no public ones.
+        plain list_servers: List<Text> = List(Vec::new()),
     }
 }
 
@@ -269,6 +272,8 @@ pub struct Node {
     pub name: String,
     /// Addresses whose forwarding headers are believed.
     pub trusted_proxies: Vec<Cidr>,
+    /// Name servers that lists of `@rbl` are asked at; empty for those of `resolv.conf`.
+    pub list_servers: Vec<SocketAddr>,
     /// 1 to [`LISTENERS_MAX`] listeners, no two alike.
     pub listeners: Vec<Listener>,
     /// Address of health and metrics.
@@ -353,6 +358,12 @@ pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
         list.0.iter().map(|cidr| cidr.value).collect()
     };
     let trusted_proxies = ranges(&file.node.trusted_proxies, &mut report);
+    if file.node.list_servers.0.len() > LIST_SERVERS_MAX {
+        let message = format!("more than {LIST_SERVERS_MAX} name servers");
+        report.error(file.node.list_servers.place, message);
+    }
+    let servers = file.node.list_servers.0.iter().take(LIST_SERVERS_MAX);
+    let list_servers = servers.filter_map(|text| address(text, &mut report)).collect();
     let mut listeners: Vec<Listener> = Vec::new();
     if report.errors() == 0 && file.listener.0.is_empty() {
         report.error_with(
@@ -421,6 +432,7 @@ pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
         memory_budget_bytes: file.node.memory_budget_bytes.0,
         name: file.node.name.0.clone(),
         trusted_proxies,
+        list_servers,
         listeners,
         admin,
         cache_memory_bytes: file.cache.memory_bytes.0,

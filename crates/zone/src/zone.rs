@@ -209,6 +209,14 @@ impl Zone {
         self.rules.as_ref().and_then(|rules| rules.changed_pool(to, base)).unwrap_or(base)
     }
 
+    /// Says whether rules of its firewall ask where addresses are.
+    #[must_use]
+    pub fn asks_locations(&self) -> bool {
+        let firewalls = [self.waf.as_ref(), self.waf_log.as_ref()].into_iter().flatten();
+        let mut rules = firewalls.flat_map(|waf| [Some(&waf.rules), waf.shadow.as_ref()]).flatten();
+        rules.any(|rules| rules.set.asks_locations())
+    }
+
     /// Finds a pool by name.
     #[must_use]
     pub fn pool_named(&self, name: &str) -> Option<&Arc<Pool>> {

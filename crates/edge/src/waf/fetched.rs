@@ -202,7 +202,8 @@ impl Edge {
     ) -> Result<Option<Box<Inspection>>, Trouble> {
         let now_s = (self.unix_offset_us.get() + course.began_us) / 1_000_000;
         let local = exchange.connection.local;
-        let facts = Facts { visitor: course.visitor, local, id: course.id, now_s };
+        let geo = course.geo.clone();
+        let facts = Facts { visitor: course.visitor, local, id: course.id, now_s, geo };
         let mut begun = guard(|| Ok(Inspection::begin(judging.waf, judging.request, &facts).map(Box::new)))?;
         if let Some(inspection) = begun.as_mut().filter(|_| !judging.is_told) {
             inspection.shadow = None; // nobody would read of it

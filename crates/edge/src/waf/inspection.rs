@@ -9,25 +9,29 @@ use std::sync::Arc;
 use exchange::{Known, Request, RequestId, Response, Upgrade, Version};
 use fuel::{Fuel, Spent};
 use seclang::{
-    Connection, EngineMode, Interruption, Match, Options, Phase, Progress, Transaction, Workspace,
+    Connection, EngineMode, Interruption, Locator, Match, Options, Phase, Progress, Transaction, Workspace,
 };
 use telemetry::metrics::WafOutcome;
-use zone::{Waf, WafRules};
+use zone::{Geo, Waf, WafRules};
 
 /// What is known of an exchange beside its heads.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Facts {
     pub(crate) visitor: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) id: RequestId,
     /// Seconds since 1970.
     pub(crate) now_s: u64,
+    /// What is known of addresses, where the rules may ask.
+    pub(crate) geo: Option<Arc<Geo>>,
 }
 
 /// One rule set asked about one exchange.
 pub(crate) struct Asking {
     pub(crate) transaction: Transaction,
     pub(crate) fuel: Fuel,
+    /// How long it has waited for lists.
+    pub(crate) waited_ms: u64,
 }
 
 impl Asking {
@@ -51,7 +55,11 @@ impl Asking {
         for (name, value) in &rules.presets {
             transaction.preset(name, value.to_string().as_bytes());
         }
-        Self { transaction, fuel: Fuel::new(seclang::limits::FUEL_STEPS) }
+        if let Some(geo) = &facts.geo {
+            let locator: Arc<dyn Locator> = Arc::<Geo>::clone(geo);
+            transaction.set_locator(&locator);
+        }
+        Self { transaction, fuel: Fuel::new(seclang::limits::FUEL_STEPS), waited_ms: 0 }
     }
 
     /// Evaluates a phase until its slice is over.

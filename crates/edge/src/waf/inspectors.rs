@@ -138,8 +138,8 @@ struct Way {
     began_ms: u64,
 }
 
-/// What comes back of a body: who asked, and whether it went well.
-pub(crate) type Back = (Box<Inspection>, Result<(), Trouble>);
+/// What comes back of a body: who asked, and whether it is judged or waits for answers.
+pub(crate) type Back = (Box<Inspection>, Result<Progress, Trouble>);
 
 /// The same; or it panicked; or it was not inspected.
 pub(crate) type Judged = Result<Result<Back, Trouble>, NotInspected>;
@@ -163,7 +163,11 @@ impl Way {
             return Ok(Progress::More);
         }
         if !*is_judged {
-            *is_judged = inspection.main.step(*phase, space).map_err(|_| Trouble::Fuel)? == Progress::Done;
+            let progress = inspection.main.step(*phase, space).map_err(|_| Trouble::Fuel)?;
+            if progress == Progress::Asks {
+                return Ok(progress);
+            }
+            *is_judged = progress == Progress::Done;
             let is_over = *is_judged && inspection.shadow.is_none();
             return Ok(if is_over { Progress::Done } else { Progress::More });
         }
@@ -199,8 +203,7 @@ impl Way {
                 let is_late = self.clock.now_ms().saturating_sub(self.began_ms) >= LATE_MS;
                 return Step::More(steps, if is_late { Yield::Nothing } else { Yield::Core });
             }
-            Ok(Progress::Done) => Ok(()),
-            Err(trouble) => Err(trouble),
+            over => over,
         };
         Step::Done(steps, self.job.take().map(|job| (job.inspection, result)))
     }

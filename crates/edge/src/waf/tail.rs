@@ -16,6 +16,7 @@ use seclang::{Phase as RulePhase, Progress, Workspace};
 use telemetry::metrics::Trouble;
 use wire::Exchange;
 
+use super::lists::{Awaited, Lookups};
 use super::{BLOCKED, Inspection, TOO_LARGE, naming};
 use crate::contain::{guard, is_requests_own};
 use crate::fault_points::Planned;
@@ -33,6 +34,8 @@ pub(crate) struct Behind {
     pub(crate) is_open: bool,
     /// What breaks the verdict on purpose.
     pub(crate) fault: Planned,
+    /// Whom its rules ask; none where they ask no list.
+    pub(crate) lookups: Option<Lookups>,
     /// Where its verdict names the firewall and the rule; the upload's own phase is another.
     pub(crate) slot: Option<Slot>,
 }
@@ -43,6 +46,8 @@ pub(crate) struct Tail {
     /// The end of the body, until the verdict.
     held: Option<Incoming<'static>>,
     space: Option<Box<Workspace>>,
+    /// Answers that the verdict waits for.
+    awaited: Option<Awaited>,
 }
 
 /// Whether a request's body is a form with parts.
@@ -54,7 +59,7 @@ pub(crate) fn is_multipart(request: &Request) -> bool {
 
 impl Tail {
     pub(crate) fn new(behind: &Rc<RefCell<Behind>>) -> Box<Self> {
-        Box::new(Self { behind: Rc::clone(behind), held: None, space: None })
+        Box::new(Self { behind: Rc::clone(behind), held: None, space: None, awaited: None })
     }
 
     /// Reads the next piece of the body, and shows it to the rules first.
@@ -107,6 +112,10 @@ impl Tail {
         let Some(inspection) = behind.inspection.as_mut().filter(|_| !behind.is_judged) else {
             return Poll::Ready(Ok(()));
         };
+        if let (Some(lookups), Some(awaited)) = (&behind.lookups, &mut self.awaited) {
+            ready!(lookups.poll(awaited, &mut inspection.main, cx));
+            self.awaited = None;
+        }
         let slot = behind.slot;
         let space = self.space.get_or_insert_with(|| Box::new(slot.map_or_else(Workspace::default, naming)));
         let before = slot.map(|slot| slot.view().phase);
@@ -121,6 +130,14 @@ impl Tail {
         }
         match progress {
             Ok(Progress::More) => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Ok(Progress::Asks) => {
+                match &behind.lookups {
+                    Some(lookups) => self.awaited = Some(lookups.begin(&inspection.main)),
+                    None => inspection.main.transaction.give_up_questions(),
+                }
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use seclang::Match;
+use seclang::{Match, Transaction};
 use telemetry::metrics::WafOutcome;
 
 use super::inspection::{Inspection, logged};
@@ -30,8 +30,32 @@ pub(crate) struct Told {
     pub(crate) ids: Vec<Box<str>>,
     pub(crate) score: Option<u32>,
     pub(crate) uninspected_bytes: u64,
+    /// What its rules asked outside; none where they asked nothing.
+    pub(crate) asked: Option<AskedOutside>,
     /// For `rempart trace`.
     pub(crate) text: Option<Box<str>>,
+}
+
+/// What rules asked outside, by the numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct AskedOutside {
+    /// Names that lists were asked for.
+    pub(crate) lookups: u32,
+    /// Values that no list said anything of.
+    pub(crate) unanswered: u32,
+    /// Patterns that macros made and that are none.
+    pub(crate) patterns_broken: u32,
+}
+
+impl AskedOutside {
+    fn of(transaction: &Transaction) -> Option<Self> {
+        let asked = Self {
+            lookups: transaction.lookups(),
+            unanswered: transaction.unanswered(),
+            patterns_broken: transaction.patterns_broken(),
+        };
+        (asked.lookups + asked.unanswered + asked.patterns_broken > 0).then_some(asked)
+    }
 }
 
 impl Told {
@@ -59,6 +83,7 @@ impl Told {
             ids: logged(transaction).map(|found| found.id.to_string().into_boxed_str()).collect(),
             score: u32::try_from(scores.inbound.max(scores.outbound)).ok(),
             uninspected_bytes: of_request.saturating_add(uninspected.response_body_bytes),
+            asked: AskedOutside::of(transaction),
             text: text(inspection, outcome, shadow),
         }
     }

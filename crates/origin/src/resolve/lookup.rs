@@ -193,6 +193,22 @@ impl Asker {
         within(&self.deadlines.slot(), LOOKUP_MS_MAX, Fault::DnsTimeout, work).await
     }
 
+    /// The IPv4 addresses of exactly this name, as name servers say; no hosts file is looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`Asker::find`], but that a name which is not there has no addresses.
+    pub(super) async fn records(&self, name: &DnsName) -> Result<Answer, Fault> {
+        let _turn = self.turns.acquire().await.map_err(|_| Fault::ProxyInternalError)?;
+        let settings = {
+            let mut system = self.system.borrow_mut();
+            system.look();
+            system.settings().clone()
+        };
+        let work = self.ask(name, Family::V4, &settings);
+        within(&self.deadlines.slot(), LOOKUP_MS_MAX, Fault::DnsTimeout, work).await
+    }
+
     /// The addresses of exactly this name; none if there are none.
     async fn both_families(&self, name: &DnsName, settings: &Settings) -> Result<Option<Found>, Fault> {
         let has_some = |answer: &Result<Answer, Fault>| matches!(answer, Ok(it) if !it.addresses.is_empty());

@@ -165,6 +165,12 @@ impl System {
         Self { hosts: Watched::at(hosts), resolv: Watched::at(resolv), settings: Settings::default() }
     }
 
+    /// No hosts file, and these servers.
+    pub(crate) fn asking(servers: &[SocketAddr]) -> Self {
+        let settings = Settings { servers: servers.to_vec(), ..Settings::default() };
+        Self { hosts: Watched::default(), resolv: Watched::default(), settings }
+    }
+
     /// Fixed ones.
     #[cfg(test)]
     pub(crate) fn fixed(hosts: &str, settings: Settings) -> Self {

@@ -364,3 +364,109 @@ fn nobody_is_asked_for_addresses_this_machine_and_what_cannot_exist() {
         assert_eq!(server.questions.borrow().len(), 0);
     });
 }
+
+mod lists {
+    use super::super::lists::{Lists, Said};
+    use super::*;
+
+    const SERVICE: &str = "list.example";
+
+    fn question(name: &str) -> Vec<(Box<str>, Box<str>)> {
+        vec![(SERVICE.into(), format!("{name}.{SERVICE}").into())]
+    }
+
+    fn last(said: &[Said]) -> Vec<Option<Vec<u8>>> {
+        said.iter()
+            .map(|(_, said)| said.as_ref().map(|all| all.iter().map(|ip| ip.octets()[3]).collect()))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_listed_and_what_is_not_are_both_kept() {
+        run(async {
+            let server = Server::saying(|before| match before {
+                0 => says(5, &[2]),
+                1 => Some((NXDOMAIN, 0, Vec::new())),
+                _ => says(86_400, &[9]),
+            })
+            .await;
+            let lists = Lists::new(Deadlines::new(), &[server.address]);
+            assert_eq!(last(&lists.ask(question("a"), 60_000, 0).await), [Some(vec![2])]);
+            assert_eq!(last(&lists.ask(question("b"), 60_000, 0).await), [Some(vec![])]);
+            // The least time, whatever the TTL; and that of what is not there.
+            assert_eq!(last(&lists.ask(question("a"), 60_000, 59_999).await), [Some(vec![2])]);
+            assert_eq!(last(&lists.ask(question("b"), 60_000, 299_999).await), [Some(vec![])]);
+            assert_eq!(server.asked(), 2);
+            assert_eq!(last(&lists.ask(question("a"), 60_000, 300_000).await), [Some(vec![9])]);
+            assert_eq!(last(&lists.ask(question("a"), 60_000, 3_899_999).await), [Some(vec![9])]);
+            assert_eq!(server.asked(), 3);
+            assert_eq!(last(&lists.ask(question("a"), 60_000, 3_900_000).await), [Some(vec![9])]);
+            assert_eq!(server.asked(), 4, "an hour at most");
+            assert!(server.was_asked_for("a.list.example"));
+        });
+    }
+
+    #[test]
+    fn names_of_one_question_are_asked_for_at_once_and_once() {
+        run(async {
+            let server = Server::saying(|_| says(60, &[2])).await;
+            let lists = Lists::new(Deadlines::new(), &[server.address]);
+            let three: Vec<_> = ["a", "b", "a"].into_iter().flat_map(question).collect();
+            let two = question("b");
+            let (three, two) = tokio::join!(lists.ask(three, 60_000, 0), lists.ask(two, 60_000, 0));
+            assert_eq!(last(&three), vec![Some(vec![2]); 3]);
+            assert_eq!(last(&two), [Some(vec![2])]);
+            assert_eq!(server.asked(), 2);
+        });
+    }
+
+    #[test]
+    fn a_list_that_does_not_answer_is_left_alone_and_tried_again() {
+        run(async {
+            let server = Server::saying(|before| match before {
+                ..6 => Some((SERVFAIL, 0, Vec::new())),
+                _ => says(60, &[2]),
+            })
+            .await;
+            let lists = Lists::new(Deadlines::new(), &[server.address]);
+            for name in ["a", "b", "c"] {
+                assert_eq!(last(&lists.ask(question(name), 60_000, 0).await), [None]);
+            }
+            let asked = server.asked(); // each in two rounds
+            assert_eq!(last(&lists.ask(question("d"), 60_000, 29_999).await), [None]);
+            assert_eq!((asked, server.asked()), (6, 6), "left alone");
+            assert_eq!(last(&lists.ask(question("d"), 60_000, 30_000).await), [Some(vec![2])]);
+            assert_eq!(last(&lists.ask(question("a"), 60_000, 30_000).await), [Some(vec![2])]);
+        });
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_said_and_the_answer_serves_the_next() {
+        run(async {
+            let deadlines = Deadlines::new();
+            let (send, held) = tokio::sync::oneshot::channel::<()>();
+            let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+            let address = socket.local_addr().expect("an address");
+            tokio::task::spawn_local(async move {
+                let mut buffer = [0; 512];
+                let (length, from) = socket.recv_from(&mut buffer).await.expect("a question");
+                held.await.expect("let go");
+                let answer = answer_to(&buffer[..length], 0x8180, 60, &[2]);
+                socket.send_to(&answer, from).await.expect("sends");
+            });
+            let lists = Lists::new(Rc::clone(&deadlines), &[address]);
+            let mut first = std::pin::pin!(lists.ask(question("a"), 1_000, 0));
+            poll_fn(|cx| {
+                assert!(first.as_mut().poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            for _ in 0..12 {
+                deadlines.sweep();
+            }
+            assert_eq!(last(&first.await), [None]);
+            send.send(()).expect("still held");
+            assert_eq!(last(&lists.ask(question("a"), 60_000, 0).await), [Some(vec![2])]);
+        });
+    }
+}

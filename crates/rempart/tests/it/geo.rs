@@ -68,6 +68,35 @@ fn rules_limits_log_and_origins_know_where_visitors_are() -> Result<()> {
     node.finish_healthy()
 }
 
+/// A firewall's rule refuses visitors of one country, and one tells where they are.
+const LOOKED_UP: &str = "SecRule REMOTE_ADDR \"@geoLookup\" \"id:10,phase:1,deny,status:451,log,chain,\\\n\
+    msg:'From %{GEO.COUNTRY_CODE}'\"\n  SecRule GEO:COUNTRY_CODE \"@streq FR\"\n";
+
+#[test]
+fn rules_of_the_firewall_look_up_addresses_in_the_nodes_file() -> Result<()> {
+    let origin = saying("answer")?;
+    let lines = "\n[waf]\nmode = \"block\"\nrules = [\"../waf/own.conf\"]\n";
+    let spec = spec(&zone(&origin, lines), BOTH).file("waf/own.conf", LOOKED_UP);
+    let node = start(&spec)?;
+    let asked = ["192.0.2.1", "192.0.2.200", "2001:db8::1", "203.0.113.1"];
+    let statuses: Vec<u16> = asked.iter().map(|address| status(&node, address)).collect::<Result<_>>()?;
+    assert_eq!(statuses, [451, 200, 200, 200]);
+    let line = node.wait_for_log(|line| line["visitor_ip"] == "192.0.2.1")?;
+    assert_eq!((&line["waf"], &line["rules"][0]), (&"refused".into(), &"10".into()), "{line}");
+    // A newer file is asked at once, though the zone is the one it was.
+    node.folder().write("country.mmdb", countries("FR"))?;
+    assert!(node.publish()?.status.success());
+    assert_eq!(status(&node, "192.0.2.200")?, 451);
+    // Without a file the rule matches nothing, and whoever publishes is told.
+    let path = node.folder().path().join("rempart.toml");
+    let text = std::fs::read_to_string(&path)?.replace("[geo]\ncountry = \"country.mmdb\"\n", "[geo]\n");
+    std::fs::write(&path, text)?;
+    let checked = node.command(&["check"])?;
+    let told = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(told.contains("ask where addresses are (@geoLookup), and the node does not know"), "{told}");
+    node.finish_healthy()
+}
+
 #[test]
 fn a_publish_takes_a_newer_file_and_a_damaged_one_changes_nothing() -> Result<()> {
     let origin = saying("answer")?;

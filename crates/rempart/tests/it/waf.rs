@@ -9,6 +9,7 @@ mod bodies;
 mod breaking;
 mod crs;
 mod exceptions;
+mod lists;
 #[cfg(feature = "fault-injection")]
 mod pool;
 mod publishing;

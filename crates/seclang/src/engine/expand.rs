@@ -67,6 +67,11 @@ impl Run<'_> {
                     text.write(out);
                 }
             }
+            Part::Variable(Variable::Geo, Some(name)) => {
+                let location = self.state.location.as_deref();
+                let part = location.and_then(|location| location.part(name)).unwrap_or_default();
+                out.extend_from_slice(part.as_bytes());
+            }
             Part::Variable(Variable::Rule, Some(name)) => {
                 let parts = self.rule_parts(head);
                 if let Some((_, value)) = parts.iter().find(|(known, _)| known.as_bytes() == &**name) {

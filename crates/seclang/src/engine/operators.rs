@@ -5,18 +5,28 @@
 //! on long values: a pattern costs about 1 to 4 ns a byte on common text and up to 300 on the worst, so 8
 //! stands for all.
 
+use std::net::IpAddr;
+
 use fuel::{Fuel, Spent};
 use regex::bytes::Regex;
 
 use crate::check;
+use crate::check::fuzzy::{self, FuzzyHash};
 use crate::engine::Run;
 use crate::injection;
 use crate::model::{Operator, Rule, TextTest};
+use crate::template::Template;
 
 /// Steps per byte of a pattern.
 const PATTERN_STEPS: u64 = 8;
 /// Steps per byte of lists of words and of the two detectors.
 const WORDS_STEPS: u64 = 4;
+/// Steps of a look at a database of addresses: a walk over at most 128 nodes, and some texts copied.
+const LOCATE_STEPS: u64 = 5_000;
+/// Steps of compiling a pattern that macros made, whatever it is, and for each of its bytes: the dearest text
+/// fills [`crate::limits::MADE_PROGRAM_BYTES_MAX`] with a few repetitions.
+const COMPILE_STEPS: u64 = 1_000_000;
+const COMPILE_STEPS_EACH: u64 = 500;
 /// Captures that a rule can read: `TX:0` to `TX:9`.
 const CAPTURES: usize = 10;
 
@@ -35,6 +45,9 @@ impl Run<'_> {
                     capture(regex, *all, value, captures);
                 }
                 found
+            }
+            Operator::MadePattern { template, all } => {
+                return self.asks_made(template, *all, rule, head, value);
             }
             Operator::Words(words) => match words.automaton.find(value) {
                 Some(found) => {
@@ -79,9 +92,66 @@ impl Run<'_> {
                 }
                 found.is_some()
             }
+            Operator::Fuzzy { hashes, threshold } => return self.resembles(hashes, *threshold, value),
+            Operator::Listed(list) => {
+                let found = self.is_listed(rule, list, value);
+                if found && rule.capture {
+                    self.work.captures.push(Some(value.to_vec()));
+                }
+                found
+            }
+            Operator::Located => self.locates(value),
             Operator::Always => true,
             Operator::Never => false,
         })
+    }
+
+    /// Asks a pattern that macros make. A text that is none finds nothing, and the transaction says so.
+    fn asks_made(
+        &mut self,
+        template: &Template,
+        all: bool,
+        rule: &Rule,
+        head: &Rule,
+        value: &[u8],
+    ) -> Result<bool, Spent> {
+        let text = self.expanded(template, head)?;
+        if !self.work.patterns.has(&text) {
+            self.fuel.spend(compiling(text.len()))?;
+        }
+        let Some(regex) = self.work.patterns.of(&text) else {
+            self.state.patterns_broken = self.state.patterns_broken.saturating_add(1);
+            return Ok(false);
+        };
+        let found = regex.is_match(value);
+        if found && rule.capture && !rule.is_negated {
+            capture(regex, all, value, &mut self.work.captures);
+        }
+        Ok(found)
+    }
+
+    /// Compares a value's fuzzy hash with those of known files.
+    fn resembles(&mut self, hashes: &[FuzzyHash], threshold: u32, value: &[u8]) -> Result<bool, Spent> {
+        let own = FuzzyHash::of(value);
+        self.fuel.spend(fuzzy::LOOK_STEPS * hashes.len() as u64)?;
+        for known in hashes.iter().filter(|known| known.is_comparable(&own)) {
+            self.fuel.spend(fuzzy::COMPARE_STEPS)?;
+            if known.likeness(&own) >= threshold {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Looks up where an address is, and keeps it; what is no address, or in no record, changes nothing.
+    fn locates(&mut self, value: &[u8]) -> bool {
+        let Some(locator) = &self.state.locator else { return false };
+        let address = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse::<IpAddr>().ok());
+        let Some(location) = address.and_then(|address| locator.locate(address.to_canonical())) else {
+            return false;
+        };
+        self.state.location = Some(Box::new(location));
+        true
     }
 }
 
@@ -100,15 +170,27 @@ pub(crate) fn matches(operator: &Operator, value: &[u8], fuel: &mut Fuel) -> Res
         Operator::Xss => injection::xss::detect(value),
         Operator::Checked { regex, check } => regex.find_iter(value).any(|found| check(found.as_bytes())),
         // Macros may be in it: the evaluation itself decides.
-        Operator::Number(..) | Operator::Always => true,
+        Operator::MadePattern { .. }
+        | Operator::Number(..)
+        | Operator::Fuzzy { .. }
+        | Operator::Listed(_)
+        | Operator::Located
+        | Operator::Always => true,
         Operator::Never => false,
     })
+}
+
+/// What compiling a pattern of so many bytes costs.
+const fn compiling(bytes: usize) -> u64 {
+    COMPILE_STEPS + COMPILE_STEPS_EACH * bytes as u64
 }
 
 /// What asking an operator costs.
 fn price(operator: &Operator, bytes: usize) -> u64 {
     let each = match operator {
-        Operator::Pattern { .. } | Operator::Checked { .. } => PATTERN_STEPS,
+        Operator::Located => return LOCATE_STEPS,
+        Operator::Pattern { .. } | Operator::MadePattern { .. } | Operator::Checked { .. } => PATTERN_STEPS,
+        Operator::Fuzzy { .. } => fuzzy::HASH_STEPS,
         Operator::Words(_) | Operator::Sqli | Operator::Xss => WORDS_STEPS,
         _ => 1,
     };

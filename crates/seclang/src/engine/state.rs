@@ -11,6 +11,7 @@ use crate::body::Kind;
 use crate::check::number::integer;
 use crate::exclusion::Exclusion;
 use crate::limits::{TEXT_BYTES_MAX, TX_NAMES_MAX};
+use crate::location::{Location, Locator};
 use crate::model::{Allow, EngineMode, RuleBits};
 use crate::outcome::{Interruption, Match};
 use crate::ruleset::RuleSet;
@@ -18,6 +19,7 @@ use crate::template::TxId;
 use crate::transaction::values::Span;
 use crate::variable::Variable;
 
+use super::lists::Lists;
 use super::{allow_covers, is_secret_name};
 
 /// The value of a variable that rules set: most are numbers.
@@ -126,6 +128,14 @@ pub(crate) struct State {
     pub(crate) elapsed_ms: u64,
     /// A transformation made a value longer than is looked at.
     pub(crate) is_value_cut: bool,
+    /// Texts that macros made and that are no patterns.
+    pub(crate) patterns_broken: u32,
+    /// What `@rbl` asked; none where no rule did.
+    pub(crate) lists: Option<Box<Lists>>,
+    /// Who knows where addresses are; none where no rule asks, or nobody does.
+    pub(crate) locator: Option<Arc<dyn Locator>>,
+    /// Where the address is that was asked for last: `GEO`.
+    pub(crate) location: Option<Box<Location>>,
 }
 
 impl State {
@@ -155,6 +165,10 @@ impl State {
             now_s,
             elapsed_ms: 0,
             is_value_cut: false,
+            patterns_broken: 0,
+            lists: None,
+            locator: None,
+            location: None,
         }
     }
 

@@ -159,6 +159,13 @@ impl Run<'_> {
                     }
                 }
             }
+            (Variable::Geo, _) => {
+                for (name, text) in self.state.location.iter().flat_map(|location| location.parts()) {
+                    if target.selects(name.as_bytes()) {
+                        push(made, name.as_bytes(), &mut |out| out.extend_from_slice(text.as_bytes()));
+                    }
+                }
+            }
             (Variable::MatchedVar, _) => {
                 if let Some((_, value)) = self.state.last_matched() {
                     push(made, b"", &mut |out| out.extend_from_slice(value));

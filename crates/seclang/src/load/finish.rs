@@ -83,12 +83,26 @@ impl Loader<'_> {
             let place = Place { file: Arc::from(""), line: 0 };
             self.report.add(&place, Wrong::new("rules name more than 65,534 variables of TX"));
         }
+        self.check_keys(&rules);
         resolve_controls(&mut rules);
         let notes = self.take_notes();
         let Self { report, settings, names, .. } = self;
         report.finish()?;
         let phases = lists.map(|list| list.into_iter().map(|rule| step(&rules, rule)).collect());
         Ok(RuleSet::new(rules, phases, settings, names, notes))
+    }
+
+    /// A list that wants a key is asked nothing without one.
+    fn check_keys(&mut self, rules: &[Rule]) {
+        if self.settings.http_bl_key.is_some() {
+            return;
+        }
+        for rule in rules {
+            if matches!(&rule.operator, Operator::Listed(list) if list.wants_key) {
+                let what = "this list answers only those who have a key";
+                self.report.add(&rule.place, Wrong::with(what, "write SecHttpBlKey with yours"));
+            }
+        }
     }
 
     fn check_ids(&mut self) {

@@ -3,7 +3,10 @@
 //! Called by [`crate::load`]. Everything that can be compiled ahead is: patterns, words, addresses, sets of
 //! bytes. What an operator then does with a value is [`crate::operators`]'s. Read next: [`parse`].
 
+use crate::check::blocklist::Blocklist;
+use crate::check::fuzzy::FuzzyHash;
 use crate::check::{self, AddressSet};
+use crate::limits::FUZZY_HASHES_MAX;
 use crate::model::{Comparison, Operator, TextTest, Words};
 use crate::pattern;
 use crate::problem::Wrong;
@@ -19,7 +22,9 @@ pub(crate) const KNOWN: &[&str] = &[
     "detectXSS",
     "endsWith",
     "eq",
+    "fuzzyHash",
     "ge",
+    "geoLookup",
     "gt",
     "ipMatch",
     "ipMatchF",
@@ -30,6 +35,7 @@ pub(crate) const KNOWN: &[&str] = &[
     "pm",
     "pmf",
     "pmFromFile",
+    "rbl",
     "rx",
     "rxGlobal",
     "streq",
@@ -68,10 +74,9 @@ pub(crate) fn parse(
 
 fn one(name: &str, argument: &str, names: &mut TxNames, read: &mut ReadFile<'_>) -> Result<Operator, Wrong> {
     let trimmed = argument.trim();
-    let mut text = |test| Ok(Operator::Text(test, Template::parse(trimmed, names)?));
     match name.to_ascii_lowercase().as_str() {
-        "rx" => rx(argument, false),
-        "rxglobal" => rx(argument, true),
+        "rx" => rx(argument, false, names),
+        "rxglobal" => rx(argument, true, names),
         "pm" => words(trimmed.split_ascii_whitespace().map(unescape).collect::<Result<_, _>>()?),
         "pmfromfile" | "pmf" => {
             let mut list = Vec::new();
@@ -85,12 +90,12 @@ fn one(name: &str, argument: &str, names: &mut TxNames, read: &mut ReadFile<'_>)
         "gt" => Ok(Operator::Number(Comparison::Greater, numeric(trimmed, names)?)),
         "le" => Ok(Operator::Number(Comparison::LessOrEqual, numeric(trimmed, names)?)),
         "lt" => Ok(Operator::Number(Comparison::Less, numeric(trimmed, names)?)),
-        "beginswith" => text(TextTest::BeginsWith),
-        "contains" | "strmatch" => text(TextTest::Contains),
-        "containsword" => text(TextTest::ContainsWord),
-        "endswith" => text(TextTest::EndsWith),
-        "streq" => text(TextTest::Equals),
-        "within" => text(TextTest::Within),
+        "beginswith" => text(TextTest::BeginsWith, trimmed, names),
+        "contains" | "strmatch" => text(TextTest::Contains, trimmed, names),
+        "containsword" => text(TextTest::ContainsWord, trimmed, names),
+        "endswith" => text(TextTest::EndsWith, trimmed, names),
+        "streq" => text(TextTest::Equals, trimmed, names),
+        "within" => text(TextTest::Within, trimmed, names),
         "validatebyterange" => check::byte_ranges(trimmed).map(Operator::Bytes).map_err(|error| {
             Wrong::with(
                 format!("`{trimmed}` is no list of bytes: {error}"),
@@ -101,6 +106,7 @@ fn one(name: &str, argument: &str, names: &mut TxNames, read: &mut ReadFile<'_>)
         "validateurlencoding" => Ok(Operator::UrlEncoding),
         "ipmatch" => addresses(trimmed),
         "ipmatchfromfile" | "ipmatchf" => addresses(&String::from_utf8_lossy(&read(trimmed)?)),
+        "fuzzyhash" => fuzzy(trimmed, read),
         "detectsqli" => Ok(Operator::Sqli),
         "detectxss" => Ok(Operator::Xss),
         "verifycc" => {
@@ -117,32 +123,42 @@ fn one(name: &str, argument: &str, names: &mut TxNames, read: &mut ReadFile<'_>)
         }
         "unconditionalmatch" => Ok(Operator::Always),
         "nomatch" => Ok(Operator::Never),
-        "rbl" | "gsblookup" => Err(Wrong::with(
-            format!("`@{name}` would ask a server while a visitor waits"),
-            "load the list as a file and use @ipMatchFromFile or @pmFromFile",
+        "rbl" => Blocklist::parse(trimmed).map(Operator::Listed),
+        "geolookup" => Ok(Operator::Located),
+        "inspectfile" => Err(Wrong::with(
+            "`@inspectFile` would run a program (as `exec` would), which rules may not",
+            "leave the rule out; @fuzzyHash and @pmFromFile look at what files hold",
         )),
-        "geolookup" => Err(Wrong::with(
-            "`@geoLookup` needs a database that the WAF is not given",
-            "use the fields of country and network of the zone's rules",
+        "gsblookup" | "validatehash" | "rsub" => Err(Wrong::with(
+            format!("`@{name}` is an operator that ModSecurity 3 does not support either"),
+            "leave the rule out",
         )),
-        "inspectfile" | "fuzzyhash" => Err(Wrong::new(format!(
-            "`@{name}` would run a program or read files of the visitor, which rules may not"
-        ))),
-        "validatedtd" | "validateschema" | "validatehash" | "rsub" => {
+        "validatedtd" | "validateschema" => {
             Err(Wrong::with(format!("`@{name}` is an operator that there is not"), "leave the rule out"))
         }
         _ => Err(Wrong::unknown("operator", name, KNOWN.iter().copied())),
     }
 }
 
-fn rx(text: &str, all: bool) -> Result<Operator, Wrong> {
-    if text.contains("%{") {
-        return Err(Wrong::with(
-            "a macro in a regular expression would be compiled for each visitor",
-            "compare with @contains, @streq or @within",
-        ));
+fn rx(text: &str, all: bool, names: &mut TxNames) -> Result<Operator, Wrong> {
+    if has_macro(text) {
+        return Ok(Operator::MadePattern { template: Template::parse(text, names)?, all });
     }
     Ok(Operator::Pattern { regex: pattern::compile(text)?, text: text.into(), all })
+}
+
+fn text(test: TextTest, with: &str, names: &mut TxNames) -> Result<Operator, Wrong> {
+    Ok(Operator::Text(test, Template::parse(with, names)?))
+}
+
+/// Whether a pattern has macros in it. `%{2}` is a repetition, since names of variables begin with a letter,
+/// and what stands behind a backslash is none.
+fn has_macro(text: &str) -> bool {
+    text.match_indices("%{").any(|(at, found)| {
+        let (before, after) = (text.get(..at).unwrap_or_default(), text.get(at + found.len()..));
+        let escapes = before.bytes().rev().take_while(|byte| *byte == b'\\').count();
+        escapes.is_multiple_of(2) && after.is_some_and(|rest| rest.starts_with(|c: char| c.is_alphabetic()))
+    })
 }
 
 /// A number, or a macro that becomes one.
@@ -165,6 +181,33 @@ fn words(words: Vec<Vec<u8>>) -> Result<Operator, Wrong> {
             Wrong::with(format!("the list of words is too large: {error}"), "split it among rules")
         })?;
     Ok(Operator::Words(Words { words, automaton }))
+}
+
+/// A file of hashes as `ssdeep` writes it, and how like one a value must be, from 1 to 100.
+fn fuzzy(argument: &str, read: &mut ReadFile<'_>) -> Result<Operator, Wrong> {
+    let (file, threshold) = argument.rsplit_once([' ', '\t']).unwrap_or((argument, ""));
+    let threshold = threshold.parse().ok().filter(|threshold| (1..=100).contains(threshold));
+    let Some(threshold) = threshold else {
+        let what = "`@fuzzyHash` takes a file of hashes and a threshold from 1 to 100";
+        return Err(Wrong::with(what, "write @fuzzyHash known.txt 60"));
+    };
+    let bytes = read(file.trim())?;
+    let mut hashes = Vec::new();
+    for (number, line) in (1_usize..).zip(bytes.split(|byte| *byte == b'\n')) {
+        let line = line.trim_ascii();
+        // The first line of what `ssdeep` writes names its columns.
+        if line.is_empty() || line.starts_with(b"#") || number == 1 && line.starts_with(b"ssdeep,") {
+            continue;
+        }
+        let hash = std::str::from_utf8(line).ok().and_then(FuzzyHash::parse);
+        hashes.push(hash.ok_or_else(|| {
+            Wrong::with(format!("line {number} of `{file}` is no fuzzy hash"), "write what ssdeep prints")
+        })?);
+        if hashes.len() > FUZZY_HASHES_MAX {
+            return Err(Wrong::new(format!("`{file}` has more than {FUZZY_HASHES_MAX} hashes")));
+        }
+    }
+    Ok(Operator::Fuzzy { hashes, threshold })
 }
 
 /// Snort's notation of bytes within words: `|41 42|`.

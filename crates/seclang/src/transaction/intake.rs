@@ -290,6 +290,8 @@ impl Transaction {
     pub fn response_line(&mut self, status: u16, protocol: &[u8]) {
         let values = &mut self.values;
         values.set_number(V::ResponseStatus, u64::from(status));
+        // Another name of it, which ModSecurity 3 has.
+        values.set_number(V::Status, u64::from(status));
         values.set(V::ResponseProtocol, protocol);
         let line = [protocol, b" ", status.to_string().as_bytes()].concat();
         values.set(V::StatusLine, &line);

@@ -7,6 +7,7 @@ mod cases;
 mod exactness;
 mod hostile;
 mod language;
+mod outside;
 mod problems;
 mod reference;
 mod regression;

@@ -31,7 +31,7 @@ fn every_problem_of_every_file_is_reported_with_its_place() {
              SecRule ARGS \"@rx a\" \"id:5,phase:2,pass,chain\"\n\
              SecMarker END\n",
         ),
-        ("waf/rules/a.conf", "# one\n\nSecRule ARGS \"@rbl example.org\" \"id:6,phase:2,pass\"\n"),
+        ("waf/rules/a.conf", "# one\n\nSecRule ARGS \"@gsbLookup x\" \"id:6,phase:2,pass\"\n"),
         ("waf/rules/b.conf", "SecRule ARGS \"@rx (?=a)\" \"id:7,phase:2,deny,t:lowercas\"\n"),
     ]);
     let lines = lines(&error);
@@ -44,7 +44,7 @@ fn every_problem_of_every_file_is_reported_with_its_place() {
         "waf/main.conf:7: the id 1 is taken by the rule at waf/main.conf:1",
         "waf/main.conf:7: unknown marker `NOWHERE`",
         "waf/main.conf:8: the chain is not finished",
-        "waf/rules/a.conf:3: `@rbl` would ask a server",
+        "waf/rules/a.conf:3: `@gsbLookup` is an operator that ModSecurity 3 does not support either",
         "waf/rules/b.conf:1: the pattern is not one that can be searched",
         "waf/rules/b.conf:1: unknown transformation `lowercas` (did you mean `lowercase`?)",
     ] {
@@ -63,7 +63,7 @@ fn what_needs_a_store_a_program_or_a_script_is_refused_by_name() {
          SecRuleScript a.lua \"id:4,phase:1,pass\"\n\
          SecAction \"id:5,phase:1,pass,expirevar:ip.count=60\"\n\
          SecAction \"id:6,phase:1,pass,msg:'%{SESSION.user}'\"\n\
-         SecRule ARGS \"@rx %{tx.a}\" \"id:7,phase:1,pass\"\n\
+         SecRule FILES_TMPNAMES \"@inspectFile /x\" \"id:7,phase:1,pass\"\n\
          SecRule XML:/a/b \"@rx x\" \"id:8,phase:2,pass\"\n",
     )]);
     assert_eq!(error.problems.len(), 8, "{error}");

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::LabelLists;
 use super::labels::{
     CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, NotInspected,
-    OriginConnection, OriginOutcome, OriginWait, Protocol, RuleWork, StatusClass, TlsVersion, WafOutcome,
-    Worth,
+    OriginConnection, OriginOutcome, OriginWait, Protocol, RuleWork, StatusClass, TlsVersion, Unanswered,
+    WafOutcome, Worth,
 };
 
 /// Upper bounds of the duration buckets, in microseconds: about three per decade from what a local hit takes
@@ -63,6 +63,8 @@ pub(crate) struct Block {
     pub(crate) waf_off_thread: AtomicU64,
     pub(crate) waf_not_inspected: [AtomicU64; NotInspected::COUNT],
     pub(crate) waf_uninspected: AtomicU64,
+    pub(crate) waf_lookups: AtomicU64,
+    pub(crate) waf_unanswered: [AtomicU64; Unanswered::COUNT],
     pub(crate) waf_shadow: AtomicU64,
     pub(crate) waf_kept_back: AtomicU64,
     pub(crate) rule_steps: [AtomicU64; RuleWork::COUNT],
@@ -97,6 +99,8 @@ impl Block {
             waf_off_thread: AtomicU64::new(0),
             waf_not_inspected: fresh(),
             waf_uninspected: AtomicU64::new(0),
+            waf_lookups: AtomicU64::new(0),
+            waf_unanswered: fresh(),
             waf_shadow: AtomicU64::new(0),
             waf_kept_back: AtomicU64::new(0),
             rule_steps: fresh(),
@@ -267,6 +271,16 @@ impl ThreadMetrics {
     /// Counts bytes of bodies that the firewall did not inspect and should have.
     pub fn waf_uninspected(&self, bytes: u64) {
         add(&self.block.waf_uninspected, bytes);
+    }
+
+    /// Counts names that the firewall asked lists for.
+    pub fn waf_lookups(&self, names: u64) {
+        add(&self.block.waf_lookups, names);
+    }
+
+    /// Counts values that an operator of the firewall could not ask about.
+    pub fn waf_unanswered(&self, operator: Unanswered, values: u64) {
+        add(&self.block.waf_unanswered[operator as usize], values);
     }
 
     /// Counts work of rules, in steps.

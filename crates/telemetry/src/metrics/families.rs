@@ -116,6 +116,10 @@ families! { NODE:
         "Bodies that wait for a thread to inspect them.";
     WAF_UNINSPECTED = Counter "rempart_waf_uninspected_bytes_total" [""]
         "Bytes of bodies beyond what is inspected.";
+    WAF_LOOKUPS = Counter "rempart_waf_lookups_total" [""]
+        "Names that a firewall's rules asked lists of addresses for, kept answers among them.";
+    WAF_UNANSWERED = Counter "rempart_waf_unanswered_total" ["operator"]
+        "Values that an operator of a firewall could not ask about, so that it found nothing.";
     WAF_SHADOW = Counter "rempart_waf_shadow_differences_total" [""]
         "Requests that a firewall's shadow judged otherwise.";
     WAF_KEPT_BACK = Counter "rempart_waf_kept_back_fetches_total" [""]

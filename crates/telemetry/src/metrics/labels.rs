@@ -37,6 +37,16 @@ label_set! {
 }
 
 label_set! {
+    /// Which operator of the firewall found nothing because it could not ask.
+    Unanswered {
+        /// `@rbl`: no list said in time.
+        List = "rbl",
+        /// `@rx`: macros made what is no pattern.
+        Pattern = "rx",
+    }
+}
+
+label_set! {
     /// What a visitor's connection speaks.
     Protocol {
         /// HTTP/1.0 and HTTP/1.1.

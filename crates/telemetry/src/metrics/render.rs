@@ -12,7 +12,7 @@ use super::families::{self, Family};
 use super::labels::{
     CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, NotInspected,
     OriginConnection, OriginOutcome, OriginWait, Outcome, Protocol, RuleWork, StatusClass, TlsVersion,
-    Trouble, WafOutcome, Worth,
+    Trouble, Unanswered, WafOutcome, Worth,
 };
 use super::{Outside, Registry};
 
@@ -197,6 +197,10 @@ fn waf(page: &mut Page, threads: &[Arc<Block>], bodies_waiting: u64) {
     });
     page.single(&families::WAF_WAITING, bodies_waiting);
     page.single(&families::WAF_UNINSPECTED, sum(threads, |block| &block.waf_uninspected));
+    page.single(&families::WAF_LOOKUPS, sum(threads, |block| &block.waf_lookups));
+    page.by_label(&families::WAF_UNANSWERED, "operator", &Unanswered::LABELS, |place| {
+        sum(threads, |block| &block.waf_unanswered[place])
+    });
     page.single(&families::WAF_SHADOW, sum(threads, |block| &block.waf_shadow));
     page.single(&families::WAF_KEPT_BACK, sum(threads, |block| &block.waf_kept_back));
     page.by_label(&families::RULE_STEPS, "of", &RuleWork::LABELS, |place| {

@@ -319,6 +319,14 @@ impl Compiler<'_> {
                 set?
             }
         };
+        if set.asks_locations() && !self.knows_countries {
+            let what = "these rules ask where addresses are (@geoLookup), and the node does not know";
+            self.report.warning(
+                paths.place,
+                what,
+                "name an MMDB file with country in [geo] of the node file",
+            );
+        }
         Some(WafRules { key, set, presets })
     }
 
