@@ -31,6 +31,7 @@ mod template;
 mod transaction;
 pub mod transform;
 mod variable;
+mod xml;
 
 pub use engine::Progress;
 pub use exclusion::{Exclusion, NoVariable};

@@ -79,6 +79,10 @@ impl Run<'_> {
                 }
                 found.is_some()
             }
+            Operator::Document(grammar) => match &mut self.state.document {
+                Some(document) => !document.is_valid(grammar, self.fuel)?,
+                None => false,
+            },
             Operator::Always => true,
             Operator::Never => false,
         })
@@ -100,7 +104,7 @@ pub(crate) fn matches(operator: &Operator, value: &[u8], fuel: &mut Fuel) -> Res
         Operator::Xss => injection::xss::detect(value),
         Operator::Checked { regex, check } => regex.find_iter(value).any(|found| check(found.as_bytes())),
         // Macros may be in it: the evaluation itself decides.
-        Operator::Number(..) | Operator::Always => true,
+        Operator::Number(..) | Operator::Document(_) | Operator::Always => true,
         Operator::Never => false,
     })
 }

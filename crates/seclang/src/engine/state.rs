@@ -17,6 +17,7 @@ use crate::ruleset::RuleSet;
 use crate::template::TxId;
 use crate::transaction::values::Span;
 use crate::variable::Variable;
+use crate::xml::Document;
 
 use super::{allow_covers, is_secret_name};
 
@@ -126,6 +127,8 @@ pub(crate) struct State {
     pub(crate) elapsed_ms: u64,
     /// A transformation made a value longer than is looked at.
     pub(crate) is_value_cut: bool,
+    /// The body's document, where a rule judges it.
+    pub(crate) document: Option<Box<Document>>,
 }
 
 impl State {
@@ -155,6 +158,7 @@ impl State {
             now_s,
             elapsed_ms: 0,
             is_value_cut: false,
+            document: None,
         }
     }
 

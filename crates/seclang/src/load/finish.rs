@@ -85,10 +85,10 @@ impl Loader<'_> {
         }
         resolve_controls(&mut rules);
         let notes = self.take_notes();
-        let Self { report, settings, names, .. } = self;
+        let Self { report, settings, names, paths, .. } = self;
         report.finish()?;
         let phases = lists.map(|list| list.into_iter().map(|rule| step(&rules, rule)).collect());
-        Ok(RuleSet::new(rules, phases, settings, names, notes))
+        Ok(RuleSet::new(rules, phases, settings, names, notes).with_paths(paths))
     }
 
     fn check_ids(&mut self) {

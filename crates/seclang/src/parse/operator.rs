@@ -3,12 +3,15 @@
 //! Called by [`crate::load`]. Everything that can be compiled ahead is: patterns, words, addresses, sets of
 //! bytes. What an operator then does with a value is [`crate::operators`]'s. Read next: [`parse`].
 
+use std::sync::Arc;
+
 use crate::check::{self, AddressSet};
 use crate::model::{Comparison, Operator, TextTest, Words};
 use crate::pattern;
 use crate::problem::Wrong;
 use crate::tally;
 use crate::template::{Template, TxNames};
+use crate::xml::{Dtd, Grammar, Schema};
 
 /// Every operator that is read.
 pub(crate) const KNOWN: &[&str] = &[
@@ -36,6 +39,8 @@ pub(crate) const KNOWN: &[&str] = &[
     "strmatch",
     "unconditionalMatch",
     "validateByteRange",
+    "validateDTD",
+    "validateSchema",
     "validateUrlEncoding",
     "validateUtf8Encoding",
     "verifyCC",
@@ -128,7 +133,15 @@ fn one(name: &str, argument: &str, names: &mut TxNames, read: &mut ReadFile<'_>)
         "inspectfile" | "fuzzyhash" => Err(Wrong::new(format!(
             "`@{name}` would run a program or read files of the visitor, which rules may not"
         ))),
-        "validatedtd" | "validateschema" | "validatehash" | "rsub" => {
+        "validatedtd" => {
+            let dtd = Dtd::parse(trimmed, &read(trimmed)?)?;
+            Ok(Operator::Document(Arc::new(Grammar::Dtd(dtd))))
+        }
+        "validateschema" => {
+            let schema = Schema::parse(trimmed, read)?;
+            Ok(Operator::Document(Arc::new(Grammar::Schema(schema))))
+        }
+        "validatehash" | "rsub" => {
             Err(Wrong::with(format!("`@{name}` is an operator that there is not"), "leave the rule out"))
         }
         _ => Err(Wrong::unknown("operator", name, KNOWN.iter().copied())),

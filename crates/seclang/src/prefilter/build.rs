@@ -110,7 +110,11 @@ fn is_served(rule: &Rule) -> bool {
         Operator::Text(test, text) => {
             *test != TextTest::Within && text.as_text().is_some_and(|text| !text.is_empty())
         }
-        Operator::Number(..) | Operator::Addresses(_) | Operator::Always | Operator::Never => false,
+        Operator::Number(..)
+        | Operator::Addresses(_)
+        | Operator::Document(_)
+        | Operator::Always
+        | Operator::Never => false,
     };
     is_known
         && rule.targets.iter().any(|target| target.variable.is_stored() && !target.is_excluded)
