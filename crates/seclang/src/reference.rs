@@ -53,9 +53,11 @@ const DIFFERENCES: &str = "
   Any element that is declared may be the root; content models must be deterministic (XML 1.0 §3.2.1).
 - Of XML Schema 1.0 is read: elements, complex and simple types, `sequence`, `choice`, `all`, groups,
   attributes, wildcards, extension and restriction, all facets and built-in types but `ENTITY`, `ENTITIES`
-  and `NOTATION`, substitution groups, `xsi:type`, `nillable`, `include` and `import` of files beside it.
-  `key`, `unique`, `keyref`, `redefine`, counts within counts that cannot be told apart, and a model that is
-  ambiguous are load errors. That a restriction only restricts (part 1 §3.9.6) is not checked.
+  and `NOTATION`, substitution groups, `xsi:type`, `nillable`, `key`, `unique`, `keyref`, `include` and
+  `import` of files beside it. `redefine`, counts within counts that cannot be told apart, an enumeration of
+  `QName`, and a model that is ambiguous are load errors. That a restriction only restricts (part 1 §3.9.6)
+  is not checked, a default of an attribute is no field of a key, and of an `xs:QName` its form alone is
+  judged.
 - `REQUEST_BODY` is filled for forms, and for others after `ctl:forceRequestBodyVariable=On`, as in
   ModSecurity 2, by which the rules' own cases are written. ModSecurity 3 always fills it, and then finds
   tag names of XML in it.

@@ -41,3 +41,12 @@ pub(crate) const SCHEMA_FILES_MAX: usize = 100;
 
 /// Parts of content models of one schema, groups put in place of their references.
 pub(crate) const SCHEMA_PARTS_MAX: usize = 200_000;
+
+/// Keys kept of one document for its constraints: nested elements may each have those of all below.
+pub(crate) const KEYS_MAX: usize = 64 * 1024;
+
+/// Bytes of all of them.
+pub(crate) const KEY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Elements that stand in place of each other, one after another: real schemas have three.
+pub(crate) const SUBSTITUTION_DEPTH_MAX: usize = 64;

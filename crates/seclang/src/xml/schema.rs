@@ -9,6 +9,7 @@
 mod build;
 mod check;
 mod complex;
+mod keys;
 mod lexical;
 mod pattern;
 mod simple;
@@ -57,6 +58,7 @@ pub(crate) struct Schema {
     top_types: ByNumber,
     top_attributes: ByNumber,
     wildcards: Vec<Wildcard>,
+    constraints: Vec<keys::Constraint>,
 }
 
 /// An element that is declared (part 1 §3.3).
@@ -71,6 +73,8 @@ struct Element {
     fixed: Option<Box<[u8]>>,
     /// The element in whose place it may stand, plus one.
     head: u32,
+    /// Its constraints, by number.
+    constraints: Vec<u32>,
 }
 
 /// An attribute that is declared (part 1 §3.2).

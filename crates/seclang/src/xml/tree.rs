@@ -304,6 +304,11 @@ impl Tree {
         number(self.nodes.len())
     }
 
+    /// How many attributes there are in all; their numbers are those of [`Node::attributes`].
+    pub(crate) fn attributes_len(&self) -> usize {
+        self.attributes.len()
+    }
+
     pub(crate) fn node(&self, place: u32) -> Option<&Node> {
         self.nodes.get(place as usize)
     }

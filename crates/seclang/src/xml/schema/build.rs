@@ -15,6 +15,7 @@ use super::{
     Part, Schema, Type, XSD_URI, pattern,
 };
 use crate::problem::Wrong;
+use crate::xml::limits::SUBSTITUTION_DEPTH_MAX;
 use crate::xml::model::Builder;
 use crate::xml::tree::XML_URI;
 
@@ -59,6 +60,9 @@ pub(super) struct Build {
     pub(super) parts: super::complex::Parts,
     /// Names by number.
     known: Vec<Name>,
+    pub(super) keys: super::keys::Reading,
+    /// Elements that may stand in place of each, those in place of them among them.
+    pub(super) members: HashMap<u32, Vec<u32>, foldhash::fast::FixedState>,
 }
 
 /// Builds a schema from its files.
@@ -72,6 +76,8 @@ pub(super) fn build(sources: Vec<Source>) -> Result<Schema, Wrong> {
         places: Vec::new(),
         parts: super::complex::Parts::default(),
         known: Vec::new(),
+        keys: super::keys::Reading::default(),
+        members: HashMap::default(),
     };
     build.built_in()?;
     build.tops()?;
@@ -83,6 +89,7 @@ pub(super) fn build(sources: Vec<Source>) -> Result<Schema, Wrong> {
         }
     }
     build.make()?;
+    build.resolve_keys()?;
     build.judge_defaults()?;
     Ok(build.schema)
 }
@@ -277,7 +284,8 @@ impl Build {
                 *slot = element;
             }
         }
-        self.inherit_from_heads()
+        self.inherit_from_heads()?;
+        self.gather_members()
     }
 
     /// Elements in place of others have their type unless they say one (part 1 §3.3.2).
@@ -298,6 +306,27 @@ impl Build {
                     return Err(Wrong::new("elements that stand in place of each other in a circle"));
                 }
                 at = head as usize - 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gathers the elements that may stand in place of each (part 1 §3.3.6).
+    fn gather_members(&mut self) -> Result<(), Wrong> {
+        for (own, element) in (0_u32..).zip(&self.schema.elements) {
+            let mut head = element.head;
+            let mut depth = 0;
+            while let Some(at) = head.checked_sub(1) {
+                depth += 1;
+                if depth > SUBSTITUTION_DEPTH_MAX {
+                    let name = self.shown(element.name);
+                    return Err(Wrong::new(format!(
+                        "{name} stands in place of others over more than {SUBSTITUTION_DEPTH_MAX} steps, \
+                            or in a circle"
+                    )));
+                }
+                self.members.entry(at).or_default().push(own);
+                head = self.schema.elements.get(at as usize).map_or(0, |element| element.head);
             }
         }
         Ok(())
@@ -339,10 +368,15 @@ impl Build {
 
     /// A type that must be simple; known once types are drafted, by its element before.
     pub(super) fn element(&mut self, at: At, name: u32) -> Result<Element, Wrong> {
+        let mut constraints = Vec::new();
         for child in self.below(at) {
-            if !matches!(self.local(child), b"simpleType" | b"complexType") {
-                let local = String::from_utf8_lossy(self.local(child)).into_owned();
-                return Err(self.wrong(child, format!("`{local}` within an element is not read")));
+            match self.local(child) {
+                b"simpleType" | b"complexType" => {}
+                b"unique" | b"key" | b"keyref" => constraints.push(self.constraint(child)?),
+                other => {
+                    let other = String::from_utf8_lossy(other).into_owned();
+                    return Err(self.wrong(child, format!("`{other}` within an element")));
+                }
             }
         }
         let of = self.type_of(at)?;
@@ -368,6 +402,7 @@ impl Build {
             default: value("default"),
             fixed: value("fixed"),
             head,
+            constraints,
         })
     }
 
@@ -562,7 +597,10 @@ impl Build {
             let has_length = !is_ordered
                 && !matches!(parent.variety, Variety::Atomic(Primitive::Boolean, _) | Variety::Union(_));
             let local = self.local(*facet);
+            // Its value would depend on prefixes here and there.
+            let is_name = matches!(parent.variety, Variety::Atomic(Primitive::Name, _));
             let fits = match local {
+                b"enumeration" => !is_name,
                 b"length" | b"minLength" | b"maxLength" => has_length,
                 b"minInclusive" | b"minExclusive" | b"maxInclusive" | b"maxExclusive" => is_ordered,
                 b"totalDigits" | b"fractionDigits" => is_number,

@@ -6,6 +6,7 @@
 
 use fuel::{Fuel, Spent};
 
+use super::keys::Kept;
 use super::simple::{Found, Types, Variety};
 use super::wildcard::{Process, Wildcard};
 use super::{
@@ -46,6 +47,7 @@ struct Judge<'a> {
     tree: &'a Tree,
     stack: Vec<Frame<'a>>,
     found: Found,
+    kept: Kept<'a>,
 }
 
 /// What is to become of a child.
@@ -57,7 +59,8 @@ enum Fate<'a> {
 
 /// Says whether a document is valid.
 pub(super) fn accepts(schema: &Schema, tree: &Tree, fuel: &mut Fuel) -> Result<bool, Spent> {
-    let mut judge = Judge { schema, tree, stack: Vec::new(), found: Found::default() };
+    let mut judge =
+        Judge { schema, tree, stack: Vec::new(), found: Found::default(), kept: Kept::of(schema, tree) };
     let mut place = 1;
     let mut is_whole = true;
     while let Some(node) = tree.node(place) {
@@ -81,6 +84,9 @@ pub(super) fn accepts(schema: &Schema, tree: &Tree, fuel: &mut Fuel) -> Result<b
         return Ok(false);
     }
     // Sorted rather than hashed: a stranger chooses them.
+    if is_whole && !judge.kept.are_right(schema, tree, fuel)? {
+        return Ok(false);
+    }
     let Found { mut ids, references } = judge.found;
     fuel.spend(40 * (ids.len() + references.len()) as u64)?;
     ids.sort_unstable();
@@ -147,12 +153,16 @@ impl<'a> Judge<'a> {
             Some(Inner::Text(text)) => Some(*text),
             Some(_) => None,
         };
+        self.kept.element(place, text_of, is_nil);
+        if let Some(element) = element {
+            self.kept.scope(place, &element.constraints);
+        }
         let mut frame =
             Frame { end: node.end, is_open: node.is_open, may_have_text: true, children: Children::None };
         if is_nil {
             (frame.may_have_text, frame.children) = (false, Children::Nothing);
         } else if let Some(text_of) = text_of {
-            if !node.is_open && !self.value(node, text_of, element, fuel)? {
+            if !node.is_open && !self.value(place, node, text_of, element, fuel)? {
                 return Ok(None);
             }
         } else if let Some(complex) = complex {
@@ -325,9 +335,10 @@ impl<'a> Judge<'a> {
     /// Judges the text of an element of simple content.
     fn value(
         &mut self,
+        place: u32,
         node: &Node,
         of: u32,
-        element: Option<&Element>,
+        element: Option<&'a Element>,
         fuel: &mut Fuel,
     ) -> Result<bool, Spent> {
         let mut text = self.tree.text(node);
@@ -336,6 +347,7 @@ impl<'a> Judge<'a> {
             && let Some(default) = fixed.or(element.and_then(|element| element.default.as_deref()))
         {
             text = default;
+            self.kept.stands(place, default);
         }
         self.is_of(of, text, fixed, fuel)
     }
@@ -379,7 +391,10 @@ impl<'a> Judge<'a> {
     ) -> Result<bool, Spent> {
         let tree = self.tree;
         let mut names = Vec::new();
-        for attribute in tree.attributes(node).iter().filter(|one| !one.is_namespace) {
+        for (number, attribute) in (node.attributes.0 as usize..).zip(tree.attributes(node)) {
+            if attribute.is_namespace {
+                continue;
+            }
             let (local, namespace) = (tree.local(attribute.name), tree.namespace_of(attribute.name));
             fuel.spend(ELEMENT_STEPS + 2 * local.len() as u64)?;
             let is_said =
@@ -393,6 +408,7 @@ impl<'a> Judge<'a> {
             let Some(complex) = complex else { return Ok(false) };
             if let Some((name, own)) = name.and_then(|name| Some((name, complex.uses.get(&name)?))) {
                 names.push(name);
+                self.kept.attribute(number, own.of);
                 if !self.is_of(own.of, value, own.fixed.as_deref(), fuel)? {
                     return Ok(false);
                 }
@@ -404,6 +420,7 @@ impl<'a> Judge<'a> {
             };
             match (self.top_attribute(name, wildcard), wildcard.process) {
                 (Some(own), _) => {
+                    self.kept.attribute(number, own.of);
                     if !self.is_of(own.of, value, own.fixed.as_deref(), fuel)? {
                         return Ok(false);
                     }

@@ -558,19 +558,10 @@ impl Build {
         if !is_top || block & BY_SUBSTITUTION != 0 {
             return symbols;
         }
-        for element in self.schema.elements.iter().filter(|element| element.head > 0) {
-            let mut at = element;
-            for _ in 0..64 {
-                if at.head == number + 1 {
-                    if self.schema.is_derived(element.of, head.of, block) {
-                        symbols.push(element.name);
-                    }
-                    break;
-                }
-                match (at.head as usize).checked_sub(1).and_then(|head| self.schema.elements.get(head)) {
-                    Some(next) => at = next,
-                    None => break,
-                }
+        for member in self.members.get(&number).into_iter().flatten() {
+            let Some(member) = self.schema.elements.get(*member as usize) else { continue };
+            if self.schema.is_derived(member.of, head.of, block) {
+                symbols.push(member.name);
             }
         }
         symbols

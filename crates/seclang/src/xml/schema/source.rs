@@ -269,6 +269,9 @@ fn attributes_of(name: &[u8]) -> Option<&'static str> {
         b"complexContent" => "id mixed",
         b"list" => "id itemType",
         b"union" => "id memberTypes",
+        b"unique" | b"key" => "id name",
+        b"keyref" => "id name refer",
+        b"selector" | b"field" => "id xpath",
         b"notation" => "id name public system",
         b"length" | b"minLength" | b"maxLength" | b"pattern" | b"enumeration" | b"whiteSpace"
         | b"minInclusive" | b"maxInclusive" | b"minExclusive" | b"maxExclusive" | b"totalDigits"

@@ -98,6 +98,10 @@ impl Decimal {
         Some(Self { is_negative: is_negative && !is_zero, whole, fraction })
     }
 
+    fn key(&self) -> Vec<u8> {
+        [&[u8::from(self.is_negative)], &self.whole[..], b".", &self.fraction].concat()
+    }
+
     pub(super) fn total_digits(&self) -> usize {
         self.whole.len() + self.fraction.len()
     }
@@ -153,6 +157,37 @@ impl Value {
                 }
             }
             _ => None,
+        }
+    }
+
+    /// Writes what tells a value from others of any type, for keys (part 1 §3.11.4).
+    pub(super) fn write_key(&self, out: &mut Vec<u8>) {
+        let single = match self {
+            Self::List(items) => items.as_slice(),
+            single => std::slice::from_ref(single),
+        };
+        out.extend_from_slice(&(single.len() as u64).to_be_bytes());
+        for value in single {
+            let text: Vec<u8> = match value {
+                Self::Text(text) => [b"t", &**text].concat(),
+                Self::Boolean(value) => vec![b'b', u8::from(*value)],
+                Self::Decimal(number) => [b"d", number.key().as_slice()].concat(),
+                Self::Float(number) => [&b"f"[..], &(number + 0.0).to_bits().to_be_bytes()].concat(),
+                Self::Duration(months, seconds) => {
+                    [&b"p"[..], &months.to_be_bytes(), &seconds.key()].concat()
+                }
+                Self::Moment(moment) => {
+                    let zone = moment.zone.unwrap_or(0);
+                    let has_zone = [u8::from(moment.zone.is_some())];
+                    let seconds = (moment.seconds - zone * 60).to_be_bytes();
+                    [&b"m"[..], &has_zone, &seconds, &moment.fraction].concat()
+                }
+                Self::Bytes(bytes) => [b"x", bytes.as_slice()].concat(),
+                // Lists hold no lists.
+                Self::List(_) => Vec::new(),
+            };
+            out.extend_from_slice(&(text.len() as u64).to_be_bytes());
+            out.extend_from_slice(&text);
         }
     }
 
