@@ -28,6 +28,8 @@ use multipart::{Multipart, MultipartError};
 use urlencoded::Urlencoded;
 use xml::{Xml, XmlError};
 
+use crate::xml::Tree;
+
 /// A format of bodies; the names are those of `ctl:requestBodyProcessor`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Kind {
@@ -115,6 +117,8 @@ pub enum Limit {
     TotalBytes,
     /// [`Limits::part_head_bytes_max`].
     PartHeadBytes,
+    /// What [`Limits::keeps_xml`] keeps of a document.
+    Nodes,
 }
 
 impl fmt::Display for Limit {
@@ -124,6 +128,7 @@ impl fmt::Display for Limit {
             Limit::Depth => "nested deeper than is inspected",
             Limit::ValueBytes => "a name or value longer than is inspected",
             Limit::TotalBytes => "names and values longer in all than are inspected",
+            Limit::Nodes => "more elements or namespaces than are inspected",
             Limit::PartHeadBytes => "the head of a part is longer than is inspected",
         })
     }
@@ -168,6 +173,8 @@ pub struct Outcome {
     pub files_bytes: u64,
     /// Bytes that are not a file's content, as `SecRequestBodyNoFilesLimit` counts.
     pub bytes_without_files: u64,
+    /// The document, where [`Limits::keeps_xml`] asked for it.
+    pub(crate) tree: Option<Box<Tree>>,
 }
 
 /// What is shared by all readers: the ceilings on what is handed over, and the first error.
@@ -275,7 +282,7 @@ impl Body {
                 (outcome.multipart, outcome.files_bytes) = reader.finish(&mut self.outlet, sink);
             }
             Reader::Json(reader) => reader.finish(&mut self.outlet, sink),
-            Reader::Xml(reader) => reader.finish(&mut self.outlet, sink),
+            Reader::Xml(reader) => outcome.tree = reader.finish(&mut self.outlet, sink),
         }
         outcome.error = self.outlet.error;
         outcome

@@ -53,7 +53,7 @@ pub struct Named {
     pub path: String,
     /// Whether the last part of the path has wildcards.
     pub is_pattern: bool,
-    /// Whether it holds rules, and so may name files itself.
+    /// Whether it holds rules or a schema, and so may name files itself.
     pub has_rules: bool,
 }
 
@@ -71,13 +71,17 @@ impl Named {
     }
 }
 
-/// Lists the files that a file of rules names: what it includes, and lists of words and addresses.
+/// Lists the files that a file of rules names: what it includes, lists of words and addresses, document types
+/// and schemas; or those that a schema names.
 ///
 /// Light: lines are split into words and nothing is compiled, so that whoever gathers files need not trust
 /// them. What cannot be read is left out; loading says why.
 #[must_use]
 pub fn named_by(path: &str, bytes: &[u8]) -> Vec<Named> {
     let Ok(text) = std::str::from_utf8(bytes) else { return Vec::new() };
+    if text.trim_start_matches('\u{feff}').trim_start().starts_with('<') {
+        return schemas_of(path, text);
+    }
     let mut named = Vec::new();
     let mut add = |written: &str, has_rules: bool| {
         let path = resolve(path, written.trim());
@@ -93,7 +97,9 @@ pub fn named_by(path: &str, bytes: &[u8]) -> Vec<Named> {
                 let (name, argument) = operator.split_once([' ', '\t']).unwrap_or((operator, ""));
                 if is_any(name, &["@pmFromFile", "@pmf"]) {
                     argument.split_ascii_whitespace().for_each(|file| add(file, false));
-                } else if is_any(name, &["@ipMatchFromFile", "@ipMatchF"]) {
+                } else if is_any(name, &["@validateSchema"]) {
+                    add(argument, true);
+                } else if is_any(name, &["@ipMatchFromFile", "@ipMatchF", "@validateDTD"]) {
                     add(argument, false);
                 } else if is_any(name, &["@fuzzyHash"])
                     && let Some((file, _threshold)) = argument.trim().rsplit_once([' ', '\t'])
@@ -102,6 +108,22 @@ pub fn named_by(path: &str, bytes: &[u8]) -> Vec<Named> {
                 }
             }
             _ => {}
+        }
+    }
+    named
+}
+
+/// The files that a schema includes and imports from beside it.
+fn schemas_of(path: &str, text: &str) -> Vec<Named> {
+    let mut named = Vec::new();
+    for piece in text.split("schemaLocation").skip(1) {
+        let value = piece.trim_start().strip_prefix('=').map(str::trim_start);
+        let Some(quote @ ('"' | '\'')) = value.and_then(|value| value.chars().next()) else { continue };
+        let inside = value.and_then(|value| value.get(1..)).unwrap_or_default();
+        let Some((written, _)) = inside.split_once(quote) else { continue };
+        if !written.contains("://") {
+            let path = resolve(path, written.trim());
+            named.push(Named { path, is_pattern: false, has_rules: true });
         }
     }
     named

@@ -32,6 +32,7 @@ mod template;
 mod transaction;
 pub mod transform;
 mod variable;
+mod xml;
 
 pub use engine::Progress;
 pub use engine::lists::Question;

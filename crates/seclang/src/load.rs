@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::files::{Files, fits, folder_of, resolve};
 use crate::limits::{DATA_FILE_BYTES_MAX, FILE_BYTES_MAX, FILES_MAX, INCLUDE_DEPTH_MAX, RULES_MAX};
-use crate::model::{Operator, Target, Which};
+use crate::model::{Operator, Selector, Target, Which};
 use crate::parse::actions::{self, Actions};
 use crate::parse::{operator, targets};
 use crate::pattern;
@@ -20,6 +20,9 @@ use crate::ruleset::RuleSet;
 use crate::settings::{RULES, Settings};
 use crate::source::{Statement, split};
 use crate::template::TxNames;
+use crate::variable::Variable;
+use crate::xml::Path;
+use crate::xml::limits::PATHS_MAX;
 
 /// Reads files of rules, in the order they are given.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct Loader<'a> {
     chain_open: bool,
     updates: Vec<(Place, Which, u32, Update)>,
     rules_seen: usize,
+    /// XPaths of targets, by the name their values have.
+    paths: Vec<(Box<[u8]>, Path)>,
 }
 
 struct FilesRef<'a>(&'a dyn Files);
@@ -97,6 +102,7 @@ impl<'a> Loader<'a> {
             chain_open: false,
             updates: Vec::new(),
             rules_seen: 0,
+            paths: Vec::new(),
         }
     }
 
@@ -233,8 +239,12 @@ impl<'a> Loader<'a> {
                 for wrong in problems {
                     self.report.add(&place, wrong);
                 }
-                if actions.id.is_some() || actions.phase.is_some() || actions.chain {
-                    self.report.add(&place, Wrong::new("an update changes neither id nor phase nor chain"));
+                let has_namespaces = !actions.namespaces.is_empty();
+                if actions.id.is_some() || actions.phase.is_some() || actions.chain || has_namespaces {
+                    self.report.add(
+                        &place,
+                        Wrong::new("an update changes neither id nor phase nor chain nor xmlns"),
+                    );
                 }
                 let (which, offset) = self.id_and_offset(id);
                 self.update(place, which, offset, Update::Actions(Box::new(actions)));
@@ -296,6 +306,11 @@ impl<'a> Loader<'a> {
             }
             None => Ok(None),
         };
+        let targets = targets.and_then(|mut list| {
+            targets::documents(&mut list, false)?;
+            self.compile_paths(&mut list, &[])?;
+            Ok(list)
+        });
         match (targets, replaced) {
             (Ok(targets), Ok(None)) => self.update(place, which, offset, Update::Targets(targets)),
             (Ok(targets), Ok(Some(old))) => {
@@ -333,8 +348,10 @@ impl<'a> Loader<'a> {
         if actions.disruptive.is_none() {
             self.report.add(place, Wrong::with("`SecDefaultAction` says neither pass nor deny", "add pass"));
         }
-        if actions.id.is_some() || actions.chain || actions.skip.is_some() || actions.skip_after.is_some() {
-            self.report.add(place, Wrong::new("`SecDefaultAction` takes no id, chain or skip"));
+        let has_namespaces = !actions.namespaces.is_empty();
+        let skips = actions.skip.is_some() || actions.skip_after.is_some();
+        if actions.id.is_some() || actions.chain || skips || has_namespaces {
+            self.report.add(place, Wrong::new("`SecDefaultAction` takes no id, chain, skip or xmlns"));
         }
         if let Some(slot) = self.defaults.get_mut(usize::from(phase.saturating_sub(1))) {
             *slot = Arc::new(actions);
@@ -365,12 +382,17 @@ impl<'a> Loader<'a> {
         for wrong in problems {
             self.report.add(&place, wrong);
         }
+        let mut targets = targets.unwrap_or_default();
+        if let Some((operator, _)) = &parsed {
+            let judged = targets::documents(&mut targets, matches!(operator, Operator::Document(_)));
+            let judged = judged.and_then(|()| self.compile_paths(&mut targets, &actions.namespaces));
+            self.report.keep(&place, judged);
+        }
         let is_chained = std::mem::replace(&mut self.chain_open, actions.chain);
         let phase = actions.phase.unwrap_or(2);
         let defaults = self.defaults.get(usize::from(phase.saturating_sub(1))).cloned().unwrap_or_default();
         // A rule with a problem is kept, so that its chain and its id are judged too.
         let (operator, is_negated) = parsed.unwrap_or((Operator::Never, false));
-        let targets = targets.unwrap_or_default();
         if !is_chained {
             self.entries.push(Entry::Rule(self.rules.len()));
         }
@@ -384,6 +406,42 @@ impl<'a> Loader<'a> {
             is_chained,
             is_removed: false,
         });
+    }
+
+    /// Compiles the XPaths among a rule's targets, and names each as its values will be.
+    fn compile_paths(
+        &mut self,
+        targets: &mut [Target],
+        namespaces: &[(String, String)],
+    ) -> Result<(), Wrong> {
+        for target in targets.iter_mut().filter(|target| target.variable == Variable::XmlPath) {
+            let Selector::Name(text) = &target.selector else { continue };
+            if target.is_excluded {
+                continue;
+            }
+            let path = Path::parse(&String::from_utf8_lossy(text), namespaces)?;
+            let mut name = text.clone();
+            let mut number = 1;
+            // Names are compared in any case, and one text can mean several paths by its prefixes.
+            let known = loop {
+                let same = self.paths.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
+                match same {
+                    Some((_, known)) if *known != path => {
+                        number += 1;
+                        name = [text, format!(" ({number})").as_bytes()].concat().into();
+                    }
+                    other => break other.is_some(),
+                }
+            };
+            if !known {
+                if self.paths.len() >= PATHS_MAX {
+                    return Err(Wrong::new(format!("more than {PATHS_MAX} different XPaths")));
+                }
+                self.paths.push((name.clone(), path));
+            }
+            target.selector = Selector::Name(name);
+        }
+        Ok(())
     }
 
     /// Puts the rules together.

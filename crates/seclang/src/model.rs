@@ -4,6 +4,7 @@
 //! next: [`Rule`].
 
 use std::fmt;
+use std::sync::Arc;
 
 use regex::bytes::Regex;
 
@@ -15,6 +16,7 @@ use crate::problem::Place;
 use crate::template::{Template, TxId};
 use crate::transform::{ByteSet, Transformation};
 use crate::variable::Variable;
+use crate::xml::Grammar;
 
 /// Which values of a variable a target names.
 #[derive(Debug, Clone)]
@@ -65,7 +67,10 @@ impl fmt::Display for Target {
         if self.is_excluded {
             f.write_str("!")?;
         }
-        f.write_str(self.variable.name())?;
+        f.write_str(match self.variable {
+            Variable::XmlDocument | Variable::XmlPath => "XML",
+            variable => variable.name(),
+        })?;
         match &self.selector {
             Selector::All => Ok(()),
             Selector::Name(name) => write!(f, ":{}", String::from_utf8_lossy(name)),
@@ -149,6 +154,8 @@ pub(crate) enum Operator {
     Listed(Blocklist),
     /// `@geoLookup`.
     Located,
+    /// `@validateDTD`, `@validateSchema`: the document is not what the grammar says.
+    Document(Arc<Grammar>),
     /// `@unconditionalMatch` and rules without an operator (`SecAction`).
     Always,
     /// `@noMatch`.

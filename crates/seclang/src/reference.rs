@@ -12,7 +12,7 @@ use crate::limits::{
 use crate::parse::{actions, operator};
 use crate::settings;
 use crate::transform::Transformation;
-use crate::variable::{Kind, VARIABLES};
+use crate::variable::{Kind, VARIABLES, Variable};
 
 const BEGIN: &str = "\
 # SecLang, as Rempart reads it
@@ -51,7 +51,27 @@ const DIFFERENCES: &str = "
   are no look-around, back references, atomic groups or possessive repetitions.
 - A macro in `@rx` is text of the pattern, which is compiled when it is asked. What then is no pattern, or a
   larger one than below, finds nothing, as in ModSecurity: `!@rx` matches then. It is counted.
-- XPath is `XML:/*` (the text of the document) and `XML://@*` (values of attributes).
+- `XML:/*` is the text of the document in one piece, `XML://@*` all values of attributes. Other paths of
+  XPath 1.0 (`XML:/s:Envelope/s:Body//id[@x='1']`) begin with `/`; their prefixes are those of the rule's
+  `xmlns:s=…`. Read are the axes `child`, `descendant`, `self`, `parent`, `ancestor`, `attribute` and their
+  abbreviations, `node()` and `text()`, unions (in single quotes around the path), and predicates of
+  comparisons, `and`, `or`, `boolean`, `contains`, `count`, `last`, `local-name`, `name`, `namespace-uri`,
+  `normalize-space`, `not`, `number`, `position`, `starts-with`, `string`, `string-length`. A predicate
+  looks at its node and below, and holds no further predicate. CDATA is text, and divides none. What else
+  there is of XPath is a load error.
+- `@validateDTD` and `@validateSchema` take `XML` as their target and match a document that is not valid or
+  not well-formed; where the body is no XML at all, they are not asked. Nothing outside the rules' own files
+  is fetched, the document's own `<!DOCTYPE` is passed by, a reference to an entity of it is not
+  well-formed. A document cut at the ceiling of inspected bytes is judged as far as it was read: what is
+  open at the cut is not held against it, and `uninspected = \"refuse\"` of the zone refuses such bodies.
+  Any element that is declared may be the root; content models must be deterministic (XML 1.0 §3.2.1).
+- Of XML Schema 1.0 is read: elements, complex and simple types, `sequence`, `choice`, `all`, groups,
+  attributes, wildcards, extension and restriction, all facets and built-in types but `ENTITY`, `ENTITIES`
+  and `NOTATION`, substitution groups, `xsi:type`, `nillable`, `key`, `unique`, `keyref`, `include` and
+  `import` of files beside it. `redefine`, counts within counts that cannot be told apart, an enumeration of
+  `QName`, and a model that is ambiguous are load errors. That a restriction only restricts (part 1 §3.9.6)
+  is not checked, a default of an attribute is no field of a key, and of an `xs:QName` its form alone is
+  judged.
 - `REQUEST_BODY` is filled for forms, and for others after `ctl:forceRequestBodyVariable=On`, as in
   ModSecurity 2, by which the rules' own cases are written. ModSecurity 3 always fills it, and then finds
   tag names of XML in it.
@@ -84,7 +104,10 @@ pub fn reference() -> String {
     list("Without effect, since the proxy does what they are for:", &mut own(settings::IDLE));
     list("Refused:", &mut settings::REFUSED.iter().map(|(name, _)| (*name).to_owned()));
     let variables = |wanted: fn(Kind) -> bool| {
-        VARIABLES.iter().filter(move |(_, _, kind)| wanted(*kind)).map(|(_, name, _)| (*name).to_owned())
+        let shown = move |(variable, _, kind): &&(Variable, &str, Kind)| {
+            wanted(*kind) && *variable != Variable::XmlDocument
+        };
+        VARIABLES.iter().filter(shown).map(|(_, name, _)| (*name).to_owned())
     };
     list(
         "## Variables\n\nWith one value:",

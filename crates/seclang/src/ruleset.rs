@@ -8,6 +8,8 @@ use crate::prefilter::Prefilter;
 use crate::problem::Problem;
 use crate::settings::Settings;
 use crate::template::{TxId, TxNames};
+use crate::variable::Variable;
+use crate::xml::Path;
 
 /// Rules compiled, with what the engine needs beside them.
 #[derive(Debug)]
@@ -17,6 +19,10 @@ pub struct RuleSet {
     pub(crate) settings: Settings,
     pub(crate) names: TxNames,
     pub(crate) prefilter: Prefilter,
+    /// XPaths that rules look at, each with the name its values have.
+    pub(crate) paths: Vec<(Box<[u8]>, Path)>,
+    /// A rule judges XML documents as a whole, so they are kept.
+    pub(crate) keeps_xml: bool,
     notes: Vec<Problem>,
     asks_locations: bool,
     asks_lists: bool,
@@ -51,7 +57,19 @@ impl RuleSet {
         let prefilter = Prefilter::build(&rules, &phases);
         let asks_locations = rules.iter().any(|rule| matches!(rule.operator, Operator::Located));
         let asks_lists = rules.iter().any(|rule| matches!(rule.operator, Operator::Listed(_)));
-        Self { rules, phases, settings, names, prefilter, notes, asks_locations, asks_lists }
+        let keeps_xml = rules.iter().any(|rule| matches!(rule.operator, Operator::Document(_)));
+        Self {
+            rules,
+            phases,
+            settings,
+            names,
+            prefilter,
+            paths: Vec::new(),
+            keeps_xml,
+            notes,
+            asks_locations,
+            asks_lists,
+        }
     }
 
     /// Says whether a rule asks where addresses are (`@geoLookup`).
@@ -64,6 +82,19 @@ impl RuleSet {
     #[must_use]
     pub const fn asks_lists(&self) -> bool {
         self.asks_lists
+    }
+
+    /// The same with the paths that rules of it name.
+    pub(crate) fn with_paths(mut self, mut paths: Vec<(Box<[u8]>, Path)>) -> Self {
+        let targets = || self.rules.iter().flat_map(|rule| &rule.targets);
+        paths.retain(|(name, _)| {
+            targets().any(|target| {
+                !target.is_excluded && target.variable == Variable::XmlPath && target.selects(name)
+            })
+        });
+        self.keeps_xml |= !paths.is_empty();
+        self.paths = paths;
+        self
     }
 
     /// What the rules say about the engine.

@@ -241,7 +241,7 @@ impl Transaction {
             return Ok(Progress::Done);
         }
         if phase > self.phase {
-            self.prepare(phase);
+            self.prepare(phase, fuel)?;
             self.phase = phase;
             self.cursor = 0;
             if let Some(lists) = &mut self.state.lists {

@@ -141,8 +141,10 @@ variables! {
     Webappid "WEBAPPID" Scalar,
     WebserverErrorLog "WEBSERVER_ERROR_LOG" Scalar,
     Xml "XML" Collection,
+    XmlDocument "XML:(DOCUMENT)" Collection,
     XmlText "XML:/*" Collection,
     XmlAttributes "XML://@*" Collection,
+    XmlPath "XML:/XPATH" Collection,
 }
 
 /// How many variables there are.
@@ -177,7 +179,7 @@ impl Variable {
             // Arguments out of JSON are in no other collection.
             Self::Args => &[Self::ArgsGet, Self::ArgsPost, Self::ArgsPath, Self::Args],
             Self::ArgsNames => &[Self::ArgsGetNames, Self::ArgsPostNames, Self::ArgsNames],
-            Self::Xml => &[Self::XmlText, Self::XmlAttributes],
+            Self::Xml => &[Self::XmlDocument, Self::XmlText, Self::XmlAttributes, Self::XmlPath],
             _ => match ITSELF.get(self as usize) {
                 Some(itself) => std::slice::from_ref(itself),
                 None => &[],

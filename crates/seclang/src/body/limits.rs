@@ -25,6 +25,9 @@ pub struct Limits {
     pub files_max: usize,
     /// Bytes of each file that `FILES_TMP_CONTENT` shows. Default 0: the content of files is passed by.
     pub file_content_bytes_max: usize,
+    /// Keeps an XML document as a tree, for rules that judge it as a whole. Default false; where it is true a
+    /// document may hold 256 Ki elements, texts and attributes, and 128 namespaces.
+    pub keeps_xml: bool,
     /// What divides arguments of a form: `SecArgumentSeparator`. Default `&`.
     pub argument_separator: u8,
 }
@@ -39,6 +42,7 @@ impl Default for Limits {
             part_head_bytes_max: 16 * 1024,
             files_max: 1000,
             file_content_bytes_max: 0,
+            keeps_xml: false,
             argument_separator: b'&',
         }
     }

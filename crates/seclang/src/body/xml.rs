@@ -23,6 +23,7 @@ use markup::is_name_start;
 
 use super::{BodyError, Collection, Limit, Limits, Outlet, Sink};
 use crate::transform::is_space;
+use crate::xml::tree::{TooLarge, Tree};
 
 /// Why a body is not XML, and the byte (from 0) at which that was seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -180,6 +181,12 @@ enum Stop {
     Noted,
 }
 
+impl From<TooLarge> for Stop {
+    fn from(_: TooLarge) -> Self {
+        Stop::Limit(Limit::Nodes)
+    }
+}
+
 impl From<XmlProblem> for Stop {
     fn from(problem: XmlProblem) -> Self {
         Stop::Problem(problem)
@@ -200,6 +207,8 @@ pub(super) struct Xml {
     open: Vec<usize>,
     has_root: bool,
     has_doctype: bool,
+    /// The document, where rules judge it as a whole.
+    tree: Option<Box<Tree>>,
     encoding: Encoding,
     after_return: bool,
     scratch: Vec<u8>,
@@ -208,6 +217,8 @@ pub(super) struct Xml {
     read: u64,
     /// Where, in bytes read, the last `<` stood.
     markup_at: u64,
+    /// The same in bytes of the body.
+    tag_at: u64,
     is_over: bool,
 }
 
@@ -222,12 +233,14 @@ impl Xml {
             open: Vec::new(),
             has_root: false,
             has_doctype: false,
+            tree: limits.keeps_xml.then(|| Box::new(Tree::new())),
             encoding: Encoding::default(),
             after_return: false,
             scratch: Vec::new(),
             bytes: 0,
             read: 0,
             markup_at: 0,
+            tag_at: 0,
             is_over: false,
         }
     }
@@ -256,7 +269,8 @@ impl Xml {
         self.bytes = end;
     }
 
-    pub(super) fn finish(mut self, outlet: &mut Outlet, sink: &mut dyn Sink) {
+    /// Ends the body and yields the document, where it was to be kept and there is one.
+    pub(super) fn finish(mut self, outlet: &mut Outlet, sink: &mut dyn Sink) -> Option<Box<Tree>> {
         let is_whole = self.has_root && self.open.is_empty() && matches!(self.place, Place::Text { .. });
         if !self.is_over && !is_whole && self.bytes > 0 {
             self.stop(XmlProblem::Truncated.into(), outlet);
@@ -264,6 +278,9 @@ impl Xml {
         if self.has_root {
             outlet.take(sink, Collection::XmlText, b"/*", &self.text);
         }
+        let mut tree = self.tree.filter(|_| self.has_root)?;
+        tree.finish(self.text);
+        Some(tree)
     }
 
     fn stop(&mut self, stop: Stop, outlet: &mut Outlet) {
@@ -320,7 +337,10 @@ impl Xml {
             },
             Place::Bang => self.behind_bang(byte)?,
             Place::Comment { hyphens } => match (hyphens, byte) {
-                (2, b'>') => Place::Text { brackets: 0 },
+                (2, b'>') => {
+                    self.remark()?;
+                    Place::Text { brackets: 0 }
+                }
                 (2, _) => return Err(XmlProblem::Comment.into()),
                 (_, b'-') => Place::Comment { hyphens: hyphens + 1 },
                 _ => Place::Comment { hyphens: 0 },
@@ -381,6 +401,7 @@ impl Xml {
             b'<' => {
                 self.token.clear();
                 self.markup_at = self.read;
+                self.tag_at = self.bytes;
                 return Ok(Place::Open);
             }
             _ if self.open.is_empty() => {
@@ -420,7 +441,12 @@ impl Xml {
         match self.token.as_slice() {
             b"--" => Ok(Place::Comment { hyphens: 0 }),
             b"[CDATA[" if self.open.is_empty() => Err(XmlProblem::OutsideRoot.into()),
-            b"[CDATA[" => Ok(Place::Cdata { brackets: 0 }),
+            b"[CDATA[" => {
+                if let Some(tree) = &mut self.tree {
+                    tree.cdata();
+                }
+                Ok(Place::Cdata { brackets: 0 })
+            }
             b"DOCTYPE" if self.has_root || self.has_doctype => Err(XmlProblem::Doctype.into()),
             b"DOCTYPE" => {
                 self.has_doctype = true;
@@ -460,8 +486,17 @@ impl Xml {
                 return Err(XmlProblem::Instruction.into());
             }
             self.encoding.declare(rest)?;
+            return Ok(());
         }
-        Ok(())
+        self.remark()
+    }
+
+    /// A comment or processing instruction has ended.
+    fn remark(&mut self) -> Result<(), Stop> {
+        match &mut self.tree {
+            Some(tree) => Ok(tree.remark(self.text.len())?),
+            None => Ok(()),
+        }
     }
 
     /// A start tag has ended.
@@ -482,6 +517,9 @@ impl Xml {
             return Err(Stop::Limit(Limit::Depth));
         }
         self.has_root = true;
+        if let Some(tree) = &mut self.tree {
+            tree.begin(name, self.text.len(), self.tag_at)?;
+        }
         let mut seen = Vec::new();
         loop {
             let attribute = markup::attribute(rest)?;
@@ -489,6 +527,9 @@ impl Xml {
             rest = behind;
             seen.push(name);
             markup::value(value, &mut self.scratch)?;
+            if let Some(tree) = &mut self.tree {
+                tree.attribute(name, &self.scratch)?;
+            }
             let is_namespace = name == b"xmlns" || name.starts_with(b"xmlns:");
             if !is_namespace && !outlet.take(sink, Collection::XmlAttributes, name, &self.scratch) {
                 return Err(Stop::Noted);
@@ -497,6 +538,12 @@ impl Xml {
         seen.sort_unstable();
         if seen.windows(2).any(|pair| pair.first() == pair.last()) {
             return Err(XmlProblem::TwoAttributes.into());
+        }
+        if let Some(tree) = &mut self.tree {
+            tree.named();
+            if is_empty {
+                tree.end(self.text.len())?;
+            }
         }
         if !is_empty {
             if self.names.len() + name.len() > self.limits.total_bytes_max {
@@ -517,6 +564,20 @@ impl Xml {
             return Err(XmlProblem::EndTag.into());
         }
         self.names.truncate(start);
+        if let Some(tree) = &mut self.tree {
+            tree.end(self.text.len())?;
+        }
         Ok(())
     }
+}
+
+/// The character that `reference` in `&reference;` stands for, for readers of grammars.
+pub(crate) fn character(reference: &[u8]) -> Option<char> {
+    markup::resolve(reference)
+}
+
+/// An attribute's value as written, with its references resolved; nothing where one cannot be.
+pub(crate) fn attribute_value(written: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    markup::value(written, &mut out).ok().map(|()| out)
 }

@@ -101,6 +101,10 @@ impl Run<'_> {
                 found
             }
             Operator::Located => self.locates(value),
+            Operator::Document(grammar) => match &mut self.state.document {
+                Some(document) => !document.is_valid(grammar, self.fuel)?,
+                None => false,
+            },
             Operator::Always => true,
             Operator::Never => false,
         })
@@ -175,6 +179,7 @@ pub(crate) fn matches(operator: &Operator, value: &[u8], fuel: &mut Fuel) -> Res
         | Operator::Fuzzy { .. }
         | Operator::Listed(_)
         | Operator::Located
+        | Operator::Document(_)
         | Operator::Always => true,
         Operator::Never => false,
     })

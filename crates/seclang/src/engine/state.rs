@@ -18,6 +18,7 @@ use crate::ruleset::RuleSet;
 use crate::template::TxId;
 use crate::transaction::values::Span;
 use crate::variable::Variable;
+use crate::xml::Document;
 
 use super::lists::Lists;
 use super::{allow_covers, is_secret_name};
@@ -136,6 +137,8 @@ pub(crate) struct State {
     pub(crate) locator: Option<Arc<dyn Locator>>,
     /// Where the address is that was asked for last: `GEO`.
     pub(crate) location: Option<Box<Location>>,
+    /// The body's document, where a rule judges it.
+    pub(crate) document: Option<Box<Document>>,
 }
 
 impl State {
@@ -169,6 +172,7 @@ impl State {
             lists: None,
             locator: None,
             location: None,
+            document: None,
         }
     }
 

@@ -43,7 +43,7 @@ impl Subject {
             full.push(b'&');
         }
         full.extend_from_slice(match self.variable {
-            Variable::XmlText | Variable::XmlAttributes => b"XML",
+            Variable::XmlText | Variable::XmlAttributes | Variable::XmlDocument | Variable::XmlPath => b"XML",
             variable => variable.name().as_bytes(),
         });
         let mut own = Span::default();

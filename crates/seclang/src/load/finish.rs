@@ -86,10 +86,10 @@ impl Loader<'_> {
         self.check_keys(&rules);
         resolve_controls(&mut rules);
         let notes = self.take_notes();
-        let Self { report, settings, names, .. } = self;
+        let Self { report, settings, names, paths, .. } = self;
         report.finish()?;
         let phases = lists.map(|list| list.into_iter().map(|rule| step(&rules, rule)).collect());
-        Ok(RuleSet::new(rules, phases, settings, names, notes))
+        Ok(RuleSet::new(rules, phases, settings, names, notes).with_paths(paths))
     }
 
     /// A list that wants a key is asked nothing without one.

@@ -38,6 +38,8 @@ pub(crate) struct Actions {
     pub(crate) audit: Option<bool>,
     pub(crate) capture: bool,
     pub(crate) multi_match: bool,
+    /// Prefixes of XPath targets, with the namespaces they mean.
+    pub(crate) namespaces: Vec<(String, String)>,
 }
 
 /// Every action that is read.
@@ -78,6 +80,7 @@ pub(crate) const KNOWN: &[&str] = &[
     "t",
     "tag",
     "ver",
+    "xmlns",
 ];
 
 pub(crate) const CTLS: &[&str] = &[
@@ -298,7 +301,19 @@ fn one(name: &str, argument: Option<&str>, actions: &mut Actions, names: &mut Tx
                 "leave the action out",
             ));
         }
-        "append" | "prepend" | "pause" | "proxy" | "xmlns" => {
+        "xmlns" => {
+            let text = needed()?;
+            let (prefix, uri) = text.split_once('=').unwrap_or((text, ""));
+            let uri = uri.trim().trim_matches(['\'', '"']);
+            if prefix.trim().is_empty() || uri.is_empty() {
+                return Err(Wrong::with(
+                    format!("`xmlns:{text}` binds no prefix to a namespace"),
+                    "write xmlns:soap=http://schemas.xmlsoap.org/soap/envelope/",
+                ));
+            }
+            actions.namespaces.push((prefix.trim().to_owned(), uri.to_owned()));
+        }
+        "append" | "prepend" | "pause" | "proxy" => {
             return Err(Wrong::with(
                 format!("`{name}` is an action of ModSecurity 2 that there is not"),
                 "leave the action out",

@@ -3,6 +3,8 @@
 //! Called by [`crate::load`]. Everything that can be compiled ahead is: patterns, words, addresses, sets of
 //! bytes. What an operator then does with a value is [`crate::operators`]'s. Read next: [`parse`].
 
+use std::sync::Arc;
+
 use crate::check::blocklist::Blocklist;
 use crate::check::fuzzy::FuzzyHash;
 use crate::check::{self, AddressSet};
@@ -12,6 +14,7 @@ use crate::pattern;
 use crate::problem::Wrong;
 use crate::tally;
 use crate::template::{Template, TxNames};
+use crate::xml::{Dtd, Grammar, Schema};
 
 /// Every operator that is read.
 pub(crate) const KNOWN: &[&str] = &[
@@ -42,6 +45,8 @@ pub(crate) const KNOWN: &[&str] = &[
     "strmatch",
     "unconditionalMatch",
     "validateByteRange",
+    "validateDTD",
+    "validateSchema",
     "validateUrlEncoding",
     "validateUtf8Encoding",
     "verifyCC",
@@ -133,8 +138,13 @@ fn one(name: &str, argument: &str, names: &mut TxNames, read: &mut ReadFile<'_>)
             format!("`@{name}` is an operator that ModSecurity 3 does not support either"),
             "leave the rule out",
         )),
-        "validatedtd" | "validateschema" => {
-            Err(Wrong::with(format!("`@{name}` is an operator that there is not"), "leave the rule out"))
+        "validatedtd" => {
+            let dtd = Dtd::parse(trimmed, &read(trimmed)?)?;
+            Ok(Operator::Document(Arc::new(Grammar::Dtd(dtd))))
+        }
+        "validateschema" => {
+            let schema = Schema::parse(trimmed, read)?;
+            Ok(Operator::Document(Arc::new(Grammar::Schema(schema))))
         }
         _ => Err(Wrong::unknown("operator", name, KNOWN.iter().copied())),
     }

@@ -60,18 +60,23 @@ pub(crate) fn one<'a>(text: &'a str, names: &mut TxNames) -> Result<(Target, &'a
         let quoted = after.starts_with('\'');
         let after = after.strip_prefix('\'').unwrap_or(after);
         if variable == Variable::Xml {
-            let end = after.find(['|', ',', '\'']).unwrap_or(after.len());
-            let (path, tail) = after.split_at(end);
-            variable = match path.trim() {
-                "/*" | "//*" | "//text()" => Variable::XmlText,
+            let (path, tail) = after.split_at(path_end(after, quoted));
+            let path = path.trim();
+            variable = match path {
+                "/*" => Variable::XmlText,
                 "//@*" => Variable::XmlAttributes,
-                other => {
+                _ if path.starts_with('/') => Variable::XmlPath,
+                _ => {
                     return Err(Wrong::with(
-                        format!("`XML:{other}` is an XPath, of which only two are known"),
-                        "write XML:/* for texts or XML://@* for values of attributes",
+                        format!("`XML:{path}` is no XPath from the document on"),
+                        "begin it with /",
                     ));
                 }
             };
+            if variable == Variable::XmlPath {
+                // As written: the loader compiles it with the namespaces of the rule.
+                selector = Selector::Name(path.as_bytes().into());
+            }
             rest = tail;
         } else if let Some(inside) = after.strip_prefix('/') {
             let end = closing_slash(inside)
@@ -105,10 +110,50 @@ pub(crate) fn one<'a>(text: &'a str, names: &mut TxNames) -> Result<(Target, &'a
                 "leave out the colon and what follows",
             ));
         }
-    } else if variable == Variable::Xml && !is_excluded {
-        return Err(Wrong::with("`XML` alone is no target", "write XML:/* or XML://@*"));
     }
     Ok((Target { variable, selector, is_count, is_excluded }, rest.trim_start()))
+}
+
+/// Where a path ends: at what divides targets, but not within its own brackets and quotes.
+fn path_end(text: &str, is_quoted: bool) -> usize {
+    let mut depth = 0_usize;
+    let mut quote = None;
+    for (at, byte) in text.bytes().enumerate() {
+        match (quote, byte) {
+            (Some(open), _) if open == byte => quote = None,
+            (Some(_), _) => {}
+            (None, b'"' | b'\'') if depth > 0 => quote = Some(byte),
+            (None, b'\'') if is_quoted => return at,
+            (None, b'[') => depth += 1,
+            (None, b']') => depth = depth.saturating_sub(1),
+            (None, b'|' | b',') if depth == 0 && !is_quoted => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Says what `XML` alone means as a target of a rule: the document, for an operator that judges one.
+pub(crate) fn documents(targets: &mut [Target], judges_document: bool) -> Result<(), Wrong> {
+    for target in targets.iter_mut().filter(|target| !target.is_excluded) {
+        match (target.variable == Variable::Xml, judges_document) {
+            (true, true) => target.variable = Variable::XmlDocument,
+            (true, false) => {
+                return Err(Wrong::with(
+                    "`XML` alone is the document, which only @validateDTD and @validateSchema judge",
+                    "write XML:/* or another XPath",
+                ));
+            }
+            (false, true) => {
+                return Err(Wrong::with(
+                    format!("the operator judges a document, and `{target}` is none"),
+                    "write XML as the rule's target",
+                ));
+            }
+            (false, false) => {}
+        }
+    }
+    Ok(())
 }
 
 /// The place of the slash that ends a pattern: not escaped, and followed by the end of the target.
@@ -150,12 +195,16 @@ mod tests {
                 "TX:0"
             ]
         );
+        assert_eq!(
+            shape("XML:/a[b='|']/c|XML:'//a|//b[@c=\"'\"]'|!XML:/A|!XML"),
+            ["XML:/a[b='|']/c", "XML://a|//b[@c=\"'\"]", "!XML:/A", "!XML"]
+        );
         assert_eq!(shape("ARGS:'/x y/'|ARGS_NAMES"), ["ARGS:/x y/", "ARGS_NAMES"]);
     }
 
     #[test]
     fn refuses_what_has_no_meaning() {
-        for text in ["", "ARGZ", "REQUEST_URI:x", "XML:/a/b", "IP:counter", "ARGS:", "ARGS:/x", "!&ARGS"] {
+        for text in ["", "ARGZ", "REQUEST_URI:x", "XML:a/b", "IP:counter", "ARGS:", "ARGS:/x", "!&ARGS"] {
             assert!(parse(text, &mut TxNames::default()).is_err(), "{text}");
         }
     }

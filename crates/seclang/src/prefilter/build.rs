@@ -116,6 +116,7 @@ fn is_served(rule: &Rule) -> bool {
         | Operator::Fuzzy { .. }
         | Operator::Listed(_)
         | Operator::Located
+        | Operator::Document(_)
         | Operator::Always
         | Operator::Never => false,
     };

@@ -199,8 +199,10 @@ fn add(plan: &mut Plan, target: &Target, slot: u16, empty: &Bits) {
         Selector::All if target.is_excluded => plan.none.set(slot),
         Selector::All => plan.all.set(slot),
         Selector::Name(name) => {
-            let (meant, excluded) =
-                plan.named.entry(name.clone()).or_insert_with(|| (empty.clone(), empty.clone()));
+            let (meant, excluded) = plan
+                .named
+                .entry(name.to_ascii_lowercase().into())
+                .or_insert_with(|| (empty.clone(), empty.clone()));
             if target.is_excluded { excluded } else { meant }.set(slot);
         }
         Selector::Pattern { regex, text: _ } => {

@@ -6,14 +6,19 @@
 use fuel::{Fuel, Spent};
 
 use super::{BodyState, Connection, Transaction};
-use crate::body::{self, Body, Collection, Kind, Limits, Outcome};
+use crate::body::xml::XmlProblem;
+use crate::body::{self, Body, BodyError, Collection, Kind, Limits, Outcome};
 use crate::limits::{BODY_VALUES_TIMES_MAX, TEXT_BYTES_MAX};
 use crate::transaction::values::Values;
 use crate::transform::Transformation;
 use crate::variable::Variable as V;
+use crate::xml::{self, Document, Tree};
 
 /// Steps per byte of reading a body: a reader copies, decodes and checks each once.
 const READ_STEPS: u64 = 6;
+
+/// The same for keeping an XML document as a tree.
+const TREE_STEPS: u64 = 6;
 
 /// Bytes of a file that `FILES_TMP_CONTENT` shows, when a rule looks at it.
 const FILE_CONTENT_BYTES: usize = 16 * 1024;
@@ -46,6 +51,7 @@ impl Transaction {
                 .total_bytes_max
                 .max(self.request_body_max.saturating_mul(BODY_VALUES_TIMES_MAX)),
             argument_separator: settings.argument_separator,
+            keeps_xml: self.set.keeps_xml,
             file_content_bytes_max: if self.set.prefilter.wants_file_content() {
                 FILE_CONTENT_BYTES
             } else {
@@ -169,7 +175,11 @@ impl Transaction {
             } else {
                 chunk.get(..usize::try_from(room).unwrap_or(usize::MAX)).unwrap_or(chunk)
             };
-            let steps = if *kind == Kind::Multipart { 1 } else { READ_STEPS };
+            let steps = match kind {
+                Kind::Multipart => 1,
+                Kind::Xml if self.set.keeps_xml => READ_STEPS + TREE_STEPS,
+                _ => READ_STEPS,
+            };
             fuel.spend(fed.len() as u64 * steps)?;
             let mut sink = Intake { values: &mut self.values, args_bytes: &mut self.args_bytes };
             body.feed(fed, &mut sink);
@@ -207,13 +217,13 @@ impl Transaction {
     }
 
     /// Sets what a phase needs before its first rule.
-    pub(super) fn prepare(&mut self, phase: u8) {
+    pub(super) fn prepare(&mut self, phase: u8, fuel: &mut Fuel) -> Result<(), Spent> {
         if self.phase < 1 {
             self.state.body_kind = form_kind(self.content_type());
             self.values.set_number(V::ArgsCombinedSize, self.args_bytes);
         }
         if phase >= 2 && self.phase < 2 {
-            self.end_request_body();
+            self.end_request_body(fuel)?;
         }
         if phase >= 4 && self.phase < 4 && !self.response.is_empty() {
             self.values.set(V::ResponseBody, &self.response);
@@ -221,14 +231,18 @@ impl Transaction {
                 self.values.set(V::OutboundDataError, b"1");
             }
         }
+        Ok(())
     }
 
-    fn end_request_body(&mut self) {
+    fn end_request_body(&mut self, fuel: &mut Fuel) -> Result<(), Spent> {
         let state = std::mem::replace(&mut self.body, BodyState::Ended);
         self.values.set_number(V::RequestBodyLength, self.request_body_seen);
         if let BodyState::Read { kind, body, is_cut } = state {
             let mut sink = Intake { values: &mut self.values, args_bytes: &mut self.args_bytes };
-            let outcome = body.finish(&mut sink);
+            let mut outcome = body.finish(&mut sink);
+            if let Some(tree) = outcome.tree.take() {
+                self.keep_document(tree, &outcome, is_cut, fuel)?;
+            }
             // A body cut at the ceiling has no end, which is no fault of its own.
             let error = outcome.error.filter(|_| !is_cut).map(|error| error.to_string());
             self.set_body_error(error.as_deref());
@@ -247,6 +261,32 @@ impl Transaction {
             self.values.set(V::InboundDataError, b"1");
         }
         self.values.set_number(V::ArgsCombinedSize, self.args_bytes);
+        Ok(())
+    }
+
+    /// Keeps a document for the rules that judge it, and makes values of the paths that rules look at.
+    fn keep_document(
+        &mut self,
+        tree: Box<Tree>,
+        outcome: &Outcome,
+        is_cut: bool,
+        fuel: &mut Fuel,
+    ) -> Result<(), Spent> {
+        // A cut document lacks its end, which is no fault; what was wrong before is one.
+        let is_only_cut = |error: &BodyError| {
+            is_cut && matches!(error, BodyError::Xml(error) if error.problem == XmlProblem::Truncated)
+        };
+        let is_broken = outcome.error.as_ref().is_some_and(|error| !is_only_cut(error));
+        self.values.add(V::XmlDocument, b"", b"[XML document tree]");
+        for (name, path) in &self.set.paths {
+            for place in path.select(&tree, fuel)? {
+                let text = xml::path::text_of(&tree, place);
+                fuel.spend(8 + text.len() as u64 / 4)?;
+                self.values.add(V::XmlPath, name, text);
+            }
+        }
+        self.state.document = Some(Box::new(Document::new(tree, is_broken)));
+        Ok(())
     }
 
     fn set_body_error(&mut self, message: Option<&str>) {

@@ -4,6 +4,7 @@
 //! so when it is unset. Read next: `rig.rs`.
 
 mod cases;
+mod documents;
 mod exactness;
 mod hostile;
 mod language;

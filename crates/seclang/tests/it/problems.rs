@@ -64,7 +64,7 @@ fn what_needs_a_store_a_program_or_a_script_is_refused_by_name() {
          SecAction \"id:5,phase:1,pass,expirevar:ip.count=60\"\n\
          SecAction \"id:6,phase:1,pass,msg:'%{SESSION.user}'\"\n\
          SecRule FILES_TMPNAMES \"@inspectFile /x\" \"id:7,phase:1,pass\"\n\
-         SecRule XML:/a/b \"@rx x\" \"id:8,phase:2,pass\"\n",
+         SecRule XML:a/b \"@rx x\" \"id:8,phase:2,pass\"\n",
     )]);
     assert_eq!(error.problems.len(), 8, "{error}");
     let numbers: Vec<u32> = error.problems.iter().map(|problem| problem.place.line).collect();
