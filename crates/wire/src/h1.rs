@@ -99,6 +99,10 @@ const KEPT_BYTES: usize = 16 * 1024;
 /// Bytes from which on a shared piece is kept instead of copied when the socket does not take it.
 const SHARED_BYTES_MIN: usize = 4 * 1024;
 
+/// Bytes of an answer that are gathered before they are written: most pages of the node's own, and what a
+/// packet or two carry.
+const GATHERED_BYTES_MAX: usize = 2 * 1024;
+
 /// How the answer's body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Delimiter {
@@ -456,9 +460,17 @@ impl Http1 {
             work.out.extend_from_slice(&tail);
             work.out.extend_from_slice(end);
         }
+        let total = work.out.len() - work.out_at + parts.iter().map(|part| part.len()).sum::<usize>();
+        // One piece goes by a cheaper call than several, and a small one is copied in no time.
+        let parts = match total <= GATHERED_BYTES_MAX {
+            true => {
+                parts.iter().for_each(|part| work.out.extend_from_slice(part));
+                [&[][..]; 3]
+            }
+            false => parts,
+        };
         let held = work.out.get(work.out_at..).unwrap_or_default();
         let held_len = held.len();
-        let total = held_len + parts.iter().map(|part| part.len()).sum::<usize>();
         if total == 0 {
             if self.is_send_closed {
                 let _left_for_later = self.poll_out(cx);
