@@ -6,6 +6,11 @@
 //! and door do for one of them. The slopes between two N are instructions a request, without what starting
 //! costs. Measured at `opt-level = 1`: 1,244 of 52,649, which is 2.4 %, half of it the fingerprint's hash;
 //! with the profile `demo`: 676 of 40,690, which is 1.7 %. The kernel's instructions are in neither.
+//!
+//! `frame_cost unwatched N` is `serve` without the zone's watch for floods: what noting a request costs is
+//! what lies between them. `frame_cost fixed N` gives a fixed answer to 64 visitors at once, and
+//! `frame_cost shed N` is the same on a node that may be late by a millisecond: under callgrind 64 are more
+//! than that, so that it sends nearly all away, and the visitor says how many.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -35,11 +40,16 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        [_, "serve", requests] => serve(requests),
+        [_, "serve", requests] => serve(requests, "", "", "1"),
+        [_, "unwatched", requests] => serve(requests, "", "[flood]\nmode = \"off\"\n", "1"),
+        [_, "fixed", requests] => serve(requests, "[overload]\ndelay_ms = 0\n", FIXED, "64"),
+        [_, "shed", requests] => serve(requests, "[overload]\ndelay_ms = 1\n", FIXED, "64"),
         [_, "frame", requests] => frame(requests.parse().expect("a number")),
-        [_, "visit", address, requests] => visit(address, requests.parse().expect("a number")),
+        [_, "visit", address, requests, at_once] => {
+            visit(address, requests.parse().expect("a number"), at_once.parse().expect("a number"));
+        }
         [_, "answer"] => answer(),
-        _ => eprintln!("frame_cost serve N | frame N"),
+        _ => eprintln!("frame_cost serve N | unwatched N | fixed N | shed N | frame N"),
     }
 }
 
@@ -49,19 +59,22 @@ fn own(arguments: &[&str]) -> Command {
     command
 }
 
-/// A data plane of one thread, and its visitor as a child.
-fn serve(requests: &str) {
+/// A zone that answers by itself.
+const FIXED: &str = "[[route]]\npath_prefix = \"/\"\nanswer = { status = 200, body = \"answer\" }\n";
+
+/// A data plane of one thread with these settings more, and its visitors as a child.
+fn serve(requests: &str, of_node: &str, of_zone: &str, at_once: &str) {
     let mut origin = own(&["answer"]).stdout(Stdio::piped()).spawn().expect("a process");
     let mut at = String::new();
     BufReader::new(origin.stdout.take().expect("piped")).read_line(&mut at).expect("an address");
     let zone = format!(
         "name = \"a\"\nhostnames = [\"www.example.org\"]\n[[pool]]\nname = \"app\"\n\
-         origins = [{{ url = \"http://{}\" }}]\n",
+         origins = [{{ url = \"http://{}\" }}]\n{of_zone}",
         at.trim()
     );
     let source = |name: &str, text: &str| Source { name: name.to_owned(), bytes: text.into() };
-    let node = "[[listener]]\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\n";
-    let settings = zone::compile_node(&source("rempart.toml", node)).expect("a node file");
+    let node = format!("[[listener]]\naddress = \"127.0.0.1:0\"\nprotocol = \"http\"\n{of_node}");
+    let settings = zone::compile_node(&source("rempart.toml", &node)).expect("a node file");
     let bundle = Bundle::new(vec![source("a.toml", &zone)], None, BTreeMap::new());
     let snapshot = zone::compile(&bundle, 1, &|_| None).expect("a zone file");
     let listener = settings.listeners[0].clone();
@@ -88,7 +101,7 @@ fn serve(requests: &str) {
     let listener =
         ListenerSetup { settings: listener, local, tcp, udp, udp_slots, candidate, foreign: Vec::new() };
     let running = run(&node, vec![listener], None).expect("a thread");
-    let visited = own(&["visit", &local.to_string(), requests]).status().expect("a process");
+    let visited = own(&["visit", &local.to_string(), requests, at_once]).status().expect("a process");
     assert!(visited.success(), "the visitor was not served");
     node.drain();
     assert!(running.join());
@@ -96,17 +109,28 @@ fn serve(requests: &str) {
     let _reaped = origin.wait();
 }
 
-fn visit(address: &str, requests: usize) {
-    let mut stream = TcpStream::connect(address).expect("a listener");
+/// Asks so often, on so many connections at once; says how many were sent away.
+fn visit(address: &str, requests: usize, at_once: usize) {
+    let connect = |_| TcpStream::connect(address).expect("a listener");
+    let mut streams: Vec<TcpStream> = (0..at_once).map(connect).collect();
     let mut buffer = [0; 4_096];
-    for _ in 0..requests {
-        stream.write_all(REQUEST).expect("sent");
-        let mut seen = Vec::new();
-        while !seen.ends_with(b"answer") {
-            let read = stream.read(&mut buffer).expect("an answer");
-            assert!(read > 0, "the connection was closed");
-            seen.extend_from_slice(&buffer[..read]);
+    let mut sent_away = 0;
+    for _ in 0..requests / at_once {
+        for stream in &mut streams {
+            stream.write_all(REQUEST).expect("sent");
         }
+        for stream in &mut streams {
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"answer") && !seen.ends_with(b"</html>\n") {
+                let read = stream.read(&mut buffer).expect("an answer");
+                assert!(read > 0, "the connection was closed");
+                seen.extend_from_slice(&buffer[..read]);
+            }
+            sent_away += usize::from(seen.starts_with(b"HTTP/1.1 503"));
+        }
+    }
+    if sent_away > 0 {
+        eprintln!("{sent_away} of {requests} were sent away");
     }
 }
 

@@ -101,9 +101,14 @@ pub(crate) const fn encoder(_request: &Request) -> Option<EncoderFault> {
 #[inline(always)]
 pub(crate) const fn loading(_zone: &Zone) {}
 
+#[cfg(not(feature = "fault-injection"))]
+#[inline(always)]
+pub(crate) const fn looking_at_feeds(_zone: &Zone) {}
+
 #[cfg(feature = "fault-injection")]
 pub(crate) use armed::{
-    Planned, SiteFaults, applying, at, calendar, deciding, encoder, loaded, loading, planned, serving, step,
+    Planned, SiteFaults, applying, at, calendar, deciding, encoder, loaded, loading, looking_at_feeds,
+    planned, serving, step,
 };
 
 #[cfg(feature = "fault-injection")]
@@ -242,6 +247,11 @@ mod armed {
         breaking("load", zone);
     }
 
+    /// Breaks when the files of a zone are looked at whether they grow old: `feeds-panic`.
+    pub(crate) fn looking_at_feeds(zone: &Zone) {
+        breaking("feeds", zone);
+    }
+
     /// Breaks while origins take up a snapshot's pools: `apply-panic`, `apply-abort`.
     pub(crate) fn applying<'a>(zones: impl Iterator<Item = &'a Zone>) {
         zones.for_each(|zone| breaking("apply", zone));
@@ -250,7 +260,7 @@ mod armed {
     fn breaking(step: &str, zone: &Zone) {
         for fault in named(zone) {
             match fault.strip_prefix(step) {
-                Some("-panic") => panic!("the fault point of {step}ing"),
+                Some("-panic") => panic!("the fault point of the step {step}"),
                 Some("-abort") => std::process::abort(),
                 _ => {}
             }

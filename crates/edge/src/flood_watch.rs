@@ -260,7 +260,7 @@ impl FloodWatch {
         let is_over = Arc::new(AtomicBool::new(false));
         let (node, ends) = (Arc::clone(node), Arc::clone(&is_over));
         let watch = move || {
-            let mut looked_ms = node.clock().now_ms();
+            let (mut looked_ms, mut feeds_are_well) = (node.clock().now_ms(), true);
             while !ends.load(Ordering::Acquire) {
                 std::thread::park_timeout(Duration::from_millis(LOOK_MS));
                 let now_ms = node.clock().now_ms();
@@ -270,7 +270,7 @@ impl FloodWatch {
                 let lasted_ms = now_ms - std::mem::replace(&mut looked_ms, now_ms);
                 let live = node.live();
                 live.sites.iter().for_each(|site| look(&node, site, node.flood_s(), lasted_ms));
-                node.look_at_feeds();
+                feeds_are_well = look_at_feeds(&node, feeds_are_well);
             }
         };
         let thread = std::thread::Builder::new().name("edge-flood".to_owned()).spawn(watch)?;
@@ -286,6 +286,25 @@ impl Drop for FloodWatch {
             let _panicked_and_told_so = thread.join();
         }
     }
+}
+
+/// Looks at what grows old. What breaks there ends no watch of floods: it is told the first time, counted,
+/// and tried again a second later. Whether it is well.
+fn look_at_feeds(node: &Node, was_well: bool) -> bool {
+    let looked = guard(|| {
+        node.live().sites.iter().for_each(|site| fault_points::looking_at_feeds(&site.zone));
+        node.look_at_feeds();
+        Ok(())
+    });
+    let is_well = looked.is_ok();
+    if !is_well {
+        node.registry().panicked();
+    }
+    if was_well && !is_well {
+        let remedy = "lists stay as they were judged before: report this";
+        node.setup().events.error("lists_watch_broke", &[("remedy", remedy.into())]);
+    }
+    is_well
 }
 
 /// Looks at one zone's second.

@@ -1,5 +1,6 @@
 //! Answers that the node makes itself: refusals, faults, redirects, fixed answers.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::task::Poll;
 
@@ -73,7 +74,7 @@ async fn page(
     }
     let own = course.site.as_ref().and_then(|site| {
         let page = site.zone.error_page(status)?;
-        Some((page.filled(&course.id.to_string(), status, word), page.content_type.clone()))
+        Some((page.filled(&course.id.to_string(), status, word), Cow::Owned(page.content_type.clone())))
     });
     let (body, kind) = match own {
         Some(own) => own,
@@ -81,7 +82,7 @@ async fn page(
             let accept = exchange.request.fields.known(Known::Accept).unwrap_or_default();
             let mut body = Vec::new();
             let kind = write_page(&Page { status, word, message, cause, id: course.id }, accept, &mut body);
-            (body, kind.to_owned())
+            (body, Cow::Borrowed(kind))
         }
     };
     response.fields.push(b"Content-Type", kind.as_bytes());

@@ -14,10 +14,7 @@ pub(crate) const TOOL: &str = "t13d190900_9dc949149365_97f8aa674fd9";
 /// A browser's request by one of so many machines, spread over residential networks as good visitors are.
 pub(crate) fn by_machine(draw: &mut Draw, machines: u64) -> Wanted {
     let address = 0x5000_0000 + (draw.below(machines) as u32).wrapping_mul(40_503) % 0x0800_0000;
-    let (network, country) = whereabouts(address);
-    let (agent, ja4) = BROWSERS[draw.below(5) as usize];
-    let (path, query) = ("/".to_owned(), None);
-    Wanted { address, network, country, ja4, agent, path, query, is_safe: true, is_good: false }
+    Wanted { is_good: false, ..Wanted::by(address, BROWSERS[draw.below(5) as usize], "/") }
 }
 
 /// The same from machines that are hired, in networks where no visitor lives.
@@ -145,19 +142,7 @@ pub(crate) const CROWDS: [(&str, u64, Crowd); 6] = [
 /// Page views without what belongs to them, which another host has.
 fn alone(world: &mut World, views: u64) {
     for _ in 0..views {
-        let (address, (agent, ja4)) = newcomer(world);
-        let (network, country) = whereabouts(address);
-        let (path, query) = ("/offer".to_owned(), None);
-        world.soon(Wanted {
-            address,
-            network,
-            country,
-            ja4,
-            agent,
-            path,
-            query,
-            is_safe: true,
-            is_good: true,
-        });
+        let (address, browser) = newcomer(world);
+        world.soon(Wanted::by(address, browser, "/offer"));
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::attacks::{ATTACKS, CROWDS, Crowd, Mix, TOOL, by_hired, by_machine, newcomer, page};
 use crate::table::{Row, attacked_by, crowded_by};
-use crate::world::{BROWSERS, Wanted, whereabouts};
+use crate::world::{BROWSERS, Wanted};
 
 const SEEDS: std::ops::Range<u64> = 9_000..9_020;
 
@@ -86,20 +86,7 @@ const VISITS: [(&str, u64, Crowd); 6] = [
     ("an app asks for its settings, once each, all at once", 300, |world, calls| {
         for _ in 0..calls {
             let address = newcomer(world).0;
-            let (network, country) = whereabouts(address);
-            let (ja4, agent) = (TOOL, "App/9");
-            let (path, query) = ("/api/settings".to_owned(), None);
-            world.soon(Wanted {
-                address,
-                network,
-                country,
-                ja4,
-                agent,
-                path,
-                query,
-                is_safe: true,
-                is_good: true,
-            });
+            world.soon(Wanted::by(address, ("App/9", TOOL), "/api/settings"));
         }
     }),
     ("a school behind one address begins its lesson", 30, |world, views| {
@@ -119,20 +106,7 @@ const VISITS: [(&str, u64, Crowd); 6] = [
     ("a release: 2,000 installers fetch one large file, thrice each", 100, |world, calls| {
         for _ in 0..calls {
             let address = 0x5000_0000 + (world.draw.below(2_000) as u32).wrapping_mul(7_919);
-            let (network, country) = whereabouts(address);
-            let (ja4, agent) = (TOOL, "installer/4");
-            let (path, query) = ("/download/4.0.bin".to_owned(), None);
-            world.soon(Wanted {
-                address,
-                network,
-                country,
-                ja4,
-                agent,
-                path,
-                query,
-                is_safe: true,
-                is_good: true,
-            });
+            world.soon(Wanted::by(address, ("installer/4", TOOL), "/download/4.0.bin"));
         }
     }),
 ];

@@ -70,6 +70,19 @@ pub(crate) struct Wanted {
     pub(crate) is_good: bool,
 }
 
+impl Wanted {
+    /// A good visitor's at this address, by a program of this user agent and JA4: it reads what is at a path.
+    pub(crate) fn by(
+        address: u32,
+        (agent, ja4): (&'static str, &'static str),
+        path: impl Into<String>,
+    ) -> Self {
+        let (network, country) = whereabouts(address);
+        let (path, query) = (path.into(), None);
+        Self { address, network, country, ja4, agent, path, query, is_safe: true, is_good: true }
+    }
+}
+
 /// A good visitor's network and country by its address, the same each time.
 pub(crate) fn whereabouts(address: u32) -> (u32, [u8; 2]) {
     let network = 3_000 + (address >> 16) % 40;
@@ -162,13 +175,9 @@ impl World {
         &mut self,
         address: u32,
         browser: (&'static str, &'static str),
-        page: (String, Option<String>),
+        (path, query): (String, Option<String>),
     ) {
-        let (network, country) = whereabouts(address);
-        let (agent, ja4) = browser;
-        let (path, query) = page;
-        let wanted =
-            Wanted { address, network, country, ja4, agent, path, query, is_safe: true, is_good: true };
+        let wanted = Wanted { query, ..Wanted::by(address, browser, path) };
         for _ in 0..6 {
             let path = format!("/static/{}.css", self.draw.below(30));
             let at = self.draw.below(3) as usize;
@@ -193,18 +202,7 @@ impl World {
             };
             self.view(address, browser, page);
             if self.draw.below(40) == 0 {
-                let (network, country) = whereabouts(address);
-                self.later[1].push(Wanted {
-                    address,
-                    network,
-                    country,
-                    ja4: browser.1,
-                    agent: browser.0,
-                    path: "/login".to_owned(),
-                    query: None,
-                    is_safe: false,
-                    is_good: true,
-                });
+                self.later[1].push(Wanted { is_safe: false, ..Wanted::by(address, browser, "/login") });
             }
         }
         for _ in 0..self.draw.arrivals(4.0) {

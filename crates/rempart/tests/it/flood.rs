@@ -191,6 +191,22 @@ fn what_is_known_outlives_a_publish_and_a_zone_may_switch_it_off() -> Result<()>
 }
 
 #[test]
+fn what_breaks_beside_it_ends_no_watch() -> Result<()> {
+    let origin = saying("answer")?;
+    let flood = "\n[flood]\nmode = \"log\"\nwarm_up_s = 5\nfrom_per_s = 30\n";
+    let names = [HOST, "feeds-panic.fault.invalid"];
+    let node = start(&spec().zone("a", zone_toml("a", &names, &[&origin.url()]) + flood))?;
+    node.wait_for_event(is_event("lists_watch_broke"))?;
+    // It breaks again each second, and each time the zone was looked at before.
+    let good = Asking::good(&node)?;
+    wait_for(&node, "usual")?;
+    let panics = || node.metric("rempart_panics_total").is_ok_and(|panics| panics >= Some(3.0));
+    node.wait_until("looks that broke", panics)?;
+    good.end()?;
+    node.finish_healthy_but_for(&["panic", "lists_watch_broke"])
+}
+
+#[test]
 fn a_fault_in_it_lets_the_request_in() -> Result<()> {
     let origin = saying("answer")?;
     let node = start(&spec().zone("a", zone(&origin.url(), "limit")))?;

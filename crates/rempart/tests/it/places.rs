@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use testkit::node::{Node, NodeSpec, look_until};
 use testkit::origin::ScriptedOrigin;
 use testkit::stream::Stream;
-use testkit::visitor::Visitor;
+use testkit::visitor::{Http2Visitor, Visitor};
 
 use super::rig::{Certificates, saying, start};
 
@@ -25,6 +25,15 @@ const MODEST: &str = "modest.example";
 
 /// Visitors of the modest zone that come and go while places are short.
 const PASSING: usize = 100;
+
+/// How many threads bring the crowd of the greedy zone.
+const CROWDS: usize = 3;
+
+/// How many each brings at once: all together half as many again as there are places.
+const WAVE: usize = 32;
+
+/// Visitors of the modest zone that come meanwhile, each behind whoever stands in line then.
+const AMONG: usize = 30;
 
 /// Connections that each zone wants: several times the places there are.
 const WANTED: usize = 150;
@@ -138,6 +147,65 @@ fn visitors_of_a_zone_within_its_share_are_neither_refused_nor_closed_while_anot
     assert!(is_served(&mut silent_one, MODEST), "who had only shaken hands was closed");
     assert_eq!(of_zone(&node, "modest")?, 0);
     assert!(of_zone(&node, "greedy")? > 0);
+    node.finish_healthy_but_for(&["few_descriptors"])
+}
+
+/// Comes for the greedy zone with many at the same moment, time and again, until told to end.
+fn crowd(node: &Node, tls: &Arc<ClientConfig>, ends: &AtomicBool) {
+    let mut kept: Vec<Visitor> = Vec::new();
+    while !ends.load(Ordering::Relaxed) {
+        kept.truncate(KEPT_MAX / CROWDS);
+        // All have said what they want before the first of them is looked at.
+        let mut wave: Vec<Visitor> = (0..WAVE).filter_map(|_| plain(node).ok()).collect();
+        let request = format!("GET / HTTP/1.1\r\nHost: {GREEDY}\r\n\r\n");
+        wave.iter_mut().for_each(|visitor| drop(visitor.send(&request)));
+        wave.retain_mut(|visitor| visitor.expect_response("GET").is_ok_and(|answer| answer.status == 200));
+        let secured = (0..WAVE / 4).filter_map(|_| silent(node, GREEDY, tls).ok());
+        wave.extend(secured);
+        kept.splice(..0, wave);
+    }
+}
+
+/// Whether the `number`-th visitor of the modest zone is served; each kind of them in turn.
+fn passes(node: &Node, number: usize, [tls, http2]: [&Arc<ClientConfig>; 2]) -> bool {
+    let visitor = match number % 3 {
+        0 => plain(node),
+        1 => silent(node, MODEST, tls),
+        _ => {
+            let address = node.address("https");
+            let visitor =
+                address.and_then(|address| Http2Visitor::tls_behind(address, PROXY_HEADER, MODEST, http2));
+            return visitor
+                .and_then(|visitor| visitor.fetch(MODEST, "/"))
+                .is_ok_and(|answer| answer.status == 200);
+        }
+    };
+    visitor.is_ok_and(|mut visitor| is_served(&mut visitor, MODEST))
+}
+
+#[test]
+fn a_zone_within_its_share_finds_room_beside_another_whose_newcomers_come_all_at_once() -> Result<()> {
+    let certificates = Certificates::new()?;
+    let (spec, _origin) = spec(&certificates, "")?;
+    let node = start(&spec)?;
+    let (tls, http2) = (certificates.trusting(&["http/1.1"])?, certificates.trusting(&["h2"])?);
+    let ends = AtomicBool::new(false);
+    let served = std::thread::scope(|scope| {
+        let crowds: Vec<_> = (0..CROWDS).map(|_| scope.spawn(|| crowd(&node, &tls, &ends))).collect();
+        let is_short =
+            look_until(|| Ok((node.metric("rempart_connections_shed_total")? > Some(0.0)).then_some(())));
+        let served = (0..AMONG).filter(|number| passes(&node, *number, [&tls, &http2])).count();
+        ends.store(true, Ordering::Relaxed);
+        for crowd in crowds {
+            crowd.join().ok().context("the greedy zone's visitors")?;
+        }
+        ensure!(is_short?.is_some(), "places are never short");
+        anyhow::Ok(served)
+    })?;
+    assert_eq!(served, AMONG, "of those who came and went all were served");
+    assert_eq!(of_zone(&node, "modest")?, 0);
+    // Nor was anybody of the crowd turned away: each took the place of one that was idle.
+    assert_eq!(node.metric("rempart_connections_dropped_total")?, Some(0.0));
     node.finish_healthy_but_for(&["few_descriptors"])
 }
 

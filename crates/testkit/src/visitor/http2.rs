@@ -16,7 +16,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -76,11 +76,25 @@ impl Http2Visitor {
     /// # Errors
     /// When the handshake fails or does not agree on `h2`.
     pub fn tls(address: SocketAddr, server_name: &str, config: &Arc<ClientConfig>) -> Result<Http2Visitor> {
+        Http2Visitor::tls_behind(address, b"", server_name, config)
+    }
+
+    /// As [`Http2Visitor::tls`], with these bytes before the handshake: what a proxy in between says.
+    ///
+    /// # Errors
+    /// As those of [`Http2Visitor::tls`].
+    pub fn tls_behind(
+        address: SocketAddr,
+        header: &'static [u8],
+        server_name: &str,
+        config: &Arc<ClientConfig>,
+    ) -> Result<Http2Visitor> {
         let name = ServerName::try_from(server_name.to_owned())?;
         let config = Arc::clone(config);
         Http2Visitor::start("https", WINDOW_BYTES, async move {
-            let socket = TcpStream::connect(address).await?;
+            let mut socket = TcpStream::connect(address).await?;
             socket.set_nodelay(true)?;
+            socket.write_all(header).await?;
             let tls = tokio_rustls::TlsConnector::from(config).connect(name, socket).await?;
             let alpn = tls.get_ref().1.alpn_protocol();
             ensure!(alpn == Some(b"h2"), "ALPN {alpn:?} instead of h2");

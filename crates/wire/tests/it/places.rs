@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use exchange::{BodySize, Deadlines, Response, TICK_MS};
@@ -17,7 +18,11 @@ const CONNECTIONS_MAX: usize = 64;
 
 /// Answers at once, but for `/held`, which it never answers.
 #[derive(Default)]
-struct Empty(RefCell<Vec<WireEvent>>);
+struct Empty {
+    seen: RefCell<Vec<WireEvent>>,
+    /// There is no time for handshakes, of which it could make some with this.
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
 
 impl Service for Empty {
     async fn serve(&self, exchange: &mut Exchange) {
@@ -33,11 +38,15 @@ impl Service for Empty {
     }
 
     fn tls(&self, _hello: &Hello) -> Option<TlsChoice> {
-        None
+        self.tls.clone().map(|config| TlsChoice { config, zone: None })
+    }
+
+    fn may_shake(&self, _visitor: IpAddr) -> bool {
+        false
     }
 
     fn count(&self, event: WireEvent) {
-        self.0.borrow_mut().push(event);
+        self.seen.borrow_mut().push(event);
     }
 }
 
@@ -49,7 +58,11 @@ struct Node {
 
 impl Node {
     async fn start(is_tls: bool) -> Self {
-        let (service, deadlines) = (Rc::new(Empty::default()), Deadlines::new());
+        Self::start_with(is_tls, Empty::default()).await
+    }
+
+    async fn start_with(is_tls: bool, service: Empty) -> Self {
+        let (service, deadlines) = (Rc::new(service), Deadlines::new());
         let thread = Thread::new(Rc::clone(&service), deadlines, 0, CONNECTIONS_MAX);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -76,7 +89,7 @@ impl Node {
 
     fn blamed(&self, abuse: Abuse, network: u8) -> usize {
         let event = WireEvent::Abuse(abuse, IpAddr::V4(Ipv4Addr::new(127, 0, network, 1)));
-        self.service.0.borrow().iter().filter(|seen| **seen == event).count()
+        self.service.seen.borrow().iter().filter(|seen| **seen == event).count()
     }
 }
 
@@ -129,7 +142,7 @@ fn heads_and_handshakes_that_were_begun_go_before_who_is_idle() {
             assert!(is_answered(tcp).await, "who was served before stays");
         }
         let is_shed = |event: &&WireEvent| matches!(event, WireEvent::Shed { .. });
-        let shed = node.service.0.borrow().iter().filter(is_shed).count();
+        let shed = node.service.seen.borrow().iter().filter(is_shed).count();
         assert!(shed > 0);
     });
 }
@@ -166,5 +179,35 @@ fn a_hello_that_does_not_end_is_given_up_and_counted() {
         node.pass_ms(HANDSHAKE_MS);
         assert_eq!(heard(&mut slow).await, "");
         assert_eq!((node.blamed(Abuse::SlowHandshake, 3), node.thread.open()), (1, 0));
+    });
+}
+
+#[test]
+fn hellos_for_which_there_is_no_time_are_refused_before_anything_is_computed_for_them() {
+    run(async {
+        let certified = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+        let chain = vec![certified.cert.der().clone()];
+        let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let server = server.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let tls = Some(Arc::new(server.with_single_cert(chain, key).unwrap()));
+        let node = Node::start_with(true, Empty { tls, ..Empty::default() }).await;
+        let client = rustls::ClientConfig::builder_with_provider(provider);
+        let client = client.with_safe_default_protocol_versions().unwrap();
+        let client =
+            Arc::new(client.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
+        for number in 1..=20 {
+            let name = "a.example".try_into().unwrap();
+            let mut hello = Vec::new();
+            let mut session = rustls::ClientConnection::new(Arc::clone(&client), name).unwrap();
+            session.write_tls(&mut hello).unwrap();
+            let mut attacker = node.visit(7, &hello).await;
+            assert_eq!(heard(&mut attacker).await, "", "it hears nothing of a handshake");
+            assert_eq!(node.blamed(Abuse::HandshakeFlood, 7), number);
+        }
+        let is_of_a_handshake =
+            |event: &WireEvent| matches!(event, WireEvent::Handshake(_) | WireEvent::HandshakeFailed);
+        assert!(!node.service.seen.borrow().iter().any(is_of_a_handshake));
     });
 }

@@ -173,6 +173,8 @@ struct Deaf {
     connecting: Vec<tokio::task::JoinHandle<Result<quinn::Connection, quinn::ConnectionError>>>,
     /// Retry packets the node sent.
     retries: usize,
+    /// Packets that reached the node, bytes of these, and bytes that it sent.
+    knocked: (usize, usize, usize),
 }
 
 impl Deaf {
@@ -182,7 +184,7 @@ impl Deaf {
         let relay = tokio::net::UdpSocket::from_std(relay).unwrap();
         let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         endpoint.set_default_client_config(client_config(node));
-        Self { endpoint, relay, connecting: Vec::new(), retries: 0 }
+        Self { endpoint, relay, connecting: Vec::new(), retries: 0, knocked: (0, 0, 0) }
     }
 
     /// Begins one more handshake, and waits until the node takes part in it or wants a proof first.
@@ -202,10 +204,13 @@ impl Deaf {
     async fn hear(&mut self, node: &Node) {
         let mut packet = vec![0; 2000];
         let (length, from) = self.relay.recv_from(&mut packet).await.unwrap();
+        let (packets, came, left) = &mut self.knocked;
         if from != node.address {
+            (*packets, *came) = (*packets + 1, *came + length);
             self.relay.send_to(&packet[..length], node.address).await.unwrap();
             return;
         }
+        *left += length;
         // A long header of the type Retry (RFC 9000 §17.2.5).
         self.retries += usize::from(packet[0] & 0xb0 == 0xb0);
     }
@@ -227,6 +232,23 @@ fn a_handshake_that_stands_still_is_given_up() {
         node.until(|seen| seen.events.contains(&WireEvent::HandshakeFailed)).await;
         assert_eq!(node.thread.open(), 0);
         assert_eq!(node.blamed(Abuse::SlowHandshake), 1);
+    });
+}
+
+#[test]
+fn who_has_not_proven_its_address_is_sent_at_most_three_times_what_came() {
+    run(async {
+        let node = Node::start();
+        let mut deaf = Deaf::new(&node);
+        deaf.knock(&node).await;
+        // Its first packet, and those that it sends again because it hears nothing; so does the node.
+        while deaf.knocked.0 < 3 {
+            deaf.hear(&node).await;
+            let (_, came, left) = deaf.knocked;
+            assert!(left <= 3 * came, "{left} bytes for {came} (RFC 9000 §8.1)");
+        }
+        assert!(deaf.knocked.2 > 0, "it answers");
+        assert_eq!(node.count(WireEvent::Handshake(TlsVersion::V1_3)), 0);
     });
 }
 
