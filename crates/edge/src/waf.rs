@@ -33,7 +33,7 @@ use zone::{FailMode, HttpSettings, Waf, Zone};
 
 use crate::contain::{guard, is_requests_own, may_be_left_out, mode};
 use crate::course::Course;
-use crate::fault_points::{self, Planned};
+use crate::fault_points;
 use crate::live::Site;
 use crate::pace::Pace;
 use crate::pipeline::Edge;
@@ -343,8 +343,8 @@ impl Edge {
             }
             Box::pin(self.ask_lists_for(&mut inspection)).await;
             // It has read its body, and goes on behind it.
-            let fault = Planned::default();
-            job = Job { inspection, bytes: Bytes::new(), left: 0, phase, fault, work, owner };
+            let (bytes, left, fault) = (Bytes::new(), 0, Default::default());
+            job = Job { inspection, bytes, left, phase, fault, work, owner };
         }
     }
 

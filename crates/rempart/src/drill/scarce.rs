@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -33,7 +34,7 @@ const CONNECTIONS_LEAST: usize = 64;
 /// Descriptors of each process in D21: enough for these 64 connections and for the node's own work.
 const DESCRIPTORS_OF_ITS_OWN: usize = 200;
 
-/// Visitors that connect and say nothing: five times what an edge has room for.
+/// Visitors that have or want a place: five times what an edge has room for.
 const IDLE: usize = 320;
 
 /// Visitors that come while no descriptor is left.
@@ -309,17 +310,24 @@ pub(super) fn break_glass(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let folder = run.folder("node", &NodeText { has_admin: false, ..NodeText::default() })?;
     let nowhere = "name = \"n\"\nhostnames = [\"n.example\"]\n[[pool]]\nname = \"app\"\norigins = [{ url = \
                    \"http://nowhere.invalid\" }]\n";
+    // It answers nobody: whoever asks for it waits, and has its place for as long.
+    let silent = Origin::replying(|_, _| {
+        thread::sleep(2 * PATIENCE);
+        Ok(())
+    })?;
     folder.zone("a", &answering("a", "one"))?;
     folder.zone("n", nowhere)?;
+    folder.zone("s", &passing("s", &["s.example"], silent.address()))?;
     let node = folder.start_with_descriptors(DESCRIPTORS_OF_ITS_OWN)?;
     let target = node.target("a.example")?;
     let (inside, other) = (Kept::connect(&target, 0)?, Kept::connect(&node.target("n.example")?, 0)?);
     let body = || inside.ask("/").map(|(_, body)| body);
     ensure!(body()? == "one", "the visitor that stays should be answered");
     // Of many networks: one alone does not get the last places.
-    let held: Vec<Kept> =
-        (0..IDLE as u64).filter_map(|number| Kept::connect(&target, number % 64).ok()).collect();
-    outcome.figure("idle_connections_held", held.len());
+    let slow = node.target("s.example")?;
+    let connected = (0..IDLE as u64).filter_map(|number| Kept::connect(&slow, number % 64).ok());
+    let held: Vec<Kept> = connected.filter(|visitor| visitor.send("/").is_ok()).collect();
+    outcome.figure("requests_held", held.len());
     let is_turned_away = || target.ask("/", "").map_or(true, |(status, _)| status == 503);
     let is_full = wait_until(PATIENCE, is_turned_away);
     outcome.check("a newcomer finds no place", is_full, is_full);
