@@ -134,7 +134,7 @@ fn one(name: &str, argument: &str, names: &mut TxNames, read: &mut ReadFile<'_>)
             "`@{name}` would run a program or read files of the visitor, which rules may not"
         ))),
         "validatedtd" => {
-            let dtd = Dtd::parse(trimmed, &read(trimmed)?)?;
+            let dtd = Dtd::parse(trimmed, &mut |path| read(path))?;
             Ok(Operator::Document(Arc::new(Grammar::Dtd(dtd))))
         }
         "validateschema" => {
