@@ -80,7 +80,7 @@ impl Named {
 pub fn named_by(path: &str, bytes: &[u8]) -> Vec<Named> {
     let Ok(text) = std::str::from_utf8(bytes) else { return Vec::new() };
     if text.trim_start_matches('\u{feff}').trim_start().starts_with('<') {
-        return schemas_of(path, text);
+        return grammars_of(path, text);
     }
     let mut named = Vec::new();
     let mut add = |written: &str, has_rules: bool| {
@@ -97,9 +97,9 @@ pub fn named_by(path: &str, bytes: &[u8]) -> Vec<Named> {
                 let (name, argument) = operator.split_once([' ', '\t']).unwrap_or((operator, ""));
                 if is_any(name, &["@pmFromFile", "@pmf"]) {
                     argument.split_ascii_whitespace().for_each(|file| add(file, false));
-                } else if is_any(name, &["@validateSchema"]) {
+                } else if is_any(name, &["@validateDTD", "@validateSchema"]) {
                     add(argument, true);
-                } else if is_any(name, &["@ipMatchFromFile", "@ipMatchF", "@validateDTD"]) {
+                } else if is_any(name, &["@ipMatchFromFile", "@ipMatchF"]) {
                     add(argument, false);
                 } else if is_any(name, &["@fuzzyHash"])
                     && let Some((file, _threshold)) = argument.trim().rsplit_once([' ', '\t'])
@@ -113,20 +113,37 @@ pub fn named_by(path: &str, bytes: &[u8]) -> Vec<Named> {
     named
 }
 
-/// The files that a schema includes and imports from beside it.
-fn schemas_of(path: &str, text: &str) -> Vec<Named> {
+/// The files beside it that a schema includes and imports, or that parameter entities of a document type
+/// name.
+fn grammars_of(path: &str, text: &str) -> Vec<Named> {
     let mut named = Vec::new();
-    for piece in text.split("schemaLocation").skip(1) {
-        let value = piece.trim_start().strip_prefix('=').map(str::trim_start);
-        let Some(quote @ ('"' | '\'')) = value.and_then(|value| value.chars().next()) else { continue };
-        let inside = value.and_then(|value| value.get(1..)).unwrap_or_default();
-        let Some((written, _)) = inside.split_once(quote) else { continue };
-        if !written.contains("://") {
+    let mut add = |written: Option<&str>| {
+        if let Some(written) = written.filter(|written| !written.contains("://")) {
             let path = resolve(path, written.trim());
             named.push(Named { path, is_pattern: false, has_rules: true });
         }
+    };
+    for piece in text.split("schemaLocation").skip(1) {
+        add(piece.trim_start().strip_prefix('=').and_then(|rest| quoted(rest).map(|(text, _)| text)));
+    }
+    for piece in text.split("<!ENTITY").skip(1) {
+        let Some(piece) = piece.trim_start().strip_prefix('%').map(str::trim_start) else { continue };
+        let (_, rest) = piece.split_once([' ', '\t', '\n', '\r']).unwrap_or((piece, ""));
+        let rest = rest.trim_start();
+        if let Some(rest) = rest.strip_prefix("SYSTEM") {
+            add(quoted(rest).map(|(text, _)| text));
+        } else if let Some((_, rest)) = rest.strip_prefix("PUBLIC").and_then(quoted) {
+            add(quoted(rest).map(|(text, _)| text));
+        }
     }
     named
+}
+
+/// What stands in quotes next, and what follows.
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim_start();
+    let quote = text.chars().next().filter(|first| matches!(first, '"' | '\''))?;
+    text.get(1..)?.split_once(quote)
 }
 
 /// A path as `Include` would make it: without `.`, `..` and a slash at its end. Purely by text.
@@ -223,6 +240,18 @@ mod tests {
             ]
         );
         assert!(found[0].fits("/w/rules/more/b.conf") && !found[0].fits("/w/rules/b.conf"));
+    }
+
+    #[test]
+    fn lists_what_grammars_name_beside_them() {
+        let paths = |path: &str, text: &str| -> Vec<String> {
+            named_by(path, text.as_bytes()).into_iter().map(|one| one.path).collect()
+        };
+        let schema = "<s><include schemaLocation = 'b.xsd'/><import schemaLocation=\"http://x/c.xsd\"/></s>";
+        assert_eq!(paths("w/a.xsd", schema), ["w/b.xsd"]);
+        let dtd = "<!ENTITY % b SYSTEM 'm/b.mod'><!ENTITY % c PUBLIC \"-//C\" \"c.ent\">\
+                   <!ENTITY d SYSTEM 'd'><!ENTITY % e 'text'><!ENTITY % f SYSTEM 'http://x/f'>";
+        assert_eq!(paths("w/a.dtd", dtd), ["w/m/b.mod", "w/c.ent"]);
     }
 
     #[test]

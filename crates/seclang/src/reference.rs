@@ -60,18 +60,18 @@ const DIFFERENCES: &str = "
   looks at its node and below, and holds no further predicate. CDATA is text, and divides none. What else
   there is of XPath is a load error.
 - `@validateDTD` and `@validateSchema` take `XML` as their target and match a document that is not valid or
-  not well-formed; where the body is no XML at all, they are not asked. Nothing outside the rules' own files
-  is fetched, the document's own `<!DOCTYPE` is passed by, a reference to an entity of it is not
-  well-formed. A document cut at the ceiling of inspected bytes is judged as far as it was read: what is
-  open at the cut is not held against it, and `uninspected = \"refuse\"` of the zone refuses such bodies.
-  Any element that is declared may be the root; content models must be deterministic (XML 1.0 §3.2.1).
+  not well-formed, and where XML is read a body that is none; where rules chose no reader of XML, they are
+  not asked. Nothing outside the rules' own files is fetched, the document's own `<!DOCTYPE` is passed by, a
+  reference to an entity of it is not well-formed. A document cut at the ceiling of inspected bytes is
+  judged as far as it was read: what is open at the cut is not held against it, and `uninspected =
+  \"refuse\"` of the zone refuses such bodies. Any element that is declared may be the root; content models
+  must be deterministic (XML 1.0 §3.2.1).
 - Of XML Schema 1.0 is read: elements, complex and simple types, `sequence`, `choice`, `all`, groups,
-  attributes, wildcards, extension and restriction, all facets and built-in types but `ENTITY`, `ENTITIES`
-  and `NOTATION`, substitution groups, `xsi:type`, `nillable`, `key`, `unique`, `keyref`, `include` and
-  `import` of files beside it. `redefine`, counts within counts that cannot be told apart, an enumeration of
-  `QName`, and a model that is ambiguous are load errors. That a restriction only restricts (part 1 §3.9.6)
-  is not checked, a default of an attribute is no field of a key, and of an `xs:QName` its form alone is
-  judged.
+  attributes, wildcards, extension and restriction, all facets and built-in types but `NOTATION`,
+  substitution groups, `xsi:type`, `nillable`, `key`, `unique`, `keyref`, `include` and `import` of files
+  beside it. `redefine`, counts within counts that cannot be told apart, an enumeration of `QName`, and a
+  model that is ambiguous are load errors. That a restriction only restricts (part 1 §3.9.6) is not checked,
+  a default of an attribute is no field of a key, and of an `xs:QName` its form alone is judged.
 - `REQUEST_BODY` is filled for forms, and for others after `ctl:forceRequestBodyVariable=On`, as in
   ModSecurity 2, by which the rules' own cases are written. ModSecurity 3 always fills it, and then finds
   tag names of XML in it.

@@ -139,7 +139,7 @@ fn one(name: &str, argument: &str, names: &mut TxNames, read: &mut ReadFile<'_>)
             "leave the rule out",
         )),
         "validatedtd" => {
-            let dtd = Dtd::parse(trimmed, &read(trimmed)?)?;
+            let dtd = Dtd::parse(trimmed, &mut |path| read(path))?;
             Ok(Operator::Document(Arc::new(Grammar::Dtd(dtd))))
         }
         "validateschema" => {

@@ -240,8 +240,9 @@ impl Transaction {
         if let BodyState::Read { kind, body, is_cut } = state {
             let mut sink = Intake { values: &mut self.values, args_bytes: &mut self.args_bytes };
             let mut outcome = body.finish(&mut sink);
-            if let Some(tree) = outcome.tree.take() {
-                self.keep_document(tree, &outcome, is_cut, fuel)?;
+            if kind == Kind::Xml && self.set.keeps_xml {
+                let tree = outcome.tree.take();
+                self.keep_document(tree, outcome.error.as_ref(), is_cut, fuel)?;
             }
             // A body cut at the ceiling has no end, which is no fault of its own.
             let error = outcome.error.filter(|_| !is_cut).map(|error| error.to_string());
@@ -251,6 +252,11 @@ impl Transaction {
                 self.set_multipart(&outcome, is_cut);
             }
         } else {
+            let awaits_xml = self.state.body_kind == Some(Kind::Xml) && self.state.request_body_access;
+            if awaits_xml && self.set.keeps_xml && self.request_body_seen == 0 {
+                // No body where one is read as XML is no document either.
+                self.keep_document(None, None, false, fuel)?;
+            }
             self.set_body_error(None);
         }
         if !self.raw.is_empty() {
@@ -264,11 +270,12 @@ impl Transaction {
         Ok(())
     }
 
-    /// Keeps a document for the rules that judge it, and makes values of the paths that rules look at.
+    /// Keeps a document for the rules that judge it, and makes values of the paths that rules look at;
+    /// without a tree there is none, which is not valid.
     fn keep_document(
         &mut self,
-        tree: Box<Tree>,
-        outcome: &Outcome,
+        tree: Option<Box<Tree>>,
+        error: Option<&BodyError>,
         is_cut: bool,
         fuel: &mut Fuel,
     ) -> Result<(), Spent> {
@@ -276,7 +283,13 @@ impl Transaction {
         let is_only_cut = |error: &BodyError| {
             is_cut && matches!(error, BodyError::Xml(error) if error.problem == XmlProblem::Truncated)
         };
-        let is_broken = outcome.error.as_ref().is_some_and(|error| !is_only_cut(error));
+        let is_broken = error.is_some_and(|error| !is_only_cut(error));
+        let (tree, is_broken) = match tree {
+            Some(tree) => (tree, is_broken),
+            // Cut before its root.
+            None if is_cut && !is_broken => return Ok(()),
+            None => (Box::new(Tree::new()), true),
+        };
         self.values.add(V::XmlDocument, b"", b"[XML document tree]");
         for (name, path) in &self.set.paths {
             for place in path.select(&tree, fuel)? {

@@ -70,8 +70,12 @@ impl Values {
     }
 
     /// Adds a value.
+    ///
+    /// The few bytes that stand for a document have room always: rules that judge it must not be turned off
+    /// by filling the store.
     pub(crate) fn add(&mut self, source: Variable, name: &[u8], value: &[u8]) {
-        if self.buffer.len() + name.len() + value.len() > self.bytes_max {
+        let is_full = self.buffer.len() + name.len() + value.len() > self.bytes_max;
+        if is_full && source != Variable::XmlDocument {
             self.overflowed = true;
             return;
         }
@@ -118,7 +122,7 @@ impl Values {
     }
 
     fn link(&mut self, source: Variable, name: Span, value: Span) {
-        if self.items.len() >= ITEMS_MAX {
+        if self.items.len() >= ITEMS_MAX && source != Variable::XmlDocument {
             self.overflowed = true;
             return;
         }

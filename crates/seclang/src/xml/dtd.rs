@@ -1,11 +1,11 @@
 //! Document types (XML 1.0, fifth edition): what `@validateDTD` asks of a body.
 //!
 //! The file is an external subset (§2.8): declarations of elements and attributes, parameter entities,
-//! conditional sections. It is read once, with the rules; content models must be deterministic (§3.2.1) and
-//! nothing outside the file is fetched. The document's own `<!DOCTYPE` is passed by, as libxml2 does for
-//! ModSecurity: any element that is declared may be the root. Checked are the constraints on elements (§3),
-//! on attributes with their types (§3.3.1), on `#REQUIRED` and `#FIXED` (§3.3.2), and that what is referred
-//! to is there. Read next: [`Dtd::accepts`], then [`reader`].
+//! conditional sections, files beside it. It is read once, with the rules; content models must be
+//! deterministic (§3.2.1), and nothing is fetched. The document's own `<!DOCTYPE` is passed by, as libxml2
+//! does for ModSecurity: any element that is declared may be the root. Checked are the constraints on
+//! elements (§3), on attributes with their types (§3.3.1), on `#REQUIRED` and `#FIXED` (§3.3.2), and that
+//! what is referred to is there. Read next: [`Dtd::accepts`], then [`reader`].
 
 mod cursor;
 mod reader;
@@ -23,6 +23,9 @@ use crate::transform::is_space;
 
 /// Names of a grammar by number; the table is the grammar's own, so no stranger chooses its keys.
 pub(super) type Names<T> = HashMap<Box<[u8]>, T, foldhash::fast::FixedState>;
+
+/// Yields the bytes of a file.
+type ReadFile<'a> = dyn FnMut(&str) -> Result<Vec<u8>, Wrong> + 'a;
 
 /// Steps of judging one element, beside its bytes.
 const ELEMENT_STEPS: u64 = 20;
@@ -81,9 +84,9 @@ enum Kind {
 }
 
 impl Dtd {
-    /// Reads a document type.
-    pub(crate) fn parse(name: &str, bytes: &[u8]) -> Result<Self, Wrong> {
-        reader::read(name, bytes)
+    /// Reads a document type; `read` yields the bytes of its file and of those beside it.
+    pub(crate) fn parse<'a>(path: &str, read: &'a mut ReadFile<'a>) -> Result<Self, Wrong> {
+        reader::read(path, read)
     }
 
     /// Says whether a document is valid.

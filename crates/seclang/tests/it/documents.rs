@@ -72,9 +72,10 @@ fn validate_dtd_matches_what_is_not_valid_and_what_is_no_document() {
         ("<!DOCTYPE order [<!ELEMENT order EMPTY>]><order/>", &[1]),
         ("<order><item id='a'>x</order>", &[1, 3]),
         ("<order><item id='a'>x</item>", &[1, 3]),
-        // No document at all: there is nothing to be judged.
-        ("", &[]),
-        ("order", &[3]),
+        // No document at all is no valid one.
+        ("", &[1]),
+        ("order", &[1, 3]),
+        ("<!-- -->", &[1, 3]),
     ] {
         assert_eq!(ids(&set, body), expected, "{body}");
     }
@@ -94,6 +95,23 @@ fn a_document_cut_at_the_window_is_judged_as_far_as_it_was_read() {
     assert_eq!(asked(&set, &wrong, Some(100)).0.matches().len(), 1, "a mistake before the cut is one");
     let broken = format!("<order><item id='a'>x</order>{}", "y".repeat(500));
     assert_eq!(asked(&set, &broken, Some(100)).0.matches().len(), 1, "so is what is not well-formed");
+}
+
+#[test]
+fn a_store_that_is_full_turns_no_judgement_off() {
+    let set = loaded(
+        "SecRule XML \"@validateDTD order.dtd\" \"id:1,phase:2,pass,log\"",
+        &[("waf/order.dtd", ORDER)],
+    );
+    let mut transaction = begin(&set, &ON);
+    let (mut fuel, mut work) = (Fuel::new(1_000_000_000), Workspace::default());
+    transaction.request_line(b"POST", b"/", b"HTTP/1.1");
+    transaction.request_header(b"Cookie", "a=b;".repeat(15_000).as_bytes());
+    transaction.inspect_whole(Phase::RequestHead, &mut work, &mut fuel).expect("fuel");
+    transaction.request_body(b"<order/>", &mut fuel).expect("fuel");
+    transaction.inspect_whole(Phase::RequestBody, &mut work, &mut fuel).expect("fuel");
+    assert!(transaction.uninspected().values, "it is full");
+    assert_eq!(transaction.matches().len(), 1);
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! The text of a document type with its parameter entities replaced as it is read (XML 1.0 §4.4, §4.5).
 //!
 //! Entities that are open stand on a stack; one within itself, too many, or too many bytes in all end the
-//! reading. An entity whose text stands in another file is an error where it is used: nothing is fetched.
+//! reading. An entity whose text stands in a file beside is read when it is used; nothing is fetched.
 //! Called by [`super::reader`].
 
 use std::sync::Arc;
 
-use super::super::limits::{ENTITY_DEPTH_MAX, GRAMMAR_BYTES_MAX};
-use super::{Names, is_name};
+use super::super::limits::{ENTITY_DEPTH_MAX, GRAMMAR_BYTES_MAX, SCHEMA_FILES_MAX};
+use super::{Names, ReadFile, is_name};
+use crate::files::resolve;
 use crate::problem::Wrong;
 
 /// A parameter entity.
@@ -15,8 +16,8 @@ use crate::problem::Wrong;
 pub(super) enum Entity {
     /// Its replacement text.
     Text(Arc<[u8]>),
-    /// It stands elsewhere.
-    External,
+    /// It stands in another file, named as written.
+    External(Box<str>),
 }
 
 /// A text under way.
@@ -29,20 +30,58 @@ struct Frame {
 }
 
 /// A place in a document type.
-#[derive(Debug)]
-pub(super) struct Cursor {
+pub(super) struct Cursor<'a> {
     file: Box<str>,
+    read: &'a mut ReadFile<'a>,
+    files: usize,
     stack: Vec<Frame>,
     entities: Names<Entity>,
     line: u32,
     bytes: usize,
 }
 
-impl Cursor {
-    pub(super) fn new(file: &str, bytes: &[u8]) -> Self {
-        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let frame = Frame { name: Box::default(), text: text.into(), at: 0 };
-        Self { file: file.into(), stack: vec![frame], entities: Names::default(), line: 1, bytes: 0 }
+impl<'a> Cursor<'a> {
+    /// Begins a file, of which `read` yields the bytes, and those of others beside it.
+    pub(super) fn new(file: &str, read: &'a mut ReadFile<'a>) -> Result<Self, Wrong> {
+        let bytes = read(file)?;
+        let mut cursor = Self {
+            file: file.into(),
+            read,
+            files: 1,
+            stack: Vec::new(),
+            entities: Names::default(),
+            line: 1,
+            bytes: 0,
+        };
+        let text = cursor.text(&bytes)?;
+        cursor.stack.push(Frame { name: Box::default(), text, at: 0 });
+        Ok(cursor)
+    }
+
+    /// The text of a file.
+    fn text(&self, bytes: &[u8]) -> Result<Arc<[u8]>, Wrong> {
+        if std::str::from_utf8(bytes).is_err() {
+            return Err(self.wrong("it is not UTF-8"));
+        }
+        Ok(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).into())
+    }
+
+    /// The text of an entity that stands in another file, kept for the next time.
+    fn fetched(&mut self, name: &[u8], place: &str) -> Result<Arc<[u8]>, Wrong> {
+        let shown = String::from_utf8_lossy(name);
+        if place.contains("://") {
+            return Err(self.wrong(format!(
+                "the parameter entity `%{shown};` stands at `{place}`, and nothing is fetched"
+            )));
+        }
+        self.files += 1;
+        if self.files > SCHEMA_FILES_MAX {
+            return Err(self.wrong(format!("a document type of more than {SCHEMA_FILES_MAX} files")));
+        }
+        let bytes = (self.read)(&resolve(&self.file, place))?;
+        let text = self.text(&bytes)?;
+        self.entities.insert(name.into(), Entity::Text(Arc::clone(&text)));
+        Ok(text)
     }
 
     /// Says what is wrong at the line that is read.
@@ -109,7 +148,14 @@ impl Cursor {
     }
 
     fn open(&mut self, name: &[u8]) -> Result<(), Wrong> {
-        let text = self.text_of(name)?;
+        let place = match self.entities.get(name) {
+            Some(Entity::External(place)) => Some(place.clone()),
+            _ => None,
+        };
+        let text = match place {
+            Some(place) => self.fetched(name, &place)?,
+            None => self.text_of(name)?,
+        };
         if self.stack.iter().any(|frame| *frame.name == *name) {
             let name = String::from_utf8_lossy(name);
             return Err(self.wrong(format!("the parameter entity `%{name};` contains itself")));
@@ -127,8 +173,8 @@ impl Cursor {
         let shown = String::from_utf8_lossy(name);
         match self.entities.get(name) {
             Some(Entity::Text(text)) => Ok(Arc::clone(text)),
-            Some(Entity::External) => Err(self.wrong(format!(
-                "the parameter entity `%{shown};` stands in another file, and no other file is read"
+            Some(Entity::External(_)) => Err(self.wrong(format!(
+                "the parameter entity `%{shown};` stands in another file, which is not read within a value"
             ))),
             None => {
                 Err(self.wrong(format!("the parameter entity `%{shown};` is not declared before it is used")))

@@ -4,18 +4,15 @@
 //! own. Groups of content models stand on a stack. Called by [`Dtd::parse`].
 
 use super::cursor::{Cursor, Entity};
-use super::{Content, Declared, Dtd, Kind, is_name, is_token};
+use super::{Content, Declared, Dtd, Kind, ReadFile, is_name, is_token};
 use crate::problem::Wrong;
 use crate::transform::is_space;
 use crate::xml::limits::{GRAMMAR_LINKS_MAX, MODEL_DEPTH_MAX};
 use crate::xml::model::{Builder, Model, ModelProblem};
 
 /// Reads a document type.
-pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Dtd, Wrong> {
-    let mut reader = Reader { cursor: Cursor::new(file, bytes), dtd: Dtd::default(), sections: 0, links: 0 };
-    if std::str::from_utf8(bytes).is_err() {
-        return Err(reader.cursor.wrong("it is not UTF-8"));
-    }
+pub(super) fn read<'a>(file: &str, read: &'a mut ReadFile<'a>) -> Result<Dtd, Wrong> {
+    let mut reader = Reader { cursor: Cursor::new(file, read)?, dtd: Dtd::default(), sections: 0, links: 0 };
     reader.declarations()?;
     if reader.sections > 0 {
         return Err(reader.cursor.wrong("a conditional section is not closed"));
@@ -26,15 +23,15 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Dtd, Wrong> {
     Ok(reader.dtd)
 }
 
-struct Reader {
-    cursor: Cursor,
+struct Reader<'a> {
+    cursor: Cursor<'a>,
     dtd: Dtd,
     /// Conditional sections that are open.
     sections: usize,
     links: usize,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn declarations(&mut self) -> Result<(), Wrong> {
         while let Some(byte) = self.cursor.next()? {
             match byte {
@@ -194,14 +191,15 @@ impl Reader {
             }
             return self.ended(words, &name);
         }
-        match words.word() {
+        let place = match words.word() {
             b"SYSTEM" => words.literal(),
             b"PUBLIC" => words.literal().and_then(|_| words.literal()),
             _ => None,
         }
         .ok_or_else(|| self.cursor.wrong("an entity with neither a value nor a place"))?;
         if is_parameter {
-            self.cursor.declare(name.clone(), Entity::External);
+            let place = String::from_utf8_lossy(place).into_owned().into();
+            self.cursor.declare(name.clone(), Entity::External(place));
         } else if words.word() == b"NDATA" {
             if !is_name(words.word()) {
                 return Err(self.cursor.wrong("`NDATA` without the name of a notation"));

@@ -13,7 +13,16 @@ fn tree(document: &str) -> (Box<Tree>, bool) {
 }
 
 fn dtd(text: &str) -> Dtd {
-    Dtd::parse("t.dtd", text.as_bytes()).unwrap_or_else(|wrong| panic!("{}", wrong.what))
+    parsed(text.as_bytes()).unwrap_or_else(|wrong| panic!("{}", wrong.what))
+}
+
+/// A document type with a file beside it that declares `b`.
+fn parsed(text: &[u8]) -> Result<Dtd, Wrong> {
+    Dtd::parse("d/t.dtd", &mut |path| match path {
+        "d/t.dtd" => Ok(text.to_vec()),
+        "d/b.mod" => Ok(b"<?xml encoding='UTF-8'?><!ELEMENT b EMPTY>".to_vec()),
+        _ => Err(Wrong::new(format!("`{path}` is missing"))),
+    })
 }
 
 fn accepts(dtd: &Dtd, document: &str) -> bool {
@@ -35,7 +44,7 @@ fn judge(text: &str, valid: &[&str], invalid: &[&str]) {
 
 /// Asserts that a text is no document type, and why.
 fn refused(text: &str, why: &str) {
-    let wrong = Dtd::parse("t.dtd", text.as_bytes()).err().map(|wrong| wrong.what).unwrap_or_default();
+    let wrong = parsed(text.as_bytes()).err().map(|wrong| wrong.what).unwrap_or_default();
     assert!(wrong.contains(why), "{text}\nsays {wrong:?}, not {why:?}");
 }
 
@@ -54,7 +63,7 @@ mod section_2_8_the_external_subset {
 
     #[test]
     fn what_is_no_declaration_is_told_with_its_line() {
-        refused("<!ELEMENT a ANY>\n\n<!ELEMNT b ANY>", "`t.dtd` line 3: `<!ELEMNT` is no declaration");
+        refused("<!ELEMENT a ANY>\n\n<!ELEMNT b ANY>", "`d/t.dtd` line 3: `<!ELEMNT` is no declaration");
         refused("<!ELEMENT a ANY>\nx", "line 2: `x` between declarations");
         refused("<!ELEMENT a ANY", "a declaration is not closed");
         refused("<!-- ", "a comment is not closed");
@@ -255,8 +264,19 @@ mod section_4_entities {
     fn what_is_elsewhere_is_never_fetched() {
         let text = "<!ENTITY % other SYSTEM 'http://example.org/o.dtd'>\n<!ELEMENT a ANY>";
         dtd(text);
-        refused(&format!("{text}%other;"), "line 2: the parameter entity `%other;` stands in another file");
+        refused(&format!("{text}%other;"), "line 2: the parameter entity `%other;` stands at `http:");
         refused("%none;", "`%none;` is not declared before it is used");
+    }
+
+    #[test]
+    fn what_is_in_a_file_beside_is_read() {
+        judge(
+            "<!ELEMENT a (b)><!ENTITY % b PUBLIC '-//B' 'b.mod'>%b;",
+            &["<a><b/></a>"],
+            &["<a/>", "<a><b>x</b></a>"],
+        );
+        refused("<!ENTITY % b SYSTEM 'c.mod'>%b;", "`d/c.mod` is missing");
+        refused("<!ENTITY % b SYSTEM 'b.mod'><!ENTITY % c '%b;'>", "is not read within a value");
     }
 
     #[test]
@@ -325,8 +345,8 @@ mod properties {
                 ]{0,20}>?|%a;|<!\\[(INCLUDE|IGNORE)\\[|\\]\\]>|<!--|-->){0,8}",
             bytes in prop::collection::vec(any::<u8>(), 0..60),
         ) {
-            let _ = Dtd::parse("t", text.as_bytes());
-            let _ = Dtd::parse("t", &bytes);
+            let _ = parsed(text.as_bytes());
+            let _ = parsed(&bytes);
         }
 
         #[test]

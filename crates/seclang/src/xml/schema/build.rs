@@ -182,8 +182,7 @@ impl Build {
             let own = self.add_type(base, BY_RESTRICTION, content, None);
             self.schema.top_types.insert(number, own);
         }
-        for name in ["NMTOKENS", "IDREFS"] {
-            let item = name.trim_end_matches('S');
+        for (name, item) in [("NMTOKENS", "NMTOKEN"), ("IDREFS", "IDREF"), ("ENTITIES", "ENTITY")] {
             let item = self.schema.name(XSD_URI, item.as_bytes());
             let item = item.and_then(|item| self.schema.top_types.get(&item)).copied().unwrap_or(ANY_TYPE);
             let mut simple = Simple::of(Variety::List(item), White::Collapse);
@@ -354,6 +353,9 @@ impl Build {
         match (self.text(at, "type"), inner) {
             (Some(_), Some(_)) => Err(self.wrong(at, "it names a type and holds another")),
             (Some(name), None) => self.named_type(at, &name).map(Some),
+            (None, Some(inner)) if self.text(inner, "name").is_some() => {
+                Err(self.wrong(inner, "a type within has no name"))
+            }
             (None, Some(inner)) => Ok(Some(self.awaited(inner))),
             (None, None) => Ok(None),
         }
@@ -368,6 +370,7 @@ impl Build {
 
     /// A type that must be simple; known once types are drafted, by its element before.
     pub(super) fn element(&mut self, at: At, name: u32) -> Result<Element, Wrong> {
+        self.has_one_value(at)?;
         let mut constraints = Vec::new();
         for child in self.below(at) {
             match self.local(child) {
@@ -408,11 +411,20 @@ impl Build {
 
     /// An attribute's declaration; `ref` is resolved by who asks.
     pub(super) fn attribute(&mut self, at: At) -> Result<Attribute, Wrong> {
+        self.has_one_value(at)?;
         // `anySimpleType` where none is said.
         let of = self.type_of(at)?.unwrap_or(1);
         let source = self.source(at)?;
         let fixed = source.tree.node(at.node).and_then(|node| source.bytes(node, "fixed")).map(Into::into);
         Ok(Attribute { of, fixed })
+    }
+
+    /// Checks that a declaration says a default or a fixed value, not both (part 1 §3.2.3, §3.3.3).
+    fn has_one_value(&self, at: At) -> Result<(), Wrong> {
+        if self.text(at, "default").is_some() && self.text(at, "fixed").is_some() {
+            return Err(self.wrong(at, "it has a default and a fixed value"));
+        }
+        Ok(())
     }
 
     /// Reads what a type's element says.

@@ -314,9 +314,20 @@ impl Build {
         }
     }
 
+    /// Checks that a reference says nothing that what it refers to says (§3.2.3, §3.3.3).
+    fn refers_only(&self, at: At, never: &[&str]) -> Result<(), Wrong> {
+        let said = never.iter().find(|name| self.text(at, name).is_some());
+        match said {
+            Some(name) => Err(self.wrong(at, format!("a reference does not say `{name}`"))),
+            None if !self.below(at).is_empty() => Err(self.wrong(at, "a reference holds nothing")),
+            None => Ok(()),
+        }
+    }
+
     /// An element among the children of a type: one of the top, or its own.
     fn child_element(&mut self, at: At) -> Result<Part, Wrong> {
         if let Some(name) = self.text(at, "ref") {
+            self.refers_only(at, &["name", "type", "nillable", "default", "fixed", "form", "block"])?;
             let (namespace, local) = self.qualified(at, &name)?;
             let number = self.schema.name(&namespace, &local);
             let found = number.and_then(|number| self.schema.top_elements.get(&number)).copied();
@@ -416,7 +427,11 @@ impl Build {
             Some("prohibited") => (false, true),
             Some(other) => return Err(self.wrong(at, format!("`use` is not `{other}`"))),
         };
+        if self.text(at, "default").is_some() && (is_required || is_prohibited) {
+            return Err(self.wrong(at, "an attribute with a default is optional"));
+        }
         let (name, attribute) = if let Some(name) = self.text(at, "ref") {
+            self.refers_only(at, &["name", "type", "form"])?;
             let (namespace, local) = self.qualified(at, &name)?;
             let number = self.number(&(namespace, local));
             let found = self.schema.top_attributes.get(&number).copied();
@@ -476,12 +491,22 @@ impl Build {
                 });
                 Inner::Text(text)
             }
-            Shape::Children(own) => {
-                let before = if by == BY_EXTENSION { self.parts.of_type.get(&base).copied() } else { None };
-                if by == BY_EXTENSION && (base_text.is_some() || base == ANY_TYPE) {
-                    return Err(self
-                        .wrong(at, "complex content extends what has none, or anyType, which is not read"));
+            // An extension by attributes alone keeps what stands between the tags (§3.4.2).
+            Shape::Children(None) if by == BY_EXTENSION && base_text.is_some_and(|text| text != base) => {
+                Inner::Text(base_text.unwrap_or(base))
+            }
+            Shape::Children(mut own) => {
+                if by == BY_EXTENSION && base == ANY_TYPE && own.is_none() {
+                    // The wildcard of `anyType`, which is the first.
+                    let term = Term::One(Part::Wildcard(0));
+                    own = self.add(at, Particle { min: 0, max: None, term })?;
+                    is_mixed = true;
+                } else if by == BY_EXTENSION && (base_text.is_some() || base == ANY_TYPE) {
+                    let what =
+                        "complex content extends simple content, or anyType by children, which is not read";
+                    return Err(self.wrong(at, what));
                 }
+                let before = if by == BY_EXTENSION { self.parts.of_type.get(&base).copied() } else { None };
                 let whole = match (before, own) {
                     (Some(before), Some(own)) => {
                         if is_mixed != base_mixed {
@@ -504,7 +529,22 @@ impl Build {
         let mut complex =
             Complex { inner, is_mixed, uses: HashMap::default(), required: Vec::new(), any_attribute };
         self.inherit(at, base, by, &mut complex)?;
+        let mut names: Vec<u32> = uses.iter().map(|own| own.name).collect();
+        names.sort_unstable();
+        if let Some([twice, _]) = names.windows(2).find(|pair| pair.first() == pair.last()) {
+            return Err(self.wrong(at, format!("the attribute {} is there twice", self.shown(*twice))));
+        }
         for own in uses {
+            // What an extension prohibits has no effect (§3.2.1).
+            if by == BY_EXTENSION && own.is_prohibited {
+                continue;
+            }
+            if complex.required.contains(&own.name) && !own.is_required {
+                let name = self.shown(own.name);
+                return Err(
+                    self.wrong(at, format!("a restriction requires the attribute {name}, as its base does"))
+                );
+            }
             complex.required.retain(|name| *name != own.name);
             if own.is_prohibited {
                 complex.uses.remove(&own.name);
@@ -531,6 +571,9 @@ impl Build {
         let Some(Content::Complex(parent)) = base_of.map(|base| &base.content) else { return Ok(()) };
         complex.uses.clone_from(&parent.uses);
         complex.required.clone_from(&parent.required);
+        if by == BY_RESTRICTION && complex.any_attribute.is_some() && parent.any_attribute.is_none() {
+            return Err(self.wrong(at, "a restriction lets in any attributes, and its base none"));
+        }
         if by == BY_EXTENSION {
             complex.any_attribute = match (complex.any_attribute.take(), &parent.any_attribute) {
                 (None, of_base) => of_base.clone(),

@@ -14,6 +14,8 @@ pub(super) enum Lexical {
     Name,
     /// `NCName` and what is derived from it.
     Ncname,
+    /// `ENTITY`: nothing, since no document's entities are read.
+    Never,
     /// `integer`: a decimal without a point.
     Integer,
 }
@@ -22,6 +24,7 @@ impl Lexical {
     pub(super) fn fits(self, text: &[u8]) -> bool {
         match self {
             Self::Any => true,
+            Self::Never => false,
             Self::Language => {
                 let mut parts = text.split(|byte| *byte == b'-');
                 let is_short = |part: &[u8]| (1..=8).contains(&part.len());

@@ -252,6 +252,7 @@ pub(super) fn built_in() -> Vec<(&'static str, &'static str, Option<Simple>)> {
         ("NCName", "Name", atomic(P::Text, L::Ncname, Collapse)),
         ("ID", "NCName", duty(Duty::Id)),
         ("IDREF", "NCName", duty(Duty::Reference)),
+        ("ENTITY", "NCName", atomic(P::Text, L::Never, Collapse)),
         ("integer", "decimal", bounded("", "")),
         ("nonPositiveInteger", "integer", bounded("", "0")),
         ("negativeInteger", "nonPositiveInteger", bounded("", "-1")),

@@ -140,6 +140,7 @@ mod part_2_datatypes {
         texts("language", &["en", "en-GB", "x-klingon-1"], &["", "english1-", "toolonglanguage"]);
         texts("NMTOKEN", &["-a.1"], &["", "a b", "a/b"]);
         texts("NMTOKENS", &["a b"], &["", "a /"]);
+        texts("ENTITY", &[], &["a", ""]);
         texts("Name", &["_a:b"], &["1a", ""]);
         texts("NCName", &["a-b"], &["a:b", "-a"]);
         texts("integer", &["-12", "+0", "99999999999999999999"], &["1.0", "1.", ""]);
@@ -193,7 +194,16 @@ mod part_2_datatypes {
             &["2024-01-01T13:00:00+01:00"],
             &["2024-01-01T12:00:00-01:00"],
         );
-        texts(&of("duration", "<xs:maxInclusive value='P1Y'/>"), &["P11M", "P12M"], &["P13M", "P1YT1S"]);
+        texts(
+            &of("duration", "<xs:maxInclusive value='P1Y'/>"),
+            &["P11M", "P12M", "P364D", "-P2Y"],
+            &["P13M", "P1YT1S", "P365D", "P366D", "P367D"],
+        );
+        texts(
+            &of("duration", "<xs:minExclusive value='P1M'/>"),
+            &["P32D", "P31DT1S"],
+            &["P30D", "P31D", "P28D", "P1M"],
+        );
         texts(
             &of("string", "<xs:whiteSpace value='collapse'/><xs:enumeration value='a b'/>"),
             &[" a  b "],
@@ -265,7 +275,7 @@ mod part_2_datatypes {
         refused(&of("int", "<xs:length value='1'/>"), "has no facet `length`");
         refused(&of("int", "<xs:enumeration value='x'/>"), "is not of the type it restricts");
         refused(&of("string", "<xs:length value='x'/>"), "`x` is no count");
-        refused(&of("ENTITY", ""), "there is no type `xs:ENTITY`, or it is not read");
+        refused(&of("NOTATION", ""), "there is no type `xs:NOTATION`, or it is not read");
         refused(
             "<xs:simpleType name='t'><xs:restriction base='u'/></xs:simpleType><xs:simpleType name='u'>\
              <xs:restriction base='t'/></xs:simpleType>",
@@ -434,6 +444,14 @@ mod part_1_structures {
             &["<a u='kg'> 12 </a>", "<a>1</a>"],
             &["<a>x</a>", "<a u='a b'>1</a>", "<a><b/></a>", "<a/>"],
         );
+        judge(
+            "<xs:complexType name='t'><xs:simpleContent><xs:extension base='xs:int'/></xs:simpleContent>\
+             </xs:complexType><xs:element name='a'><xs:complexType><xs:complexContent><xs:extension \
+             base='t'><xs:attribute \
+                 name='u'/></xs:extension></xs:complexContent></xs:complexType></xs:element>",
+            &["<a u=''>1</a>"],
+            &["<a u=''>x</a>", "<a/>"],
+        );
         judge("<xs:element name='a'/>", &["<a>x<b c='d'/></a>"], &["<b/>"]);
     }
 
@@ -460,6 +478,12 @@ mod part_1_structures {
             ],
         );
         refused(&element("<xs:attribute name='x' fixed='y' type='xs:int'/>"), "fixed value of an attribute");
+        refused(&element("<xs:attribute name='x' default='1' fixed='1'/>"), "a default and a fixed value");
+        refused(
+            &element("<xs:attribute name='x' default='1' use='required'/>"),
+            "with a default is optional",
+        );
+        refused(&element("<xs:attribute ref='xml:lang' type='xs:int'/>"), "does not say `type`");
         refused(&element("<xs:attribute name='x' use='maybe'/>"), "`use` is not `maybe`");
     }
 
@@ -681,6 +705,9 @@ mod part_1_structures {
         refused("\n\n<xs:redefine schemaLocation='b.xsd'/>", "`a.xsd` line 3: `xs:redefine` is not read");
         refused("<xs:element name='a' typ='xs:int'/>", "`xs:element` has no attribute `typ`");
         refused("<b/>", "`b` is no part of a schema");
+        let twice = "<xs:attribute name='x'/><xs:attribute name='x'/>";
+        refused(&element(twice), "the attribute `x` is there twice");
+        refused("<xs:element name='a'><xs:simpleType name='b'/></xs:element>", "a type within has no name");
         refused("<xs:element name='a'>x</xs:element>", "text within `xs:element`");
         refused("<xs:element name='a' type='xs:int'/><xs:element name='a'/>", "`a` is declared twice");
         refused("<xs:element name='a' type='t'/>", "there is no type `t`");

@@ -148,13 +148,18 @@ impl Value {
             (Self::Float(one), Self::Float(other)) => one.partial_cmp(other),
             (Self::Moment(one), Self::Moment(other)) => one.order(other),
             (Self::Duration(months, seconds), Self::Duration(other_months, other_seconds)) => {
-                // A month is 28 to 31 days: ordered where both parts agree (§3.2.6.2 in its simple case).
-                let (months, seconds) = (months.cmp(other_months), seconds.order(other_seconds));
-                match (months, seconds) {
-                    (Ordering::Equal, _) => Some(seconds),
-                    (_, Ordering::Equal) => Some(months),
-                    _ => (months == seconds).then_some(months),
-                }
+                // A month is 28 to 31 days: ordered where all of four beginnings say the same (§3.2.6.2).
+                let mut orders = BEGINNINGS.map(|(year, month)| {
+                    let order = instant(year, month, *months, seconds).cmp(&instant(
+                        year,
+                        month,
+                        *other_months,
+                        other_seconds,
+                    ));
+                    if months == other_months { seconds.order(other_seconds) } else { order }
+                });
+                orders.sort_unstable();
+                (orders.first() == orders.last()).then(|| orders.first().copied()).flatten()
             }
             _ => None,
         }
@@ -200,6 +205,22 @@ impl Value {
             _ => None,
         }
     }
+}
+
+/// Years and months that durations are added to for comparing them.
+const BEGINNINGS: [(i64, i64); 4] = [(1696, 9), (1697, 2), (1903, 3), (1903, 7)];
+
+/// Nanoseconds from the year 0 to a month's beginning with a duration added.
+fn instant(year: i64, month: i64, months: i64, seconds: &Decimal) -> i128 {
+    let all = month - 1 + months;
+    let begins = days(year + all.div_euclid(12), all.rem_euclid(12) + 1, 1);
+    let digits = |part: &[u8], count: usize| {
+        let written = part.iter().copied().chain(std::iter::repeat(b'0')).take(count);
+        written.fold(0_i128, |number, digit| number * 10 + i128::from(digit.saturating_sub(b'0')))
+    };
+    let size =
+        digits(&seconds.whole, seconds.whole.len().min(20)) * 1_000_000_000 + digits(&seconds.fraction, 9);
+    i128::from(begins) * 86_400_000_000_000 + if seconds.is_negative { -size } else { size }
 }
 
 /// Reads a text as a value of a primitive type.
