@@ -1,11 +1,14 @@
 //! What the frame of containment costs a request, for `valgrind --tool=callgrind`: instructions, since a
 //! shared machine's clock tells little.
 //!
-//! `frame_cost serve N` answers N requests over one connection by the whole data plane, with the visitor and
-//! the origin in processes of their own; `frame_cost frame N` does N times what black box, beat, fingerprint
-//! and door do for one of them. The slopes between two N are instructions a request, without what starting
-//! costs. Measured at `opt-level = 1`: 1,244 of 52,649, which is 2.4 %, half of it the fingerprint's hash;
-//! with the profile `demo`: 676 of 40,690, which is 1.7 %. The kernel's instructions are in neither.
+//! `frame_cost serve N` answers N requests over one connection by the whole data plane, with the visitor
+//! and the origin in processes of their own; `frame_cost serve-rules N` does so for a zone with ten rules.
+//! `frame_cost frame N` does N times what the frame does for one of them: black box, beat, fingerprint and
+//! door (`box N` alone), and the budgets (`budgets N` alone): the charge of bytes on connection, zone and
+//! node, and a tank of fuel. `frame-rules N` charges that fuel as ten rules do, if each of their
+//! comparisons were charged by itself. The slopes between two N are instructions a request, without what
+//! starting costs. The target is at most 3 % of a request's; figures stand in `bench/results/`. The
+//! kernel's instructions are in none.
 //!
 //! `frame_cost unwatched N` is `serve` without the zone's watch for floods: what noting a request costs is
 //! what lies between them. `frame_cost fixed N` gives a fixed answer to 64 visitors at once, and
@@ -17,10 +20,13 @@ use std::hint::black_box;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
+use std::sync::Arc;
 
-use blackbox::{Work, Writer};
-use edge::{Door, Fingerprints, ListenerSetup, Node, NodeSetup, run};
-use exchange::Request;
+use blackbox::{Slot, Work, Writer};
+use edge::{Door, Fingerprints, ListenerSetup, Node, NodeSetup, RULE_STEPS, run};
+use exchange::{Account, Charge, Connection, Request};
+use fuel::Fuel;
 use telemetry::events::Events;
 use telemetry::sink::{AccessLog, Target};
 use zone::{Bundle, Source};
@@ -36,20 +42,45 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-L
 /// Polls of one exchange that goes to an origin: the request, and the answer.
 const POLLS: usize = 2;
 
+/// What waits of the bodies of one exchange, each time that its charge is told.
+const HELD_BYTES: [u64; 7] = [0, 0, 0, 6, 6, 0, 0];
+
+/// Rules of a zone that has some.
+const RULES: usize = 10;
+
+/// Charges of fuel: three comparisons of each rule, and what their phases cost.
+const RULES_CHARGES: u64 = 36;
+
+/// What is done for each request.
+#[derive(Clone, Copy, Debug)]
+struct Parts {
+    has_box: bool,
+    has_budgets: bool,
+    charges: u64,
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         [_, "serve", requests] => serve(requests, "", "", "1"),
+        [_, "serve-rules", requests] => serve(requests, "", &(0..RULES).map(rule).collect::<String>(), "1"),
         [_, "unwatched", requests] => serve(requests, "", "[flood]\nmode = \"off\"\n", "1"),
         [_, "fixed", requests] => serve(requests, "[overload]\ndelay_ms = 0\n", FIXED, "64"),
         [_, "shed", requests] => serve(requests, "[overload]\ndelay_ms = 1\n", FIXED, "64"),
-        [_, "frame", requests] => frame(requests.parse().expect("a number")),
+        [_, what @ ("frame" | "frame-rules" | "box" | "budgets"), requests] => {
+            let charges = if *what == "frame-rules" { RULES_CHARGES } else { 0 };
+            let parts = Parts { has_box: *what != "budgets", has_budgets: *what != "box", charges };
+            frame(requests.parse().expect("a number"), parts);
+        }
         [_, "visit", address, requests, at_once] => {
             visit(address, requests.parse().expect("a number"), at_once.parse().expect("a number"));
         }
         [_, "answer"] => answer(),
-        _ => eprintln!("frame_cost serve N | unwatched N | fixed N | shed N | frame N"),
+        _ => {
+            eprintln!("frame_cost serve | serve-rules | unwatched | fixed | shed N");
+            eprintln!("frame_cost frame | frame-rules | box | budgets N");
+        }
     }
 }
 
@@ -109,6 +140,14 @@ fn serve(requests: &str, of_node: &str, of_zone: &str, at_once: &str) {
     let _reaped = origin.wait();
 }
 
+/// A rule that no request matches, and none is known not to before its last comparison.
+fn rule(number: usize) -> String {
+    format!(
+        "[[rule]]\nexpression = 'http.host eq \"www.example.org\" and http.request.method eq \"GET\" and \
+         http.request.uri.path contains \"/absent-{number}\"'\naction = \"block\"\n"
+    )
+}
+
 /// Asks so often, on so many connections at once; says how many were sent away.
 fn visit(address: &str, requests: usize, at_once: usize) {
     let connect = |_| TcpStream::connect(address).expect("a listener");
@@ -151,11 +190,36 @@ fn answer() {
     }
 }
 
-/// Black box, beat, fingerprint and door, as the pipeline uses them for one request.
-fn frame(requests: usize) {
+/// What the pipeline does for one request beside serving it, so many times.
+fn frame(requests: usize, parts: Parts) {
     let writer = Writer::private(1);
     let slot = writer.claim(0).expect("a slot");
     let (fingerprints, door) = (Fingerprints::new([3, 4]), Door::default());
+    let request = request();
+    let (node, zone) = (Account::new(1 << 30), Account::new(1 << 30));
+    let address: SocketAddr = ([127, 0, 0, 1], 80).into();
+    let connection = Rc::new(Connection {
+        id: 1,
+        visitor: address,
+        local: address,
+        tls: None,
+        http3_port: None,
+        held: exchange::Tally::default(),
+        waiting: exchange::Waiting::default(),
+    });
+    for _ in 0..requests {
+        let request = black_box(&request);
+        if parts.has_box {
+            write_down(request, &slot, &fingerprints, &door);
+        }
+        if parts.has_budgets {
+            keep_within(request, &connection, [&node, &zone], parts.charges);
+        }
+    }
+    assert_eq!((node.held(), zone.held()), (0, 0));
+}
+
+fn request() -> Request {
     let mut request = Request::default();
     request.set_method(b"GET");
     request.set_authority(b"www.example.org");
@@ -164,27 +228,50 @@ fn frame(requests: usize) {
     for (name, value) in head.lines().skip(1).filter_map(|line| line.split_once(": ")) {
         request.fields.push(name.as_bytes(), value.as_bytes());
     }
-    for _ in 0..requests {
-        let request = black_box(&request);
-        let mut work = Work { fingerprint: fingerprints.of(request), ..Work::default() };
-        for poll in 0..POLLS {
-            slot.beat(); // the connection's
-            slot.beat(); // the exchange's
-            slot.enter(black_box(&work));
-            if poll == 0 {
-                slot.zone([0; 8], 1);
-                black_box(door.refuses(work.fingerprint, || 0));
-                slot.zone(*b"zonezone", 1);
-                slot.phase(1);
-                slot.phase(2);
-            } else {
-                slot.phase(3);
-                slot.phase(4);
-            }
-            work = slot.leave();
-        }
-        work.phase = 5;
+    request
+}
+
+/// Black box, beat, fingerprint and door, as the pipeline uses them for one request.
+fn write_down(request: &Request, slot: &Slot, fingerprints: &Fingerprints, door: &Door) {
+    let mut work = Work { fingerprint: fingerprints.of(request), ..Work::default() };
+    for poll in 0..POLLS {
+        slot.beat(); // the connection's
+        slot.beat(); // the exchange's
         slot.enter(black_box(&work));
-        slot.leave();
+        if poll == 0 {
+            slot.zone([0; 8], 1);
+            black_box(door.refuses(work.fingerprint, || 0));
+            slot.zone(*b"zonezone", 1);
+            slot.phase(1);
+            slot.phase(2);
+        } else {
+            slot.phase(3);
+            slot.phase(4);
+        }
+        work = slot.leave();
     }
+    work.phase = 5;
+    slot.enter(black_box(&work));
+    slot.leave();
+}
+
+/// The charge of bytes and the fuel, as pipeline, wire and rules use them for one request.
+fn keep_within(
+    request: &Request,
+    connection: &Rc<Connection>,
+    [node, zone]: [&Arc<Account>; 2],
+    charges: u64,
+) {
+    let head = request.fields.bytes_len() + request.target().len() + request.authority().len();
+    let mut charge = Charge::begin(node, connection, head as u64).expect("room");
+    charge.join(zone).expect("room");
+    let mut fuel = black_box(Fuel::new(RULE_STEPS));
+    for price in 0..charges {
+        fuel.spend(black_box(price)).expect("enough");
+    }
+    black_box(fuel.used());
+    for held in HELD_BYTES {
+        charge.hold(black_box(held)).expect("room");
+    }
+    drop(black_box(charge));
 }

@@ -24,8 +24,10 @@ pub const SLICE_STEPS: u64 = 200_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fuel {
     left: u64,
-    slice_left: u64,
-    used: u64,
+    /// What was in the tank at first.
+    full: u64,
+    /// What was left when the slice began.
+    slice_from: u64,
 }
 
 /// The tank is empty: this evaluation cost more than one request may.
@@ -47,7 +49,7 @@ impl Fuel {
     /// Fills a tank with `steps`; its first slice is a full one.
     #[must_use]
     pub const fn new(steps: u64) -> Self {
-        Self { left: steps, slice_left: SLICE_STEPS, used: 0 }
+        Self { left: steps, full: steps, slice_from: steps }
     }
 
     /// Charges `steps` before the work is done.
@@ -58,14 +60,12 @@ impl Fuel {
     /// not be done.
     #[inline]
     pub const fn spend(&mut self, steps: u64) -> Result<(), Spent> {
+        // One number alone changes: it is asked for each comparison of each rule.
         if steps > self.left {
-            self.used = self.used.saturating_add(self.left);
             self.left = 0;
             return Err(Spent);
         }
         self.left -= steps;
-        self.used = self.used.saturating_add(steps);
-        self.slice_left = self.slice_left.saturating_sub(steps);
         Ok(())
     }
 
@@ -76,18 +76,18 @@ impl Fuel {
     #[must_use]
     #[inline]
     pub const fn is_slice_over(&self) -> bool {
-        self.slice_left == 0
+        self.slice_from - self.left >= SLICE_STEPS
     }
 
     /// Starts the next slice, after the thread was given back.
     pub const fn start_slice(&mut self) {
-        self.slice_left = SLICE_STEPS;
+        self.slice_from = self.left;
     }
 
     /// Steps charged so far.
     #[must_use]
     pub const fn used(&self) -> u64 {
-        self.used
+        self.full - self.left
     }
 
     /// Steps left in the tank.

@@ -323,6 +323,8 @@ pub(super) fn break_glass(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let (inside, other) = (Kept::connect(&target, 0)?, Kept::connect(&node.target("n.example")?, 0)?);
     let body = || inside.ask("/").map(|(_, body)| body);
     ensure!(body()? == "one", "the visitor that stays should be answered");
+    // Whoever has said nothing has no place that is held for it.
+    let _the_name_is_gone = other.ask("/");
     // Of many networks: one alone does not get the last places.
     let slow = node.target("s.example")?;
     let connected = (0..IDLE as u64).filter_map(|number| Kept::connect(&slow, number % 64).ok());
