@@ -53,7 +53,7 @@ fuzz_target!(|parts: (&[u8], bool)| {
                 assert!(!names.is_empty() && asked <= seclang::limits::LOOKUPS_MAX);
                 let listed = [Ipv4Addr::new(127, 0, 0, 2)];
                 for name in &names {
-                    transaction.answer(name, is_listed.then_some(&listed));
+                    transaction.answer(name, is_listed.then_some(listed.as_slice()));
                 }
             }
         }
