@@ -382,7 +382,10 @@ impl Edge {
 
     /// Early hints out of what is stale, while the origin is asked.
     async fn tell_early(&self, exchange: &mut Exchange, course: &Course, fetch: &::cache::engine::Fetch) {
-        let is_on = |site: &Arc<Site>| site.cache.as_ref().is_some_and(|cache| cache.settings.early_hints);
+        let chosen = course.rules.config().early_hints;
+        let is_on = |site: &Arc<Site>| {
+            site.cache.as_ref().is_some_and(|cache| chosen.unwrap_or(cache.settings.early_hints))
+        };
         if !course.site.as_ref().is_some_and(is_on) {
             return;
         }
