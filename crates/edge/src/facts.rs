@@ -203,7 +203,9 @@ impl Node {
             // By the head alone, at one moment, so that equal facts have equal verdicts.
             let id = RequestId::from_bytes([0; 16]);
             let geo = live.snapshot.geo.clone();
-            let known = waf::Facts { visitor: facts.visitor, local: facts.local, id, now_s: 0, geo };
+            let inbound_threshold = chosen.as_ref().and_then(|chosen| chosen.config.inbound_threshold);
+            let (visitor, local, now_s) = (facts.visitor, facts.local, 0);
+            let known = waf::Facts { visitor, local, id, now_s, inbound_threshold, geo };
             if let Some(word) = waf::verdict_of(waf, &request, &known) {
                 return format!("{}: {word}", zone.name);
             }

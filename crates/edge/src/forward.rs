@@ -184,7 +184,9 @@ pub(crate) fn towards_visitor(
     let fields = &mut response.fields;
     set_request_id(fields, course.id);
     if connection.tls.is_some() {
-        if let Some(hsts) = course.site.as_ref().and_then(|site| site.zone.tls.hsts.as_ref()) {
+        if let Some(hsts) = course.site.as_ref().and_then(|site| site.zone.tls.hsts.as_ref())
+            && course.rules.config().hsts != Some(false)
+        {
             fields.set(b"Strict-Transport-Security", hsts.value.as_bytes());
         }
         // HTTP/3 answers zones that ask for client certificates with 421: no visitor is sent there.

@@ -346,7 +346,8 @@ impl Edge {
             return Err(fail(Failed::Fault(fault), &link));
         }
         let (idle_ms, rate) = http.map_or((60_000, 0), |http| (http.body_idle_ms, http.min_rate_bytes_per_s));
-        let first_byte_ms = ms(pool.timeouts.first_byte_ms);
+        let chosen_ms = course.rules.config().first_byte_ms;
+        let first_byte_ms = ms(chosen_ms.unwrap_or(pool.timeouts.first_byte_ms));
         let mut is_awaiting = upload.is_done;
         let mut informed = 0;
         let mut pace = Pace::begin(idle_ms, rate, self.clock.now_ms(), &exchange.deadline);

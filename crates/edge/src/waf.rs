@@ -176,7 +176,8 @@ impl Edge {
         let now_s = (self.unix_offset_us.get() + course.began_us) / 1_000_000;
         let local = exchange.connection.local;
         let geo = course.geo.clone();
-        let facts = Facts { visitor: course.visitor, local, id: course.id, now_s, geo };
+        let inbound_threshold = course.rules.config().inbound_threshold;
+        let facts = Facts { visitor: course.visitor, local, id: course.id, now_s, inbound_threshold, geo };
         let waf = firewall_of(zone, course);
         let begun = guard(|| {
             fault_points::at(Phase::Waf, request)?;

@@ -65,5 +65,5 @@ pub use route::{Action, Destination, Location, Route, stripped};
 pub use rule::{PhaseRules, Rules};
 pub use snapshot::Snapshot;
 pub use tls::{ClientAuthority, ClientCertificate, Hsts, Tls, TlsVersion};
-pub use waf::{Waf, WafException, WafPath, WafRules};
+pub use waf::{INBOUND_THRESHOLD_PRESET, Waf, WafException, WafPath, WafRules};
 pub use zone::{ErrorPage, FailMode, FailModes, HttpSettings, Zone, filled};

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use rules::{Phase, RouteTo, Rulesets};
 
 use crate::read::settings;
-use crate::read::values::{Body, Count, FieldName, FilePath, List, Name, Text, words};
+use crate::read::values::{Body, Count, FieldName, FilePath, List, Milliseconds, Name, Text, words};
 
 /// The phases of a request that have a place on its way, in the order they run. `http_ratelimit` is not
 /// among them: its rules are `[[rate_limit]]`.
@@ -87,6 +87,14 @@ settings! {
         optional server_timing: bool,
         /// Whether the request has a line in the access log.
         optional access_log: bool,
+        /// With `false`, no `Strict-Transport-Security`, whatever the zone's `hsts`.
+        optional hsts: bool,
+        /// Whether 103 tells of what a stale answer named, while the origin is asked; for zones with a cache.
+        optional early_hints: bool,
+        /// How long the origin may take from the end of the request to the first byte of its answer.
+        optional first_byte_ms: Milliseconds<1>,
+        /// The score from which CRS refuses the request, before the zone's `inbound_threshold`.
+        optional inbound_threshold: Count<1, 10_000>,
     }
 }
 

@@ -233,11 +233,14 @@ fn level_name(preset: &str) -> &str {
 /// What the names of presets begin with: no rule of CRS has such a name.
 const PRESET: &str = "rempart_";
 
+/// The preset of the score from which CRS refuses a request, which a rule may choose for one.
+pub const INBOUND_THRESHOLD_PRESET: &str = "rempart_inbound_threshold";
+
 /// The presets that a zone may have, with the variable of CRS that each stands for.
 pub(crate) const PRESETS: [(&str, &str); 4] = [
     ("rempart_paranoia", "blocking_paranoia_level"),
     ("rempart_detection_paranoia", "detection_paranoia_level"),
-    ("rempart_inbound_threshold", "inbound_anomaly_score_threshold"),
+    (INBOUND_THRESHOLD_PRESET, "inbound_anomaly_score_threshold"),
     ("rempart_outbound_threshold", "outbound_anomaly_score_threshold"),
 ];
 

@@ -9,9 +9,11 @@ use crate::course::Course;
 use crate::live::Site;
 use crate::pipeline::Edge;
 
-/// Whether the request's zone tells hints.
+/// Whether hints are told for the request: as its zone has it, or as rules have chosen.
 pub(crate) fn are_told(course: &Course) -> bool {
-    let is_on = |site: &Site| site.cache.as_ref().is_some_and(|cache| cache.settings.early_hints);
+    let chosen = course.rules.config().early_hints;
+    let is_on =
+        |site: &Site| site.cache.as_ref().is_some_and(|cache| chosen.unwrap_or(cache.settings.early_hints));
     course.site.as_deref().is_some_and(is_on)
 }
 

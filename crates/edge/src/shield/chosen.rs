@@ -30,21 +30,39 @@ pub(crate) struct Config {
     pub(crate) redirect_https: Option<bool>,
     pub(crate) server_timing: Option<bool>,
     pub(crate) access_log: Option<bool>,
+    pub(crate) hsts: Option<bool>,
+    pub(crate) early_hints: Option<bool>,
+    pub(crate) first_byte_ms: Option<u64>,
+    pub(crate) inbound_threshold: Option<u64>,
 }
 
 impl Config {
     fn take(&mut self, spec: &ConfigSpec) {
         for (name, value) in &spec.settings {
-            let Setting::Bool(value) = value else { continue };
-            let place = match name.as_str() {
-                setting::WAF_OFF => &mut self.waf_off,
-                setting::WAF_LOG => &mut self.waf_log,
-                setting::REDIRECT_HTTPS => &mut self.redirect_https,
-                setting::SERVER_TIMING => &mut self.server_timing,
-                setting::ACCESS_LOG => &mut self.access_log,
-                _ => continue,
-            };
-            *place = Some(*value);
+            match value {
+                Setting::Bool(value) => {
+                    let place = match name.as_str() {
+                        setting::WAF_OFF => &mut self.waf_off,
+                        setting::WAF_LOG => &mut self.waf_log,
+                        setting::REDIRECT_HTTPS => &mut self.redirect_https,
+                        setting::SERVER_TIMING => &mut self.server_timing,
+                        setting::ACCESS_LOG => &mut self.access_log,
+                        setting::HSTS => &mut self.hsts,
+                        setting::EARLY_HINTS => &mut self.early_hints,
+                        _ => continue,
+                    };
+                    *place = Some(*value);
+                }
+                Setting::Int(value) => {
+                    let place = match name.as_str() {
+                        setting::FIRST_BYTE_MS => &mut self.first_byte_ms,
+                        setting::INBOUND_THRESHOLD => &mut self.inbound_threshold,
+                        _ => continue,
+                    };
+                    *place = u64::try_from(*value).ok();
+                }
+                Setting::Text(_) => {}
+            }
         }
     }
 }
@@ -101,10 +119,12 @@ mod tests {
                 of(setting::WAF_LOG, Setting::Bool(true)),
                 of("nothing", Setting::Bool(true)),
                 of(setting::ACCESS_LOG, Setting::Int(1)),
+                of(setting::FIRST_BYTE_MS, Setting::Int(250)),
             ],
         });
         config.take(&ConfigSpec { settings: vec![of(setting::SERVER_TIMING, Setting::Bool(false))] });
-        let expected = Config { waf_log: Some(true), server_timing: Some(false), ..Config::default() };
+        let (waf_log, first_byte_ms) = (Some(true), Some(250));
+        let expected = Config { waf_log, first_byte_ms, server_timing: Some(false), ..Config::default() };
         assert_eq!(config, expected);
     }
 }

@@ -203,7 +203,8 @@ impl Edge {
         let now_s = (self.unix_offset_us.get() + course.began_us) / 1_000_000;
         let local = exchange.connection.local;
         let geo = course.geo.clone();
-        let facts = Facts { visitor: course.visitor, local, id: course.id, now_s, geo };
+        let inbound_threshold = course.rules.config().inbound_threshold;
+        let facts = Facts { visitor: course.visitor, local, id: course.id, now_s, inbound_threshold, geo };
         let mut begun = guard(|| Ok(Inspection::begin(judging.waf, judging.request, &facts).map(Box::new)))?;
         if let Some(inspection) = begun.as_mut().filter(|_| !judging.is_told) {
             inspection.shadow = None; // nobody would read of it

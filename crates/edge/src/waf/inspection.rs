@@ -22,6 +22,8 @@ pub(crate) struct Facts {
     pub(crate) id: RequestId,
     /// Seconds since 1970.
     pub(crate) now_s: u64,
+    /// The score from which the rules refuse, where a rule of the zone chose it.
+    pub(crate) inbound_threshold: Option<u64>,
     /// What is known of addresses, where the rules may ask.
     pub(crate) geo: Option<Arc<Geo>>,
 }
@@ -54,6 +56,9 @@ impl Asking {
         let mut transaction = Transaction::new(Arc::clone(&rules.set), &connection, &options);
         for (name, value) in &rules.presets {
             transaction.preset(name, value.to_string().as_bytes());
+        }
+        if let Some(score) = facts.inbound_threshold {
+            transaction.preset(zone::INBOUND_THRESHOLD_PRESET, score.to_string().as_bytes());
         }
         if let Some(geo) = &facts.geo {
             let locator: Arc<dyn Locator> = Arc::<Geo>::clone(geo);

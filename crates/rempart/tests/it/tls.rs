@@ -116,6 +116,7 @@ fn http_3_is_offered_to_those_who_came_over_tls() -> Result<()> {
     let offer = visitor.fetch("a.example", "/")?.fields.first("alt-svc").map(str::to_owned);
     let port = node.address("https")?.port();
     assert!(offer.as_ref().is_some_and(|offer| offer.contains(&format!("h3=\":{port}\""))), "{offer:?}");
+    assert!(!visitor.fetch("a.example", "/q")?.fields.has("strict-transport-security"), "a rule's choice");
     let plain = Visitor::tcp(node.address("http")?)?.fetch("a.example", "/")?;
     assert!(!plain.fields.has("alt-svc"));
     drop(visitor);
@@ -265,8 +266,11 @@ fn the_suite_is_aes_128_unless_the_visitor_wants_chacha20_most() -> Result<()> {
 fn hsts_is_said_over_tls_and_only_there() -> Result<()> {
     let origin = saying("a")?;
     let certificates = Certificates::new()?;
-    let hsts = "hsts = { max_age_s = 600, include_subdomains = true }";
-    let node = start(&certificates.zone(https(), "a", "a.example", hsts, &origin)?)?;
+    let quiet = "\n[[rule]]\nphase = \"http_config_settings\"\n\
+                 expression = 'http.request.uri.path eq \"/q\"'\n\
+                 action = \"set_config\"\nconfig = { hsts = false }\n";
+    let hsts = format!("hsts = {{ max_age_s = 600, include_subdomains = true }}\n{quiet}");
+    let node = start(&certificates.zone(https(), "a", "a.example", &hsts, &origin)?)?;
     let mut visitor = open(&node, "a.example", &certificates.trusting(&[])?)?;
     let said = visitor.fetch("a.example", "/")?.fields.first("strict-transport-security").map(str::to_owned);
     assert_eq!(said.as_deref(), Some("max-age=600; includeSubDomains"));

@@ -268,3 +268,23 @@ fn a_list_that_wants_a_key_is_asked_with_it() {
     assert!(load("SecHttpBlKey a.b\n").is_err_and(|told| told.contains("1 to 63 letters and digits")));
     assert!(load("SecRule ARGS \"@rbl x\" \"id:1\"\n").is_err_and(|told| told.contains("names no list")));
 }
+
+#[test]
+fn what_modsecurity_reads_as_off_or_by_another_name_is_read() {
+    const TEXT: &str =
+        "SecConnEngine Off\nSecHashEngine Off\nSecRule STATUS \"@eq 503\" \"id:1,phase:3,pass\"\n";
+    let set = rules(TEXT);
+    let (mut fuel, mut work) = (Fuel::new(1_000_000_000), Workspace::default());
+    let mut transaction = begin(&set, &ON);
+    transaction.response_line(503, b"HTTP/1.1");
+    transaction.inspect_whole(Phase::ResponseHead, &mut work, &mut fuel).expect("fuel");
+    assert_eq!(ids(&transaction), [1]);
+    let files = MemoryFiles::default();
+    let mut loader = Loader::new(&files);
+    loader.text("r.conf", "SecConnEngine On\n");
+    assert!(
+        loader
+            .finish()
+            .is_err_and(|told| told.to_string().contains("r.conf:1: `SecConnEngine` is a directive"))
+    );
+}

@@ -29,6 +29,14 @@ pub mod setting {
     pub const SERVER_TIMING: &str = "server_timing";
     /// Whether there is a line of the access log.
     pub const ACCESS_LOG: &str = "access_log";
+    /// Whether visitors are told to come over TLS alone.
+    pub const HSTS: &str = "hsts";
+    /// Whether visitors are told early of what a stale answer named.
+    pub const EARLY_HINTS: &str = "early_hints";
+    /// How long an origin may take to begin its answer, in milliseconds.
+    pub const FIRST_BYTE_MS: &str = "first_byte_ms";
+    /// The score from which the firewall's rules refuse a request.
+    pub const INBOUND_THRESHOLD: &str = "inbound_threshold";
 }
 
 /// Whether a rule has the firewall log alone.
@@ -163,7 +171,7 @@ impl Compiler<'_> {
     /// What `set_config` says; nothing after a problem.
     pub(super) fn config_choice(&mut self, spec: &ZoneSpec, rule: &RuleSpec) -> Option<ConfigSpec> {
         let written = rule.config.as_ref()?;
-        let mut settings: Vec<(&str, bool)> = Vec::new();
+        let mut settings: Vec<(&str, Setting)> = Vec::new();
         if let Some(word) = &written.waf {
             if spec.waf.mode.value == crate::waf::WafWord::Off {
                 let remedy = "write [waf] with a mode and rules, or leave this out";
@@ -173,22 +181,32 @@ impl Compiler<'_> {
                     remedy,
                 );
             }
-            settings.push((setting::WAF_OFF, word.value == RuleWafWord::Off));
-            settings.push((setting::WAF_LOG, word.value == RuleWafWord::Log));
+            settings.push((setting::WAF_OFF, Setting::Bool(word.value == RuleWafWord::Off)));
+            settings.push((setting::WAF_LOG, Setting::Bool(word.value == RuleWafWord::Log)));
         }
         for (name, written) in [
             (setting::REDIRECT_HTTPS, &written.redirect_https),
             (setting::SERVER_TIMING, &written.server_timing),
             (setting::ACCESS_LOG, &written.access_log),
+            (setting::HSTS, &written.hsts),
+            (setting::EARLY_HINTS, &written.early_hints),
         ] {
-            settings.extend(written.as_ref().map(|written| (name, written.value)));
+            settings.extend(written.as_ref().map(|written| (name, Setting::Bool(written.value))));
+        }
+        let numbers = [
+            (setting::FIRST_BYTE_MS, written.first_byte_ms.as_ref().map(|written| written.0)),
+            (setting::INBOUND_THRESHOLD, written.inbound_threshold.as_ref().map(|written| written.0)),
+        ];
+        for (name, number) in numbers {
+            let number = number.and_then(|number| i64::try_from(number).ok());
+            settings.extend(number.map(|number| (name, Setting::Int(number))));
         }
         if settings.is_empty() {
-            let remedy = "write waf, redirect_https, server_timing or access_log";
+            let remedy = "write one of its settings, as waf or redirect_https";
             self.report.error_with(written.place, "this changes nothing", remedy);
             return None;
         }
-        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), Setting::Bool(value)));
+        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value));
         Some(ConfigSpec { settings: settings.collect() })
     }
 

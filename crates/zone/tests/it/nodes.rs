@@ -83,6 +83,11 @@ fn tells_what_is_wrong_with_it() {
         (&format!("{ONE}[node]\ntrusted_proxies = [\"10.0.0.1/8\"]"), "did you mean `10.0.0.0/8`?"),
         (&format!("{ONE}[node]\ntrusted_proxies = [\"10.0.0.0/33\"]"), "the prefix must be a number"),
         (&format!("{ONE}[node]\ntrusted_proxies = [\"x/8\"]"), "no IP address before the prefix"),
+        (&format!("{ONE}[node]\nlist_servers = [\"192.0.2.53\"]"), "is no IP address with a port"),
+        (
+            &format!("{ONE}[node]\nlist_servers = [{}]", "\"[::1]:53\", ".repeat(4)),
+            "more than 3 name servers",
+        ),
         (&format!("{ONE}[node]\nthread = 2"), "did you mean `threads`?"),
         (&format!("{ONE}[cache]\nmemory_bytes = \"5 mb\""), "units are"),
         (&format!("{ONE}[zone_default]\n"), "did you mean `zone_defaults`?"),

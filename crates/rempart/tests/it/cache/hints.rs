@@ -13,7 +13,26 @@ fn links_of_a_stored_page_are_told_early_while_the_origin_thinks() -> Result<()>
     let again = get(&node, "/")?;
     let hints: Vec<_> = again.informational.iter().map(|it| (it.status, it.fields.all("link"))).collect();
     assert_eq!(hints, [(103, vec!["</a.css>; rel=preload; as=style"])]);
-    node.finish_healthy()
+    node.finish_healthy()?;
+    // A rule has them for some requests, or not.
+    let rule = |id: &str, path: &str, is_on: bool| {
+        format!(
+            "\n[[rule]]\nid = \"{}\"\nphase = \"http_config_settings\"\n\
+             expression = 'http.request.uri.path eq \
+             \"{path}\"'\naction = \"set_config\"\nconfig = {{ early_hints = {is_on} }}\n",
+            id.repeat(32)
+        )
+    };
+    for (zones, path, is_on) in [("true", "/off", false), ("false", "/on", true)] {
+        let lines = format!("early_hints = {zones}\nstale_if_error_s = 0\n{}", rule("a", path, is_on));
+        let node = before(&origin, &lines)?;
+        for (path, is_told) in [(path, is_on), ("/", !is_on)] {
+            get(&node, path)?;
+            assert_eq!(get(&node, path)?.informational.len(), usize::from(is_told), "{path}");
+        }
+        node.finish_healthy()?;
+    }
+    Ok(())
 }
 
 #[test]

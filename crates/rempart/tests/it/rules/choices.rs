@@ -120,6 +120,37 @@ fn settings_are_others_for_the_requests_a_rule_fits() -> Result<()> {
 }
 
 #[test]
+fn the_threshold_of_the_firewall_and_the_patience_with_origins_are_a_rules_to_choose() -> Result<()> {
+    const SCORES: &str = "SecAction \"id:1,phase:1,pass,nolog,setvar:tx.score=7\"\n\
+        SecRule TX:score \"@ge %{tx.inbound_anomaly_score_threshold}\" \\\n\
+        \"id:3,phase:2,deny,status:418,log\"\n";
+    // The origin answers nothing at `/slow`.
+    let (origin, gate) = (OriginSpec::new(), testkit::gate::Gate::new());
+    let held = gate.clone();
+    let origin = origin.answering(move |request| match request.target.as_str() {
+        "/slow" => Answer::ok("late").wait_before_head(&held),
+        _ => Answer::ok("answer"),
+    })?;
+    let config = |letter, path: &str, parameters: &str| {
+        let condition = format!("http.request.uri.path eq \"{path}\"");
+        let parameters = format!("config = {{ {parameters} }}");
+        rule(letter, &condition, &of("http_config_settings", "set_config", &parameters))
+    };
+    let lines = [
+        "\n[waf]\nmode = \"block\"\ninbound_threshold = 10\nrules = [\"../waf/own.conf\"]\n".to_owned(),
+        config('a', "/strict", "inbound_threshold = 5"),
+        config('b', "/slow", "first_byte_ms = 50"),
+    ]
+    .concat();
+    let node = start(&cleartext().file("waf/own.conf", SCORES).zone("a", zone(&origin, &lines)))?;
+    for (path, status) in [("/", 200), ("/strict", 418), ("/slow", 504)] {
+        assert_eq!(visitor(&node)?.fetch(HOST, path)?.status, status, "{path}");
+    }
+    gate.open_for_good();
+    node.finish_healthy()
+}
+
+#[test]
 fn a_page_takes_the_place_of_errors_of_origins_and_of_our_own() -> Result<()> {
     let origin = OriginSpec::new().answering(|request| match request.target.as_str() {
         "/gone" => Answer::new(410).part("the origin's own"),

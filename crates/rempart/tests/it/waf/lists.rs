@@ -75,7 +75,7 @@ fn bodies_that_are_inspected_elsewhere_ask_too() -> Result<()> {
     assert_eq!(status(&node, "/", &[GOOD, kind], &form("evil.test"))?, 452);
     assert_eq!(status(&node, "/", &[GOOD, kind], &form("good.test"))?, 200);
     node.wait_for_metric("rempart_waf_off_thread_total", 2.0)?;
-    // A field of a form behind a file, and behind the window: whose answer is kept, and one that is asked for.
+    // A field behind a file, and behind the window: one whose answer is kept, and one that is asked for.
     let parts = |site: &str| {
         let part = |head: &str, value: &str| {
             format!("--b\r\nContent-Disposition: form-data; {head}\r\n\r\n{value}\r\n")
