@@ -8,6 +8,7 @@ mod bodies;
 #[cfg(feature = "fault-injection")]
 mod breaking;
 mod crs;
+mod documents;
 mod exceptions;
 mod lists;
 #[cfg(feature = "fault-injection")]
