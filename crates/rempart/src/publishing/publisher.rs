@@ -35,8 +35,9 @@ use crate::splice_role::table_path;
 /// shares the machine. One that spins is ended by its processor time; this is for one that waits.
 const COMPILE_FACTOR: u32 = 3;
 
-/// The same on top, so that a small limit is not one on how busy the machine is.
-const COMPILE_GRACE: Duration = Duration::from_secs(10);
+/// The same on top, so that a small limit is not one on how busy the machine is: one of a second is reached
+/// with a sixtieth of a core too.
+const COMPILE_GRACE: Duration = Duration::from_secs(60);
 
 /// How often figures are compared.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
