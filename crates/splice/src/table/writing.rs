@@ -175,14 +175,24 @@ fn put_entry(body: &mut Vec<u8>, (name, is_wildcard): Key<'_>, entry: &Entry) ->
     Some(())
 }
 
-/// Puts bytes in the place of a file, durably.
+/// Puts bytes in the place of a file, durably. At an upgrade two processes may do so at once: each has a
+/// temporary file of its own, and the last one to be renamed stays.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut beside = OsString::from(path);
-    beside.push(".new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    beside.push(format!(".new-{}", std::process::id()));
+    let replaced = replace_by(&beside, path, bytes);
+    if replaced.is_err() {
+        // What is left of it would only take room; the error is what is to be told.
+        let _ = fs::remove_file(&beside);
+    }
+    replaced
+}
+
+fn replace_by(beside: &OsString, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&beside, path)?;
+    fs::rename(beside, path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
