@@ -552,7 +552,7 @@ impl Run<'_> {
     }
 }
 
-fn map_of(field: Field) -> Map {
+pub(crate) fn map_of(field: Field) -> Map {
     match field {
         Field::Headers => Map::Headers(Side::Request),
         Field::ResponseHeaders => Map::Headers(Side::Response),

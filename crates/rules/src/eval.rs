@@ -14,7 +14,7 @@ use fuel::{Fuel, Spent};
 use crate::limits::{ITEMS_MAX, MADE_BYTES_MAX};
 use crate::predicate::Test;
 use crate::program::{Atom, ConditionId, Instruction, Node, Program, ValueId};
-use crate::scratch::{Known, Place, Scratch, Text, Val};
+use crate::scratch::{Known, Map, Place, Scratch, Text, Val};
 use crate::syntax::Logic;
 use crate::view::View;
 
@@ -545,7 +545,11 @@ impl Run<'_> {
         }
         let program = self.program;
         let Some(group) = program.groups.get(number as usize) else { return Ok(()) };
-        let value = self.node(group.node)?;
+        let is_absent = match group.keyed {
+            Some((map, length)) => !self.may_have(map, length)?,
+            None => false,
+        };
+        let value = if is_absent { Val::Missing } else { self.node(group.node)? };
         // Set only now: an evaluation that is ended by an empty tank leaves nothing half known, since it is
         // over.
         if let Some(done) = self.scratch.groups.get_mut(number as usize) {
@@ -554,6 +558,9 @@ impl Run<'_> {
         if let Some(atoms) = self.scratch.known.get_mut(group.atoms.start as usize..group.atoms.end as usize)
         {
             atoms.fill(Known::No);
+        }
+        if is_absent {
+            return Ok(());
         }
         match (group.is_any, value) {
             (true, Val::Array { start, len }) => {
@@ -576,6 +583,14 @@ impl Run<'_> {
             self.tell(*atom, Known::Perhaps);
         }
         Ok(())
+    }
+
+    /// Whether a map may have an entry whose name is so long.
+    fn may_have(&mut self, map: Map, length: u32) -> Result<bool, Spent> {
+        self.fill(map)?;
+        self.fuel.spend(2)?;
+        let lengths = self.scratch.tables.get(map.table()).map_or(0, |table| table.lengths);
+        Ok(lengths & 1 << length.min(63) != 0)
     }
 
     fn look_at(&mut self, group: &crate::program::group::Group, value: Val) -> Result<(), Spent> {

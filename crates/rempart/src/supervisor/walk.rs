@@ -1,8 +1,9 @@
 //! The walk back over kept generations, and how soon an edge is started again. Pure: told of deaths.
 //!
 //! What is approximated: that an edge which dies soon dies of its snapshot. So each death within
-//! [`Walk::SOON`] of beginning to serve goes one generation further back, and a long life forgives all. A
-//! kill from outside (SIGKILL) says nothing about the snapshot: it lets the edge start anew where it was. A
+//! [`Walk::SOON`] of beginning to serve goes one generation further back. A long life speaks for the generation
+//! that was lived with, and says nothing of those that were walked back from: the next edge begins with it again,
+//! until a publish, a new start or a person says otherwise. A kill from outside (SIGKILL) says nothing about the snapshot: it lets the edge start anew where it was. A
 //! death of a request that is named says little at first: that request is refused when it comes again, and a
 //! zone whose requests keep killing is set back. Only beyond [`Walk::NAMED_MAX`] of these does the snapshot
 //! stand in doubt. When it is wrong, a node serves an older state of its sites until the next publish, which
@@ -28,10 +29,12 @@ const CALM_LIFE: Duration = Duration::from_secs(30);
 pub(super) struct Walk {
     /// Deaths in a row after short lives.
     quick_deaths: u32,
-    /// Deaths in a row that speak against the snapshot.
+    /// Steps back that were taken, each for a death that spoke against the snapshot.
     doubts: usize,
     /// Deaths in a row that a request is named for.
     named: u32,
+    /// Whether the last one to die had lived long.
+    was_long: bool,
 }
 
 /// What an edge died of.
@@ -68,8 +71,9 @@ impl Walk {
             self.quick_deaths = 0;
         }
         self.quick_deaths = self.quick_deaths.saturating_add(1);
-        if lived >= Self::SOON {
-            (self.doubts, self.named) = (0, 0);
+        self.was_long = lived >= Self::SOON;
+        if self.was_long {
+            self.named = 0;
         }
         match cause {
             Cause::Kill => {}
@@ -85,7 +89,11 @@ impl Walk {
 
     /// A death that was taken for a kill was none: the next step goes further back.
     pub(super) fn doubt(&mut self) {
-        self.doubts = self.doubts.saturating_add(1);
+        self.doubts = match self.was_long {
+            // It was good for long: no step further, however often such a death comes.
+            true => self.doubts.max(1),
+            false => self.doubts.saturating_add(1),
+        };
     }
 
     /// What an edge that starts now begins with.
@@ -158,15 +166,26 @@ mod tests {
     }
 
     #[test]
-    fn a_long_life_forgives_what_was_before() {
+    fn a_long_life_speaks_for_its_generation_and_not_for_those_walked_back_from() {
         let mut walk = Walk::default();
         for _ in 0..4 {
             walk.after(QUICK, Cause::Other);
         }
-        assert_eq!(
-            walk.after(Walk::SOON, Cause::Other),
-            Step { begin: Some(Begin::Kept { skip: 0 }), pause: Duration::ZERO }
-        );
+        let here = Step { begin: Some(Begin::Kept { skip: 3 }), pause: Duration::ZERO };
+        for cause in [Cause::Other, Cause::Kill, Cause::Request, Cause::Other] {
+            assert_eq!(walk.after(Walk::SOON, cause), here, "{cause:?}");
+        }
+        // What was taken for a kill and was none says no more.
+        let _step = walk.after(Walk::SOON, Cause::Kill);
+        walk.doubt();
+        assert_eq!(walk.begin(), here.begin);
+        assert_eq!(walk.after(QUICK, Cause::Other).begin, Some(Begin::Kept { skip: 4 }));
+        walk.forgive();
+        assert_eq!(walk.begin(), Some(Begin::Newest));
+        // From the newest one step is taken, since it may not have been kept yet, and no second one.
+        for _ in 0..2 {
+            assert_eq!(walk.after(Walk::SOON, Cause::Other).begin, Some(Begin::Kept { skip: 0 }));
+        }
     }
 
     #[test]
@@ -184,6 +203,10 @@ mod tests {
             assert_eq!(walk.after(QUICK, Cause::Request).begin, Some(Begin::Newest));
         }
         assert_eq!(walk.after(QUICK, Cause::Request).begin, Some(Begin::Kept { skip: 0 }));
-        assert_eq!(walk.after(Walk::SOON, Cause::Request).begin, Some(Begin::Newest));
+        assert_eq!(
+            walk.after(Walk::SOON, Cause::Request).begin,
+            Some(Begin::Kept { skip: 0 }),
+            "where it was"
+        );
     }
 }

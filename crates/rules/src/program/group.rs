@@ -12,10 +12,11 @@ use foldhash::fast::FixedState;
 use fuel::Spent;
 use hashbrown::{HashMap, HashTable};
 
-use super::{Program, hash_of};
+use super::{Node, Program, hash_of};
 use crate::address::{AddressSet, AddressTable};
+use crate::derive::map_of;
 use crate::predicate::Test;
-use crate::scratch::Known;
+use crate::scratch::{Known, Map};
 use crate::syntax::Comparison;
 
 /// Questions about one value, or about any item of one.
@@ -29,6 +30,9 @@ pub(crate) struct Group {
     pub(crate) first: u32,
     /// Its atoms.
     pub(crate) atoms: Range<u32>,
+    /// The map of which the value is one entry, and the length of its name: where no entry has a name as
+    /// long, there is no value, and no atom holds.
+    pub(crate) keyed: Option<(Map, u32)>,
     exact: Exact,
     ints: HashMap<i64, Vec<u32>, FixedState>,
     addresses: Option<AddressTable>,
@@ -120,6 +124,24 @@ impl Texts {
     }
 }
 
+/// The map, and the length of the name, of a value that is one entry of a map and nothing without it.
+fn keyed(program: &Program, node: u32) -> Option<(Map, u32)> {
+    let order = program.orders.get(node as usize)?;
+    let (mut map, mut length) = (None, None);
+    for node in order.iter().filter_map(|needed| program.nodes.get(*needed as usize)) {
+        match node {
+            Node::Field(field) if map.is_none() => map = Some(map_of(*field)),
+            Node::Key { key, is_each: false, .. } if length.is_none() => {
+                length = program.literals.get(*key as usize).map(|key| key.len());
+            }
+            Node::At { .. } | Node::Each { .. } if length.is_some() => {}
+            _ => return None,
+        }
+    }
+    let map = map.filter(|map| *map != Map::Nothing)?;
+    Some((map, u32::try_from(length?).ok()?))
+}
+
 impl Group {
     pub(super) fn new(node: u32, is_any: bool, first: u32, atoms: Range<u32>, program: &Program) -> Self {
         let mut group = Group {
@@ -127,6 +149,7 @@ impl Group {
             is_any,
             first,
             atoms: atoms.clone(),
+            keyed: keyed(program, node),
             exact: Exact::default(),
             ints: HashMap::default(),
             addresses: None,
