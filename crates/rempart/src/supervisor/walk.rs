@@ -1,13 +1,14 @@
 //! The walk back over kept generations, and how soon an edge is started again. Pure: told of deaths.
 //!
 //! What is approximated: that an edge which dies soon dies of its snapshot. So each death within
-//! [`Walk::SOON`] of beginning to serve goes one generation further back. A long life speaks for the generation
-//! that was lived with, and says nothing of those that were walked back from: the next edge begins with it again,
-//! until a publish, a new start or a person says otherwise. A kill from outside (SIGKILL) says nothing about the snapshot: it lets the edge start anew where it was. A
-//! death of a request that is named says little at first: that request is refused when it comes again, and a
-//! zone whose requests keep killing is set back. Only beyond [`Walk::NAMED_MAX`] of these does the snapshot
-//! stand in doubt. When it is wrong, a node serves an older state of its sites until the next publish, which
-//! the event says, rather than nothing.
+//! [`Walk::SOON`] of beginning to serve goes one generation further back. A long life speaks for the
+//! generation that was lived with, and says nothing of those that were walked back from: the next edge
+//! begins with it again, until a publish, a new start or a person says otherwise. A kill from outside
+//! (SIGKILL) says nothing about the snapshot: it lets the edge start anew where it was. A death of a
+//! request that is named says little at first: that request is refused when it comes again, and a zone
+//! whose requests keep killing is set back. Only beyond [`Walk::NAMED_MAX`] of these does the snapshot
+//! stand in doubt. When it is wrong, a node serves an older state of its sites until the next publish,
+//! which the event says, rather than nothing.
 
 use std::time::Duration;
 
