@@ -33,18 +33,14 @@ import threading
 import time
 import urllib.request
 
+from compare import free_port, tree
+
 TICK = os.sysconf("SC_CLK_TCK")
 KEPT, FRESH = 1500, 1500
 SETTLING = 1.5  # seconds until all are connected, and a node that is to shed does
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BROWSER = ["-H", "Accept: text/html,application/xhtml+xml,*/*;q=0.8", "-H", "Accept-Language: en",
            "-H", "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/126.0.0.0"]
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 class Origin(http.server.BaseHTTPRequestHandler):
@@ -83,23 +79,6 @@ name = "app"
 origins = [{{ url = "http://127.0.0.1:{origin}" }}]
 """
 FIXED = '[[route]]\npath_prefix = "/"\nanswer = { status = 200, body = "served" }\n'
-
-
-def tree(pid):
-    children = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                parent = int(open(f"/proc/{entry}/stat").read().rsplit(")", 1)[1].split()[1])
-                children.setdefault(parent, []).append(int(entry))
-            except OSError:
-                pass
-    found, left = [], [pid]
-    while left:
-        at = left.pop()
-        found.append(at)
-        left += children.get(at, [])
-    return found
 
 
 class Node:

@@ -38,10 +38,17 @@ pub fn hints_of(head: &StoredHead) -> Fields {
 /// Those links of an answer that may be told early and are the site's own, as many as a 103 has.
 pub(crate) fn own_links(answer: &Response) -> Vec<&[u8]> {
     let fields = answer.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(b"link"));
-    let links = fields.flat_map(|field| Members::of(field.value)).filter(|link| {
-        link.starts_with(b"</") && !link.starts_with(b"<//") && !link.starts_with(b"</\\") && is_early(link)
-    });
+    let links =
+        fields.flat_map(|field| Members::of(field.value)).filter(|link| is_own(link) && is_early(link));
     if answer.status == 200 { links.take(HINTS_MAX).collect() } else { Vec::new() }
+}
+
+/// Whether a link's target is a path. Browsers read `\` as `/`, and as if tabs were not there, so that what has
+/// one of these may name another site.
+fn is_own(link: &[u8]) -> bool {
+    let target = link.split(|byte| *byte == b'>').next().unwrap_or_default();
+    let is_odd = |byte: &u8| *byte <= b' ' || *byte == b'\\' || *byte == 0x7f;
+    target.starts_with(b"</") && !target.starts_with(b"<//") && !target.iter().any(is_odd)
 }
 
 /// Whether a link may be followed before the answer is there.
@@ -90,7 +97,7 @@ mod tests {
     fn links_to_others_are_not_the_sites_own() {
         let answer = answer(
             "</a.css>; rel=preload, <//b.example/c>; rel=preload, <https://b.example>; rel=preconnect, \
-             </\\b.example/c>; rel=preload, </d>; rel=next",
+             </\\b.example/c>; rel=preload, </\t/b.example/c>; rel=preload, </d>; rel=next",
         );
         assert_eq!(own_links(&answer), [b"</a.css>; rel=preload"]);
         assert!(own_links(&Response { status: 302, ..answer }).is_empty());
