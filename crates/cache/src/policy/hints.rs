@@ -43,8 +43,8 @@ pub(crate) fn own_links(answer: &Response) -> Vec<&[u8]> {
     if answer.status == 200 { links.take(HINTS_MAX).collect() } else { Vec::new() }
 }
 
-/// Whether a link's target is a path. Browsers read `\` as `/`, and as if tabs were not there, so that what has
-/// one of these may name another site.
+/// Whether a link's target is a path. Browsers read `\` as `/`, and pass tabs by, so that what has one of
+/// these may name another site.
 fn is_own(link: &[u8]) -> bool {
     let target = link.split(|byte| *byte == b'>').next().unwrap_or_default();
     let is_odd = |byte: &u8| *byte <= b' ' || *byte == b'\\' || *byte == 0x7f;
