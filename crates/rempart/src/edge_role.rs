@@ -272,6 +272,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         events: events.clone(),
         watch,
         supervisor: Arc::clone(channel),
+        begin: setup.begin,
     })?;
     let serves_on = setup.serves_on;
     let commands = Arc::new(Commands {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zone::{Problem, Severity};
 
 use crate::command_log::Block;
-use crate::control::{Beside, ListenerPlan};
+use crate::control::{Begin, Beside, ListenerPlan};
 
 /// Bytes of a request with its newline: the longest is `purge` with a URL of 8 KiB, some of it escaped.
 pub(crate) const REQUEST_BYTES_MAX: usize = 32 * 1024;
@@ -131,6 +131,10 @@ pub(crate) struct HandOver {
     /// Edges beside it that have UDP sockets yet; none of an edge that was never told.
     #[serde(default)]
     pub(crate) beside: Option<Vec<Beside>>,
+    /// How to begin with what it serves, where that is an older generation than the last good one because edges
+    /// before it died.
+    #[serde(default)]
+    pub(crate) walked_back: Option<Begin>,
 }
 
 /// The answer. `ok` says whether the command was carried out; which other members are there depends on the

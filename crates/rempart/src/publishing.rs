@@ -32,6 +32,7 @@ mod rejected;
 mod soak;
 mod splice_table;
 pub(crate) mod trial;
+mod walked_back;
 mod watching;
 
 pub(crate) use health::Figures;

@@ -274,6 +274,8 @@ impl Supervisor {
             candidate_has_udp: false,
             secret: u32::from_ne_bytes(keys::random()?) | 1,
         };
+        // The files are what edges died of, or nobody would have walked back from them.
+        let walked_back = orphan.as_ref().and_then(|orphan| orphan.walked_back);
         let elders = orphan.as_ref().map_or(Some(Vec::new()), Orphan::elders);
         let began_why = "the node was started".to_owned();
         let supervisor = Self {
@@ -288,14 +290,14 @@ impl Supervisor {
             children: Vec::new(),
             steering,
             restarts: orphan.as_ref().map_or(0, |orphan| orphan.restarts + 1),
-            walk: Walk::default(),
+            walk: Walk::from_where(walked_back),
             was_ready: false,
             began: clock::now(),
             start_why: orphan.as_ref().map_or_else(|| began_why.clone(), Orphan::taken_over_why),
             began_why,
             told: None,
             orphan,
-            start_at: Some((clock::now(), Begin::Files)),
+            start_at: Some((clock::now(), walked_back.unwrap_or(Begin::Files))),
             spare_at: None,
             spare_pause: SPARE_PAUSE,
             splice_at: None,

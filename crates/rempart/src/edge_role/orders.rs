@@ -17,7 +17,8 @@ use telemetry::events::Events;
 use super::status;
 use crate::clock;
 use crate::command_log::{CommandLog, Purging};
-use crate::control::{Beside, Channel, FromEdge, Holds, Process, Setup};
+use crate::control::{Begin, Beside, Channel, FromEdge, Holds, Process, Setup};
+use crate::generations::Generations;
 use crate::messages::{Answer, HandOver, Purge, Request};
 use crate::processes::{LastTold, Processes};
 use crate::publishing::{Options, Publishing};
@@ -227,6 +228,15 @@ impl Commands {
         }]);
     }
 
+    /// How another edge begins with what this one does, if that was walked back to and serves yet.
+    fn walked_back(&self) -> Option<Begin> {
+        let serves = self.node.live().snapshot.number;
+        let generations =
+            Generations::open(&self.data_dir).ok().filter(|_| self.setup.begin.is_walked_back())?;
+        let skip = generations.to_try().iter().position(|generation| generation.number == serves)?;
+        Some(Begin::Kept { skip }).filter(|begin| begin.is_walked_back())
+    }
+
     fn hand_over(&self) -> Answer {
         let handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
         let copies: std::io::Result<Vec<OwnedFd>> = handed.iter().map(OwnedFd::try_clone).collect();
@@ -241,6 +251,7 @@ impl Commands {
                     udp_generation: self.setup.udp_generation,
                     restarts: self.setup.restarts,
                     beside: self.beside.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+                    walked_back: self.walked_back(),
                 }),
                 descriptors,
                 ..Answer::default()

@@ -21,12 +21,13 @@ use super::rejected::Rejected;
 use super::soak::{Mark, Recent, Soak};
 use super::splice_table::{self, SpliceTable};
 use super::trial::{self, FromCandidate, ToCandidate, Trial};
+use super::walked_back::WalkedBack;
 use super::{Event, Options, Progress, WATCH_EVERY, hex, keep, tell_refusal, tell_warnings};
 use crate::certificates::{Finding, Watch};
 use crate::clock;
 use crate::commands::counted;
 use crate::configuration::{Problems, compile_kept};
-use crate::control::{Channel, FromEdge, beside_with_bytes};
+use crate::control::{Begin, Channel, FromEdge, beside_with_bytes};
 use crate::generations::Generations;
 use crate::messages::{Answer, Decisions, ProblemText};
 use crate::splice_role::table_path;
@@ -74,6 +75,8 @@ pub(crate) struct PublisherSetup {
     pub(crate) watch: Watch,
     /// The way to the supervisor.
     pub(crate) supervisor: Arc<Channel>,
+    /// What the edge began with.
+    pub(crate) begin: Begin,
 }
 
 /// Publishes into one running edge.
@@ -86,6 +89,8 @@ pub(super) struct Publisher {
     pub(super) rejected: Rejected,
     pub(super) recent: Recent,
     pub(super) soak: Option<Soak>,
+    /// What edges before this one died of, until it is withdrawn for that.
+    pub(super) walked_back: Option<WalkedBack>,
     /// Who waits for the end of the soak.
     pub(super) watchers: Vec<SyncSender<Answer>>,
     table: SpliceTable,
@@ -127,6 +132,7 @@ impl Publisher {
             rejected,
             recent: Recent::default(),
             soak: None,
+            walked_back: None,
             watchers: Vec::new(),
             table,
             is_over,
@@ -161,7 +167,8 @@ impl Publisher {
                 let _ = self.setup.supervisor.send(&message, &[], false);
             }
             _ if last_good > Some(number) => {
-                // An older generation serves after a crash loop; a person decides what is good.
+                // An older generation serves after a crash loop: good when it lives.
+                self.walked_back = self.walk_back_from(number);
             }
             _ => {
                 let hash = hex(&self.setup.node.live().snapshot.hash);
@@ -188,10 +195,12 @@ impl Publisher {
                 table_at = now + splice_table::EVERY;
             }
             self.look_at_soak(now);
+            self.look_at_walk_back(now);
             let event = match self.waiting.pop_front() {
                 Some(event) => Ok(event),
                 None => {
-                    let look_at = if self.soak.is_some() { now + LOOK_EVERY } else { certificates_at };
+                    let is_watching = self.soak.is_some() || self.walked_back.is_some();
+                    let look_at = if is_watching { now + LOOK_EVERY } else { certificates_at };
                     let wait = look_at.min(certificates_at).saturating_duration_since(now);
                     self.inbox.recv_timeout(wait.max(Duration::from_millis(1)))
                 }

@@ -17,7 +17,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFl
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::strays::Elder;
-use crate::control::{Beside, DESCRIPTORS_PER_PACKET};
+use crate::control::{Begin, Beside, DESCRIPTORS_PER_PACKET};
 use crate::messages::{Answer, HandOver, Request};
 use crate::sockets::{ListenerSockets, tcp_slots, udp_slots};
 
@@ -37,6 +37,8 @@ pub(super) struct Orphan {
     pub(super) admin: Option<(SocketAddr, OwnedFd)>,
     /// Who else has UDP sockets; none of an orphan that does not know.
     pub(super) beside: Option<Vec<Beside>>,
+    /// How to begin with what it serves, if edges before it died of what is newer.
+    pub(super) walked_back: Option<Begin>,
     pid: Pid,
 }
 
@@ -91,6 +93,7 @@ impl Orphan {
             listeners,
             admin,
             beside: handed.beside,
+            walked_back: handed.walked_back.filter(|begin| begin.is_walked_back()),
             pid,
         }))
     }
@@ -126,7 +129,11 @@ impl Orphan {
 
     /// Why another edge serves in its place, for a person.
     pub(super) fn taken_over_why(&self) -> String {
-        format!("took over from process {}, whose supervisor had died", self.pid)
+        let begins = match self.walked_back {
+            Some(_) => "; begins with what that one served, since edges died of what is newer",
+            None => "",
+        };
+        format!("took over from process {}, whose supervisor had died{begins}", self.pid)
     }
 
     /// Lets the edge drain: another serves.

@@ -1,7 +1,7 @@
 //! The walk back over kept generations, and how soon an edge is started again. Pure: told of deaths.
 //!
 //! What is approximated: that an edge which dies soon dies of its snapshot. So each death within
-//! [`Walk::SOON`] of beginning to serve goes one generation further back. A long life speaks for the
+//! [`LONG_LIFE`] of beginning to serve goes one generation further back. A long life speaks for the
 //! generation that was lived with, and says nothing of those that were walked back from: the next edge
 //! begins with it again, until a publish, a new start or a person says otherwise. A kill from outside
 //! (SIGKILL) says nothing about the snapshot: it lets the edge start anew where it was. A death of a
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::Begin;
+use crate::control::{Begin, LONG_LIFE};
 use crate::generations::GENERATIONS_KEPT;
 
 /// Longest pause between starts: what a person who mends something waits at most.
@@ -59,12 +59,17 @@ pub(super) struct Step {
 }
 
 impl Walk {
-    /// Twice the time after which the slowest known consumer of a bad snapshot died of it (60 s).
-    pub(super) const SOON: Duration = Duration::from_secs(120);
-
     /// Deaths by named requests before the snapshot stands in doubt: two of each of the two requests before
     /// the third that sets a zone back, and that one.
     const NAMED_MAX: u32 = 5;
+
+    /// Goes on from where the walk of a supervisor that died stood, as the edge tells that it left.
+    pub(super) fn from_where(begin: Option<Begin>) -> Self {
+        match begin {
+            Some(Begin::Kept { skip }) => Self { doubts: skip.saturating_add(1), ..Self::default() },
+            _ => Self::default(),
+        }
+    }
 
     /// Notes the death of a serving edge after a life of `lived`.
     pub(super) fn after(&mut self, lived: Duration, cause: Cause) -> Step {
@@ -72,7 +77,7 @@ impl Walk {
             self.quick_deaths = 0;
         }
         self.quick_deaths = self.quick_deaths.saturating_add(1);
-        self.was_long = lived >= Self::SOON;
+        self.was_long = lived >= LONG_LIFE;
         if self.was_long {
             self.named = 0;
         }
@@ -174,10 +179,10 @@ mod tests {
         }
         let here = Step { begin: Some(Begin::Kept { skip: 3 }), pause: Duration::ZERO };
         for cause in [Cause::Other, Cause::Kill, Cause::Request, Cause::Other] {
-            assert_eq!(walk.after(Walk::SOON, cause), here, "{cause:?}");
+            assert_eq!(walk.after(LONG_LIFE, cause), here, "{cause:?}");
         }
         // What was taken for a kill and was none says no more.
-        let _step = walk.after(Walk::SOON, Cause::Kill);
+        let _step = walk.after(LONG_LIFE, Cause::Kill);
         walk.doubt();
         assert_eq!(walk.begin(), here.begin);
         assert_eq!(walk.after(QUICK, Cause::Other).begin, Some(Begin::Kept { skip: 4 }));
@@ -185,7 +190,7 @@ mod tests {
         assert_eq!(walk.begin(), Some(Begin::Newest));
         // From the newest one step is taken, since it may not have been kept yet, and no second one.
         for _ in 0..2 {
-            assert_eq!(walk.after(Walk::SOON, Cause::Other).begin, Some(Begin::Kept { skip: 0 }));
+            assert_eq!(walk.after(LONG_LIFE, Cause::Other).begin, Some(Begin::Kept { skip: 0 }));
         }
     }
 
@@ -205,7 +210,7 @@ mod tests {
         }
         assert_eq!(walk.after(QUICK, Cause::Request).begin, Some(Begin::Kept { skip: 0 }));
         assert_eq!(
-            walk.after(Walk::SOON, Cause::Request).begin,
+            walk.after(LONG_LIFE, Cause::Request).begin,
             Some(Begin::Kept { skip: 0 }),
             "where it was"
         );

@@ -143,6 +143,80 @@ fn an_edge_without_a_supervisor_serves_on_when_the_next_one_cannot_and_the_third
     assert!(third.wait().unwrap().success());
 }
 
+/// A node that walked back from a change which became the last good one after `soak_ms` and then crashed every edge.
+fn walked_back(soak_ms: u64, crash: &str) -> Node {
+    let stages = format!("[publish]\ncompare_ms = 0\ncanary_percent = 0\nsoak_ms = {soak_ms}\n");
+    let spec = NodeSpec::new().node_section("threads = 1\nspare = true").listener("http").more(&stages);
+    let node = spec.zone("a", answers("a", "good"));
+    let node = Node::start(env!("CARGO_BIN_EXE_rempart"), &node).expect("a node");
+    node.wait_until("the last good one", || last_good(&node) == Some(1)).unwrap();
+    let bad = answers("a", "bad").replace("[\"*\"]", &format!("[\"*\", \"{crash}.fault.invalid\"]"));
+    node.write_zone("a", &bad).unwrap();
+    let output = node.command(&["publish"]).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    node.wait_until("the change to be the last good one", || last_good(&node) == Some(2)).unwrap();
+    node.wait_until("the walk back", || snapshot(&node) == Some(1)).unwrap();
+    node
+}
+
+fn last_good(node: &Node) -> Option<u64> {
+    status(node).ok()?["last_good"].as_u64()
+}
+
+fn snapshot(node: &Node) -> Option<u64> {
+    status(node).ok()?["snapshot"].as_u64()
+}
+
+/// Kills the supervisor, starts another, and gives it when it serves.
+fn supervised_anew(node: &Node) -> Child {
+    node.signal(Signal::KILL).unwrap();
+    node.wait_for_event(|event| event["event"] == "supervisor_gone").unwrap();
+    let next = another(node);
+    node.wait_until("the next supervisor", || pid_of_or_none(node) == Some(i64::from(next.id()))).unwrap();
+    next
+}
+
+#[test]
+fn a_supervisor_that_follows_one_that_died_begins_where_the_walk_back_stood() {
+    let node = walked_back(0, "crash-after-500ms");
+    let mut next = supervised_anew(&node);
+    let told = status(&node).unwrap();
+    assert_eq!((&told["snapshot"], &told["last_good"]), (&1.into(), &2.into()), "{told}");
+    assert!(told.to_string().contains("edges died of what is newer"), "{told}");
+    // A kill from outside says nothing against it.
+    kill_edge(&node).unwrap();
+    node.wait_until("another edge", || snapshot(&node) == Some(1) && body(&node).is_ok()).unwrap();
+    assert_eq!(body(&node).unwrap(), "good");
+    // It takes the files when a person says so.
+    node.write_zone("a", &answers("a", "mended")).unwrap();
+    let output = node.command(&["publish"]).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(body(&node).unwrap(), "mended");
+    signal(i64::from(next.id()), Signal::TERM);
+    assert!(next.wait().unwrap().success());
+}
+
+#[test]
+fn a_change_that_was_walked_back_from_is_withdrawn_when_what_was_before_it_lives() {
+    let node = walked_back(1000, "crash-after-3000ms");
+    let told = node.wait_for_event(|event| event["event"] == "withdrawn").unwrap();
+    assert_eq!((&told["snapshot"], &told["serves"]), (&2.into(), &1.into()), "{told}");
+    assert!(told["cause"].as_str().unwrap().contains("edges that served it died"), "{told}");
+    node.wait_until("the last good one", || last_good(&node) == Some(1)).unwrap();
+    let output = node.command(&["publish"]).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && said.contains("withdrawn before") && said.contains("--again"),
+        "{said}"
+    );
+    // The files are still the bad ones: a start passes them over.
+    let mut next = supervised_anew(&node);
+    assert_eq!((snapshot(&node), last_good(&node)), (Some(1), Some(1)));
+    assert_eq!(body(&node).unwrap(), "good");
+    signal(i64::from(next.id()), Signal::TERM);
+    assert!(next.wait().unwrap().success());
+}
+
 fn pid_of_or_none(node: &Node) -> Option<i64> {
     status(node).ok()?["supervisor_pid"].as_i64()
 }
