@@ -24,6 +24,9 @@ const CONNECTION_ID_BYTES: u32 = wire::CONNECTION_ID_BYTES as u32;
 /// Where the network header begins for a load (`SKF_NET_OFF` of linux/filter.h).
 const NETWORK: u32 = -0x10_0000_i32 as u32;
 
+/// Odd, with bits set all over (2³² divided by the golden ratio): multiplies what was folded into itself.
+const MIX: u32 = 0x9e37_79b1;
+
 /// Who gets which visitors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Steering {
@@ -74,7 +77,8 @@ impl Steering {
         let mut program = Vec::new();
         if share > 0 {
             program.extend(prefix.iter().copied());
-            program.extend([shift_right(16), modulo(100), skip_unless_below(share, 1), answer(threads)]);
+            program.extend(mixed());
+            program.extend([modulo(100), skip_unless_below(share, 1), answer(threads)]);
         }
         let (last, port) = match local {
             SocketAddr::V4(_) => (NETWORK + 12, NETWORK + 20),
@@ -87,10 +91,9 @@ impl Steering {
             load_half(port),
             add_x(),
             multiply(self.secret),
-            shift_right(16),
-            modulo(threads),
-            answer_a(),
         ]);
+        program.extend(mixed());
+        program.extend([modulo(threads), answer_a()]);
         program
     }
 
@@ -126,6 +129,13 @@ impl Steering {
             answer_a(),
         ]
     }
+}
+
+/// Makes of a product, in `a`, sixteen bits that depend on all of it. Multiples of one number alone stand in a
+/// row: with one secret in a hundred, the prefixes of neighbouring networks, or the ports of one visitor, would
+/// all come to the same remainder.
+fn mixed() -> [libc::sock_filter; 5] {
+    [to_x(), shift_right(15), xor_x(), multiply(MIX), shift_right(16)]
 }
 
 /// A count of slots in a program: at most 2 × 256 threads and one.
@@ -167,6 +177,10 @@ fn add(k: u32) -> libc::sock_filter {
 
 fn add_x() -> libc::sock_filter {
     step(libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X, 0, 0, 0)
+}
+
+fn xor_x() -> libc::sock_filter {
+    step(libc::BPF_ALU | libc::BPF_XOR | libc::BPF_X, 0, 0, 0)
 }
 
 fn to_x() -> libc::sock_filter {

@@ -83,6 +83,25 @@ fn a_share_of_prefixes_goes_to_the_candidate_and_a_prefix_is_never_split() {
 }
 
 #[test]
+fn neighbouring_networks_and_ports_are_spread_whatever_the_secret() {
+    // Multiples of the prefixes 127.7.0.0/24 and following, and of ports, fall together with these: a step of
+    // 100 × 2¹⁶ leaves the remainder by 100 as it is, one of 2¹⁷ that by 2.
+    let inverse = |step: u32| (step >> 8) | 1;
+    for secret in [inverse(100 << 16), inverse(200 << 16), inverse(50 << 16), 1, 1 | 1 << 17, 1 | 1 << 31] {
+        let steering = Steering { candidate_percent: 50, secret, ..steering(2) };
+        let (listeners, address) = tcp_group(LOOPBACK, steering);
+        let from = |net| IpAddr::V4(Ipv4Addr::new(127, 7, net, 1));
+        let _networks: Vec<_> = (0..100).map(|net| connect_from(from(net), address)).collect();
+        let slots = queued(&listeners);
+        assert!((25..=75).contains(&slots[2]), "{secret:#x}: {} of 100 are the candidate's", slots[2]);
+        let (listeners, address) = tcp_group(LOOPBACK, Steering { candidate_percent: 0, ..steering });
+        let _ports: Vec<_> = (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let slots = queued(&listeners);
+        assert!((25..=75).contains(&slots[0]), "{secret:#x}: {} of 100 are the first thread's", slots[0]);
+    }
+}
+
+#[test]
 fn ipv6_visitors_are_spread_and_steered_too() {
     let at = (Ipv6Addr::LOCALHOST, 0).into();
     if bind_listener(at, 1, false, &mut Given::default()).is_err() {
