@@ -95,14 +95,14 @@ pub(crate) enum Begin {
 }
 
 impl Begin {
-    /// Whether it is an older generation than the last good one: what a walk back over kept generations begins with.
+    /// Whether it is an older generation than the last good one: what a walk back over kept ones begins with.
     pub(crate) fn is_walked_back(self) -> bool {
         matches!(self, Self::Kept { skip } if skip > 0)
     }
 }
 
-/// A life after which what an edge serves is not what it dies of: twice the time after which the slowest known
-/// consumer of a bad snapshot died of it (60 s).
+/// A life after which what an edge serves is not what it dies of: twice the time after which the slowest
+/// known consumer of a bad snapshot died of it (60 s).
 pub(crate) const LONG_LIFE: Duration = Duration::from_secs(120);
 
 /// An edge beside the one that serves, which has UDP sockets yet.

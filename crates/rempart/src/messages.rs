@@ -131,8 +131,8 @@ pub(crate) struct HandOver {
     /// Edges beside it that have UDP sockets yet; none of an edge that was never told.
     #[serde(default)]
     pub(crate) beside: Option<Vec<Beside>>,
-    /// How to begin with what it serves, where that is an older generation than the last good one because edges
-    /// before it died.
+    /// How to begin with what it serves, where that is an older generation than the last good one because
+    /// edges before it died.
     #[serde(default)]
     pub(crate) walked_back: Option<Begin>,
 }

@@ -1,9 +1,9 @@
-//! What edges died of after it had become the last good one: withdrawn once the generation that was walked back to
-//! has lived as long as a change is watched.
+//! What edges died of after it had become the last good one: withdrawn once the generation that was walked
+//! back to has lived as long as a change is watched.
 //!
-//! Until then nothing is decided, since deaths that come soon may have another cause; the supervisor's walk over
-//! the kept generations stands where it is. Called by [`super::publisher`]; whoever begins with an older generation
-//! is told so by `supervisor/walk.rs`.
+//! Until then nothing is decided, since deaths that come soon may have another cause; the supervisor's walk
+//! over the kept generations stands where it is. Called by [`super::publisher`]; whoever begins with an older
+//! generation is told so by `supervisor/walk.rs`.
 
 use std::time::{Duration, Instant};
 
@@ -42,8 +42,8 @@ impl Publisher {
         (!from.is_empty()).then_some(WalkedBack { from, to: serves, until })
     }
 
-    /// Withdraws what was walked back from, when what serves instead has lived; lets it be when something else
-    /// serves meanwhile.
+    /// Withdraws what was walked back from, when what serves instead has lived; lets it be when something
+    /// else serves meanwhile.
     pub(super) fn look_at_walk_back(&mut self, now: Instant) {
         let Some(walked) = self.walked_back.take() else { return };
         if self.setup.node.live().snapshot.number != walked.to {

@@ -131,9 +131,9 @@ impl Steering {
     }
 }
 
-/// Makes of a product, in `a`, sixteen bits that depend on all of it. Multiples of one number alone stand in a
-/// row: with one secret in a hundred, the prefixes of neighbouring networks, or the ports of one visitor, would
-/// all come to the same remainder.
+/// Makes of a product, in `a`, sixteen bits that depend on all of it. Multiples of one number alone stand in
+/// a row: with one secret in a hundred, the prefixes of neighbouring networks, or the ports of one visitor,
+/// would all come to the same remainder.
 fn mixed() -> [libc::sock_filter; 5] {
     [to_x(), shift_right(15), xor_x(), multiply(MIX), shift_right(16)]
 }

@@ -3,7 +3,8 @@
 //! What is approximated: that an edge which dies soon dies of its snapshot. So each death within
 //! [`LONG_LIFE`] of beginning to serve goes one generation further back. A long life speaks for the
 //! generation that was lived with, and says nothing of those that were walked back from: the next edge
-//! begins with it again, until a publish, a new start or a person says otherwise. A kill from outside
+//! begins with it again, until [`crate::publishing`] withdraws those, a publish, a new start or a person says
+//! otherwise; a supervisor that follows one that died is told by the edge where it stood. A kill from outside
 //! (SIGKILL) says nothing about the snapshot: it lets the edge start anew where it was. A death of a
 //! request that is named says little at first: that request is refused when it comes again, and a zone
 //! whose requests keep killing is set back. Only beyond [`Walk::NAMED_MAX`] of these does the snapshot

@@ -143,7 +143,8 @@ fn an_edge_without_a_supervisor_serves_on_when_the_next_one_cannot_and_the_third
     assert!(third.wait().unwrap().success());
 }
 
-/// A node that walked back from a change which became the last good one after `soak_ms` and then crashed every edge.
+/// A node that walked back from a change which became the last good one after `soak_ms`, and then crashed
+/// every edge.
 fn walked_back(soak_ms: u64, crash: &str) -> Node {
     let stages = format!("[publish]\ncompare_ms = 0\ncanary_percent = 0\nsoak_ms = {soak_ms}\n");
     let spec = NodeSpec::new().node_section("threads = 1\nspare = true").listener("http").more(&stages);
