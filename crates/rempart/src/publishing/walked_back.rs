@@ -54,9 +54,9 @@ impl Publisher {
             return;
         }
         // Whatever dies from here on, what lived is begun with.
-        let lived = self.setup.generations.numbered(walked.to);
-        if let Some(Err(error)) = lived.map(|it| self.setup.generations.set_last_good(&it)) {
-            // What killed stays the last good one: it may be withdrawn by nobody yet.
+        let Some(lived) = self.setup.generations.numbered(walked.to) else { return };
+        if let Err(error) = self.setup.generations.set_last_good(&lived) {
+            // Without another last good one, what killed may not go.
             return self.not_kept(&error);
         }
         for generation in &walked.from {
