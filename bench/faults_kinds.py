@@ -215,9 +215,12 @@ class LateCrash(Fault):
         text = self.node.zone_path(OWN).read_text()
         self.node.number += 1
         self.node.write_site(OWN, also=("crash-after-3000ms.fault.invalid",))
+        asked = time.monotonic()
         well, said = await in_thread(self.node.command, "publish")
         if not well:
             raise RuntimeError(f"the change should pass: {said}")
+        # The candidate has had its share until now, and dies as late as an edge while the last of these leave it.
+        self.deaths.append((asked + 3, time.monotonic()))
         self.node.zone_path(OWN).write_text(text)
         await self.until(lambda: self.node.status()["snapshot"] != before, 15, "it is live")
         looked = time.monotonic()

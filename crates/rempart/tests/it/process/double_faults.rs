@@ -150,13 +150,13 @@ fn walked_back(soak_ms: u64, crash: &str) -> Node {
     let spec = NodeSpec::new().node_section("threads = 1\nspare = true").listener("http").more(&stages);
     let node = spec.zone("a", answers("a", "good"));
     let node = Node::start(env!("CARGO_BIN_EXE_rempart"), &node).expect("a node");
-    node.wait_until("the last good one", || last_good(&node) == Some(1)).unwrap();
+    node.wait_until("the last good one", || last_good(&node) == Some(1)).expect("it comes");
     let bad = answers("a", "bad").replace("[\"*\"]", &format!("[\"*\", \"{crash}.fault.invalid\"]"));
-    node.write_zone("a", &bad).unwrap();
-    let output = node.command(&["publish"]).unwrap();
+    node.write_zone("a", &bad).expect("a zone file");
+    let output = node.command(&["publish"]).expect("a command");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    node.wait_until("the change to be the last good one", || last_good(&node) == Some(2)).unwrap();
-    node.wait_until("the walk back", || snapshot(&node) == Some(1)).unwrap();
+    node.wait_until("the change to be the last good one", || last_good(&node) == Some(2)).expect("it comes");
+    node.wait_until("the walk back", || snapshot(&node) == Some(1)).expect("it comes");
     node
 }
 
@@ -170,10 +170,11 @@ fn snapshot(node: &Node) -> Option<u64> {
 
 /// Kills the supervisor, starts another, and gives it when it serves.
 fn supervised_anew(node: &Node) -> Child {
-    node.signal(Signal::KILL).unwrap();
-    node.wait_for_event(|event| event["event"] == "supervisor_gone").unwrap();
+    node.signal(Signal::KILL).expect("a process");
+    node.wait_for_event(|event| event["event"] == "supervisor_gone").expect("it comes");
     let next = another(node);
-    node.wait_until("the next supervisor", || pid_of_or_none(node) == Some(i64::from(next.id()))).unwrap();
+    node.wait_until("the next supervisor", || pid_of_or_none(node) == Some(i64::from(next.id())))
+        .expect("it comes");
     next
 }
 
