@@ -10,6 +10,10 @@ pub const FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of one data file of words or addresses: lists of bad hosts reach some megabytes.
 pub const DATA_FILE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// Bytes of a file of code pages: the one that comes with ModSecurity has 52 KiB for 29 pages, and one page
+/// with every code point is 512 KiB.
+pub const CODE_PAGES_BYTES_MAX: usize = 1024 * 1024;
+
 /// Files read in one load, included ones counted: CRS with its data files has about 60.
 pub const FILES_MAX: usize = 2_000;
 

@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 
 use crate::limits::{
-    ARENA_BYTES_MAX, BODY_VALUES_TIMES_MAX, FUZZY_HASHES_MAX, INCLUDE_DEPTH_MAX, ITEMS_MAX, LOOKUPS_MAX,
-    MADE_PATTERN_BYTES_MAX, MADE_PATTERNS_MAX, MADE_PROGRAM_BYTES_MAX, PATTERN_BYTES_MAX,
-    REQUEST_BODY_INSPECTED_BYTES, RESPONSE_BODY_INSPECTED_BYTES, RULES_MAX,
+    ARENA_BYTES_MAX, BODY_VALUES_TIMES_MAX, CODE_PAGES_BYTES_MAX, FUZZY_HASHES_MAX, INCLUDE_DEPTH_MAX,
+    ITEMS_MAX, LOOKUPS_MAX, MADE_PATTERN_BYTES_MAX, MADE_PATTERNS_MAX, MADE_PROGRAM_BYTES_MAX,
+    PATTERN_BYTES_MAX, REQUEST_BODY_INSPECTED_BYTES, RESPONSE_BODY_INSPECTED_BYTES, RULES_MAX,
 };
 use crate::parse::{actions, operator};
 use crate::settings;
@@ -47,6 +47,11 @@ const DIFFERENCES: &str = "
   where ModSecurity 3 has the name. `REGION` is the code of the first subdivision.
 - `@fuzzyHash` compares as `ssdeep` does, and takes a threshold from 1 to 100. A line that is no hash is a
   load error. Files of a request are compared as far as `FILES_TMP_CONTENT` shows them.
+- `SecUnicodeMapFile` takes a file of code pages and the number of one, relative to the file it stands in; the
+  number may stand in `SecUnicodeCodePage` too, as in ModSecurity 2. `t:urlDecodeUni` then makes of `%uHHHH`
+  the byte that the page has for it, and else what it makes without a map. A page is found by the line that
+  begins it, where ModSecurity takes any word that begins with its number. One page holds for all rules of a
+  set; the last directive counts. A missing file or page, and a line that is no pairs, is a load error.
 - Regular expressions run in linear time over bytes: `.` matches every byte, `$` only the very end, there
   are no look-around, back references, atomic groups or possessive repetitions.
 - A macro in `@rx` is text of the pattern, which is compiled when it is asked. What then is no pattern, or a
@@ -131,6 +136,7 @@ pub fn reference() -> String {
          | bytes of a pattern that macros made | {MADE_PATTERN_BYTES_MAX} | finds nothing, counted |\n\
          | bytes that it compiles to | {MADE_PROGRAM_BYTES_MAX} | finds nothing, counted |\n\
          | such patterns kept by a thread | {MADE_PATTERNS_MAX} | the first is compiled again |\n\
+         | bytes of a file of code pages | {CODE_PAGES_BYTES_MAX} | load error |\n\
          | names that `@rbl` asks for in one transaction | {LOOKUPS_MAX} | no match, counted |\n\
          | hashes of one `@fuzzyHash` | {FUZZY_HASHES_MAX} | load error |\n\
          | files open around an included one | {INCLUDE_DEPTH_MAX} | load error |\n\

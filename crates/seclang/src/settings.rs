@@ -75,6 +75,8 @@ pub(crate) const APPLIED: &[&str] = &[
     "SecResponseBodyMimeType",
     "SecResponseBodyMimeTypesClear",
     "SecRuleEngine",
+    "SecUnicodeCodePage",
+    "SecUnicodeMapFile",
     "SecWebAppId",
 ];
 
@@ -135,8 +137,6 @@ pub(crate) const IDLE: &[&str] = &[
     "SecStreamOutBodyInspection",
     "SecTmpDir",
     "SecTmpSaveUploadedFiles",
-    "SecUnicodeCodePage",
-    "SecUnicodeMapFile",
     "SecUploadDir",
     "SecUploadFileLimit",
     "SecUploadFileMode",
