@@ -367,6 +367,7 @@ impl Run<'_> {
             Ctl::RemoveRules(_) | Ctl::RemoveTarget(..) | Ctl::Nothing => {}
             Ctl::Engine(mode) => state.mode = (*mode).min(state.mode_max),
             Ctl::BodyKind(kind) => state.body_kind = Some(*kind),
+            Ctl::XmlArguments(wanted) => state.xml_arguments = *wanted,
             Ctl::RequestBodyAccess(access) => state.request_body_access = *access,
             Ctl::ResponseBodyAccess(access) => state.response_body_access = *access,
             Ctl::ForceRequestBodyVariable(force) => state.force_request_body = *force,

@@ -51,6 +51,10 @@ pub const MADE_PATTERNS_MAX: usize = 32;
 /// size a comparison.
 pub const FUZZY_HASHES_MAX: usize = 10_000;
 
+/// Files of a multipart body: people upload folders of photographs, and each name costs a scan. More set a
+/// flag and an error.
+pub const UPLOAD_FILES_MAX: usize = 1_000;
+
 /// Names that `@rbl` asks for in one transaction: each is a packet to somebody else and may hold the visitor
 /// up. Values beyond are not asked about.
 pub const LOOKUPS_MAX: usize = 16;
