@@ -172,7 +172,7 @@ def compare_bodies(options, chance, differences):
         ("MULTIPART", "multipart/form-data; boundary=xx"),
     ):
         chosen = "" if kind == "MULTIPART" else f'SecAction "id:1,phase:1,pass,nolog,ctl:requestBodyProcessor={kind}"\n'
-        oracle = Oracle(chosen + rules)
+        oracle = Oracle("SecParseXmlIntoArgs On\n" + chosen + rules)
         bodies = []
         for _ in range(options.count):
             body = {

@@ -3,11 +3,11 @@
 //! Called by `tests/oracles/seclang_pure.py`. A question is a word and its arguments, values in hexadecimal:
 //! `transform NAME VALUE` answers with the result in hexadecimal, `sqli VALUE` with the fingerprint or `-`,
 //! `xss VALUE` with 1 or 0, and `body FORMAT CONTENT-TYPE BODY` with what was handed over, the flags and the
-//! error.
+//! error; elements of XML become arguments too.
 
 use std::io::{BufRead, BufWriter, Write};
 
-use seclang::body::{Body, Collection, Kind, Limits};
+use seclang::body::{Body, Collection, Kind, Limits, XmlArguments};
 use seclang::injection::{sqli, xss};
 use seclang::transform::Transformation;
 
@@ -51,7 +51,8 @@ fn body(kind: Kind, content_type: &[u8], text: &[u8]) -> String {
     let mut sink = |collection: Collection, name: &[u8], value: &[u8]| {
         taken.push(format!("{collection:?}:{}={}", hex(name), hex(value)));
     };
-    let mut reader = Body::new(kind, content_type, &Limits::default());
+    let limits = Limits { xml_arguments: XmlArguments::On, ..Limits::default() };
+    let mut reader = Body::new(kind, content_type, &limits);
     reader.feed(text, &mut sink);
     let outcome = reader.finish(&mut sink);
     let flags = outcome.multipart;

@@ -20,7 +20,7 @@ pub mod xml;
 
 use std::fmt;
 
-pub use limits::Limits;
+pub use limits::{Limits, XmlArguments};
 pub use multipart::MultipartFlags;
 
 use json::{Json, JsonError};
@@ -66,7 +66,7 @@ impl Kind {
 /// Where a value belongs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Collection {
-    /// `ARGS` alone: arguments out of JSON.
+    /// `ARGS` alone: arguments out of JSON, and out of XML where [`Limits::xml_arguments`] says so.
     Args,
     /// `ARGS` and `ARGS_GET`: arguments of the query.
     ArgsGet,

@@ -237,6 +237,7 @@ impl Run<'_> {
     fn subject(&mut self, rule: &Rule, head: &Rule, subject: &Subject) -> Result<bool, Spent> {
         let mut current = std::mem::take(&mut self.work.current);
         let mut other = std::mem::take(&mut self.work.other);
+        let page = self.set.code_page.as_ref();
         current.clear();
         current.extend_from_slice(subject.value(self.values, &self.work.made));
         let mut any = false;
@@ -254,7 +255,7 @@ impl Run<'_> {
                 if result.is_err() {
                     break;
                 }
-                if !transformation.apply(&current, &mut other) {
+                if !transformation.apply_by(page, &current, &mut other) {
                     continue;
                 }
                 self.state.is_value_cut |= other.len() > BUFFER_BYTES_MAX;
@@ -366,6 +367,7 @@ impl Run<'_> {
             Ctl::RemoveRules(_) | Ctl::RemoveTarget(..) | Ctl::Nothing => {}
             Ctl::Engine(mode) => state.mode = (*mode).min(state.mode_max),
             Ctl::BodyKind(kind) => state.body_kind = Some(*kind),
+            Ctl::XmlArguments(wanted) => state.xml_arguments = *wanted,
             Ctl::RequestBodyAccess(access) => state.request_body_access = *access,
             Ctl::ResponseBodyAccess(access) => state.response_body_access = *access,
             Ctl::ForceRequestBodyVariable(force) => state.force_request_body = *force,

@@ -71,8 +71,8 @@ impl Named {
     }
 }
 
-/// Lists the files that a file of rules names: what it includes, lists of words and addresses, document types
-/// and schemas; or those that a schema names.
+/// Lists the files that a file of rules names: what it includes, lists of words and addresses, code pages,
+/// document types and schemas; or those that a schema names.
 ///
 /// Light: lines are split into words and nothing is compiled, so that whoever gathers files need not trust
 /// them. What cannot be read is left out; loading says why.
@@ -92,6 +92,10 @@ pub fn named_by(path: &str, bytes: &[u8]) -> Vec<Named> {
     for statement in split(&Arc::from(path), text, &mut Report::default()) {
         match statement.words.as_slice() {
             [path] if is_any(&statement.name, &["Include", "IncludeOptional"]) => add(path, true),
+            [file] if is_any(&statement.name, &["SecUnicodeMapFile"]) => add(file, false),
+            [file @ .., _number] if is_any(&statement.name, &["SecUnicodeMapFile"]) => {
+                add(&file.join(" "), false);
+            }
             [_, operator, ..] if is_any(&statement.name, &["SecRule"]) => {
                 let operator = operator.trim_start_matches(['!', ' ']);
                 let (name, argument) = operator.split_once([' ', '\t']).unwrap_or((operator, ""));
@@ -225,6 +229,7 @@ mod tests {
                     SecRule ARGS \"@pmFromFile words.data\" \\\n  \"id:1,phase:2,pass,msg:'Include y'\"\n\
                     SecRule REMOTE_ADDR \"!@ipMatchFromFile ../a.txt\" \"id:2\"\n\
                     SecRule FILES_TMP_CONTENT \"@fuzzyHash known.txt 60\" \"id:4\"\n\
+                    SecUnicodeMapFile pages.map 20127\nSecUnicodeMapFile \"../b c.map\"\n\
                     SecRule ARGS \"@rx @pmFromFile\" \"id:3\"\n";
         let found = named_by("/w/rules/a.conf", text.as_bytes());
         let shown: Vec<(&str, bool, bool)> =
@@ -237,6 +242,8 @@ mod tests {
                 ("/w/rules/words.data", false, false),
                 ("/w/a.txt", false, false),
                 ("/w/rules/known.txt", false, false),
+                ("/w/rules/pages.map", false, false),
+                ("/w/b c.map", false, false),
             ]
         );
         assert!(found[0].fits("/w/rules/more/b.conf") && !found[0].fits("/w/rules/b.conf"));

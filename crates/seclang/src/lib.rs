@@ -10,6 +10,7 @@
 
 pub mod body;
 pub mod check;
+mod code_page;
 mod engine;
 mod exclusion;
 mod files;

@@ -10,6 +10,10 @@ pub const FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of one data file of words or addresses: lists of bad hosts reach some megabytes.
 pub const DATA_FILE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// Bytes of a file of code pages: the one that comes with ModSecurity has 52 KiB for 29 pages, and one page
+/// with every code point is 512 KiB.
+pub const CODE_PAGES_BYTES_MAX: usize = 1024 * 1024;
+
 /// Files read in one load, included ones counted: CRS with its data files has about 60.
 pub const FILES_MAX: usize = 2_000;
 
@@ -46,6 +50,10 @@ pub const MADE_PATTERNS_MAX: usize = 32;
 /// Hashes of known files in one `@fuzzyHash`: each costs a look for every value, and one of the same block
 /// size a comparison.
 pub const FUZZY_HASHES_MAX: usize = 10_000;
+
+/// Files of a multipart body: people upload folders of photographs, and each name costs a scan. More set a
+/// flag and an error.
+pub const UPLOAD_FILES_MAX: usize = 1_000;
 
 /// Names that `@rbl` asks for in one transaction: each is a packet to somebody else and may hold the visitor
 /// up. Values beyond are not asked about.

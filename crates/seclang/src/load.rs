@@ -9,8 +9,11 @@ mod finish;
 
 use std::sync::Arc;
 
+use crate::code_page::CodePage;
 use crate::files::{Files, fits, folder_of, resolve};
-use crate::limits::{DATA_FILE_BYTES_MAX, FILE_BYTES_MAX, FILES_MAX, INCLUDE_DEPTH_MAX, RULES_MAX};
+use crate::limits::{
+    CODE_PAGES_BYTES_MAX, DATA_FILE_BYTES_MAX, FILE_BYTES_MAX, FILES_MAX, INCLUDE_DEPTH_MAX, RULES_MAX,
+};
 use crate::model::{Operator, Selector, Target, Which};
 use crate::parse::actions::{self, Actions};
 use crate::parse::{operator, targets};
@@ -43,6 +46,15 @@ pub struct Loader<'a> {
     rules_seen: usize,
     /// XPaths of targets, by the name their values have.
     paths: Vec<(Box<[u8]>, Path)>,
+    code_pages: CodePages,
+}
+
+/// Which code page is wanted, out of which file; the last word of each counts.
+#[derive(Debug, Default)]
+struct CodePages {
+    file: Option<(Place, String, Option<u32>)>,
+    /// `SecUnicodeCodePage`, where the other names the file alone.
+    number: Option<u32>,
 }
 
 struct FilesRef<'a>(&'a dyn Files);
@@ -103,6 +115,7 @@ impl<'a> Loader<'a> {
             updates: Vec::new(),
             rules_seen: 0,
             paths: Vec::new(),
+            code_pages: CodePages::default(),
         }
     }
 
@@ -264,6 +277,10 @@ impl<'a> Loader<'a> {
             ("SecRuleUpdateTargetByMsg", [msg, targets]) => {
                 let which = pattern::compile(msg).map(Which::Msg);
                 self.update_targets(place, which, 0, targets, None);
+            }
+            ("", words) if is_of_code_pages(&name) => {
+                let kept = self.code_pages.take(&place, &name, words);
+                self.report.keep(&place, kept);
             }
             ("", _) => {
                 let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
@@ -464,5 +481,52 @@ impl<'a> Loader<'a> {
 
     fn take_notes(&mut self) -> Vec<Problem> {
         std::mem::take(&mut self.notes).into_problems()
+    }
+}
+
+/// Says whether a directive is one of [`CodePages`].
+fn is_of_code_pages(name: &str) -> bool {
+    ["SecUnicodeMapFile", "SecUnicodeCodePage"].iter().any(|one| name.eq_ignore_ascii_case(one))
+}
+
+impl CodePages {
+    /// Takes `SecUnicodeMapFile FILE NUMBER`, the same without a number, or `SecUnicodeCodePage NUMBER`.
+    fn take(&mut self, place: &Place, name: &str, words: &[&str]) -> Result<(), Wrong> {
+        let number = |word: &str| word.parse::<u32>().ok().filter(|number| *number > 0);
+        let no_number = |word: &str| {
+            Wrong::with(format!("`{word}` is no number of a code page"), "write it as the file does: 20127")
+        };
+        match words {
+            [] => return Err(Wrong::new(format!("`{name}` lacks its value"))),
+            [word] if name.eq_ignore_ascii_case("SecUnicodeCodePage") => {
+                self.number = Some(number(word).ok_or_else(|| no_number(word))?);
+            }
+            _ if name.eq_ignore_ascii_case("SecUnicodeCodePage") => {
+                return Err(Wrong::new(format!("`{name}` takes one number")));
+            }
+            [file] => self.file = Some((place.clone(), (*file).to_owned(), None)),
+            [file @ .., last] => {
+                let number = number(last).ok_or_else(|| no_number(last))?;
+                self.file = Some((place.clone(), file.join(" "), Some(number)));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Loader<'_> {
+    /// Reads the code page that the rules want; none where they want none.
+    fn code_page(&mut self) -> Option<CodePage> {
+        let CodePages { file, number } = std::mem::take(&mut self.code_pages);
+        let (place, file, own) = file?;
+        let Some(number) = own.or(number) else {
+            let what = "`SecUnicodeMapFile` names no code page";
+            self.report.add(&place, Wrong::with(what, "write its number behind the file: 20127 is US-ASCII"));
+            return None;
+        };
+        let path = resolve(&place.file, &file);
+        let read = self.read(&path, CODE_PAGES_BYTES_MAX);
+        let bytes = self.report.keep(&place, read)?;
+        CodePage::read(&Arc::from(path), &bytes, number, &place, &mut self.report)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use regex::bytes::Regex;
 
-use crate::body::Kind;
+use crate::body::{Kind, XmlArguments};
 use crate::check::AddressSet;
 use crate::check::blocklist::Blocklist;
 use crate::check::fuzzy::FuzzyHash;
@@ -230,6 +230,7 @@ pub(crate) enum Ctl {
     RemoveTarget(Which, Target),
     Engine(EngineMode),
     BodyKind(Kind),
+    XmlArguments(XmlArguments),
     RequestBodyAccess(bool),
     ResponseBodyAccess(bool),
     ForceRequestBodyVariable(bool),

@@ -5,9 +5,10 @@
 use std::fmt::Write as _;
 
 use crate::limits::{
-    ARENA_BYTES_MAX, BODY_VALUES_TIMES_MAX, FUZZY_HASHES_MAX, INCLUDE_DEPTH_MAX, ITEMS_MAX, LOOKUPS_MAX,
-    MADE_PATTERN_BYTES_MAX, MADE_PATTERNS_MAX, MADE_PROGRAM_BYTES_MAX, PATTERN_BYTES_MAX,
-    REQUEST_BODY_INSPECTED_BYTES, RESPONSE_BODY_INSPECTED_BYTES, RULES_MAX,
+    ARENA_BYTES_MAX, BODY_VALUES_TIMES_MAX, CODE_PAGES_BYTES_MAX, FUZZY_HASHES_MAX, INCLUDE_DEPTH_MAX,
+    ITEMS_MAX, LOOKUPS_MAX, MADE_PATTERN_BYTES_MAX, MADE_PATTERNS_MAX, MADE_PROGRAM_BYTES_MAX,
+    PATTERN_BYTES_MAX, REQUEST_BODY_INSPECTED_BYTES, RESPONSE_BODY_INSPECTED_BYTES, RULES_MAX,
+    UPLOAD_FILES_MAX,
 };
 use crate::parse::{actions, operator};
 use crate::settings;
@@ -47,6 +48,11 @@ const DIFFERENCES: &str = "
   where ModSecurity 3 has the name. `REGION` is the code of the first subdivision.
 - `@fuzzyHash` compares as `ssdeep` does, and takes a threshold from 1 to 100. A line that is no hash is a
   load error. Files of a request are compared as far as `FILES_TMP_CONTENT` shows them.
+- `SecUnicodeMapFile` takes a file of code pages and the number of one, relative to the file it stands in; the
+  number may stand in `SecUnicodeCodePage` too, as in ModSecurity 2. `t:urlDecodeUni` then makes of `%uHHHH`
+  the byte that the page has for it, and else what it makes without a map. A page is found by the line that
+  begins it, where ModSecurity takes any word that begins with its number. One page holds for all rules of a
+  set; the last directive counts. A missing file or page, and a line that is no pairs, is a load error.
 - Regular expressions run in linear time over bytes: `.` matches every byte, `$` only the very end, there
   are no look-around, back references, atomic groups or possessive repetitions.
 - A macro in `@rx` is text of the pattern, which is compiled when it is asked. What then is no pattern, or a
@@ -81,7 +87,21 @@ const DIFFERENCES: &str = "
 - `SecRuleRemoveBy…` and `SecRuleUpdate…` reach rules wherever they stand; one that meets no rule is a note,
   no error.
 - Logs, temporary files, uploads and limits of memory are the proxy's: their directives are read and have no
-  effect.
+  effect. The list above says for each what does its work.
+- `SecRemoteRules` is an error by principle: rules that a server hands out change without a publish, so that
+  what was checked, compared on live requests and can be taken back is not what runs, and whoever holds that
+  server holds the site. Fetch them with a timer of your own, and run `rempart publish`: a broken or harmful
+  change is then refused or withdrawn.
+- `SecCookieFormat` may be 0 and `SecCookieV0Separator` a `;`, which is what ModSecurity 3 does; other
+  values are an error there too.
+- `SecUploadFileLimit` bounds the files of a body; 0, as in ModSecurity, leaves it to the limit below.
+- `SecParseXmlIntoArgs` (and `ctl:parseXmlIntoArgs`, in phase 1) makes an argument of each element of XML
+  that holds no element: `<a><b>1</b></a>` is `xml.a.b=1`, names without prefixes. Neither attributes nor
+  text beside elements become one, so **`OnlyArgs`, which leaves `XML` without values, lets an attack by
+  that stands there**; `On` does not. Each counts for `SecArgumentsLimit`, and more are an error of the
+  body, where ModSecurity passes them by. What was read of a document that is broken, or cut, is handed
+  over, where ModSecurity hands over nothing. With `OnlyArgs` `@validateDTD` and `@validateSchema` still
+  judge the document; in ModSecurity they then match every one.
 - Bodies are inspected up to a ceiling and never cut or refused for their length; file content is passed by.
   `INBOUND_DATA_ERROR` and `OUTBOUND_DATA_ERROR` say that something was left out.
 - `TIME…` are UTC. `PATH_INFO` is `REQUEST_FILENAME`; both have `%HH` decoded once.
@@ -89,20 +109,35 @@ const DIFFERENCES: &str = "
   rule said `sanitise…`.
 ";
 
+/// Writes a list of names under a title.
+fn list(page: &mut String, title: &str, words: &mut dyn Iterator<Item = String>) {
+    let words: Vec<String> = words.map(|word| format!("`{word}`")).collect();
+    let text = format!("{}.", words.join(", "));
+    let _ = write!(page, "\n{title}\n\n{}\n", wrapped(&text, ""));
+}
+
+/// An item of a list: names, and what is said of them.
+fn item(names: &[&str], why: &str) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    format!("{}\n", wrapped(&format!("- {}: {why}.", names.join(", ")), "  "))
+}
+
 /// The reference as Markdown.
 #[must_use]
 pub fn reference() -> String {
     let mut page = BEGIN.to_owned();
-    let mut list = |title: &str, words: &mut dyn Iterator<Item = String>| {
-        let words: Vec<String> = words.map(|word| format!("`{word}`")).collect();
-        let text = format!("{}.", words.join(", "));
-        let _ = write!(page, "\n{title}\n\n{}\n", wrapped(&text));
-    };
     let own = |names: &'static [&'static str]| names.iter().map(|name| (*name).to_owned());
-    list("## Directives\n\nOf rules:", &mut own(settings::RULES));
-    list("That set the engine:", &mut own(settings::APPLIED));
-    list("Without effect, since the proxy does what they are for:", &mut own(settings::IDLE));
-    list("Refused:", &mut settings::REFUSED.iter().map(|(name, _)| (*name).to_owned()));
+    list(&mut page, "## Directives\n\nOf rules:", &mut own(settings::RULES));
+    list(&mut page, "That set the engine:", &mut own(settings::APPLIED));
+    page.push_str("\nWithout effect, each with what does its work, or why nothing is lost:\n\n");
+    for (names, why) in settings::IDLE {
+        page.push_str(&item(names, why));
+    }
+    page.push_str("\nErrors, each with the reason (`SecConnEngine` and `SecHashEngine` may be `Off`):\n\n");
+    for same in settings::REFUSED.chunk_by(|(_, one), (_, other)| one == other) {
+        let names: Vec<&str> = same.iter().map(|(name, _)| *name).collect();
+        page.push_str(&item(&names, same.first().map_or("", |(_, why)| why)));
+    }
     let variables = |wanted: fn(Kind) -> bool| {
         let shown = move |(variable, _, kind): &&(Variable, &str, Kind)| {
             wanted(*kind) && *variable != Variable::XmlDocument
@@ -110,18 +145,24 @@ pub fn reference() -> String {
         VARIABLES.iter().filter(shown).map(|(_, name, _)| (*name).to_owned())
     };
     list(
+        &mut page,
         "## Variables\n\nWith one value:",
         &mut variables(|kind| matches!(kind, Kind::Scalar | Kind::MadeScalar)),
     );
     list(
+        &mut page,
         "With named values, chosen by `:name`, `:/pattern/` or all; `&` counts, `!` leaves out:",
         &mut variables(|kind| matches!(kind, Kind::Collection | Kind::MadeCollection)),
     );
-    list("Refused, since they would need a store:", &mut variables(|kind| kind == Kind::Persistent));
-    list("## Operators\n\n`!` turns a result round.", &mut own(operator::KNOWN));
-    list("## Transformations", &mut Transformation::names().map(str::to_owned));
-    list("## Actions", &mut own(actions::KNOWN));
-    list("Of `ctl`:", &mut own(actions::CTLS));
+    list(
+        &mut page,
+        "Refused, since they would need a store:",
+        &mut variables(|kind| kind == Kind::Persistent),
+    );
+    list(&mut page, "## Operators\n\n`!` turns a result round.", &mut own(operator::KNOWN));
+    list(&mut page, "## Transformations", &mut Transformation::names().map(str::to_owned));
+    list(&mut page, "## Actions", &mut own(actions::KNOWN));
+    list(&mut page, "Of `ctl`:", &mut own(actions::CTLS));
     let _ = write!(
         page,
         "\n## Limits\n\n\
@@ -131,7 +172,9 @@ pub fn reference() -> String {
          | bytes of a pattern that macros made | {MADE_PATTERN_BYTES_MAX} | finds nothing, counted |\n\
          | bytes that it compiles to | {MADE_PROGRAM_BYTES_MAX} | finds nothing, counted |\n\
          | such patterns kept by a thread | {MADE_PATTERNS_MAX} | the first is compiled again |\n\
+         | bytes of a file of code pages | {CODE_PAGES_BYTES_MAX} | load error |\n\
          | names that `@rbl` asks for in one transaction | {LOOKUPS_MAX} | no match, counted |\n\
+         | files of one body, at most | {UPLOAD_FILES_MAX} | an error of the body |\n\
          | hashes of one `@fuzzyHash` | {FUZZY_HASHES_MAX} | load error |\n\
          | files open around an included one | {INCLUDE_DEPTH_MAX} | load error |\n\
          | bytes of a request body inspected | {REQUEST_BODY_INSPECTED_BYTES} | passed by, marked |\n\
@@ -146,15 +189,16 @@ pub fn reference() -> String {
     page
 }
 
-/// Breaks a text at blanks into lines of at most 110 characters.
-fn wrapped(text: &str) -> String {
+/// Breaks a text at blanks into lines of at most 110 characters; all but the first begin so.
+fn wrapped(text: &str, indent: &str) -> String {
     let mut out = String::new();
     let mut column = 0;
     for word in text.split(' ') {
         let length = word.chars().count();
         if column > 0 && column + 1 + length > 110 {
             out.push('\n');
-            column = 0;
+            out.push_str(indent);
+            column = indent.len();
         } else if column > 0 {
             out.push(' ');
             column += 1;

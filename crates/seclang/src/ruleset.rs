@@ -3,6 +3,7 @@
 //! Immutable; kept in an `Arc`. Made by [`crate::load::Loader`], evaluated by
 //! [`crate::transaction::Transaction`].
 
+use crate::code_page::CodePage;
 use crate::model::{Comparison, Operator, Rule};
 use crate::prefilter::Prefilter;
 use crate::problem::Problem;
@@ -23,6 +24,8 @@ pub struct RuleSet {
     pub(crate) paths: Vec<(Box<[u8]>, Path)>,
     /// A rule judges XML documents as a whole, so they are kept.
     pub(crate) keeps_xml: bool,
+    /// What `urlDecodeUni` asks: `SecUnicodeMapFile`.
+    pub(crate) code_page: Option<CodePage>,
     notes: Vec<Problem>,
     asks_locations: bool,
     asks_lists: bool,
@@ -66,6 +69,7 @@ impl RuleSet {
             prefilter,
             paths: Vec::new(),
             keeps_xml,
+            code_page: None,
             notes,
             asks_locations,
             asks_lists,
@@ -82,6 +86,12 @@ impl RuleSet {
     #[must_use]
     pub const fn asks_lists(&self) -> bool {
         self.asks_lists
+    }
+
+    /// The same with a code page.
+    pub(crate) fn with_code_page(mut self, page: Option<CodePage>) -> Self {
+        self.code_page = page;
+        self
     }
 
     /// The same with the paths that rules of it name.

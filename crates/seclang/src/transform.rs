@@ -6,8 +6,9 @@
 //! result here is the empty value.
 //!
 //! Pure functions without state: no pipelines, no memory of results, no choice of targets; the engine does
-//! that. It asks [`Transformation::triggers`] first and calls [`Transformation::apply`] only where something
-//! can change. Read next: [`Transformation`], then the modules by kind.
+//! that, and lends a code page to the one that wants it. It asks [`Transformation::triggers`] first and calls
+//! [`Transformation::apply`] only where something can change. Read next: [`Transformation`], then the modules
+//! by kind.
 
 pub mod byteset;
 mod decode;
@@ -19,6 +20,8 @@ mod tests;
 
 pub use byteset::ByteSet;
 pub(crate) use strip::until_nul;
+
+use crate::code_page::CodePage;
 
 /// One transformation of SecLang.
 ///
@@ -96,7 +99,8 @@ pub enum Transformation {
     Uppercase,
     /// `urlDecode`: `%HH` and `+`; a broken escape stays.
     UrlDecode,
-    /// `urlDecodeUni`: the same and `%uHHHH`, low byte only, full-width forms folded.
+    /// `urlDecodeUni`: the same and `%uHHHH`, the byte of the code page (`SecUnicodeMapFile`) where it has
+    /// one, else the low byte with full-width forms folded.
     UrlDecodeUni,
     /// `urlEncode`: all but `*`, digits and letters; a space becomes `+`.
     UrlEncode,
@@ -180,6 +184,12 @@ impl Transformation {
     /// Writes the result for `input` into `out`, which is cleared first, and tells whether it differs from
     /// `input`.
     pub fn apply(self, input: &[u8], out: &mut Vec<u8>) -> bool {
+        self.apply_by(None, input, out)
+    }
+
+    /// The same by the code page of a rule set, which `urlDecodeUni` asks first. It changes neither what can
+    /// trigger a transformation nor how long a result may be.
+    pub(crate) fn apply_by(self, page: Option<&CodePage>, input: &[u8], out: &mut Vec<u8>) -> bool {
         out.clear();
         match self {
             T::None => out.extend_from_slice(input),
@@ -202,7 +212,7 @@ impl Transformation {
             T::JsDecode => decode::js(input, out),
             T::SqlHexDecode => decode::sql_hex(input, out),
             T::UrlDecode => decode::url(input, out),
-            T::UrlDecodeUni => decode::url_uni(input, out),
+            T::UrlDecodeUni => decode::url_uni(input, page, out),
             T::NormalizePath => path::normalize(input, false, out),
             T::NormalizePathWin => path::normalize(input, true, out),
             T::CmdLine => strip::cmd_line(input, out),

@@ -267,6 +267,64 @@ fn broken_xml_is_named() {
     assert_eq!(read(Kind::Xml, "", latin).1.error, None);
 }
 
+/// The arguments, and the other values, that a document has where its elements become arguments.
+fn arguments_of_xml(body: &str, wanted: XmlArguments) -> (Vec<String>, Vec<String>) {
+    let limits = Limits { xml_arguments: wanted, ..Limits::default() };
+    let (taken, outcome) = read_in(Kind::Xml, "text/xml", &limits, body.as_bytes(), &[3]);
+    assert_eq!(outcome.error, None, "{body}");
+    let others = [Collection::XmlText, Collection::XmlAttributes].map(|one| values(&taken, one)).concat();
+    (values(&taken, Collection::Args), others)
+}
+
+/// The cases are what libmodsecurity 3.0.15 says of them.
+#[test]
+fn elements_of_xml_become_arguments_where_that_is_wanted() {
+    const MIXED: &str =
+        "<a x='1'><b>one<c>two</c>three</b>four<d/><e> five </e><f><![CDATA[si<x]]>&amp;7</f></a>";
+    let expected = ["xml.a.b.c=two", "xml.a.d=", "xml.a.e= five ", "xml.a.f=si<x&7"];
+    let (arguments, others) = arguments_of_xml(MIXED, XmlArguments::On);
+    assert_eq!((arguments.as_slice(), others.len()), (&expected.map(str::to_owned)[..], 2));
+    let (arguments, others) = arguments_of_xml(MIXED, XmlArguments::Only);
+    assert_eq!((arguments.as_slice(), others.len()), (&expected.map(str::to_owned)[..], 0));
+    assert_eq!(arguments_of_xml(MIXED, XmlArguments::Off).0, Vec::<String>::new());
+    for (body, expected) in [
+        (
+            "<a xmlns:p='u'><p:b>1</p:b><b>x<!-- c -->y<?pi z?>w</b><b/></a>",
+            &["xml.a.b=1", "xml.a.b=xyw", "xml.a.b="][..],
+        ),
+        ("<a>text</a>", &["xml.a=text"]),
+        ("<a/>", &["xml.a="]),
+        (
+            "<a><b>on.e</b><c.d>x</c.d>hh<e>\n <f>q</f>\n</e></a>",
+            &["xml.a.b=on.e", "xml.a.c.d=x", "xml.a.e.f=q"],
+        ),
+        ("<a><b><b><b>x</b></b></b></a>", &["xml.a.b.b.b=x"]),
+    ] {
+        assert_eq!(arguments_of_xml(body, XmlArguments::Only).0, expected, "{body}");
+    }
+}
+
+#[test]
+fn arguments_of_xml_have_ceilings_and_what_was_open_is_handed_over() {
+    let read = |body: &str, limits: Limits| {
+        let limits = Limits { xml_arguments: XmlArguments::Only, ..limits };
+        let (taken, outcome) = read_in(Kind::Xml, "text/xml", &limits, body.as_bytes(), &[5]);
+        let error = outcome.error.map(|error| error.to_string()).unwrap_or_default();
+        (values(&taken, Collection::Args), error)
+    };
+    let (arguments, error) = read("<a><b>1</b><c>2", Limits::default());
+    assert_eq!(arguments, ["xml.a.b=1", "xml.a.c=2"]);
+    assert!(error.contains("too early"), "{error}");
+    let (arguments, error) =
+        read("<a><b>1</b><c>2</c><d/></a>", Limits { arguments_max: 2, ..Limits::default() });
+    assert_eq!(arguments, ["xml.a.b=1", "xml.a.c=2"]);
+    assert!(error.contains("more arguments"), "{error}");
+    let deep = format!("<a>{}{}", "<long>".repeat(100), "<b/>".repeat(1_000));
+    let (arguments, error) = read(&deep, Limits { total_bytes_max: 20_000, ..Limits::default() });
+    assert!(error.contains("names and values longer in all"), "{error}");
+    assert_eq!(arguments.len(), 20_000 / ("xml.a.b".len() + 100 * ".long".len()));
+}
+
 #[test]
 fn xml_before_an_error_is_handed_over() {
     let (taken, _) = read(Kind::Xml, "", b"<a x='1'>evil<b y='2'>more");
@@ -349,6 +407,7 @@ proptest! {
     #[test]
     fn no_split_changes_what_is_read(body in spicy(), sizes in proptest::collection::vec(1..9_usize, 1..5)) {
         let limits = Limits {
+            xml_arguments: XmlArguments::On,
             value_bytes_max: 3000,
             total_bytes_max: 6000,
             depth_max: 9,

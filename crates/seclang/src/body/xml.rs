@@ -10,17 +10,22 @@
 //! like) are read; the bytes of the latter stay as they are. What was read before an error, or before the end
 //! of what is inspected, is handed over in both.
 //!
+//! Where [`Limits::xml_arguments`] says so, elements without elements in them are arguments too ([`leaves`]).
+//!
 //! One byte at a time; tags are held until they end, comments and processing instructions are not. Read next:
 //! `Xml`.
 
 mod encoding;
+mod leaves;
 mod markup;
 
 use std::fmt;
 
 use encoding::Encoding;
+use leaves::Leaves;
 use markup::is_name_start;
 
+use super::limits::XmlArguments;
 use super::{BodyError, Collection, Limit, Limits, Outlet, Sink};
 use crate::transform::is_space;
 use crate::xml::tree::{TooLarge, Tree};
@@ -209,6 +214,8 @@ pub(super) struct Xml {
     has_doctype: bool,
     /// The document, where rules judge it as a whole.
     tree: Option<Box<Tree>>,
+    /// Elements that become arguments, where they do.
+    leaves: Option<Leaves>,
     encoding: Encoding,
     after_return: bool,
     scratch: Vec<u8>,
@@ -234,6 +241,7 @@ impl Xml {
             has_root: false,
             has_doctype: false,
             tree: limits.keeps_xml.then(|| Box::new(Tree::new())),
+            leaves: (limits.xml_arguments != XmlArguments::Off).then(Leaves::new),
             encoding: Encoding::default(),
             after_return: false,
             scratch: Vec::new(),
@@ -275,7 +283,11 @@ impl Xml {
         if !self.is_over && !is_whole && self.bytes > 0 {
             self.stop(XmlProblem::Truncated.into(), outlet);
         }
-        if self.has_root {
+        if let Some(leaves) = &mut self.leaves {
+            // What a cut, or an error, leaves open is what was read of it.
+            leaves.end(&self.text, outlet, sink);
+        }
+        if self.has_root && !self.has_arguments_alone() {
             outlet.take(sink, Collection::XmlText, b"/*", &self.text);
         }
         let mut tree = self.tree.filter(|_| self.has_root)?;
@@ -385,7 +397,7 @@ impl Xml {
                 }
             },
             Place::EndTag if byte == b'>' => {
-                self.end()?;
+                self.end(outlet, sink)?;
                 Place::Text { brackets: 0 }
             }
             Place::EndTag => {
@@ -499,6 +511,11 @@ impl Xml {
         }
     }
 
+    /// Elements become arguments, and neither text nor attributes are handed over beside.
+    fn has_arguments_alone(&self) -> bool {
+        self.limits.xml_arguments == XmlArguments::Only
+    }
+
     /// A start tag has ended.
     fn start(&mut self, outlet: &mut Outlet, sink: &mut dyn Sink) -> Result<(), Stop> {
         let tag = std::mem::take(&mut self.token);
@@ -530,8 +547,8 @@ impl Xml {
             if let Some(tree) = &mut self.tree {
                 tree.attribute(name, &self.scratch)?;
             }
-            let is_namespace = name == b"xmlns" || name.starts_with(b"xmlns:");
-            if !is_namespace && !outlet.take(sink, Collection::XmlAttributes, name, &self.scratch) {
+            let is_passed_by = name == b"xmlns" || name.starts_with(b"xmlns:") || self.has_arguments_alone();
+            if !is_passed_by && !outlet.take(sink, Collection::XmlAttributes, name, &self.scratch) {
                 return Err(Stop::Noted);
             }
         }
@@ -543,6 +560,12 @@ impl Xml {
             tree.named();
             if is_empty {
                 tree.end(self.text.len())?;
+            }
+        }
+        if let Some(leaves) = &mut self.leaves {
+            leaves.begin(name, self.text.len());
+            if is_empty && !leaves.end(&self.text, outlet, sink) {
+                return Err(Stop::Noted);
             }
         }
         if !is_empty {
@@ -557,7 +580,7 @@ impl Xml {
     }
 
     /// An end tag has ended.
-    fn end(&mut self) -> Result<(), Stop> {
+    fn end(&mut self, outlet: &mut Outlet, sink: &mut dyn Sink) -> Result<(), Stop> {
         let name = self.token.trim_ascii_end();
         let start = self.open.pop().ok_or(XmlProblem::EndTag)?;
         if self.names.get(start..) != Some(name) {
@@ -566,6 +589,11 @@ impl Xml {
         self.names.truncate(start);
         if let Some(tree) = &mut self.tree {
             tree.end(self.text.len())?;
+        }
+        if let Some(leaves) = &mut self.leaves
+            && !leaves.end(&self.text, outlet, sink)
+        {
+            return Err(Stop::Noted);
         }
         Ok(())
     }

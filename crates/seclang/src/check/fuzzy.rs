@@ -253,6 +253,9 @@ fn distance(one: &[u8], other: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
+mod judged;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -107,7 +107,7 @@ impl Run<'_> {
         }
         for transformation in &rule.pipeline {
             self.fuel.spend(2 + current.len() as u64)?;
-            if transformation.apply(&current, &mut other) {
+            if transformation.apply_by(self.set.code_page.as_ref(), &current, &mut other) {
                 other.truncate(BUFFER_BYTES_MAX);
                 std::mem::swap(&mut current, &mut other);
                 if rule.multi_match {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::body::Kind;
+use crate::body::{Kind, XmlArguments};
 use crate::check::number::integer;
 use crate::exclusion::Exclusion;
 use crate::limits::{TEXT_BYTES_MAX, TX_NAMES_MAX};
@@ -111,6 +111,8 @@ pub(crate) struct State {
     /// Variables that the caller excludes.
     pub(crate) excluded: Vec<Arc<Exclusion>>,
     pub(crate) body_kind: Option<Kind>,
+    /// Whether elements of XML become arguments.
+    pub(crate) xml_arguments: XmlArguments,
     pub(crate) force_request_body: bool,
     pub(crate) request_body_access: bool,
     pub(crate) response_body_access: bool,
@@ -155,6 +157,7 @@ impl State {
             removed_targets: Vec::new(),
             excluded: Vec::new(),
             body_kind: None,
+            xml_arguments: set.settings.xml_arguments,
             force_request_body: false,
             request_body_access: set.settings.request_body_access,
             response_body_access: set.settings.response_body_access,

@@ -85,11 +85,12 @@ impl Loader<'_> {
         }
         self.check_keys(&rules);
         resolve_controls(&mut rules);
+        let code_page = self.code_page();
         let notes = self.take_notes();
         let Self { report, settings, names, paths, .. } = self;
         report.finish()?;
         let phases = lists.map(|list| list.into_iter().map(|rule| step(&rules, rule)).collect());
-        Ok(RuleSet::new(rules, phases, settings, names, notes).with_paths(paths))
+        Ok(RuleSet::new(rules, phases, settings, names, notes).with_paths(paths).with_code_page(code_page))
     }
 
     /// A list that wants a key is asked nothing without one.

@@ -3,7 +3,7 @@
 //! Called by [`crate::load`] for `SecRule`, `SecAction`, `SecDefaultAction` and `SecRuleUpdateActionById`. It
 //! yields what was written; defaults and inheritance are the loader's.
 
-use crate::body::Kind;
+use crate::body::{Kind, XmlArguments};
 use crate::model::{Allow, Change, Ctl, Disruptive, Effect, EngineMode, TxName, Which};
 use crate::parse::targets;
 use crate::pattern;
@@ -448,14 +448,21 @@ fn control(text: &str, names: &mut TxNames) -> Result<Ctl, Wrong> {
             Ctl::RemoveTarget(Which::Msg(pattern::compile(&which)?), target)
         }
         "ruleengine" => Ctl::Engine(engine_mode(value)?),
+        "parsexmlintoargs" => Ctl::XmlArguments(xml_arguments(value)?),
         "requestbodyprocessor" => Ctl::BodyKind(body_kind(value)?),
         "requestbodyaccess" => Ctl::RequestBodyAccess(switch()?),
         "responsebodyaccess" => Ctl::ResponseBodyAccess(switch()?),
         "forcerequestbodyvariable" => Ctl::ForceRequestBodyVariable(switch()?),
         "auditengine" | "auditlogparts" | "debugloglevel" | "requestbodylimit" | "responsebodylimit"
-        | "hashengine" | "hashenforcement" | "parsexmlintoargs" => Ctl::Nothing,
+        | "hashengine" | "hashenforcement" => Ctl::Nothing,
         _ => return Err(Wrong::unknown("ctl", name.trim(), CTLS.iter().copied())),
     })
+}
+
+/// Reads whether elements of XML become arguments.
+pub(crate) fn xml_arguments(text: &str) -> Result<XmlArguments, Wrong> {
+    let words = XmlArguments::WORDS.map(|(word, _)| word);
+    XmlArguments::from_name(text).ok_or_else(|| Wrong::unknown("word for XML as arguments", text, words))
 }
 
 /// Reads the mode of the engine.

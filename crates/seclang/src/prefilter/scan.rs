@@ -243,7 +243,8 @@ impl Scan<'_> {
                 fuel.spend(source.bytes.len() as u64 * TRANSFORM_STEPS + 10)?;
                 self.teller.tell(0); // each is a piece of its own, and a large value has many
                 let mut out = std::mem::take(&mut scratch.spare);
-                let changed = entry.transformation.apply(&source.bytes, &mut out);
+                let page = self.set.code_page.as_ref();
+                let changed = entry.transformation.apply_by(page, &source.bytes, &mut out);
                 let mut compared = 0_u64;
                 let bytes = out.len() as u64;
                 if changed {

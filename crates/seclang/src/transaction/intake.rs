@@ -7,7 +7,7 @@ use fuel::{Fuel, Spent};
 
 use super::{BodyState, Connection, Transaction};
 use crate::body::xml::XmlProblem;
-use crate::body::{self, Body, BodyError, Collection, Kind, Limits, Outcome};
+use crate::body::{self, Body, BodyError, Collection, Kind, Limits, Outcome, XmlArguments};
 use crate::limits::{BODY_VALUES_TIMES_MAX, TEXT_BYTES_MAX};
 use crate::transaction::values::Values;
 use crate::transform::Transformation;
@@ -45,6 +45,7 @@ impl Transaction {
         Limits {
             arguments_max: settings.arguments,
             depth_max: settings.json_depth,
+            files_max: settings.upload_files,
             value_bytes_max: self.request_body_max.max(TEXT_BYTES_MAX),
             // With the window, or a caller who inspects more would see less of it.
             total_bytes_max: defaults
@@ -52,6 +53,7 @@ impl Transaction {
                 .max(self.request_body_max.saturating_mul(BODY_VALUES_TIMES_MAX)),
             argument_separator: settings.argument_separator,
             keeps_xml: self.set.keeps_xml,
+            xml_arguments: self.state.xml_arguments,
             file_content_bytes_max: if self.set.prefilter.wants_file_content() {
                 FILE_CONTENT_BYTES
             } else {
@@ -291,7 +293,10 @@ impl Transaction {
             None => (Box::new(Tree::new()), true),
         };
         self.values.add(V::XmlDocument, b"", b"[XML document tree]");
-        for (name, path) in &self.set.paths {
+        // Where elements are arguments alone, `XML` has no values; grammars judge the document all the same.
+        let paths =
+            if self.state.xml_arguments == XmlArguments::Only { &[][..] } else { &self.set.paths[..] };
+        for (name, path) in paths {
             for place in path.select(&tree, fuel)? {
                 let text = xml::path::text_of(&tree, place);
                 fuel.spend(8 + text.len() as u64 / 4)?;

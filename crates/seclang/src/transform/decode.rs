@@ -5,6 +5,7 @@
 use memchr::{memchr, memchr2};
 
 use super::is_space;
+use crate::code_page::CodePage;
 
 /// The value of a hexadecimal digit.
 pub(super) const fn hex(digit: u8) -> Option<u8> {
@@ -97,13 +98,19 @@ fn url_escape(from: &[u8], out: &mut Vec<u8>) -> usize {
     }
 }
 
-pub(super) fn url_uni(input: &[u8], out: &mut Vec<u8>) {
+/// The code point that four digits make.
+fn point(digits: &[u8]) -> Option<u16> {
+    Some(u16::from_be_bytes([hex_pair(digits)?, hex_pair(digits.get(2..)?)?]))
+}
+
+pub(super) fn url_uni(input: &[u8], page: Option<&CodePage>, out: &mut Vec<u8>) {
+    let mapped = |digits: &[u8]| page.and_then(|page| page.byte_of(point(digits)?));
     each_escape(
         input,
         out,
         |rest| memchr2(b'%', b'+', rest),
         |from, out| match from {
-            [b'%', b'u' | b'U', digits @ ..] => match hex_quad(digits) {
+            [b'%', b'u' | b'U', digits @ ..] => match mapped(digits).or_else(|| hex_quad(digits)) {
                 Some(byte) => {
                     out.push(byte);
                     6

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use fuel::Fuel;
-use seclang::{LoadError, Loader, MemoryFiles, Phase, RuleSet, Transaction, Workspace, named_by};
+use seclang::{LoadError, Loader, MemoryFiles, Options, Phase, RuleSet, Transaction, Workspace, named_by};
 
-use crate::language::{ON, begin};
+use crate::language::{ON, begin, rules};
 
 /// Rules that read XML, and others behind them; files stand beside.
 fn load(rules: &str, files: &[(&str, &str)]) -> Result<Arc<RuleSet>, LoadError> {
@@ -30,7 +30,7 @@ fn ids(set: &Arc<RuleSet>, body: &str) -> Vec<u64> {
 
 fn asked(set: &Arc<RuleSet>, body: &str, window: Option<usize>) -> (Transaction, u64) {
     let [plain, fast] = [true, false].map(|is_plain| {
-        let options = seclang::Options { is_plain, request_body_bytes: window, ..ON };
+        let options = Options { is_plain, request_body_bytes: window, ..ON };
         let mut transaction = begin(set, &options);
         let (mut fuel, mut work) = (Fuel::new(1_000_000_000), Workspace::default());
         transaction.request_line(b"POST", b"/", b"HTTP/1.1");
@@ -264,4 +264,58 @@ fn files_of_documents_are_named_with_the_rules() {
     let named: Vec<String> =
         named_by("waf/r.conf", text.as_bytes()).into_iter().map(|one| one.path).collect();
     assert_eq!(named, ["a.dtd"]);
+}
+
+const LEAVES: &str = r#"
+SecAction "id:1,phase:1,pass,nolog,ctl:requestBodyProcessor=XML"
+SecRule REQUEST_HEADERS:X-Args "@streq on" "id:2,phase:1,pass,nolog,ctl:parseXmlIntoArgs=On"
+SecRule REQUEST_HEADERS:X-Args "@streq off" "id:3,phase:1,pass,nolog,ctl:parseXmlIntoArgs=Off"
+SecRule REQUEST_HEADERS:X-Args "@streq only" "id:4,phase:1,pass,nolog,ctl:parseXmlIntoArgs=OnlyArgs"
+SecRule ARGS:xml.order.item "@streq x" "id:10,phase:2,pass"
+SecRule ARGS_NAMES "@streq xml.order.item" "id:11,phase:2,pass"
+SecRule ARGS_POST|ARGS_GET "@rx ." "id:12,phase:2,pass"
+SecRule XML:/* "@contains x" "id:13,phase:2,pass"
+SecRule XML://@* "@streq a" "id:14,phase:2,pass"
+SecRule XML://item "@streq x" "id:15,phase:2,pass"
+SecRule ARGS_COMBINED_SIZE "@eq 15" "id:16,phase:2,pass"
+"#;
+
+#[test]
+fn elements_are_arguments_where_rules_want_that() {
+    let body = b"<order><item id='a'>x</item></order>";
+    let found = |directive: &str, header: &str| {
+        let set = rules(&format!("{directive}\n{LEAVES}"));
+        let [fast, plain] = [false, true].map(|is_plain| {
+            let mut transaction = begin(&set, &Options { is_plain, ..ON });
+            let (mut fuel, mut work) = (Fuel::new(1_000_000_000), Workspace::default());
+            transaction.request_line(b"POST", b"/", b"HTTP/1.1");
+            transaction.request_header(b"X-Args", header.as_bytes());
+            transaction.inspect_whole(Phase::RequestHead, &mut work, &mut fuel).expect("fuel");
+            transaction.request_body(body, &mut fuel).expect("fuel");
+            transaction.inspect_whole(Phase::RequestBody, &mut work, &mut fuel).expect("fuel");
+            transaction.matches().iter().map(|found| found.id).collect::<Vec<_>>()
+        });
+        assert_eq!(fast, plain, "{directive} {header}");
+        fast
+    };
+    let (off, on, only) = (&[13, 14, 15][..], &[10, 11, 13, 14, 15, 16][..], &[10, 11, 16][..]);
+    for (directive, header, expected) in [
+        ("", "", off),
+        ("SecParseXmlIntoArgs On", "", on),
+        ("SecParseXmlIntoArgs onlyargs", "", only),
+        ("SecParseXmlIntoArgs Off", "", off),
+        ("", "on", on),
+        ("", "only", only),
+        ("SecParseXmlIntoArgs OnlyArgs", "off", off),
+        ("SecParseXmlIntoArgs Off", "only", only),
+    ] {
+        assert_eq!(found(directive, header), expected, "{directive} {header}");
+    }
+    for wrong in ["SecParseXmlIntoArgs maybe", "SecAction \"id:1,phase:1,pass,ctl:parseXmlIntoArgs=maybe\""] {
+        let files = MemoryFiles::default();
+        let mut loader = Loader::new(&files);
+        loader.text("r.conf", wrong);
+        let told = loader.finish().expect_err(wrong).to_string();
+        assert!(told.contains("unknown word for XML as arguments `maybe`"), "{told}");
+    }
 }

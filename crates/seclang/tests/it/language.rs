@@ -348,3 +348,22 @@ fn a_rule_lowers_the_callers_mode_and_does_not_raise_it() {
     transaction.inspect_whole(Phase::RequestHead, &mut work, &mut fuel).expect("fuel");
     assert_eq!(transaction.interruption(), None);
 }
+
+#[test]
+fn more_files_than_rules_allow_are_an_error_of_the_body() {
+    const RULES: &str = "SecUploadFileLimit 2\n\
+                         SecRule MULTIPART_FILE_LIMIT_EXCEEDED \"@eq 1\" \"id:1,phase:2,pass\"\n\
+                         SecRule REQBODY_ERROR \"@eq 1\" \"id:2,phase:2,pass\"\n";
+    let body = |files: usize| {
+        let part = |number: usize| {
+            format!("--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"{number}\"\r\n\r\nx\r\n")
+        };
+        format!("{}--b--\r\n", (0..files).map(part).collect::<String>())
+    };
+    let kind = [("Content-Type", "multipart/form-data; boundary=b")];
+    let ids = |files: usize| {
+        let answer = ask(RULES, "/", &kind, &body(files));
+        answer.matches().iter().map(|found| found.id).collect::<Vec<_>>()
+    };
+    assert_eq!((ids(2), ids(3)), (vec![], vec![1, 2]));
+}

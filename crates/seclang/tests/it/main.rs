@@ -4,6 +4,7 @@
 //! so when it is unset. Read next: `rig.rs`.
 
 mod cases;
+mod code_pages;
 mod documents;
 mod exactness;
 mod hostile;

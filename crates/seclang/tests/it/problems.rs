@@ -144,3 +144,33 @@ fn an_update_that_meets_no_rule_is_a_note() {
     assert_eq!(set.notes().len(), 1);
     assert_eq!(set.ids().collect::<Vec<_>>(), [1]);
 }
+
+#[test]
+fn a_directive_without_effect_is_read_only_where_nothing_is_lost() {
+    let load = |text: &str| {
+        let files = MemoryFiles::default();
+        let mut loader = Loader::new(&files);
+        loader.text("r.conf", text);
+        loader.finish().map_err(|error| error.to_string())
+    };
+    for harmless in
+        ["SecCookieFormat 0", "SecCookieV0Separator ;", "SecAuditLogParts ABIJDEFHZ", "SecHashEngine Off"]
+    {
+        assert!(load(harmless).is_ok(), "{harmless}");
+    }
+    for (wanted, expected) in [
+        ("SecCookieFormat 1", "`SecCookieFormat` is `0` here"),
+        ("SecCookieV0Separator ,", "`SecCookieV0Separator` is `;` here"),
+        ("SecRemoteRules key https://rules.example/", "`SecRemoteRules` is a directive that there is not"),
+        ("SecReadStateLimit 5", "connections are limited by the node"),
+        ("SecUploadFileLimit many", "`SecUploadFileLimit` is a number"),
+    ] {
+        let told = load(wanted).expect_err(wanted);
+        assert!(told.contains(expected), "{told}");
+    }
+    let files = |text: &str| load(text).expect("it loads").settings().upload_files;
+    assert_eq!(
+        ["", "SecUploadFileLimit 3", "SecUploadFileLimit 0", "SecUploadFileLimit 5000"].map(files),
+        [1_000, 3, 1_000, 1_000]
+    );
+}
