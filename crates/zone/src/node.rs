@@ -363,7 +363,7 @@ pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
         report.error(file.node.list_servers.place, message);
     }
     let servers = file.node.list_servers.0.iter().take(LIST_SERVERS_MAX);
-    let list_servers = servers.filter_map(|text| address(text, &mut report)).collect();
+    let list_servers = servers.filter_map(|text| address(text, "127.0.0.1", &mut report)).collect();
     let mut listeners: Vec<Listener> = Vec::new();
     if report.errors() == 0 && file.listener.0.is_empty() {
         report.error_with(
@@ -384,7 +384,7 @@ pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
         }
         listeners.push(listener);
     }
-    let admin = file.admin.address.as_ref().and_then(|text| address(text, &mut report));
+    let admin = file.admin.address.as_ref().and_then(|text| address(text, "127.0.0.1", &mut report));
     if let (Some(admin), Some(text)) = (admin, &file.admin.address) {
         if listeners.iter().any(|listener| admin.port() != 0 && listener.address == admin) {
             report.error(text.place, format!("{admin} has a listener already"));
@@ -494,7 +494,7 @@ fn listener(spec: &ListenerSpec, trusted: Vec<Cidr>, report: &mut Report) -> Opt
             "write proxy_protocol = true; for headers see trusted_proxies of [node]",
         );
     }
-    let address = address(spec.address.as_ref()?, report)?;
+    let address = address(spec.address.as_ref()?, "0.0.0.0", report)?;
     let protocol = spec.protocol.as_ref()?.value;
     let http3 = spec.http3.as_ref().map_or(is_https && !spec.proxy_protocol.value, |http3| http3.value);
     Some(Listener {
@@ -507,14 +507,18 @@ fn listener(spec: &ListenerSpec, trusted: Vec<Cidr>, report: &mut Report) -> Opt
     })
 }
 
-fn address(text: &Placed<Text>, report: &mut Report) -> Option<SocketAddr> {
+/// Reads an address with its port; who writes a port alone is told `ip` before it.
+fn address(text: &Placed<Text>, ip: &str, report: &mut Report) -> Option<SocketAddr> {
     let written = text.0.as_str();
     if let Ok(address) = written.parse() {
         return Some(address);
     }
     let message = format!("{} is no IP address with a port", quoted(written));
-    match written.strip_prefix(':').or_else(|| written.strip_prefix("*:")).unwrap_or(written).parse::<u16>() {
-        Ok(port) => report.error_with(text.place, message, format!("did you mean \"0.0.0.0:{port}\"?")),
+    let port =
+        [":", "*:", "localhost:"].iter().find_map(|host| written.strip_prefix(host)).unwrap_or(written);
+    let ip = if written.starts_with("localhost") { "127.0.0.1" } else { ip };
+    match port.parse::<u16>() {
+        Ok(port) => report.error_with(text.place, message, format!("did you mean \"{ip}:{port}\"?")),
         Err(_) => report.error_with(text.place, message, "such as \"0.0.0.0:80\" or \"[::]:80\""),
     }
     None

@@ -186,6 +186,13 @@ impl Report {
         self.errors
     }
 
+    /// Says whether an error is noted at this place of the file or behind it.
+    #[must_use]
+    pub fn has_error_from(&self, place: Place) -> bool {
+        let behind = self.noted.range((place, String::new())..);
+        behind.take_while(|((at, _), _)| at.file == place.file).any(|(_, it)| it.severity == Severity::Error)
+    }
+
     /// Turns what was noted into problems with lines and columns, in the order of files and places,
     /// and behind them those elsewhere.
     ///

@@ -15,7 +15,7 @@ pub mod values;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::problem::{Place, Report};
+use crate::problem::{Place, Report, Severity};
 
 /// A value together with the place it was written at (or, for a default, the place of its section).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,6 +149,11 @@ impl<'a> Entry<'a> {
 
     /// Reports that the value has the wrong type.
     pub fn report_type(&self, wanted: &str, report: &mut Report) {
+        self.report_type_with(wanted, None, report);
+    }
+
+    /// Reports that the value has the wrong type, with what was probably meant.
+    pub fn report_type_with(&self, wanted: &str, meant: Option<String>, report: &mut Report) {
         let found = match self.value() {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "an integer",
@@ -158,7 +163,8 @@ impl<'a> Entry<'a> {
             DeValue::Array(_) => "an array",
             DeValue::Table(_) => "a table",
         };
-        report.error(self.place(), format!("this must be {wanted}, not {found}"));
+        let message = format!("this must be {wanted}, not {found}");
+        report.note(self.place(), Severity::Error, message, meant);
     }
 }
 
@@ -232,6 +238,20 @@ pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
         ("requests_per_period", "requests"),
         ("mitigation_timeout", "mitigation_s"),
         ("workers", "threads"),
+        ("ssl_certificate", "certificate"),
+        ("ssl_certificate_key", "private_key"),
+        ("proxy_pass", "pool"),
+        ("return", "redirect"),
+        ("br", "brotli"),
+        ("ip_hash", "hash"),
+        ("leastconn", "least_connections"),
+        ("h2", "http2"),
+        ("tlsv1.2", "1.2"),
+        ("tlsv1.3", "1.3"),
+        ("detectiononly", "log"),
+        ("deny", "block"),
+        ("drop", "block"),
+        ("ip", "address"),
     ];
     if word.len() > 64 {
         return None;
@@ -317,7 +337,8 @@ macro_rules! settings {
                 match entry.section() {
                     Some(section) => Some(<Self as $crate::read::Table>::from_section(section, report)),
                     None => {
-                        entry.report_type("a table", report);
+                        let meant = Self::KEYS.first().map(|key| $crate::read::values::as_table(&entry, key));
+                        entry.report_type_with("a table", meant, report);
                         None
                     }
                 }

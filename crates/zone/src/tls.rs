@@ -114,8 +114,16 @@ pub enum PemFault {
     Broken(pem::Error),
     /// There is no certificate in the file.
     NoCertificate,
+    /// It is not PEM at all, as a certificate in DER is not.
+    NotPem,
+    /// There is none in the file, but one where the private key should be.
+    Exchanged,
     /// There is no private key in the file.
     NoKey,
+    /// There is a certificate in the file, where a private key should be.
+    CertificateForKey,
+    /// The private key can be read with a passphrase alone.
+    LockedKey,
     /// The PEM of the private key is broken.
     BrokenKey(pem::Error),
     /// More certificates than [`CERTIFICATES_MAX`].
@@ -135,7 +143,20 @@ impl fmt::Display for PemFault {
         match self {
             Self::Broken(why) | Self::BrokenKey(why) => write!(out, "the PEM is broken: {why}"),
             Self::NoCertificate => out.write_str("there is no certificate in it"),
+            Self::NotPem => out.write_str(
+                "it is no PEM file; `openssl x509 -inform der -in FILE -out NEW.pem` makes one of DER",
+            ),
+            Self::Exchanged => {
+                out.write_str("there is no certificate in it, but in the key's file: are the two exchanged?")
+            }
             Self::NoKey => out.write_str("there is no private key in it"),
+            Self::CertificateForKey => {
+                out.write_str("there is a certificate in it, and no private key: are the two exchanged?")
+            }
+            Self::LockedKey => out.write_str(
+                "the private key is locked by a passphrase, which nobody could type at a start; \
+                 `openssl pkey -in FILE -out NEW.key` writes it without",
+            ),
             Self::TooMany => write!(out, "more than {CERTIFICATES_MAX} certificates are in it"),
             Self::BadCertificate(why) => write!(out, "a certificate in it cannot be used: {why}"),
             Self::BadKey(why) => write!(out, "the private key cannot be used: {why}"),
@@ -151,7 +172,15 @@ impl PemFault {
     /// Says whether the key is at fault rather than the certificate.
     #[must_use]
     pub fn is_about_key(&self) -> bool {
-        matches!(self, Self::NoKey | Self::BrokenKey(_) | Self::BadKey(_) | Self::Mismatch)
+        matches!(
+            self,
+            Self::NoKey
+                | Self::CertificateForKey
+                | Self::LockedKey
+                | Self::BrokenKey(_)
+                | Self::BadKey(_)
+                | Self::Mismatch
+        )
     }
 }
 
@@ -167,7 +196,19 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemFault
         }
         chain.push(certificate.map_err(PemFault::Broken)?);
     }
-    if chain.is_empty() { Err(PemFault::NoCertificate) } else { Ok(chain) }
+    if !chain.is_empty() {
+        return Ok(chain);
+    }
+    Err(if !pem.trim_ascii().is_empty() && !holds(pem, b"-----BEGIN ") {
+        PemFault::NotPem
+    } else {
+        PemFault::NoCertificate
+    })
+}
+
+/// Says whether some words stand in a file.
+fn holds(pem: &[u8], words: &[u8]) -> bool {
+    memchr::memmem::find(pem, words).is_some()
 }
 
 /// Reads a chain and its private key (PKCS#8, PKCS#1 or SEC1), and checks that they belong together.
@@ -181,8 +222,21 @@ pub fn certified_key(
     key_pem: &[u8],
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, PemFault> {
-    let chain = certificates(certificate_pem)?;
+    let chain = certificates(certificate_pem).map_err(|why| match why {
+        PemFault::NoCertificate
+            if holds(key_pem, b"-----BEGIN CERTIFICATE-----") && !holds(key_pem, b"PRIVATE KEY-----") =>
+        {
+            PemFault::Exchanged
+        }
+        why => why,
+    })?;
     let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|why| match why {
+        _ if holds(key_pem, b"-----BEGIN ENCRYPTED ") || holds(key_pem, b"4,ENCRYPTED") => {
+            PemFault::LockedKey
+        }
+        pem::Error::NoItemsFound if holds(key_pem, b"-----BEGIN CERTIFICATE-----") => {
+            PemFault::CertificateForKey
+        }
         pem::Error::NoItemsFound => PemFault::NoKey,
         why => PemFault::BrokenKey(why),
     })?;

@@ -49,7 +49,7 @@ impl Compiler<'_> {
             }
             algorithms.push(algorithm.value);
         }
-        if algorithms.is_empty() {
+        if algorithms.is_empty() && !self.report.has_error_from(spec.algorithms.place) {
             let remedy = "write enabled = false to compress nothing";
             self.report.error_with(spec.algorithms.place, "no algorithm is named", remedy);
         }

@@ -129,7 +129,8 @@ impl Compiler<'_> {
             (Some(id), _) => id.to_string(),
             (None, name) => name.as_ref().map_or_else(String::new, |name| name.0.clone()),
         };
-        if written.0.is_empty() {
+        // Of one that could not be read its own problem is told.
+        if written.0.is_empty() && !self.report.has_error_from(written.place) {
             let suggestion = "write origins = [{ url = \"http://10.0.0.1:8080\" }]";
             self.report.error_with(written.place, "the pool has no origins", suggestion);
         }
@@ -370,6 +371,10 @@ impl Reached {
     fn parse(text: &str) -> Result<Self, (String, Option<String>)> {
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
+            if let Some(path) = path.strip_suffix(':') {
+                let why = "a socket's path has no colon at its end".to_owned();
+                return Err((why, Some(format!("did you mean \"unix:{path}\"?"))));
+            }
             if !path.starts_with('/') {
                 return Err(("a socket's path begins with a slash".to_owned(), None));
             }
@@ -394,6 +399,13 @@ impl Reached {
                 return Err((why, near.map(|near| format!("did you mean \"{near}://{rest}\"?"))));
             }
         };
+        if let Some(path) = rest.strip_prefix("unix:") {
+            let path = path.trim_end_matches(':');
+            return Err((
+                "a socket has no scheme".to_owned(),
+                Some(format!("did you mean \"unix:{path}\"?")),
+            ));
+        }
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains(['/', '?', '#']) {
             let suggestion = "to change paths, use a [[route]] with strip_prefix".to_owned();

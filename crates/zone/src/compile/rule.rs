@@ -225,7 +225,10 @@ impl Compiler<'_> {
             }
             let made = self.list(list).map(Arc::new);
             feeds.extend(self.feed(list, &name.0, made.as_ref()));
-            if let Some(made) = made {
+            // One with a problem of its own is there all the same, so that no rule is told that it is not.
+            let kind = list.kind.as_ref().map(|kind| kind.value.kind());
+            let empty = || List::parse(kind?, "", &Limits::default()).ok().map(Arc::new);
+            if let Some(made) = made.or_else(empty) {
                 lists.insert(name.0.clone(), made);
             }
         }

@@ -39,6 +39,51 @@ pub struct Body(pub String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldName(pub String);
 
+/// What to write where a table is wanted: its first setting, with the value if that is a text.
+pub(crate) fn as_table(entry: &Entry<'_>, key: &str) -> String {
+    match entry.value().as_str() {
+        Some(text) => format!("write {{ {key} = {} }}", text_quoted(text)),
+        None => format!("write {{ {key} = … }}"),
+    }
+}
+
+/// What to write where an array is wanted.
+fn as_array(entry: &Entry<'_>) -> String {
+    match entry.value() {
+        DeValue::Table(_) => "write its header in double brackets, [[…]]: there may be several".to_owned(),
+        DeValue::String(text) => format!("write [{}]", text_quoted(text)),
+        _ => "put it in brackets".to_owned(),
+    }
+}
+
+/// A text as TOML has it; a long one is cut.
+fn text_quoted(text: &str) -> String {
+    let shown = quoted(text);
+    format!("\"{}\"", shown.trim_matches('`').replace('"', "\\\""))
+}
+
+/// What to write where a whole number is wanted and a text stands, such as `"443"`, or `"10s"` where
+/// milliseconds are meant.
+fn as_number(text: &str, is_ms: bool) -> Option<String> {
+    let end = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, unit) = text.split_at_checked(end)?;
+    let number: u64 = digits.parse().ok()?;
+    let factor_ms = match unit.trim() {
+        "" => return Some(format!("write {number}, without quotes")),
+        "ms" => 1,
+        "s" | "sec" => 1_000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    let ms = number.checked_mul(factor_ms)?;
+    Some(match is_ms {
+        true => format!("it is in milliseconds: write {ms}"),
+        false => "write the number alone, without quotes; the setting's name ends in its unit".to_owned(),
+    })
+}
+
 fn string<'a>(entry: &Entry<'a>, wanted: &str, bytes_max: usize, report: &mut Report) -> Option<&'a str> {
     let Some(text) = entry.value().as_str() else {
         entry.report_type(wanted, report);
@@ -122,7 +167,12 @@ impl Setting for bool {
     fn read(entry: Entry<'_>, report: &mut Report) -> Option<Self> {
         let value = entry.value().as_bool();
         if value.is_none() {
-            entry.report_type("true or false", report);
+            let meant = entry.value().as_str().and_then(|text| match text.to_ascii_lowercase().as_str() {
+                "on" | "yes" | "true" | "1" => Some("write true, without quotes".to_owned()),
+                "off" | "no" | "false" | "0" => Some("write false, without quotes".to_owned()),
+                _ => None,
+            });
+            entry.report_type_with("true or false", meant, report);
         }
         value
     }
@@ -150,7 +200,8 @@ impl<const MIN: u64, const MAX: u64> Setting for Count<MIN, MAX> {
 
     fn read(entry: Entry<'_>, report: &mut Report) -> Option<Self> {
         let Some(integer) = entry.value().as_integer() else {
-            entry.report_type(&Self::kind(), report);
+            let meant = entry.value().as_str().and_then(|text| as_number(text, MAX == DURATION_MS_MAX));
+            entry.report_type_with(&Self::kind(), meant, report);
             return None;
         };
         match u64::from_str_radix(integer.as_str(), integer.radix()) {
@@ -193,6 +244,24 @@ impl Size {
         };
         number.checked_mul(factor)
     }
+
+    /// The size in a unit there is, of one that other servers know: `10m`, `64k`, `1G`.
+    fn meant(text: &str) -> Option<String> {
+        let end = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (digits, unit) = text.split_at_checked(end).filter(|(digits, _)| !digits.is_empty())?;
+        let unit = match unit.trim().to_ascii_lowercase().as_str() {
+            "k" | "kib" => "KiB",
+            "m" | "mib" => "MiB",
+            "g" | "gib" => "GiB",
+            "t" | "tib" => "TiB",
+            "kb" => "kB",
+            "mb" => "MB",
+            "gb" => "GB",
+            "tb" => "TB",
+            _ => return None,
+        };
+        Some(format!("{digits}{unit}"))
+    }
 }
 
 impl Setting for Size {
@@ -206,7 +275,11 @@ impl Setting for Size {
                 let size = Self::parse(text);
                 if size.is_none() {
                     let message = format!("{} is no size", quoted(text));
-                    report.error_with(entry.place(), message, "units are B, kB, MB, GB, KiB, MiB, GiB, TiB");
+                    let meant = Self::meant(text).map_or_else(
+                        || "units are B, kB, MB, GB, KiB, MiB, GiB, TiB".to_owned(),
+                        |meant| format!("did you mean \"{meant}\"?"),
+                    );
+                    report.error_with(entry.place(), message, meant);
                 }
                 size.map(Self)
             }
@@ -251,7 +324,7 @@ impl<T: Setting> Setting for List<T> {
     fn read(entry: Entry<'_>, report: &mut Report) -> Option<Self> {
         let items = all(&entry, report);
         if items.is_none() {
-            entry.report_type("an array", report);
+            entry.report_type_with("an array", Some(as_array(&entry)), report);
         }
         items.map(Self)
     }

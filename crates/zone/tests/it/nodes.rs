@@ -65,7 +65,8 @@ fn tells_what_is_wrong_with_it() {
     for (text, wanted) in [
         ("", "n.toml:1:1: the node has no listener (write a [[listener]]"),
         ("[[listener]]\naddress = \":80\"\nprotocol = \"http\"", "did you mean \"0.0.0.0:80\"?"),
-        ("[[listener]]\naddress = \"localhost:80\"\nprotocol = \"http\"", "is no IP address with a port"),
+        ("[[listener]]\naddress = \"localhost:80\"\nprotocol = \"http\"", "did you mean \"127.0.0.1:80\"?"),
+        ("[[listener]]\naddress = \"web:80\"\nprotocol = \"http\"", "is no IP address with a port"),
         ("[[listener]]\naddress = \"0.0.0.0:80\"\nprotocol = \"htp\"", "did you mean \"http\"?"),
         ("[[listener]]\naddress = \"0.0.0.0:80\"", "[[listener]] needs `protocol`"),
         ("[[listener]]\naddress = \"0.0.0.0:80\"\nprotocol = \"http\"\nhttp3 = true", "HTTP/3 needs"),
@@ -89,7 +90,10 @@ fn tells_what_is_wrong_with_it() {
             "more than 3 name servers",
         ),
         (&format!("{ONE}[node]\nthread = 2"), "did you mean `threads`?"),
-        (&format!("{ONE}[cache]\nmemory_bytes = \"5 mb\""), "units are"),
+        (&format!("{ONE}[cache]\nmemory_bytes = \"5 mb\""), "did you mean \"5MB\"?"),
+        (&format!("{ONE}[cache]\nmemory_bytes = \"5 lots\""), "units are"),
+        (&format!("{ONE}[admin]\naddress = \"9901\""), "did you mean \"127.0.0.1:9901\"?"),
+        ("[listener]\naddress = \"0.0.0.0:80\"\nprotocol = \"http\"", "in double brackets, [[…]]"),
         (&format!("{ONE}[zone_default]\n"), "did you mean `zone_defaults`?"),
         (&format!("{ONE}[node]\nthreads = -1"), "an integer from 0 to 256, not `-1`"),
     ] {

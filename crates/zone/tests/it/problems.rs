@@ -52,6 +52,52 @@ fn suggests_what_was_meant() {
     }
 }
 
+/// What is written by habit in other servers' files, and what to write here.
+#[test]
+fn says_what_to_write_in_place_of_other_servers_ways() {
+    for (rest, wanted) in [
+        ("[http]\nheader_ms = \"10s\"\n", "it is in milliseconds: write 10000"),
+        ("[http]\nheader_ms = \"10\"\n", "write 10, without quotes"),
+        ("[http]\nmax_body_bytes = \"10m\"\n", "did you mean \"10MiB\"?"),
+        ("[http]\nwebsocket = \"on\"\n", "write true, without quotes"),
+        ("[tls]\nhsts = true\n", "not true or false (write { max_age_s = … })"),
+        ("[tls]\nredirect_port = \"443\"\n", "write 443, without quotes"),
+        ("[tls]\nssl_certificate_key = \"a\"\n", "did you mean `private_key`?"),
+        ("[tls]\nminimum = \"TLSv1.2\"\n", "did you mean \"1.2\"?"),
+        ("[compression]\nalgorithms = [\"br\"]\n", "did you mean \"brotli\"?"),
+        (
+            "[[rate_limit]]\nname = \"a\"\nrequests = 1\nperiod_s = \"1m\"\n",
+            "the number alone, without quotes",
+        ),
+        ("[[rule]]\nname = \"a\"\nexpression = 'true'\naction = \"deny\"\n", "did you mean \"block\"?"),
+        ("[pool]\nname = \"b\"\n", "this must be an array, not a table (write its header in double brackets"),
+        ("[[pool]]\nname = \"b\"\norigins = [\"http://h\"]\n", "write { url = \"http://h\" }"),
+        ("[[pool]]\nname = \"b\"\norigins = \"http://h\"\n", "not a string (write [\"http://h\"])"),
+        ("[[pool]]\nname = \"b\"\norigins = [{ url = \"unix:/s:\" }]\n", "did you mean \"unix:/s\"?"),
+        ("[[pool]]\nname = \"b\"\norigins = [{ url = \"http://unix:/s:\" }]\n", "did you mean \"unix:/s\"?"),
+    ] {
+        // A zone with a pool of its own may not have another kind of pool.
+        let told = problems_of(&match rest.contains("pool]") {
+            true => format!("name = \"z\"\nhostnames = [\"a.example\"]\n[[route]]\nanswer = {{}}\n{rest}"),
+            false => zone_text("z", "[\"a.example\"]", rest),
+        });
+        assert!(told.contains(wanted), "{rest}: {told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
+
+#[test]
+fn a_list_with_a_problem_is_not_missed_by_rules() {
+    let told = problems_of(&zone_text(
+        "z",
+        "[\"a.example\"]",
+        "[[list]]\nname = \"l\"\nkind = \"ip\"\nentries = [\"192.0.2.300\"]\n\
+         [[rule]]\nname = \"r\"\nexpression = 'ip.src in $l'\naction = \"block\"\n",
+    ));
+    assert!(told.contains("`192.0.2.300` is not an address"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
 #[test]
 fn lists_what_is_known_where_nothing_is_near() {
     let told = problems_of(&zone_text("z", "[\"a.example\"]", "[tls]\nquetzalcoatl = 1\n"));

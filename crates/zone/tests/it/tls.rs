@@ -76,13 +76,24 @@ fn refuses_a_pair_that_does_not_belong_together() {
 fn refuses_files_that_are_not_what_they_should_be() {
     let (chain, key) = pair(&["a.example"]);
     let broken = b"-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n".as_slice();
+    let locked =
+        b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n".as_slice();
+    let locked_of_old =
+        b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n\
+                          AAAA\n-----END RSA PRIVATE KEY-----\n"
+            .as_slice();
     let nonsense = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".as_slice();
     for (chain, key, wanted) in [
         (b"".as_slice(), key.as_slice(), "4:15: `a.pem`: there is no certificate in it"),
         (broken, &key, "4:15: `a.pem`: the PEM is broken"),
         (nonsense, &key, "4:15: `a.pem`: a certificate in it cannot be used"),
         (&chain, b"", "5:15: `/keys/a.key`: there is no private key in it"),
-        (&chain, &chain, "5:15: `/keys/a.key`: there is no private key in it"),
+        (&chain, b"words", "5:15: `/keys/a.key`: there is no private key in it"),
+        (&chain, &chain, "5:15: `/keys/a.key`: there is a certificate in it, and no private key"),
+        (&key, &chain, "4:15: `a.pem`: there is no certificate in it, but in the key's file"),
+        (b"\x30\x82\x01", &key, "4:15: `a.pem`: it is no PEM file"),
+        (&chain, locked, "5:15: `/keys/a.key`: the private key is locked by a passphrase"),
+        (&chain, locked_of_old, "5:15: `/keys/a.key`: the private key is locked by a passphrase"),
     ] {
         let told = compiled(&made(&text("[\"a.example\"]", BOTH), &[("/z/a.pem", chain)]), key).unwrap_err();
         assert!(told.contains(wanted), "{wanted}: {told}");
