@@ -10,7 +10,7 @@
 //! like) are read; the bytes of the latter stay as they are. What was read before an error, or before the end
 //! of what is inspected, is handed over in both.
 //!
-//! Where [`Limits::xml_arguments`] says so, elements without elements in them are arguments too ([`leaves`]).
+//! Where [`Limits::xml_arguments`] says so, elements without elements in them are arguments too.
 //!
 //! One byte at a time; tags are held until they end, comments and processing instructions are not. Read next:
 //! `Xml`.
