@@ -8,6 +8,7 @@
 //! Called by [`crate::transaction`]. Read next: [`Run::phase`], then [`state`].
 
 mod expand;
+pub(crate) mod likeness;
 pub(crate) mod lists;
 pub(crate) mod made;
 mod operators;
@@ -54,6 +55,8 @@ enum Outcome {
     Failed,
     /// A rule waits for answers; nothing of it was done.
     Waits,
+    /// The slice is over before a rule's values are judged; nothing of it was done.
+    Later,
 }
 
 impl Outcome {
@@ -125,6 +128,10 @@ impl Run<'_> {
                     *cursor -= 1;
                     return Ok(Progress::Asks);
                 }
+                (Outcome::Later, _) => {
+                    *cursor -= 1;
+                    return Ok(Progress::More);
+                }
                 (Outcome::Failed, _) | (Outcome::Matched, Flow::Next) => {}
                 (Outcome::Matched, Flow::Skip(rules)) => *cursor = cursor.saturating_add(rules),
                 (Outcome::Matched, Flow::SkipTo(place)) => *cursor = place,
@@ -136,7 +143,8 @@ impl Run<'_> {
     /// Evaluates a rule and its chain, or goes on where it waited for answers.
     fn chain(&mut self, head: &Rule, head_at: u32) -> Result<Outcome, Spent> {
         let set = self.set;
-        let waited_at = self.state.lists.as_mut().and_then(|lists| lists.waits_at.take());
+        let asked_at = self.state.lists.as_mut().and_then(|lists| lists.waits_at.take());
+        let waited_at = asked_at.or(self.state.likeness.as_ref().map(|likeness| likeness.rule));
         let waited = waited_at.and_then(|at| Some((set.rules.get(at as usize)?, at)));
         if waited.is_none() {
             self.state.matched.clear();
@@ -182,6 +190,15 @@ impl Run<'_> {
                 }
             }
         }
+        if let Operator::Fuzzy { hashes, threshold } = &rule.operator {
+            match self.is_judged(rule, (hashes, *threshold), at, &subjects) {
+                Ok(true) => {}
+                later => {
+                    self.work.subjects = subjects;
+                    return later.map(|_| Outcome::Later);
+                }
+            }
+        }
         let slot = if at == head_at { self.set.prefilter.slot_of(at) } else { None };
         let slot = slot.filter(|slot| self.filter.has_scanned(*slot));
         let mut any = false;
@@ -201,6 +218,7 @@ impl Run<'_> {
             }
         }
         self.work.subjects = subjects;
+        self.state.likeness = None;
         result.map(|()| Outcome::of(any))
     }
 

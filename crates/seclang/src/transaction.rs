@@ -244,6 +244,7 @@ impl Transaction {
             self.prepare(phase, fuel)?;
             self.phase = phase;
             self.cursor = 0;
+            self.state.likeness = None;
             if let Some(lists) = &mut self.state.lists {
                 lists.waits_at = None;
             }

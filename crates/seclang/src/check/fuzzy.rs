@@ -4,7 +4,7 @@
 //! files using context triggered piecewise hashing" (2006) describes and `ssdeep` writes: a rolling sum over
 //! seven bytes cuts a text where it meets a multiple of the block size, and each piece is one letter. Two
 //! texts are alike as far as their letters are. Time is linear in the value; a comparison has a fixed price.
-//! Read next: [`FuzzyHash::of`], then [`FuzzyHash::likeness`].
+//! Read next: [`Hashing`], then [`FuzzyHash::likeness`].
 
 /// Letters of a hash, at most; the second part has half.
 const LETTERS_MAX: usize = 64;
@@ -34,7 +34,7 @@ pub(crate) struct FuzzyHash {
 }
 
 /// The sum over the last [`WINDOW`] bytes.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Rolling {
     window: [u8; WINDOW],
     at: usize,
@@ -61,7 +61,7 @@ impl Rolling {
 }
 
 /// The pieces by one block size.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Pieces {
     /// Of the piece under way; once all letters are there, of all the rest.
     piece: u32,
@@ -102,60 +102,98 @@ const fn block_of(index: usize) -> u64 {
     BLOCK_MIN << index
 }
 
-/// The hash of a text, as `ssdeep` writes it: block size and two rows of letters.
+/// A hash under way, so that a long text is hashed in pieces.
+#[derive(Debug)]
+pub(crate) struct Hashing {
+    /// Bytes of the whole text, and of what was taken of it.
+    length: usize,
+    taken: usize,
+    /// By block size, as far as the text has reached it.
+    all: Vec<Pieces>,
+    /// The first block size that may still be chosen.
+    first: usize,
+    rolling: Rolling,
+}
+
+impl Hashing {
+    /// Begins with a text of so many bytes.
+    pub(crate) fn new(length: usize) -> Self {
+        let all = vec![Pieces::new(PIECE_BEGIN, PIECE_BEGIN)];
+        Self { length, taken: 0, all, first: 0, rolling: Rolling::default() }
+    }
+
+    /// Bytes that were taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// Takes what follows of the text.
+    pub(crate) fn take(&mut self, piece: &[u8]) {
+        let Self { length, all, first, rolling, .. } = self;
+        for byte in piece {
+            rolling.take(*byte);
+            for pieces in all.iter_mut().skip(*first) {
+                pieces.piece = pieces.piece.wrapping_mul(PIECE_PRIME) ^ u32::from(*byte);
+                pieces.half = pieces.half.wrapping_mul(PIECE_PRIME) ^ u32::from(*byte);
+            }
+            let (mut index, sum) = (*first, u64::from(rolling.value()));
+            // Where a piece ends by one block size, one may end by the next, and by none above it if not
+            // there.
+            while sum % block_of(index) == block_of(index) - 1 {
+                let Some(pieces) = all.get_mut(index) else { break };
+                if pieces.letters.is_empty() && index + 1 < BLOCKS {
+                    let next = Pieces::new(pieces.piece, pieces.half);
+                    pieces.end_piece();
+                    all.push(next);
+                } else {
+                    pieces.end_piece();
+                }
+                index += 1;
+            }
+            // A block size below one that has enough letters is not chosen any more.
+            let has_enough = all.get(*first + 1).is_some_and(|next| next.letters.len() >= LETTERS_MAX / 2);
+            if has_enough && block_of(*first) * (LETTERS_MAX as u64) < *length as u64 {
+                *first += 1;
+            }
+        }
+        self.taken += piece.len();
+    }
+
+    /// The hash as `ssdeep` writes it: block size and two rows of letters.
+    pub(crate) fn written(self) -> (u64, [Vec<u8>; 2]) {
+        let Self { length, all, first, rolling, .. } = self;
+        let mut guess = 0;
+        while block_of(guess) * (LETTERS_MAX as u64) < length as u64 && guess + 1 < BLOCKS {
+            guess += 1;
+        }
+        let mut chosen = guess.min(all.len() - 1).max(first);
+        let is_short = |index: usize| all.get(index).is_some_and(|one| one.letters.len() < LETTERS_MAX / 2);
+        while chosen > first && is_short(chosen) {
+            chosen -= 1;
+        }
+        let has_rest = rolling.value() != 0;
+        let (mut long, mut short) = (Vec::new(), Vec::new());
+        if let Some(pieces) = all.get(chosen) {
+            long.extend_from_slice(&pieces.letters);
+            long.extend(if has_rest { Some(letter(pieces.piece)) } else { pieces.last });
+            match all.get(chosen + 1) {
+                Some(next) => {
+                    short.extend(next.letters.iter().take(LETTERS_MAX / 2 - 1));
+                    short.extend(if has_rest { Some(letter(next.half)) } else { next.half_last });
+                }
+                None => short.extend(has_rest.then(|| letter(pieces.piece))),
+            }
+        }
+        (block_of(chosen), [long, short])
+    }
+}
+
+/// The hash of a text, in one piece.
+#[cfg(test)]
 pub(crate) fn written(text: &[u8]) -> (u64, [Vec<u8>; 2]) {
-    let length = text.len() as u64;
-    let mut guess = 0;
-    while block_of(guess) * (LETTERS_MAX as u64) < length && guess + 1 < BLOCKS {
-        guess += 1;
-    }
-    let mut all: Vec<Pieces> = vec![Pieces::new(PIECE_BEGIN, PIECE_BEGIN)];
-    let mut first = 0;
-    let mut rolling = Rolling::default();
-    for byte in text {
-        rolling.take(*byte);
-        for pieces in all.iter_mut().skip(first) {
-            pieces.piece = pieces.piece.wrapping_mul(PIECE_PRIME) ^ u32::from(*byte);
-            pieces.half = pieces.half.wrapping_mul(PIECE_PRIME) ^ u32::from(*byte);
-        }
-        let (mut index, sum) = (first, u64::from(rolling.value()));
-        // Where a piece ends by one block size, one may end by the next, and by none above it if not there.
-        while sum % block_of(index) == block_of(index) - 1 {
-            let Some(pieces) = all.get_mut(index) else { break };
-            if pieces.letters.is_empty() && index + 1 < BLOCKS {
-                let next = Pieces::new(pieces.piece, pieces.half);
-                pieces.end_piece();
-                all.push(next);
-            } else {
-                pieces.end_piece();
-            }
-            index += 1;
-        }
-        // A block size below one that has enough letters is not chosen any more.
-        let has_enough = all.get(first + 1).is_some_and(|next| next.letters.len() >= LETTERS_MAX / 2);
-        if has_enough && block_of(first) * (LETTERS_MAX as u64) < length {
-            first += 1;
-        }
-    }
-    let mut chosen = guess.min(all.len() - 1).max(first);
-    let is_short = |index: usize| all.get(index).is_some_and(|one| one.letters.len() < LETTERS_MAX / 2);
-    while chosen > first && is_short(chosen) {
-        chosen -= 1;
-    }
-    let has_rest = rolling.value() != 0;
-    let (mut long, mut short) = (Vec::new(), Vec::new());
-    if let Some(pieces) = all.get(chosen) {
-        long.extend_from_slice(&pieces.letters);
-        long.extend(if has_rest { Some(letter(pieces.piece)) } else { pieces.last });
-        match all.get(chosen + 1) {
-            Some(next) => {
-                short.extend(next.letters.iter().take(LETTERS_MAX / 2 - 1));
-                short.extend(if has_rest { Some(letter(next.half)) } else { next.half_last });
-            }
-            None => short.extend(has_rest.then(|| letter(pieces.piece))),
-        }
-    }
-    (block_of(chosen), [long, short])
+    let mut hashing = Hashing::new(text.len());
+    hashing.take(text);
+    hashing.written()
 }
 
 /// Of more than three equal letters in a row, three: long runs say little.
@@ -170,9 +208,17 @@ fn without_runs(letters: &[u8]) -> Vec<u8> {
 }
 
 impl FuzzyHash {
-    /// Hashes a text.
+    /// Hashes a text in one piece.
+    #[cfg(test)]
     pub(crate) fn of(text: &[u8]) -> Self {
-        let (block, letters) = written(text);
+        let mut hashing = Hashing::new(text.len());
+        hashing.take(text);
+        Self::after(hashing)
+    }
+
+    /// The hash of a text that was taken whole.
+    pub(crate) fn after(hashing: Hashing) -> Self {
+        let (block, letters) = hashing.written();
         Self { block, letters: letters.map(|letters| without_runs(&letters)) }
     }
 
@@ -344,9 +390,13 @@ mod tests {
         fn never_panics_and_is_the_same_either_way(
             one in proptest::collection::vec(any::<u8>(), 0..2_000),
             other in proptest::collection::vec(0_u8..4, 0..2_000),
+            size in 1..99_usize,
             line in "[0-9]{0,20}:[A-Za-z0-9+/]{0,70}:[A-Za-z0-9+/,]{0,70}",
         ) {
             let [a, b] = [&one, &other].map(|text| FuzzyHash::of(text));
+            let mut hashing = Hashing::new(one.len());
+            one.chunks(size).for_each(|piece| hashing.take(piece));
+            prop_assert_eq!(FuzzyHash::after(hashing), a.clone());
             prop_assert_eq!(a.likeness(&a), 100);
             prop_assert_eq!(a.likeness(&b), b.likeness(&a));
             prop_assert_eq!(FuzzyHash::parse(&shown(&one)), Some(a.clone()));

@@ -99,7 +99,12 @@ impl Run<'_> {
     }
 
     /// The values that a rule's operator will be asked about for one subject.
-    fn values_of(&mut self, rule: &Rule, subject: &Subject, out: &mut Vec<Vec<u8>>) -> Result<(), Spent> {
+    pub(super) fn values_of(
+        &mut self,
+        rule: &Rule,
+        subject: &Subject,
+        out: &mut Vec<Vec<u8>>,
+    ) -> Result<(), Spent> {
         let mut current = subject.value(self.values, &self.work.made).to_vec();
         let mut other = Vec::new();
         if rule.multi_match {

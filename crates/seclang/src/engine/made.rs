@@ -5,7 +5,7 @@
 //! them compile again, which each pays for itself. Used by [`super::operators`]. Read next:
 //! [`MadePatterns::of`].
 
-use regex::bytes::Regex;
+use regex_automata::meta::Regex;
 
 use crate::limits::MADE_PATTERNS_MAX;
 use crate::pattern;

@@ -20,6 +20,7 @@ use crate::transaction::values::Span;
 use crate::variable::Variable;
 use crate::xml::Document;
 
+use super::likeness::Likeness;
 use super::lists::Lists;
 use super::{allow_covers, is_secret_name};
 
@@ -133,6 +134,8 @@ pub(crate) struct State {
     pub(crate) is_value_cut: bool,
     /// Texts that macros made and that are no patterns.
     pub(crate) patterns_broken: u32,
+    /// Values that `@fuzzyHash` judges; none but while its rule is due.
+    pub(crate) likeness: Option<Box<Likeness>>,
     /// What `@rbl` asked; none where no rule did.
     pub(crate) lists: Option<Box<Lists>>,
     /// Who knows where addresses are; none where no rule asks, or nobody does.
@@ -172,6 +175,7 @@ impl State {
             elapsed_ms: 0,
             is_value_cut: false,
             patterns_broken: 0,
+            likeness: None,
             lists: None,
             locator: None,
             location: None,

@@ -144,7 +144,7 @@ const PACKAGES: &[(&str, Users)] = &[
     // Finding: the WAF's rules are regular expressions and lists of words.
     ("aho-corasick", Only(&["rules", "seclang"])),
     ("regex", Only(&["seclang"])),
-    ("regex-automata", Only(&["rules"])),
+    ("regex-automata", Only(&["rules", "seclang"])),
     ("regex-syntax", Only(&["rules", "seclang"])),
     // Digests that rules ask for by name; nothing is secured by them.
     ("md-5", Only(&["seclang"])),
