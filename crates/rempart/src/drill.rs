@@ -35,6 +35,8 @@ mod greedy;
 mod herd;
 mod hostile;
 mod load;
+mod multiplexed;
+mod names;
 mod node;
 mod nodes;
 mod numbers;
@@ -283,7 +285,7 @@ const DRILLS: &[Drill] = &[
         name: "floods",
         outage: "HTTP/2 rapid reset 2023, CONTINUATION 2024, MadeYouReset 2025: little sent, much work done",
         done: "slow heads, bodies, reads and handshakes, floods of every frame, bombs, connections and first \
-               packets, over HTTP/1, HTTP/2, HTTP/3 and WebSocket",
+               packets, over HTTP/1, HTTP/2, HTTP/3 and WebSocket; honest visitors beside them over each",
         needs_fault_points: false,
         run: floods::floods,
     },
@@ -315,8 +317,8 @@ const DRILLS: &[Drill] = &[
         id: "D23",
         name: "dependencies",
         outage: "Cloudflare 2025-06-12, 2023-11-02: a dependency was gone, and what needed it failed closed",
-        done: "origins over HTTP/1, HTTP/2 and TLS, names, files of addresses and the log refuse, hang, are \
-               slow, send garbage",
+        done: "origins over HTTP/1, HTTP/2 and TLS, names, lists in the DNS, files of addresses and the log \
+               refuse, hang, are slow, send garbage",
         needs_fault_points: false,
         run: dependencies::each_fails,
     },
@@ -324,7 +326,8 @@ const DRILLS: &[Drill] = &[
         id: "D31",
         name: "tiers",
         outage: "HTTP/2 rapid reset 2023: what one tier let go overflowed into the next",
-        done: "one tier and two, stores in both, a circle; a node of the inner tier is killed and replaced",
+        done: "one tier and two, visitors over HTTP/1.1, HTTP/2 and HTTP/3, stores in both, a circle; a node \
+               of the inner tier is killed and replaced",
         needs_fault_points: false,
         run: tiers::one_and_two,
     },
@@ -332,7 +335,8 @@ const DRILLS: &[Drill] = &[
         id: "D32",
         name: "stalled",
         outage: "any log that is written on a request's way: its disk hangs, and so do the sites",
-        done: "nobody reads log, events, metrics and answers of commands, while one zone floods the log",
+        done: "nobody reads log, events, metrics, traces and answers of commands, while one zone floods the \
+               log",
         needs_fault_points: false,
         run: stalled::readers,
     },

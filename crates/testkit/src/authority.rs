@@ -121,11 +121,29 @@ impl Authority {
         self.signed(params)
     }
 
-    fn signed(&self, mut params: CertificateParams) -> Result<Leaf> {
+    /// As [`Authority::leaf`], with a key of RSA of 3,072 bits: each handshake costs its server a millisecond
+    /// or more, for tests of many.
+    ///
+    /// # Errors
+    /// When a name is not allowed in a certificate.
+    pub fn costly_leaf(&self, names: &[&str]) -> Result<Leaf> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(2100, 1, 1);
+        let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_3072)?;
+        self.signed_for(params, &key)
+    }
+
+    fn signed(&self, params: CertificateParams) -> Result<Leaf> {
+        self.signed_for(params, &KeyPair::generate()?)
+    }
+
+    fn signed_for(&self, mut params: CertificateParams, key: &KeyPair) -> Result<Leaf> {
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.issuer)?;
+        let certificate = params.signed_by(key, &self.issuer)?;
         Ok(Leaf { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
 

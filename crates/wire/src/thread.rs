@@ -235,14 +235,16 @@ impl<S: Service> Thread<S> {
     }
 
     /// Whether a newcomer that finds no room is to wait for some, and others behind it. One of a network that
-    /// holds much is not; and nobody is where one has waited in vain and none has found room since.
+    /// holds much is not; and nobody is where one has waited in vain and none has found room since, nor while
+    /// the thread drains: whoever is told so at once comes again, to who serves next.
     pub(crate) fn may_wait_for_room(&self, network: Network) -> bool {
-        !self.is_without_room.get() && self.reserved_from(network) == 0
+        !self.is_without_room.get() && !self.is_draining() && self.reserved_from(network) == 0
     }
 
     /// As [`Thread::finds_room`], for whoever may wait for a moment. Those that came right before it have
     /// said nothing yet. Within a moment they have, and then it is known which of them are of a zone that
-    /// holds more than its share; those that say nothing at all may go a second after they came.
+    /// holds more than its share; those that say nothing at all may go a second after they came. It ends at
+    /// once when the thread begins to drain.
     pub(crate) async fn wait_for_room(&self, network: Network) -> bool {
         let since = self.deadlines.now();
         // Who was let go leaves now, and who has come is read.

@@ -64,11 +64,7 @@ pub(super) fn stepped(run: &Run, outcome: &mut Outcome) -> Result<()> {
     node.wait_for(0, "spare_ready")?;
     let edge = prepare(&node)?;
     let stands = Stands { node: &node, edge, fetched: store(&node, &origin)? };
-    let secure = Target {
-        address: node.address("https")?,
-        host: "tls.example".to_owned(),
-        tls: Some(authority.client()?),
-    };
+    let secure = Target::secured(node.address("https")?, "tls.example", &authority.client()?);
     let load = Load::begin(&node.target("a.example")?, RATE)?;
     for step in steps() {
         folder.write(CLOCK, step.text.as_bytes())?;

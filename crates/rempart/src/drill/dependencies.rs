@@ -1,6 +1,6 @@
-//! The drill of what a node depends on (D23): origins over HTTP/1, HTTP/2 and TLS, names, the files of
-//! addresses, the log. Each refuses, hangs, is slow or sends garbage, with the declared outcome and
-//! unharmed neighbours.
+//! The drill of what a node depends on (D23): origins over HTTP/1, HTTP/2 and TLS, names, lists in the DNS,
+//! the files of addresses, the log. Each refuses, hangs, is slow or sends garbage, with the declared outcome
+//! and unharmed neighbours.
 //!
 //! The cache's disk has drills of its own ([`super::disk`]), a log that stalls too ([`super::stalled`]).
 //! Read next: `docs/reference/outcomes.md` for the words.
@@ -17,7 +17,8 @@ use serde_json::Value;
 use super::Run;
 use super::authority::Authority;
 use super::load::{Load, in_words, wait_until};
-use super::node::{ACCESS, AT_ONCE, Node, NodeText, PATIENCE, answering, passing};
+use super::names::{Manner, Names};
+use super::node::{ACCESS, AT_ONCE, Node, NodeFolder, NodeText, PATIENCE, answering, passing};
 use super::origin::Origin;
 use super::raw::{Raw, hold};
 use super::report::Outcome;
@@ -138,6 +139,8 @@ pub(super) fn each_fails(run: &Run, outcome: &mut Outcome) -> Result<()> {
         );
         folder.zone(zone, &text)?;
     }
+    let names = Names::start()?;
+    ask_lists_at(&folder, &names)?;
     let node = folder.start()?;
     node.wait_for(0, "spare_ready")?;
     let edge = node.edge()?;
@@ -146,7 +149,8 @@ pub(super) fn each_fails(run: &Run, outcome: &mut Outcome) -> Result<()> {
     for declared in &others.all {
         fails_as_declared(&node, declared, outcome)?;
     }
-    outcome.figure("dependencies_broken", others.all.len());
+    let lists = lists_in_the_dns(&node, outcome)?;
+    outcome.figure("dependencies_broken", others.all.len() + lists);
     files_of_addresses(&node, outcome)?;
     outcome.add_unharmed("the neighbour: no request fails", load.end());
     let same = node.edge()? == edge && node.told(0, "panic").is_empty();
@@ -154,7 +158,7 @@ pub(super) fn each_fails(run: &Run, outcome: &mut Outcome) -> Result<()> {
     drop(node);
     full_log(run, outcome).context("a log that cannot be written")?;
     outcome.note(
-        "servers of names that hang or send garbage: the machine's are asked, so by the tests of `origin`",
+        "servers of origins' names that hang or send garbage: the machine's, so by the tests of `origin`",
     );
     outcome.note("the cache's disk: C1 to C3; a log that stalls: D32");
     Ok(())
@@ -190,6 +194,64 @@ fn fails_as_declared(node: &Node, declared: &Declared, outcome: &mut Outcome) ->
     let is_it = is_logged && word.starts_with(fault) && word.is_empty() == fault.is_empty();
     outcome.check(&format!("{zone}: the log names it"), is_it, &line["fault"]);
     Ok(())
+}
+
+/// A zone whose firewall asks a list for each way in which a server of names may answer, and these servers.
+fn ask_lists_at(folder: &NodeFolder, names: &Names) -> Result<()> {
+    let origin = "[[route]]\npath_prefix = \"/\"\nanswer = { status = 200, body = \"not listed\" }\n";
+    let zone = format!(
+        "name = \"lists\"\nhostnames = [\"lists.example\"]\n{origin}\n[waf]\nmode = \"block\"\n\
+         rules = [\"../lists.conf\"]\n"
+    );
+    folder.zone("lists", &zone)?;
+    let rules: String = (1..)
+        .zip(Manner::ALL)
+        .map(|(id, (_, list))| {
+            format!("SecRule ARGS:{list} \"@rbl {list}.example\" \"id:{id},phase:1,deny,status:451,log\"\n")
+        })
+        .collect();
+    folder.write("lists.conf", rules.as_bytes())?;
+    let text = fs::read_to_string(folder.at("rempart.toml"))?;
+    let servers = format!("[node]\nlist_servers = [\"{}\"]\n", names.address());
+    folder.write("rempart.toml", text.replacen("[node]\n", &servers, 1).as_bytes())
+}
+
+/// Each such list is asked: who is on one that answers is refused, and what nobody says matches nothing, and
+/// is counted. Gives how many are broken.
+fn lists_in_the_dns(node: &Node, outcome: &mut Outcome) -> Result<usize> {
+    const UNANSWERED: &str = "rempart_waf_unanswered_total{operator=\"rbl\"}";
+    let target = node.target("lists.example")?;
+    let mut unanswered = 0;
+    for (manner, list) in Manner::ALL {
+        let is_right = manner == Manner::Right;
+        unanswered += u64::from(!is_right);
+        let came = target.ask(&format!("/?{list}=visitor.test"), "");
+        let status = came.as_ref().map_or(0, |(status, _)| *status);
+        let is_it = status == if is_right { 451 } else { 200 };
+        outcome.check(&format!("list that {}: ends as declared", in_the_dns(manner)), is_it, in_words(&came));
+        let is_counted =
+            wait_until(PATIENCE, || node.metric(UNANSWERED).is_ok_and(|count| count == unanswered));
+        let found = format!("{:?} of {unanswered}", node.metric(UNANSWERED).ok());
+        let what = format!("list that {}: what has no answer is counted", in_the_dns(manner));
+        outcome.check(&what, is_counted, found);
+    }
+    let after = target.ask("/?right=visitor.test", "");
+    let is_refused = after.as_ref().is_ok_and(|(status, _)| *status == 451);
+    outcome.check("lists: the one that answers is asked as before", is_refused, in_words(&after));
+    Ok(Manner::ALL.len() - 1)
+}
+
+fn in_the_dns(manner: Manner) -> &'static str {
+    match manner {
+        Manner::Right => "answers",
+        Manner::Hangs => "hangs",
+        Manner::Refuses => "refuses to say",
+        Manner::Fails => "fails",
+        Manner::Garbage => "sends garbage",
+        Manner::Cut => "sends less than it announces",
+        Manner::Circle => "sends a name that points to itself",
+        Manner::Another => "answers another question",
+    }
 }
 
 /// Files of addresses that are not there, are no database, and never come to an end.

@@ -104,12 +104,17 @@ const ACTIONS: [Action; 18] = [
 ];
 
 /// The ways in which a rule can be kept from doing anything.
-const WAYS: [&str; 6] = [
+const WAYS: [&str; 10] = [
     "switched off",
     "never true",
     "skipped by phase",
     "skipped by the rule before",
     "without its list",
+    // Of a ruleset of its own.
+    "apart, executed by nobody",
+    "apart, executed by a rule that is switched off",
+    "apart, executed by a rule that is never true",
+    "apart, and left out",
     "gone",
 ];
 
@@ -140,6 +145,24 @@ fn rules(way: &str) -> (String, usize) {
             rule(&mut text, 2000 + number, phase, "true", "ruleset = \"set\"\naction = \"log\"");
         }
     }
+    for (number, phase) in PHASES.iter().enumerate() {
+        let execute = "action = \"execute\"\nexecute = { ruleset = \"apart\" }";
+        let leave_out = "action = \"skip\"\nskip = { rulesets = [\"apart\"] }";
+        match way {
+            "apart, executed by a rule that is switched off" => {
+                rule(&mut text, 3000 + number, phase, "true", &format!("enabled = false\n{execute}"));
+            }
+            "apart, executed by a rule that is never true" => {
+                rule(&mut text, 3000 + number, phase, "http.host eq \"elsewhere\"", execute);
+            }
+            "apart, and left out" => {
+                rule(&mut text, 3000 + number, phase, "true", leave_out);
+                rule(&mut text, 4000 + number, phase, "true", execute);
+            }
+            _ => {}
+        }
+    }
+    let apart = if way.starts_with("apart") { "ruleset = \"apart\"\n" } else { "" };
     for Action { name, needs, phases } in &ACTIONS {
         for phase in *phases {
             count += 1;
@@ -150,7 +173,8 @@ fn rules(way: &str) -> (String, usize) {
             };
             let enabled = if way == "switched off" { "enabled = false\n" } else { "" };
             if way != "gone" {
-                rule(&mut text, count, phase, condition, &format!("{enabled}action = \"{name}\"\n{needs}"));
+                let lines = format!("{enabled}{apart}action = \"{name}\"\n{needs}");
+                rule(&mut text, count, phase, condition, &lines);
             }
         }
     }
@@ -190,6 +214,17 @@ pub(super) fn every_way(run: &Run, outcome: &mut Outcome) -> Result<()> {
         let is_it = answer.as_ref().is_ok_and(|(status, body)| *status == 200 && body == ANSWER);
         outcome.check(&format!("{way}: nothing of it is noticed"), is_it, in_words(&answer));
     }
+    // What is apart is there, and does something once a rule executes it.
+    let mut control = String::new();
+    let execute = "action = \"execute\"\nexecute = { ruleset = \"apart\" }";
+    rule(&mut control, 1, FIREWALL, "http.request.uri.path eq \"/control\"", execute);
+    rule(&mut control, 2, FIREWALL, "true", "ruleset = \"apart\"\naction = \"block\"");
+    folder.zone("a", &format!("{zone}{control}"))?;
+    let (is_taken, said) = node.publish(&[])?;
+    let answer = target.ask("/control", "");
+    let is_refused = is_taken && answer.as_ref().is_ok_and(|(status, _)| *status == 403);
+    let found = format!("{}; {}", said.lines().next().unwrap_or_default(), in_words(&answer));
+    outcome.check("apart, and executed: it does what it says", is_refused, found);
     tried += never_taken(&node, &zone, outcome).context("rules that are refused")?;
     load.wait_for(RATE / 4);
     outcome.figure("rules_disabled", tried);

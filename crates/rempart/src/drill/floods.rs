@@ -7,6 +7,7 @@
 
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::Run;
 use super::authority::Authority;
 use super::load::{End, Load, Target, Visit, wait_until};
+use super::multiplexed::Speaks;
 use super::node::{Node, NodeText, PATIENCE, passing};
 use super::origin::Origin;
 use super::report::Outcome;
@@ -23,7 +25,7 @@ use tcp::Fared;
 mod quic;
 pub(super) mod tcp;
 
-/// Honest requests a second: every other one over TLS.
+/// Honest requests a second, in turn in the clear, over TLS, over HTTP/2 and over HTTP/3.
 const RATE: u64 = 60;
 
 /// Of these before the attack, to know how fast they are served in quiet.
@@ -89,13 +91,12 @@ pub(super) fn floods(run: &Run, outcome: &mut Outcome) -> Result<()> {
     node.wait_for(0, "spare_ready")?;
     let (edge, client) = (node.edge()?, authority.client()?);
     let plain = node.target("a.example")?;
-    let secured =
-        Target { address: node.address("https")?, host: "a.example".to_owned(), tls: Some(client.clone()) };
-    let load = honest(&plain, &secured)?;
-    load.wait_for(QUIET);
-    let quiet = p99(&load.end());
+    let secured = Target::secured(node.address("https")?, "a.example", &client);
+    let quiet = Honest::begin(&plain, &secured)?;
+    quiet.load.wait_for(QUIET);
+    let quiet = p99(&quiet.load.end());
     let before = resident(&node)?;
-    let load = honest(&plain, &secured)?;
+    let honest = Honest::begin(&plain, &secured)?;
     let victim = tcp::Victim { http1: plain.address, http2: secured.address, tls: Some(client.clone()) };
     let over_quic = quic::Victim { address: secured.address, tls: client };
     let attacks: Vec<&'static tcp::Attack> = tcp::ATTACKS.iter().chain(tcp::OWN_ATTACKS).collect();
@@ -114,7 +115,7 @@ pub(super) fn floods(run: &Run, outcome: &mut Outcome) -> Result<()> {
     }
     handshakes(&secured, outcome);
     first_packets(&node, &over_quic, outcome)?;
-    let visits = load.end();
+    let visits = honest.end(outcome);
     let took = p99(&visits);
     outcome.add_unharmed("no honest visitor fails", visits);
     let most = (2 * quiet).max(quiet + Duration::from_millis(5));
@@ -135,16 +136,59 @@ fn with_limits(origin: std::net::SocketAddr) -> String {
     passing("a", &["a.example"], origin) + LIMITS
 }
 
-/// Honest visitors: each second one over TLS, from many networks.
-fn honest(plain: &Target, secured: &Target) -> Result<Load> {
-    let (plain, secured) = (plain.clone(), secured.clone());
-    Load::asking(RATE, move |number| {
-        let target = if number % 2 == 0 { &plain } else { &secured };
-        match target.ask_from(number % 64, "/", "") {
-            Ok((status, _)) => End::Answered(status),
-            Err(error) => End::Broken(format!("{error:#}")),
+/// Honest visitors from many networks, in turn by each way that there is.
+struct Honest {
+    load: Load,
+    ways: Arc<Vec<Way>>,
+}
+
+/// Those of one way.
+struct Way {
+    name: &'static str,
+    target: Target,
+    sent: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Honest {
+    fn begin(plain: &Target, secured: &Target) -> Result<Self> {
+        let way = |name, target| Way { name, target, sent: AtomicU64::new(0), failed: AtomicU64::new(0) };
+        let over = |speaks: Speaks| way(speaks.name(), secured.speaking(speaks));
+        let ways = Arc::new(vec![
+            way("HTTP/1.1 in the clear", plain.clone()),
+            over(Speaks::Http1),
+            over(Speaks::Http2),
+            over(Speaks::Http3),
+        ]);
+        let each = Arc::clone(&ways);
+        let load = Load::asking(RATE, move |number| {
+            let Some(way) = each.get(number as usize % each.len()) else {
+                return End::Wrong("no way".to_owned());
+            };
+            way.sent.fetch_add(1, Ordering::Relaxed);
+            let end = match way.target.ask_from(number / 4 % 64, "/", "") {
+                Ok((200, body)) if body == "ok" => return End::Answered(200),
+                Ok((status, body)) => End::Wrong(format!("{}: {status} {body}", way.name)),
+                Err(error) => End::Broken(format!("{}: {error:#}", way.name)),
+            };
+            way.failed.fetch_add(1, Ordering::Relaxed);
+            end
+        })?;
+        Ok(Self { load, ways })
+    }
+
+    /// Ends them; each way must have had its part.
+    fn end(self, outcome: &mut Outcome) -> Vec<Visit> {
+        let visits = self.load.end();
+        let first = visits.iter().find(|visit| visit.has_failed()).map(|visit| format!("{:?}", visit.end));
+        for way in self.ways.iter() {
+            let (sent, failed) = (way.sent.load(Ordering::Relaxed), way.failed.load(Ordering::Relaxed));
+            let first = first.as_ref().filter(|_| failed > 0).map(String::as_str).unwrap_or_default();
+            let found = format!("{failed} of {sent} failed {first}");
+            outcome.check(&format!("{}: each is answered", way.name), failed == 0 && sent > 0, found);
         }
-    })
+        visits
+    }
 }
 
 fn p99(visits: &[Visit]) -> Duration {

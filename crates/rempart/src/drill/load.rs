@@ -17,10 +17,11 @@ use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, ClientConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 
+use super::multiplexed::{self, Question, Speaks};
 use crate::clock;
 
 /// How long a visitor waits for the next byte: about what a person does.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes of an answer, head included; those of a drill have some hundred.
 pub(super) const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -77,6 +78,11 @@ pub(super) struct Fetched {
 }
 
 impl Fetched {
+    /// An answer of this status, its status line and fields, and its body.
+    pub(super) fn new(status: u16, head: String, body: String) -> Self {
+        Self { status, head, body }
+    }
+
     /// The first field of a name.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         let fields = self.head.lines().filter_map(|line| line.split_once(':'));
@@ -105,12 +111,29 @@ pub(super) struct Target {
     pub(super) host: String,
     /// Trusted authorities, for TLS.
     pub(super) tls: Option<Arc<ClientConfig>>,
+    /// What its visitors speak.
+    pub(super) speaks: Speaks,
 }
 
 impl Target {
     /// A target without TLS.
     pub(super) fn plain(address: SocketAddr, host: &str) -> Self {
-        Self { address, host: host.to_owned(), tls: None }
+        Self { address, host: host.to_owned(), tls: None, speaks: Speaks::Http1 }
+    }
+
+    /// A target over TLS, whose visitors trust whom `tls` trusts and speak HTTP/1.
+    pub(super) fn secured(address: SocketAddr, host: &str, tls: &Arc<ClientConfig>) -> Self {
+        Self { tls: Some(Arc::clone(tls)), ..Self::plain(address, host) }
+    }
+
+    /// The same target, for visitors who speak something else.
+    pub(super) fn speaking(&self, speaks: Speaks) -> Self {
+        let offering = |tls: &Arc<ClientConfig>| {
+            let mut offering = ClientConfig::clone(tls);
+            offering.alpn_protocols = speaks.alpn();
+            Arc::new(offering)
+        };
+        Self { speaks, tls: self.tls.as_ref().map(offering), ..self.clone() }
     }
 
     /// Asks once for `path`, with further field lines (each ending in CRLF), and gives status and body.
@@ -118,8 +141,7 @@ impl Target {
     /// # Errors
     /// When no whole answer comes.
     pub(super) fn ask(&self, path: &str, fields: &str) -> Result<(u16, String)> {
-        let connection = connect(self.address, 0).context("no connection")?;
-        self.talk(connection, path, fields)
+        self.ask_from(0, path, fields)
     }
 
     /// Asks from one of the networks, and gives the answer with its fields.
@@ -127,44 +149,68 @@ impl Target {
     /// # Errors
     /// As [`Target::ask`].
     pub(super) fn fetch(&self, network: u64, path: &str) -> Result<Fetched> {
-        let connection = connect(self.address, network % NETWORKS).context("no connection")?;
-        let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.host);
-        fetch(connection, head.as_bytes())
+        self.fetch_with(network % NETWORKS, path, "")
     }
 
-    /// Asks from one of the networks.
+    /// Asks from one of the networks, with further field lines.
+    ///
+    /// # Errors
+    /// As [`Target::ask`].
     pub(super) fn ask_from(&self, network: u64, path: &str, fields: &str) -> Result<(u16, String)> {
+        self.fetch_with(network, path, fields).map(|fetched| (fetched.status, fetched.body))
+    }
+
+    fn fetch_with(&self, network: u64, path: &str, fields: &str) -> Result<Fetched> {
+        if self.speaks != Speaks::Http1 {
+            let fields: Vec<_> = fields.lines().filter_map(|line| line.split_once(": ")).collect();
+            return multiplexed::fetch(&Question { target: self, network, path, fields: &fields });
+        }
         let connection = connect(self.address, network).context("no connection")?;
         self.talk(connection, path, fields)
     }
 
-    fn talk(&self, connection: TcpStream, path: &str, fields: &str) -> Result<(u16, String)> {
+    fn talk(&self, connection: TcpStream, path: &str, fields: &str) -> Result<Fetched> {
         let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{fields}\r\n", self.host);
         match &self.tls {
-            None => exchange(connection, head.as_bytes()),
+            None => fetch(connection, head.as_bytes()),
             Some(config) => {
                 let name = ServerName::try_from(self.host.clone()).context("no name for TLS")?;
                 let tls = ClientConnection::new(Arc::clone(config), name)?;
-                exchange(StreamOwned::new(tls, connection), head.as_bytes())
+                fetch(StreamOwned::new(tls, connection), head.as_bytes())
             }
         }
     }
 
-    fn visit(&self, number: u64) -> End {
-        match connect(self.address, number % NETWORKS) {
-            Err(error) => End::Refused(error.to_string()),
-            Ok(connection) => match self.talk(connection, "/", "") {
-                Ok((status, _)) => End::Answered(status),
-                Err(error) => End::Broken(format!("{error:#}")),
-            },
+    /// Asks for the first page, from the network that this number is of.
+    pub(super) fn visit(&self, number: u64) -> End {
+        let network = number % NETWORKS;
+        let answered = if self.speaks == Speaks::Http1 {
+            match connect(self.address, network) {
+                Err(error) => return End::Refused(error.to_string()),
+                Ok(connection) => self.talk(connection, "/", ""),
+            }
+        } else {
+            self.fetch_with(network, "/", "")
+        };
+        match answered {
+            Ok(fetched) => End::Answered(fetched.status),
+            Err(error) => End::Broken(format!("{error:#}")),
         }
     }
 }
 
-fn connect(address: SocketAddr, network: u64) -> std::io::Result<TcpStream> {
+/// Where a visitor of one of the networks comes from; none where the target is not on this machine's own
+/// address, or the number is no network's.
+pub(super) fn at_network(address: SocketAddr, network: u64) -> Option<SocketAddr> {
+    let network = u8::try_from(network).ok().filter(|_| address.ip() == Ipv4Addr::LOCALHOST)?;
+    Some(SocketAddr::from((Ipv4Addr::new(127, 1, network, 1), 0)))
+}
+
+/// Connects from one of the networks.
+pub(super) fn connect(address: SocketAddr, network: u64) -> std::io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    if let (true, Ok(network)) = (address.ip() == Ipv4Addr::LOCALHOST, u8::try_from(network)) {
-        socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 1, network, 1), 0)).into())?;
+    if let Some(from) = at_network(address, network) {
+        socket.bind(&from.into())?;
     }
     socket.connect_timeout(&address.into(), PATIENCE)?;
     let connection = TcpStream::from(socket);

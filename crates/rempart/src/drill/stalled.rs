@@ -1,5 +1,5 @@
-//! The drill of readers that do not read (D32): of the access log, of events, of metrics, of the local
-//! socket. No request waits for any of them; what is lost is counted, and by whom it was lost.
+//! The drill of readers that do not read (D32): of the access log, of events, of metrics, of traces, of the
+//! local socket. No request waits for any of them; what is lost is counted, and by whom it was lost.
 //!
 //! Read next: `telemetry`'s `sink.rs`, and its `sink/shares.rs` for one zone that floods the log.
 
@@ -37,6 +37,9 @@ const UNREAD: usize = 64;
 /// Connections to the local socket that ask for much and read nothing: fewer than it takes at a time.
 const MUTE: usize = 8;
 
+/// Traces asked for on each of as many: their answers are several times what a socket holds.
+const TRACES: usize = 4_000;
+
 /// D32.
 pub(super) fn readers(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let folder = run.folder("node", &NodeText::default())?;
@@ -54,6 +57,7 @@ pub(super) fn readers(run: &Run, outcome: &mut Outcome) -> Result<()> {
     load.wait_for(RATE / 2);
     let quiet = flood(&node, outcome)?;
     metrics(&node, outcome)?;
+    traces(&node, outcome)?;
     local_socket(&node, outcome)?;
     events(&node, outcome)?;
     load.wait_for(RATE / 2);
@@ -124,6 +128,36 @@ fn metrics(node: &Node, outcome: &mut Outcome) -> Result<()> {
     let found =
         page.as_ref().map_or_else(|error| format!("{error:#}"), |page| format!("{} bytes", page.len()));
     outcome.check("metrics: another reader gets them", page.is_ok() && status.is_ok(), found);
+    drop(held);
+    Ok(())
+}
+
+/// Traces are kept in memory and asked for: what stalls is whoever asks for them by the hundred, and reads no
+/// answer.
+fn traces(node: &Node, outcome: &mut Outcome) -> Result<()> {
+    let came = node.target("a.example")?.fetch(2, "/traced")?;
+    let id = came.field("x-request-id").context("an answer without its request's id")?.to_owned();
+    let asked = format!("{{\"command\":\"trace\",\"request_id\":\"{id}\"}}\n").repeat(TRACES);
+    let mut held = Vec::new();
+    let mut is_stalled = false;
+    for _ in 0..MUTE {
+        let mut connection = UnixStream::connect(node.folder().at("data/rempart.sock"))?;
+        connection.set_write_timeout(Some(Duration::from_millis(200)))?;
+        // Once its answers fill what lies between, nothing more is taken of it.
+        is_stalled |= connection.write_all(asked.as_bytes()).is_err();
+        held.push(connection);
+    }
+    outcome.check("traces: answers that nobody reads stall who asks for them", is_stalled, is_stalled);
+    let mut said = String::new();
+    let is_told = wait_until(PATIENCE, || {
+        let told = node.command(&["trace", &id]);
+        said =
+            told.map_or_else(|error| error.to_string(), |told| String::from_utf8_lossy(&told.stdout).into());
+        said.contains(&id) && said.contains("admission")
+    });
+    outcome.check("traces: another who asks is told", is_told, said.lines().next().unwrap_or_default());
+    let status = node.status();
+    outcome.check("traces: other commands are answered", status.is_ok(), status.is_ok());
     drop(held);
     Ok(())
 }

@@ -89,9 +89,8 @@ pub(super) fn no_edge(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let is_there = wait_until(PATIENCE, || table.exists());
     ensure!(is_there, "the table for the last resort is not written");
     let client = authority.client()?;
-    let target = |host: &str| -> Result<Target> {
-        Ok(Target { address: node.address("https")?, host: host.to_owned(), tls: Some(client.clone()) })
-    };
+    let target =
+        |host: &str| -> Result<Target> { Ok(Target::secured(node.address("https")?, host, &client)) };
     let agreed = target("a.example")?;
     let load = Load::begin(&agreed, RATE)?;
     load.wait_for(RATE);

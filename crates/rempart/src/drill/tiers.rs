@@ -1,6 +1,6 @@
-//! The drill of nodes behind nodes (D31): one tier and two, over HTTP/1.1 and HTTP/2 between them, give the
-//! same bytes; a tier that is killed is stood in for, and replaced; stores in both say how old an answer
-//! is.
+//! The drill of nodes behind nodes (D31): one tier and two, over HTTP/1.1 and HTTP/2 between them, give
+//! visitors the same bytes over HTTP/1.1, HTTP/2 and HTTP/3; a tier that is killed is stood in for, and
+//! replaced; stores in both say how old an answer is.
 //!
 //! Nodes of two versions are not drilled: there is one version. Read next: [`super::pages`].
 
@@ -10,9 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
+use rustls::ClientConfig;
 
 use super::Run;
-use super::load::{Fetched, Load, VISITORS, in_words, wait_until};
+use super::authority::{Authority, Leaf};
+use super::load::{End, Fetched, Load, Target, VISITORS, in_words, wait_until};
+use super::multiplexed::Speaks;
 use super::node::{Node, NodeFolder, NodeText, PATIENCE, end_all_in, passing};
 use super::pages::Pages;
 use super::raw::Raw;
@@ -32,6 +35,9 @@ const AGE_S: u64 = 100;
 
 /// A zone's cache: whatever the origin says of lifetimes.
 const CACHE: &str = "[cache]\nenabled = true\n";
+
+/// A zone's certificate at the outer tier.
+const TLS: &str = "\n[tls]\ncertificate = \"../certs/tiers.pem\"\nprivate_key = \"../certs/tiers.key\"\n";
 
 /// The tier before the origin. It knows visitors by what the tier before it says.
 const INNER: &str = "spare = true\nname = \"inner\"\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
@@ -113,15 +119,18 @@ pub(super) fn one_and_two(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let of_pages = |name: &str| passing(name, &[&format!("{name}.example")], origin.address());
     let cached = passing("cached", &["cached.example"], dated.raw.address()) + CACHE;
     let zones = [("plain", of_pages("plain")), ("two", of_pages("two")), ("cached", cached)];
+    let visitors = Visitors::make()?;
     let (first, second) = (inner(run, "inner-1", &zones)?, inner(run, "inner-2", &zones)?);
     let inside = [first.address("http")?, second.address("http")?];
     let outside = [
-        ("plain", to_nodes("plain", "http", &inside)),
-        ("two", to_nodes("two", "h2c", &inside)),
+        ("plain", to_nodes("plain", "http", &inside) + TLS),
+        ("two", to_nodes("two", "h2c", &inside) + TLS),
         ("cached", to_nodes("cached", "http", &inside[1..]) + CACHE),
     ];
-    let text = NodeText { node: OUTER, ..NodeText::default() };
-    let outer = start(&run.folder("outer", &text)?, &outside)?;
+    let text = NodeText { node: OUTER, has_tls: true, ..NodeText::default() };
+    let folder = run.folder("outer", &text)?;
+    visitors.write_certificate(&folder)?;
+    let outer = start(&folder, &outside)?;
     for (what, node, host) in [
         ("one tier", &first, "plain.example"),
         ("two tiers, HTTP/1.1 between them", &outer, "plain.example"),
@@ -131,13 +140,77 @@ pub(super) fn one_and_two(run: &Run, outcome: &mut Outcome) -> Result<()> {
         let found = format!("{} of {PAGES}", looked.right);
         outcome.check(&format!("{what}: every byte is the origin's"), looked.right == PAGES, found);
     }
+    visitors.by_every_protocol(&pages, &outer, &second, outcome)?;
     stored_twice(&outer, &second, &dated, outcome)?;
     in_a_circle(&outer, &second, outcome)?;
-    killed(run, (&outer, first, &second), &zones, outcome)?;
-    outcome
-        .note("visitors come over HTTP/1.1; over HTTP/2 and HTTP/3 the same bytes are compared by the tests");
+    killed(run, (&outer, first, &second), (&zones, &visitors), outcome)?;
     outcome.note("mixed versions: there is one version so far");
     Ok(())
+}
+
+/// Visitors of the outer tier, over every protocol.
+struct Visitors {
+    leaf: Leaf,
+    trusting: Arc<ClientConfig>,
+}
+
+impl Visitors {
+    fn make() -> Result<Self> {
+        let authority = Authority::make()?;
+        let leaf = authority.leaf(&["plain.example", "two.example"])?;
+        Ok(Self { leaf, trusting: authority.client()? })
+    }
+
+    fn write_certificate(&self, folder: &NodeFolder) -> Result<()> {
+        folder.write("certs/tiers.pem", self.leaf.certificate.as_bytes())?;
+        folder.write("certs/tiers.key", self.leaf.key.as_bytes())
+    }
+
+    fn target(&self, outer: &Node, host: &str, speaks: Speaks) -> Result<Target> {
+        Ok(Target::secured(outer.address("https")?, host, &self.trusting).speaking(speaks))
+    }
+
+    /// Every page over TLS, by every protocol there is, through one tier and two.
+    fn by_every_protocol(
+        &self,
+        pages: &Pages,
+        outer: &Node,
+        inner: &Node,
+        outcome: &mut Outcome,
+    ) -> Result<()> {
+        let mut ways = Vec::new();
+        for speaks in Speaks::ALL {
+            for (what, host) in
+                [("HTTP/1.1 between them", "plain.example"), ("HTTP/2 between them", "two.example")]
+            {
+                let what = format!("two tiers, {what}, visitors over {} and TLS", speaks.name());
+                ways.push((what, self.target(outer, host, speaks)?));
+            }
+        }
+        let in_the_clear = inner.target("plain.example")?.speaking(Speaks::Http2);
+        ways.push(("one tier, visitors over HTTP/2 in the clear".to_owned(), in_the_clear));
+        for (what, target) in ways {
+            let visits = pages.all().map(|number| pages.visit(&target, number as u64, number));
+            let wrong: Vec<End> = visits.filter(|end| *end != End::Answered(200)).collect();
+            let found = wrong.first().map(|end| format!("{} of {PAGES} are not: {end:?}", wrong.len()));
+            let what = format!("{what}: every byte is the origin's");
+            outcome.check(&what, wrong.is_empty(), found.unwrap_or_else(|| format!("{PAGES} of {PAGES}")));
+        }
+        Ok(())
+    }
+
+    /// They begin to come, in turn over each protocol; from 64 networks each.
+    fn come(&self, outer: &Node) -> Result<Load> {
+        let plain = outer.target("plain.example")?;
+        let mut ways = vec![plain];
+        for speaks in Speaks::ALL {
+            ways.push(self.target(outer, "plain.example", speaks)?);
+        }
+        Load::asking(RATE, move |number| match ways.get(number as usize % ways.len()) {
+            Some(target) => target.visit(number / ways.len() as u64),
+            None => End::Wrong("no way".to_owned()),
+        })
+    }
 }
 
 fn age(fetched: &Fetched) -> u64 {
@@ -197,10 +270,10 @@ fn in_a_circle(outer: &Node, inner: &Node, outcome: &mut Outcome) -> Result<()> 
 fn killed(
     run: &Run,
     (outer, first, second): (&Node, Node, &Node),
-    zones: &[(&str, String)],
+    (zones, visitors): (&[(&str, String)], &Visitors),
     outcome: &mut Outcome,
 ) -> Result<()> {
-    let load = Load::begin(&outer.target("plain.example")?, RATE)?;
+    let load = visitors.come(outer)?;
     load.wait_for(RATE / 2);
     end_all_in(&run.path("inner-1"));
     load.wait_for(2 * RATE);
@@ -214,9 +287,9 @@ fn killed(
     );
     drop(first);
     let third = inner(run, "inner-3", zones).context("a node in its place")?;
-    let load = Load::begin(&outer.target("plain.example")?, RATE)?;
+    let load = visitors.come(outer)?;
     let inside = [third.address("http")?, second.address("http")?];
-    outer.folder().zone("plain", &to_nodes("plain", "http", &inside))?;
+    outer.folder().zone("plain", &(to_nodes("plain", "http", &inside) + TLS))?;
     let (is_taken, said) = outer.publish(&["--allow-removals"])?;
     outcome.check("another in its place is published", is_taken, said);
     let serves = wait_until(PATIENCE, || has_served(&third));

@@ -232,8 +232,7 @@ fn answers(node: &Node, files: &Files) -> Result<Vec<String>> {
         let (status, body) = node.target(host)?.ask(path, "")?;
         all.push(format!("{status} {body:?}"));
         if host != "c.example" {
-            let tls = Some(Arc::clone(&files.client));
-            let secure = Target { address: node.address("https")?, host: host.to_owned(), tls };
+            let secure = Target::secured(node.address("https")?, host, &files.client);
             let over_tls = secure.ask(path, "").with_context(|| format!("{host}{path} over TLS"))?;
             ensure!(over_tls == (status, body), "{host}{path} differs over TLS: {over_tls:?}");
         }

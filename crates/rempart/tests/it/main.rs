@@ -15,6 +15,7 @@ mod drain;
 mod flood;
 mod forwarding;
 mod geo;
+mod handshakes;
 mod hostile;
 mod http1;
 mod http2;

@@ -68,6 +68,7 @@ impl Service for Empty {
 const HELD: &[u8] = b"GET /held HTTP/1.1\r\nHost: a.example\r\n\r\n";
 
 struct Node {
+    thread: Rc<Thread<Empty>>,
     service: Rc<Empty>,
     deadlines: Rc<Deadlines>,
     address: SocketAddr,
@@ -81,8 +82,8 @@ impl Node {
         let address = listener.local_addr().unwrap();
         let settings =
             TcpListenerSettings { is_tls: false, allows_h2c: true, trusts_proxy: None, http3_port: None };
-        tokio::task::spawn_local(accept_tcp(thread, listener, settings));
-        Self { service, deadlines, address }
+        tokio::task::spawn_local(accept_tcp(Rc::clone(&thread), listener, settings));
+        Self { thread, service, deadlines, address }
     }
 
     fn pass_ms(&self, ms: u32) {
@@ -196,6 +197,41 @@ fn nobody_who_is_being_served_or_has_just_been_goes_for_a_newcomer_which_waits()
         assert!(node.visit().await.is_none());
         assert_eq!((*node.service.shed.borrow(), *node.service.dropped.borrow()), (1, 2));
     });
+}
+
+#[test]
+fn a_newcomer_that_waits_for_room_is_told_at_once_when_the_thread_drains() {
+    for is_last in [false, true] {
+        run(async {
+            let node = Node::start().await;
+            let mut busy = Vec::new();
+            for _ in 0..CONNECTIONS_MAX {
+                busy.push(node.hold().await);
+            }
+            node.pass_ms(2_000);
+            let mut waiting = TcpStream::connect(node.address).await.unwrap();
+            node.settle().await;
+            // In line behind it, in the kernel.
+            let mut behind = TcpStream::connect(node.address).await.unwrap();
+            node.settle().await;
+            assert_eq!(*node.service.dropped.borrow(), 0, "it waits, and no time passes");
+            match is_last {
+                true => node.thread.drain_as_last(),
+                false => node.thread.drain(),
+            }
+            let mut answer = String::new();
+            waiting.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: 5\r\n"), "{answer}");
+            if is_last {
+                // Nobody would accept it after this thread.
+                answer.clear();
+                behind.read_to_string(&mut answer).await.unwrap();
+                assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            }
+            assert_eq!(*node.service.dropped.borrow(), 1 + usize::from(is_last));
+            assert_eq!(*node.service.shed.borrow(), 0, "nobody who is served goes for it");
+        });
+    }
 }
 
 #[test]

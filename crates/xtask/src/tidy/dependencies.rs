@@ -57,6 +57,8 @@ const CRATES: &[(&str, &[&str])] = &[
         &[
             "blackbox",
             "http1",
+            // The visitors of its drills.
+            "http3",
             "seclang",
             "exchange",
             "zone",
@@ -108,15 +110,16 @@ const PACKAGES: &[(&str, Users)] = &[
     ("twox-hash", Only(&["cache"])),
     // Protocol engines.
     ("httparse", Only(&["http1"])),
-    ("h2", Only(&["wire", "origin", "testkit"])),
-    ("http", Only(&["wire", "origin", "testkit"])),
+    // `rempart`: the visitors of its drills.
+    ("h2", Only(&["wire", "origin", "rempart", "testkit"])),
+    ("http", Only(&["wire", "origin", "rempart", "testkit"])),
     ("quinn", Only(&["wire", "rempart", "testkit"])),
     ("quinn-proto", Only(&["wire"])),
     ("hyper", InTests(&[])),
     // TLS: `zone` only loads certificates into the form they are used in. In tests it judges what others read
     // of a hello.
     ("rustls", InTests(&["zone", "wire", "origin", "edge", "rempart", "testkit"])),
-    ("tokio-rustls", Only(&["origin", "testkit"])),
+    ("tokio-rustls", Only(&["origin", "rempart", "testkit"])), // `rempart`: visitors of its drills
     ("rustls-native-certs", Only(&["origin", "rempart"])),
     ("aws-lc-rs", Only(&["wire", "origin", "edge", "rempart", "testkit"])),
     ("sha2", Only(&["rules", "zone"])),

@@ -107,6 +107,28 @@ fn refuses_connections_over_its_number() {
 }
 
 #[test]
+fn a_newcomer_that_waits_for_room_is_refused_at_once_when_the_thread_drains() {
+    run(async {
+        let node = Node::start_with(1);
+        let visitor = Visitor::connect(&node).await;
+        let (_sending, _receiving) = visitor.send(&request("GET", "/gone", &[])).await;
+        node.until_noted("waits").await;
+        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        endpoint.set_default_client_config(client_config(&node));
+        let connecting = endpoint.connect(node.address, "example.org").unwrap();
+        let connecting = tokio::task::spawn_local(connecting.into_future());
+        node.settle().await;
+        // The node has looked at its socket since, and no time passes for deadlines.
+        assert_eq!(visitor.get("/hello").await.status, 200);
+        assert!(!connecting.is_finished(), "it waits for room");
+        node.thread.drain();
+        let told = connecting.await.unwrap().err().map(|error| error.to_string());
+        assert!(told.as_ref().is_some_and(|told| told.contains("refused")), "{told:?}");
+        assert_eq!(node.count(WireEvent::Dropped), 1);
+    });
+}
+
+#[test]
 fn newcomers_that_come_all_at_once_get_the_places_of_whoever_holds_more_than_its_share() {
     run(async {
         let node = Rc::new(Node::start_with(8));
