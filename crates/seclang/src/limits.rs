@@ -36,8 +36,9 @@ pub const LINE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one compiled regular expression. CRS's largest takes about 8 MiB with its repetitions unrolled.
 pub const PATTERN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes of a pattern that macros made, as it is compiled (a byte above 127 takes four): lists that rules keep
-/// in `TX` have some hundred. It is compiled in one piece while a visitor waits, at some 0.25 µs a byte.
+/// Bytes of a pattern that macros made, as it is compiled (a byte above 127 takes four): lists that rules
+/// keep in `TX` have some hundred. It is compiled in one piece while a visitor waits, at some 0.25 µs a
+/// byte.
 pub const MADE_PATTERN_BYTES_MAX: usize = 2 * 1024;
 
 /// Bytes that a pattern which macros made may compile to: a list of a hundred words takes some 30 KiB. With
