@@ -12,7 +12,10 @@ pub const ZONES_MAX: usize = 10_000;
 pub const SPEC_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes of one file that a zone names (certificate chain, authority, error page, list): a system's whole
-/// trust store is about 220 KiB, a list of a million IPv4 prefixes 18 MB.
+/// trust store is about 220 KiB, a list of a million IPv4 prefixes 18 MB. An MMDB file of countries or of
+/// networks has some 10 MB. One of all cities has 60 to 130 MB, for which there is no room on purpose: a
+/// file is held by each process that compiled it (serving, spare, candidate), while it compiles once more
+/// as a part of the bundle, and in each of five generations on disk.
 pub const FILE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Files in one bundle: three per zone and some shared ones.
