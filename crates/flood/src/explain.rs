@@ -15,8 +15,8 @@ use foldhash::fast::FixedState;
 
 use crate::baseline::Baseline;
 use crate::limits::{
-    CROWD_SHARE, FOREIGN_TIMES, HARM_WEIGHT, KEY_TIMES, SHARE_TIMES, VISITOR_ALL, VISITOR_PATH,
-    VISITOR_TIMES, WORTH_SHARE,
+    CALM_PER_S, CALM_SHARE, CROWD_SHARE, FOREIGN_TIMES, HARM_WEIGHT, KEY_TIMES, SHARE_TIMES, VISITOR_ALL,
+    VISITOR_PATH, VISITOR_TIMES, WORTH_SHARE,
 };
 use crate::note::{Dimension, Keys, NEW_TARGET, Note};
 
@@ -97,6 +97,9 @@ pub struct Found {
     pub is_crowd: bool,
     /// Whether it says who asks by what is hard to change (network, prefix, JA4), and few visitors are so.
     pub is_foreign: bool,
+    /// Whether its visitors ask for one thing, change nothing, and seldom come back, as those of an
+    /// application or an installer do.
+    pub is_calm: bool,
     /// The part of all that is unexplained.
     share: f64,
     score: f64,
@@ -160,9 +163,17 @@ pub(crate) fn explain(what: &Unexplained<'_>, baseline: &Baseline) -> Vec<Found>
 pub(crate) fn everybody(what: &Unexplained<'_>, baseline: &Baseline) -> Found {
     let rate = what.notes.iter().map(|note| f64::from(note.weight)).sum::<f64>() / what.seconds;
     let (pattern, usual) = (Pattern::default(), baseline.usual());
-    let (is_crowd, is_foreign) = (true, false);
-    let mut found =
-        Found { pattern, rate, usual, visitor_rate: 0.0, is_crowd, is_foreign, share: 1.0, score: 0.0 };
+    let mut found = Found {
+        pattern,
+        rate,
+        usual,
+        visitor_rate: 0.0,
+        is_crowd: true,
+        is_foreign: false,
+        is_calm: false,
+        share: 1.0,
+        score: 0.0,
+    };
     found.visitor_rate = rate * sameness(&pattern, &what.notes);
     found
 }
@@ -221,7 +232,8 @@ fn judge(pattern: Pattern, seen: &Seen<'_>, what: &Unexplained<'_>, baseline: &B
         is_firm && rate / among.max(0.001) >= FOREIGN_TIMES * usual / baseline.usual().max(0.001)
     });
     let share = (rate - likely) / what.excess.max(0.001);
-    Some(Found { pattern, rate, usual, visitor_rate: 0.0, is_crowd: false, is_foreign, share, score })
+    let (is_crowd, is_calm) = (false, false);
+    Some(Found { pattern, rate, usual, visitor_rate: 0.0, is_crowd, is_foreign, is_calm, share, score })
 }
 
 type Paths = HashMap<u32, f64, FixedState>;
@@ -250,9 +262,19 @@ fn sameness(pattern: &Pattern, notes: &[&Note]) -> f64 {
     visitors.values().map(|count| pairs(*count)).sum::<f64>() / pairs(count).max(1.0)
 }
 
+/// Whether most of what matches is for one thing, and changes nothing.
+fn is_one_thing(pattern: &Pattern, notes: &[&Note]) -> bool {
+    let matching = || notes.iter().filter(|note| pattern.matches(&note.keys)).copied();
+    let weight = |note: &Note| f64::from(note.weight);
+    let safe: f64 = matching().filter(|note| note.keys.is_safe()).map(weight).sum();
+    let most = paths(matching(), weight).into_values().fold(0.0, f64::max);
+    most >= CALM_SHARE && safe >= CALM_SHARE * matching().map(weight).sum::<f64>()
+}
+
 /// Finds out how much one visitor asks, and whether it looks like a crowd.
 fn look_closer(found: &mut Found, notes: &[&Note], usual: &Paths) {
     found.visitor_rate = found.rate * sameness(&found.pattern, notes);
+    found.is_calm = found.visitor_rate < CALM_PER_S && is_one_thing(&found.pattern, notes);
     let who = found.pattern.who();
     if !found.is_foreign && found.share < CROWD_SHARE {
         found.is_crowd = true;

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::note::{Asked, Keys, Secret};
 
 /// The form of what is kept; another one is not read.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Seconds after which what was kept says nothing any more of what is usual: what was learned of the hours of
 /// a day has gone by once.

@@ -98,6 +98,15 @@ pub const CROWD_SHARE: f64 = 0.4;
 /// foreign there.
 pub const FOREIGN_TIMES: f64 = 3.0;
 
+/// Requests a second of one visitor below which a foreign crowd that asks for one thing is left while the
+/// zone does not suffer: six a minute. An application that starts asks less, and so does an installer that
+/// fetches a file and comes back for the rest of it.
+pub const CALM_PER_S: f64 = 0.1;
+
+/// Part of such a crowd's requests that must be for that one thing, and by methods that change nothing: a
+/// program that walks through a site has none.
+pub const CALM_SHARE: f64 = 0.9;
+
 /// Part of what a suffering zone can serve of something that is let through where nobody can say whether it
 /// is a crowd: a stricter limit would turn a crowd away that the zone could have served.
 pub const UNSURE_SHARE: f64 = 0.8;

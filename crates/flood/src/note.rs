@@ -112,7 +112,8 @@ impl Asked<'_> {
 /// A request's hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
-    /// One value each, without that of [`Dimension::Target`]; 0 where there is none.
+    /// One value each, without that of [`Dimension::Target`]; 0 where there is none. That of a path is odd
+    /// where the method may change something.
     pub(crate) values: [u32; DIMENSIONS],
     /// The visitor: an IPv4 address, or an IPv6 network of 64 bits.
     pub(crate) visitor: u64,
@@ -158,6 +159,11 @@ fn value(hash: u64) -> u32 {
     (hash as u32).max(1)
 }
 
+/// A path's value: even where the method is safe, and odd where it is not.
+fn path_value(hash: u64, is_safe: bool) -> u32 {
+    (hash as u32 & !1).max(2) | u32::from(!is_safe)
+}
+
 impl Keys {
     /// Those of a request to a zone.
     #[must_use]
@@ -169,7 +175,6 @@ impl Keys {
             Some(query) => mix(path.rotate_left(17) ^ hash(query)),
             None => path,
         };
-        let path = if asked.is_safe { path } else { mix(path) };
         let country = asked.country.map_or(0, |[one, two]| u32::from(one) << 8 | u32::from(two));
         Self {
             values: [
@@ -177,13 +182,18 @@ impl Keys {
                 asked.network.unwrap_or(0),
                 country,
                 asked.ja4.map_or(0, |ja4| value(hash(ja4))),
-                value(path),
+                path_value(path, asked.is_safe),
                 value(hash(asked.agent).rotate_left(8)),
                 0,
             ],
             visitor: visitor_hash(visitor, secret),
             target: mix(target ^ seed),
         }
+    }
+
+    /// Whether the method promises to change nothing.
+    pub(crate) fn is_safe(&self) -> bool {
+        self.value(Dimension::Path) & 1 == 0
     }
 
     /// The visitor's hash.

@@ -10,7 +10,8 @@
 //! - By visitor, where the visitors that make the excess ask much each: whoever asks like a person notices
 //!   nothing.
 //! - In total, at twice what is usual for the pattern, where they ask little each, are of a network, prefix
-//!   or TLS fingerprint that few visitors have, and ask for other things than people do.
+//!   or TLS fingerprint that few visitors have, and ask for other things than people do; but not, while the
+//!   zone does not suffer, where they all ask for one thing and seldom come back: an application, a release.
 //! - In total also where nobody can say so, as soon as the zone suffers: at a part of what it can serve of
 //!   it. While it does not suffer it is left: it may be a crowd, and the node's admission answers what the
 //!   machine cannot serve.
@@ -570,6 +571,7 @@ fn kind_for(found: &Found, failed: Option<f64>) -> Option<Kind> {
     let usual = (TOTAL_TIMES * found.usual).max(TOTAL_MIN_PER_S);
     match failed {
         _ if found.is_crowd => None,
+        None if found.is_calm => None,
         _ if found.is_foreign => Some(Kind::Total(usual)),
         Some(failed) => Some(Kind::Total(usual.max(UNSURE_SHARE * (1.0 - failed) * found.rate))),
         None => None,
