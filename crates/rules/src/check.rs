@@ -302,6 +302,12 @@ impl Checker<'_, '_, '_> {
             return self.report(at, what, "arrays and maps are indexed");
         };
         match index {
+            Index::Key(key) if self.never_has(of, &key) => {
+                let lower = String::from_utf8_lossy(&key).to_ascii_lowercase();
+                let what = "names of headers are in lower case here: this one is never there";
+                self.problems.add_with(at, what, "", Some(&format!("…[\"{lower}\"]")));
+                Self::wrong(at)
+            }
             Index::Key(key) if ty.is_map() => {
                 Expr { op: Op::Key { of, key: key.into() }, ty: item, is_spread, at }
             }
@@ -316,6 +322,16 @@ impl Checker<'_, '_, '_> {
                 "a map is indexed by [\"key\"] or [*]",
             ),
         }
+    }
+
+    /// Whether this is a map of headers by name, and the key is in capitals: no request has such a name.
+    fn never_has(&self, of: Id, key: &[u8]) -> bool {
+        const BY_NAME: [&str; 3] =
+            ["http.request.headers", "http.response.headers", "raw.http.response.headers"];
+        let is_by_name = self
+            .expr(of)
+            .is_some_and(|expr| matches!(&expr.op, Op::Field(field) if BY_NAME.contains(&field.name())));
+        is_by_name && key.iter().any(u8::is_ascii_uppercase)
     }
 
     fn logic(&mut self, logic: Logic, left: Id, right: Id, at: Span) -> Expr {

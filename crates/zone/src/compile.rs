@@ -250,6 +250,7 @@ pub fn compile_after(
         shelf: waf::Shelf::of(previous.iter().flat_map(|snapshot| snapshot.zones())),
         made: RefCell::default(),
         knows_countries: false,
+        knows_networks: false,
     };
     let hash = bundle.hash();
     let mut seed = [0; 8];
@@ -262,6 +263,7 @@ pub fn compile_after(
     let http = compiler.defaults(defaults_file, behind.as_ref());
     let geo = compiler.geo(defaults_file, behind.as_ref(), previous);
     compiler.knows_countries = geo.as_ref().is_some_and(|geo| geo.country.is_some());
+    compiler.knows_networks = geo.as_ref().is_some_and(|geo| geo.asn.is_some());
 
     if bundle.specs().len() > ZONES_MAX {
         compiler.report.error(Place::new(ZONES_MAX, 0), format!("more than {ZONES_MAX} zones"));
@@ -329,6 +331,8 @@ struct Compiler<'a> {
     made: RefCell<HashMap<Vec<String>, Arc<waf::Made>>>,
     /// Whether the node has a file with countries.
     knows_countries: bool,
+    /// Whether it has one with networks.
+    knows_networks: bool,
 }
 
 impl Compiler<'_> {
@@ -547,6 +551,10 @@ impl Compiler<'_> {
         const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1024..=1024 * 1024;
         if !HEADER_BYTES.contains(&spec.max_header_bytes.0) {
             self.report.error(spec.max_header_bytes.place, "this must be from 1KiB to 1MiB");
+        }
+        if let Some(most) = spec.max_body_bytes.as_ref().filter(|most| most.0 == 0) {
+            let message = "0 refuses every request with a body";
+            self.report.warning(most.place, message, "leave it out if there is to be no limit");
         }
         HttpSettings {
             websocket: spec.websocket.value,

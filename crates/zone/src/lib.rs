@@ -31,6 +31,7 @@ pub mod rule;
 pub mod snapshot;
 pub mod spec;
 pub mod tls;
+pub mod validity;
 pub mod waf;
 pub mod zone;
 
@@ -65,5 +66,6 @@ pub use route::{Action, Destination, Location, Route, stripped};
 pub use rule::{PhaseRules, Rules};
 pub use snapshot::Snapshot;
 pub use tls::{ClientAuthority, ClientCertificate, Hsts, Tls, TlsVersion};
+pub use validity::Validity;
 pub use waf::{INBOUND_THRESHOLD_PRESET, Waf, WafException, WafPath, WafRules};
 pub use zone::{ErrorPage, FailMode, FailModes, HttpSettings, Zone, filled};

@@ -107,6 +107,35 @@ impl PathMatch {
 }
 
 impl Matcher {
+    /// Says whether it surely matches whatever `other` matches.
+    #[must_use]
+    pub fn takes_all_of(&self, other: &Self) -> bool {
+        let is_any = |matcher: &Self| match &matcher.path {
+            PathMatch::Any => true,
+            PathMatch::Prefix(prefix) => prefix == b"/",
+            PathMatch::Exact(_) => false,
+        };
+        let has_path = match &other.path {
+            _ if is_any(self) => true,
+            PathMatch::Any => false,
+            PathMatch::Exact(path) => self.path.matches(path),
+            PathMatch::Prefix(prefix) => match &self.path {
+                // `/api/` leaves `/api` to others, which the prefix `/api` takes too.
+                PathMatch::Prefix(_) => self.path.matches(prefix),
+                PathMatch::Any | PathMatch::Exact(_) => false,
+            },
+        };
+        let has_method = self.methods.is_empty()
+            || (!other.methods.is_empty() && other.methods.iter().all(|it| self.methods.contains(it)));
+        let has_headers = self.headers.iter().all(|wanted| {
+            other
+                .headers
+                .iter()
+                .any(|it| it.name == wanted.name && (wanted.equals.is_none() || wanted.equals == it.equals))
+        });
+        has_path && has_method && has_headers
+    }
+
     /// Says whether a request matches. `header` answers the first value of a field, named in lower case.
     #[must_use]
     pub fn matches<'h>(

@@ -58,6 +58,25 @@ impl Compiler<'_> {
         Some(Arc::new(geo))
     }
 
+    /// Warns of a condition that asks where a visitor is, of a node that does not know: what it asks for is
+    /// empty, so that `not … in {"AT"}` would hold for everybody.
+    pub(super) fn warn_unlocated(&mut self, text: &str, place: Place) {
+        let of_country =
+            ["country", "continent", "is_in_european_union"].map(|name| format!("ip.src.{name}"));
+        let countries = of_country.into_iter().chain(["ip.geoip.country".to_owned()]);
+        let networks = ["ip.src.asnum", "ip.geoip.asnum"].map(str::to_owned).into_iter();
+        let unknown: Vec<(String, &str)> = countries
+            .filter(|_| !self.knows_countries)
+            .map(|name| (name, "country"))
+            .chain(networks.filter(|_| !self.knows_networks).map(|name| (name, "asn")))
+            .collect();
+        if let Some((name, file)) = unknown.iter().find(|(name, _)| text.contains(name.as_str())) {
+            let message = format!("the node does not know `{name}`: it is empty for every visitor");
+            let remedy = format!("name an MMDB file by `{file}` in [geo] of the node file");
+            self.report.warning(place, message, remedy);
+        }
+    }
+
     fn database(
         &mut self,
         path: Option<&Placed<FilePath>>,

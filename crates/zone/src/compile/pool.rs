@@ -15,7 +15,7 @@ use crate::pool::{
 };
 use crate::read::Placed;
 use crate::read::values::{Text, is_token, quoted};
-use crate::spec::{BalanceWord, HealthSpec, OriginTlsSpec, PoolSpec, ProtocolWord, ZoneSpec};
+use crate::spec::{BalanceWord, HealthSpec, PoolSpec, ProtocolWord, ZoneSpec};
 use crate::tls::authorities;
 use crate::zone::Zone;
 
@@ -119,7 +119,7 @@ impl Compiler<'_> {
             protocol,
             proxy_protocol: pool.proxy_protocol.as_ref().map(|version| version.value),
             host: self.host(&pool.host),
-            tls: self.origin_tls(&pool.tls, same),
+            tls: self.origin_tls(pool, same),
         }
     }
 
@@ -266,6 +266,18 @@ impl Compiler<'_> {
         })
     }
 
+    /// Warns of settings for TLS where no origin is reached by it.
+    fn warn_cleartext(&mut self, pool: &Placed<PoolSpec>) {
+        let is_said = pool.tls.ca.is_some() || pool.tls.certificate.is_some() || pool.tls.sni.is_some();
+        let mut urls =
+            pool.origins.iter().flat_map(|origins| origins.0.iter()).filter_map(|it| it.url.as_ref());
+        let is_right = !self.report.has_error_from(pool.tls.place);
+        if is_said && is_right && !urls.any(|url| url.0.starts_with("https:")) {
+            let message = "no origin of the pool is reached over TLS: these settings do nothing";
+            self.report.warning(pool.tls.place, message, "write https:// in the url of its origins");
+        }
+    }
+
     fn host(&mut self, text: &Placed<Text>) -> HostHeader {
         match text.0.as_str() {
             "keep" => HostHeader::Keep,
@@ -279,7 +291,8 @@ impl Compiler<'_> {
         }
     }
 
-    fn origin_tls(&mut self, spec: &Placed<OriginTlsSpec>, same: Option<&Pool>) -> OriginTls {
+    fn origin_tls(&mut self, pool: &Placed<PoolSpec>, same: Option<&Pool>) -> OriginTls {
+        let spec = &pool.tls;
         if !spec.verify.value {
             let message = "the origin's certificate is not checked";
             let suggestion = "name its authority by ca = \"…\" instead; anybody on the way could read along";
@@ -299,6 +312,7 @@ impl Compiler<'_> {
         {
             self.report.error(sni.place, format!("{} is no hostname", quoted(&sni.0)));
         }
+        self.warn_cleartext(pool);
         let same = same.and_then(|pool| pool.tls.certificate.clone());
         OriginTls {
             verify: spec.verify.value,

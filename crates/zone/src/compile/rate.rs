@@ -213,6 +213,9 @@ impl Compiler<'_> {
     fn shared(&mut self, spec: &Shared<'_>, lists: &Lists) -> Option<Checked> {
         let limits = Limits::default();
         let scope = Scope { lists, limits: &limits, has_response: false };
+        if let Some(text) = spec.expression {
+            self.warn_unlocated(&text.0, text.place);
+        }
         let about = spec.expression.map(|text| self.told(text.place, Expression::condition(&text.0, &scope)));
         if spec.characteristics.0.len() > CHARACTERISTICS_MAX {
             let message = format!("more than {CHARACTERISTICS_MAX} characteristics");
@@ -283,6 +286,7 @@ impl Compiler<'_> {
         for (word, expression) in WORDS {
             if !word.ends_with(':') {
                 if word == text.0 {
+                    self.warn_unlocated(expression, text.place);
                     return self.made(text, expression, scope);
                 }
                 continue;

@@ -35,11 +35,21 @@ impl Compiler<'_> {
                 self.report.error(written.place, "another route has this id too");
             }
             let matcher = self.matcher(route);
+            self.warn_hidden(route, &matcher, &routes);
             if let Some(action) = self.action(spec, route) {
                 routes.push(Route { id, name, matcher, action });
             }
         }
         routes
+    }
+
+    /// Warns of a route that no request comes to, since one before it takes all that it would: elsewhere the
+    /// longest path may win, here the first does.
+    fn warn_hidden(&mut self, route: &Placed<RouteSpec>, matcher: &Matcher, before: &[Route]) {
+        let Some(hides) = before.iter().find(|earlier| earlier.matcher.takes_all_of(matcher)) else { return };
+        let message =
+            format!("no request comes to this route: the route {} takes them all", quoted(&hides.name));
+        self.report.warning(route.place, message, "the first that matches wins: move this one before it");
     }
 
     fn matcher(&mut self, route: &Placed<RouteSpec>) -> Matcher {

@@ -108,6 +108,7 @@ impl Compiler<'_> {
             let phase = self.phase(&rule.phase);
             let action = self.rule_action(spec, rule);
             let (Some(phase), Some(expression)) = (phase, &rule.expression) else { continue };
+            self.warn_unlocated(&expression.0, expression.place);
             // With a mistake in its action the expression is read all the same, for its own mistakes.
             let (action, is_right) = action.map_or((Action::Log, false), |action| (action, true));
             let compiled = rules::RuleSpec {

@@ -319,6 +319,7 @@ impl Compiler<'_> {
                 set?
             }
         };
+        self.judge_setup(paths, &made, &set);
         if set.asks_locations() && !self.knows_countries {
             let what = "these rules ask where addresses are (@geoLookup), and the node does not know";
             self.report.warning(
@@ -328,6 +329,30 @@ impl Compiler<'_> {
             );
         }
         Some(WafRules { key, set, presets })
+    }
+
+    /// Tells what makes a whole set of rules useless: that there is none, or that CRS is without its setup,
+    /// whose absence it answers by refusing every request.
+    fn judge_setup(&mut self, paths: &Placed<List<FilePath>>, made: &Made, set: &RuleSet) {
+        /// The rule of CRS that refuses everything while the version of the setup is not set.
+        const NOT_SET_UP: u64 = 901_001;
+        let files = self.bundle.files();
+        let has = |path: &String, words: &str| {
+            let bytes = files.get(path).map_or(b"".as_slice(), Vec::as_slice);
+            memchr::memmem::find(bytes, words.as_bytes()).is_some()
+        };
+        if !made.files.iter().any(|path| has(path, "SecRule") || has(path, "SecAction")) {
+            self.report.warning(paths.place, "there is no rule in these files", "name the folder of CRS");
+        }
+        if !set.ids().any(|id| id == NOT_SET_UP) {
+            return;
+        }
+        if !made.files.iter().any(|path| has(path, "tx.crs_setup_version=")) {
+            let what = "CRS without its setup refuses every request: no file sets tx.crs_setup_version";
+            let remedy =
+                "name the folder that has rules/ and crs-setup.conf.example, or a setup before the rules";
+            self.report.error_with(paths.place, what, remedy);
+        }
     }
 
     fn waf_key(&self, ordered: &[String], files: &BTreeSet<String>) -> [u8; 32] {

@@ -7,6 +7,7 @@ mod caches;
 mod compressions;
 mod defaults;
 mod difference;
+mod doubts;
 mod hosts;
 mod nodes;
 mod pools;

@@ -115,3 +115,26 @@ fn exceptions_mean_rules_by_id_and_tag_and_say_when_they_mean_none() {
     assert!(compiled.warnings[0].message.contains("the exception does nothing"));
     assert_eq!(firewall.exceptions_at(b"/b/c").count(), 3);
 }
+
+#[test]
+fn core_rules_without_their_setup_are_refused_since_they_would_refuse_every_request() {
+    // As in CRS: nothing but the version of the setup is looked at, and the rule's number is what it is.
+    let initial = "SecRule &TX:crs_setup_version \"@eq 0\" \"id:901001,phase:1,deny,status:500\"\n";
+    let setup = "SecAction \"id:900990,phase:1,pass,nolog,setvar:tx.crs_setup_version=400\"\n";
+    let text = zone_of("a", "rules = [\"/crs/rules\"]\n");
+    let specs = [("zones/a.toml", text.as_str())];
+    let files = [("/crs/rules/R.conf", initial), ("/crs/crs-setup.conf.example", setup)];
+    let told = zone::compile(&bundle(&specs, &files), 1, &no_keys).expect_err("no setup is read");
+    let told = listed(&told);
+    assert!(told.contains("zones/a.toml:5:9: CRS without its setup refuses every request"), "{told}");
+    let text = zone_of("a", "rules = [\"/crs\"]\n");
+    let whole = snapshot(&bundle(&[("zones/a.toml", text.as_str())], &files));
+    assert!(whole.warnings.is_empty(), "{}", listed(&whole.warnings));
+}
+
+#[test]
+fn files_without_a_rule_are_told() {
+    let text = zone_of("a", "rules = [\"/none.conf\"]\n");
+    let none = snapshot(&bundle(&[("zones/a.toml", text.as_str())], &[("/none.conf", "# nothing\n")]));
+    assert!(listed(&none.warnings).contains("there is no rule in these files"), "{}", listed(&none.warnings));
+}
