@@ -1,14 +1,15 @@
 //! What outlives a snapshot: counters, origins' health, trails, the log, ticket keys.
 //!
 //! One per process, shared by all serving threads. A snapshot is swapped here at once; a request that began
-//! under the old one ends under it.
+//! under the old one ends under it. What it tells of origins is in [`origins`].
+
+mod origins;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use exchange::{Account, Cause, Fault, Phase, Refusal, RequestId};
-use origin::health::Change;
 use origin::{Fleet, FleetSettings};
 use rustls::sign::CertifiedKey;
 use telemetry::events::Events;
@@ -519,38 +520,6 @@ impl Node {
 
     pub(crate) fn count_cut(&self, exchanges: usize) {
         self.cut.fetch_add(exchanges, Ordering::AcqRel);
-    }
-
-    /// Writes events of what changed in the origins' health since the last call, and counts their checks.
-    pub(crate) fn tell_origin_events(&self) {
-        let (well, unwell) = self.fleet.take_checks();
-        (0..well).for_each(|_| self.registry.health_checked(Outcome::Ok));
-        (0..unwell).for_each(|_| self.registry.health_checked(Outcome::Failed));
-        for event in self.fleet.take_events() {
-            let name = match event.change {
-                Change::Recovered => "origin_recovered",
-                Change::Failed => "origin_failed",
-                Change::Ejected => "origin_ejected",
-                Change::Opened => "origin_circuit_opened",
-                Change::Closed => "origin_circuit_closed",
-                Change::Limited => "origin_limited",
-                Change::Unlimited => "origin_unlimited",
-            };
-            // Not a warning: that an origin comes and goes is the owner's everyday, and what a visitor saw of
-            // it stands in the access log.
-            let fields = [("pool", event.pool.as_str().into()), ("origin", event.url.as_str().into())];
-            self.setup.events.info(name, &fields);
-        }
-    }
-
-    fn origins_standing(&self) -> telemetry::metrics::Origins {
-        let mut sums = telemetry::metrics::Origins::default();
-        for pool in self.fleet.pool_states(self.clock().now_ms()) {
-            sums.in_line += pool.in_line as u64;
-            sums.open += pool.origins.iter().filter(|origin| origin.is_open).count() as u64;
-            sums.limited += pool.origins.iter().filter(|origin| origin.waiting_max.is_some()).count() as u64;
-        }
-        sums
     }
 
     /// Metrics in the Prometheus text format.

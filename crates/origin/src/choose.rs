@@ -81,7 +81,7 @@ impl Chosen {
         self.ends_waiting();
         if let Some(origin) = view.origins.get(self.index) {
             let change = origin.succeeded(now_ms);
-            self.origins.fleet.note(&view.pool, self.index, change, now_ms);
+            self.origins.fleet.note(&view.pool, self.index, change, None, now_ms);
         }
     }
 
@@ -103,7 +103,7 @@ impl Chosen {
             Some(Turn::Ended) => Some(Change::Unlimited),
             None => None,
         };
-        self.origins.fleet.note(&view.pool, self.index, change, self.origins.now_ms());
+        self.origins.fleet.note(&view.pool, self.index, change, None, self.origins.now_ms());
     }
 
     /// Whether it waited until now.

@@ -305,8 +305,12 @@ pub struct OriginEvent {
     pub pool: String,
     /// Its url as written.
     pub url: String,
+    /// Its pool's id.
+    pub pool_id: Id,
     /// What changed.
     pub change: Change,
+    /// What a check that changed it found: a status, or the word of a fault.
+    pub cause: Option<String>,
     /// When, in milliseconds.
     pub at_ms: u64,
 }
@@ -337,7 +341,8 @@ pub(crate) struct Check {
 
 impl Check {
     /// Reports the result at `now_ms`; the next check is scheduled when this one is dropped.
-    pub(crate) fn report(&mut self, is_well: bool, now_ms: u64) -> Option<Change> {
+    /// `cause` is what it found where it is not well.
+    pub(crate) fn report(&mut self, is_well: bool, cause: Option<String>, now_ms: u64) -> Option<Change> {
         self.now_ms = now_ms;
         let mut health = lock(&self.origin.health);
         let change = health.checked(is_well, &policy_of(&self.pool), now_ms);
@@ -345,7 +350,7 @@ impl Check {
         if is_well { well } else { unwell }.fetch_add(1, Relaxed);
         self.origin.publish(&health);
         drop(health);
-        self.fleet.note(&self.pool, self.index, change, now_ms);
+        self.fleet.note(&self.pool, self.index, change, cause, now_ms);
         change
     }
 }
@@ -546,15 +551,23 @@ impl Fleet {
         let change = opened.or_else(|| health.failed(may_eject, &policy_of(pool), now_ms));
         origin.publish(&health);
         drop(health);
-        self.note(pool, index, change, now_ms);
+        self.note(pool, index, change, None, now_ms);
         change
     }
 
-    pub(crate) fn note(&self, pool: &Pool, index: usize, change: Option<Change>, at_ms: u64) {
+    pub(crate) fn note(
+        &self,
+        pool: &Pool,
+        index: usize,
+        change: Option<Change>,
+        cause: Option<String>,
+        at_ms: u64,
+    ) {
         let (Some(change), Some(origin)) = (change, pool.origins.get(index)) else { return };
         let mut events = lock(&self.events);
         if events.len() < EVENTS_MAX {
-            events.push(OriginEvent { pool: pool.name.clone(), url: origin.url.clone(), change, at_ms });
+            let (pool, pool_id, url) = (pool.name.clone(), pool.id, origin.url.clone());
+            events.push(OriginEvent { pool, url, pool_id, change, cause, at_ms });
         }
     }
 

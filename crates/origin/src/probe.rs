@@ -20,13 +20,14 @@ pub(crate) async fn run(origins: Rc<Origins>, mut check: Check) {
     let deadline = origins.deadlines.slot();
     let question = ask(&origins, &check, &health);
     let answer = within(&deadline, health.timeout_ms, Fault::HttpResponseTimeout, question).await;
-    let is_well = match answer {
-        Ok(status) => health.probe == Probe::Tcp || health.probe.expects(status),
+    let (is_well, cause) = match answer {
+        Ok(status) if health.probe == Probe::Tcp || health.probe.expects(status) => (true, None),
+        Ok(status) => (false, Some(format!("status {status}"))),
         // This node's own troubles (no descriptors left, settings) say nothing about the origin.
         Err(fault) if fault.cause() != exchange::Cause::Origin => return,
-        Err(_) => false,
+        Err(fault) => (false, Some(fault.as_str().to_owned())),
     };
-    check.report(is_well, origins.now_ms());
+    check.report(is_well, cause, origins.now_ms());
 }
 
 /// The status of the answer; 0 for a check by connection alone.

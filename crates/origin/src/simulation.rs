@@ -142,7 +142,7 @@ impl World {
             let is_well = self.works[check.index];
             // One check in fifty is lost, as when a thread dies with it.
             if self.random.below(50) > 0 {
-                check.report(is_well, now_ms);
+                check.report(is_well, None, now_ms);
             }
         }
         for _ in 0..self.random.below(6) {
@@ -241,7 +241,7 @@ fn a_recovered_origin_is_not_flooded() {
             now_ms += 100;
             for mut check in fleet.due_checks(8, now_ms) {
                 let is_well = works[check.index];
-                check.report(is_well, now_ms);
+                check.report(is_well, None, now_ms);
             }
         }
     };
@@ -264,7 +264,7 @@ fn when_all_are_unwell_it_still_tries() {
     let (fleet, threads) = fleet_of(&pool, 1);
     for now_ms in (0..20_000).step_by(100) {
         for mut check in fleet.due_checks(8, now_ms) {
-            check.report(false, now_ms);
+            check.report(false, None, now_ms);
         }
     }
     assert!(!threads[0].is_well(&pool, 20_000));

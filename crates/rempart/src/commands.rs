@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-use zone::{Problem, Snapshot};
+use zone::Problem;
 
 use crate::clock;
-use crate::configuration::{Problems, data_dir, gather, old_lists, read_node_file, zones_beside};
+use crate::configuration::{Problems, data_dir, doubts, gather, old_lists, read_node_file, zones_beside};
 use crate::flags::{BlockRange, NodeFile, Publish, Purge, Running, Status, Trace, UnblockRange};
 use crate::messages::{self, ANSWER_BYTES_MAX, Answer, Decisions, DifferenceText, Request};
 
@@ -42,10 +42,10 @@ pub(crate) fn check(named: &NodeFile) -> Result<ExitCode> {
     let gathered = gather(&file);
     match gathered.compile(0, None) {
         Ok(snapshot) => {
-            let unserved = unserved(&path, &file, &snapshot);
+            let doubts = doubts(&file, &snapshot);
             let old = old_lists(&snapshot, &gathered.bundle, clock::unix_us() / 1_000_000);
             let warnings: Vec<&Problem> =
-                file.node.warnings.iter().chain(&snapshot.warnings).chain(&unserved).chain(&old).collect();
+                file.node.warnings.iter().chain(&snapshot.warnings).chain(&doubts).chain(&old).collect();
             warnings.iter().for_each(|warning| tell_lines(&format!("{warning}\n")));
             let hostnames: usize = snapshot.zones().iter().map(|zone| zone.hostnames.len()).sum();
             writeln!(
@@ -72,30 +72,6 @@ fn problems_of_zones(path: &Path) -> Vec<Problem> {
     zones_beside(path).map_or_else(Vec::new, |file| match gather(&file).compile(0, None) {
         Ok(snapshot) => snapshot.warnings.clone(),
         Err(Problems(problems)) => problems,
-    })
-}
-
-/// What is in order in each file and cannot be meant as a whole.
-fn unserved(path: &Path, file: &crate::configuration::NodeFile, snapshot: &Snapshot) -> Option<Problem> {
-    let speaks_tls =
-        file.node.listeners.iter().any(|listener| listener.protocol == zone::ListenerProtocol::Https);
-    let (message, suggestion) = if snapshot.zones().is_empty() {
-        ("there is no zone: every request is answered 421", "write one into the folder `[node] zones` names")
-    } else if speaks_tls && snapshot.zones().iter().all(|zone| zone.tls.certificate.is_none()) {
-        (
-            "a listener speaks HTTPS and no zone has a certificate: every handshake fails",
-            "give a zone `[tls] certificate` and `private_key`",
-        )
-    } else {
-        return None;
-    };
-    Some(Problem {
-        file: path.display().to_string(),
-        line: 1,
-        column: 1,
-        message: message.to_owned(),
-        suggestion: Some(suggestion.to_owned()),
-        severity: zone::Severity::Warning,
     })
 }
 

@@ -5,6 +5,7 @@
 //! Called by [`crate::supervisor`] (node file only), [`crate::publishing`] and [`crate::commands`]. Read
 //! next: [`gather`].
 
+mod doubts;
 mod feeds;
 mod rules;
 
@@ -21,6 +22,7 @@ use zone::feed::made_by_its_word;
 use zone::limits::{FILE_BYTES_MAX, SPEC_BYTES_MAX};
 use zone::{Bundle, FileKind, NamedFile, Node, Problem, Severity, Snapshot, Source};
 
+pub(crate) use self::doubts::doubts;
 pub(crate) use self::feeds::old_lists;
 use crate::commands::{counted, tell, tell_lines};
 use crate::files::read_bounded;

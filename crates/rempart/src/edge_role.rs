@@ -343,10 +343,15 @@ fn open_access_log(wanted: &zone::AccessLog, events: &Events) -> AccessLog {
         zone::AccessLog::Stdout => Target::Stdout,
         zone::AccessLog::File(path) => Target::File(PathBuf::from(path)),
     };
+    let file = match &target {
+        Target::File(path) => path.display().to_string(),
+        _ => "standard output".to_owned(),
+    };
     AccessLog::open(target, Limits::default(), Some(events.clone())).unwrap_or_else(|error| {
         let cause = error.to_string();
-        let remedy = "let the user that runs Rempart write the file of [log] access, and restart the node";
-        let fields: [(&'static str, Value<'_>); 2] = [("cause", (&cause).into()), ("remedy", remedy.into())];
+        let remedy = "make its folder, let the user that runs Rempart write there, and restart the node";
+        let fields: [(&'static str, Value<'_>); 3] =
+            [("file", (&file).into()), ("cause", (&cause).into()), ("remedy", remedy.into())];
         events.error("access_log_off", &fields);
         AccessLog::off()
     })

@@ -56,6 +56,11 @@ pub(crate) fn target(named: Option<&str>) -> Result<Option<Target>> {
     Ok(Some(Target { name: found.name, user: found.uid, group: found.gid }))
 }
 
+/// Whether this machine has a user of that name, as far as it can be said.
+pub(crate) fn is_known(name: &str) -> bool {
+    !matches!(User::from_name(name), Ok(None))
+}
+
 /// Tells plainly that the node runs on as root, where it does: nothing it parses should be able to do what
 /// root can. A notice and not a warning, since whoever starts it so may have no other user.
 pub(crate) fn tell_root(target: Option<&Target>, events: &Events) {

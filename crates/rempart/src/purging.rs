@@ -33,9 +33,19 @@ fn split(url: &str) -> Result<(&str, &str)> {
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, target) = rest.split_at(end);
     ensure!(!url.chars().any(char::is_control), "{url:?} is no URL: it has control characters");
+    let authority = without_port(authority);
     ensure!(!authority.is_empty(), "{url:?} names no host: write it as https://HOST/PATH");
     ensure!(!target.starts_with('?'), "{url:?} has no path: write it as https://HOST/?QUERY");
     Ok((authority, if target.is_empty() { "/" } else { target }))
+}
+
+/// Takes the port from an authority: what is stored is the same at every port.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        // Of an IPv6 address in brackets only what stands behind them is a port.
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() => host,
+        _ => authority,
+    }
 }
 
 /// Makes an order of a person's words.
@@ -201,7 +211,10 @@ mod tests {
     fn urls_are_split_with_or_without_a_scheme() {
         for (url, host, target) in [
             ("https://example.org/a?b#c", "example.org", "/a?b"),
-            ("http://example.org:8080", "example.org:8080", "/"),
+            ("http://example.org:8080", "example.org", "/"),
+            ("https://example.org:8443/a?b:1", "example.org", "/a?b:1"),
+            ("http://[2001:db8::1]:8080/", "[2001:db8::1]", "/"),
+            ("http://[2001:db8::1]/", "[2001:db8::1]", "/"),
             ("example.org/img/", "example.org", "/img/"),
         ] {
             assert_eq!(split(url).unwrap(), (host, target));

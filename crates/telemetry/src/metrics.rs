@@ -84,6 +84,10 @@ pub struct Outside {
 /// How origins fare at this moment, over all pools.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Origins {
+    /// Those that health checks find unwell.
+    pub unhealthy: u64,
+    /// Those left out for a while after failures in traffic.
+    pub ejected: u64,
     /// Those whose circuit is open.
     pub open: u64,
     /// Those of which it is limited how many requests wait for them.

@@ -1,4 +1,4 @@
-//! What a person is told of lists, and files of `[geo]`, that are too old when they are read.
+//! What a person is told of lists, files of `[geo]` and certificates that are too old when they are read.
 //!
 //! Warnings alone: nothing is refused, since what is old may be all there is at a restart. What becomes of
 //! them while they are served is `edge`'s. Called by whoever compiles files: `check`, a publish, a start.
@@ -12,26 +12,54 @@ const TOLD_MAX: usize = zone::limits::WARNINGS_MAX;
 /// How far ahead of this machine's clock the one that made a file may be, in seconds.
 const AHEAD_S: u64 = 3_600;
 
-/// Warns of what is past its horizon, or was made in the future, each at the place that names it.
+/// How long before its end a certificate is warned of, in seconds: a week, since what renews them does so a
+/// month before.
+const ENDS_SOON_S: u64 = 7 * 86_400;
+
+/// Warns of what is past its horizon, or was made in the future, and of certificates that do not hold now or
+/// not for long, each at the place that names it.
 pub(crate) fn old_lists(snapshot: &Snapshot, bundle: &Bundle, now_unix_s: u64) -> Vec<Problem> {
     let told: Vec<_> =
         snapshot.feeds().filter_map(|(_, feed)| told(feed, now_unix_s)).take(TOLD_MAX).collect();
-    if told.is_empty() {
+    let mut ended: Vec<_> = snapshot.zones().iter().filter_map(|zone| ended(&zone.tls, now_unix_s)).collect();
+    ended.sort();
+    ended.dedup();
+    ended.truncate(TOLD_MAX);
+    if told.is_empty() && ended.is_empty() {
         return Vec::new();
     }
     let named = zone::files_named(bundle.specs(), bundle.defaults());
-    let problem = |(path, message): (String, String)| {
+    let problem = |remedy: &str, (path, message): (String, String)| {
         let place = named.iter().find(|named| named.path == path);
         Problem {
             file: place.map_or(path, |place| place.file.clone()),
             line: place.map_or(1, |place| place.line),
             column: place.map_or(1, |place| place.column),
             message,
-            suggestion: Some("have it made anew, and publish".to_owned()),
+            suggestion: Some(remedy.to_owned()),
             severity: Severity::Warning,
         }
     };
-    told.into_iter().map(problem).collect()
+    let lists = told.into_iter().map(|told| problem("have it made anew, and publish", told));
+    let renew = "renew it; a changed file is read without a publish";
+    lists.chain(ended.into_iter().map(|ended| problem(renew, ended))).collect()
+}
+
+/// The file of a certificate that does not hold now, or not for long, and what is to be said of it.
+fn ended(tls: &zone::Tls, now_unix_s: u64) -> Option<(String, String)> {
+    let path = tls.certificate_path.clone()?;
+    let validity = zone::Validity::of(tls.certificate.as_ref()?.cert.first()?)?;
+    let (from, until) = (validity.from_unix_s, validity.until_unix_s);
+    let message = if until < now_unix_s {
+        format!("the certificate ended at {}: browsers refuse it", made(until))
+    } else if from > now_unix_s {
+        format!("the certificate holds from {} on, which is not yet: browsers refuse it", made(from))
+    } else if until - now_unix_s < ENDS_SOON_S {
+        format!("the certificate ends at {}: in {} hours", made(until), (until - now_unix_s) / 3_600)
+    } else {
+        return None;
+    };
+    Some((path, message))
 }
 
 /// The file, and what is to be said of it.
@@ -92,5 +120,29 @@ mod tests {
         assert!(
             old_lists(&snapshot, &Bundle::new(Vec::new(), None, BTreeMap::new()), 1_700_000_000).len() < 2
         );
+    }
+    #[test]
+    fn certificates_that_do_not_hold_or_not_for_long_are_warned_of_at_their_place() {
+        let mut parts = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        (parts.not_before, parts.not_after) =
+            (rcgen::date_time_ymd(2026, 1, 2), rcgen::date_time_ymd(2026, 4, 2));
+        let key = rcgen::KeyPair::generate().unwrap();
+        let chain = parts.self_signed(&key).unwrap().pem().into_bytes();
+        let text = "name = \"a\"\nhostnames = [\"a.example\"]\n[[route]]\nanswer = { status = 200 }\n\
+                    [tls]\ncertificate = \"a.pem\"\nprivate_key = \"a.key\"\n";
+        let specs = vec![Source { name: "/z/a.toml".into(), bytes: text.as_bytes().to_vec() }];
+        let bundle = Bundle::new(specs, None, BTreeMap::from([("/z/a.pem".to_owned(), chain)]));
+        let key = key.serialize_pem().into_bytes();
+        let snapshot = zone::compile(&bundle, 1, &|_| Some(key.clone())).unwrap();
+        let told = |now_unix_s: u64| -> String {
+            old_lists(&snapshot, &bundle, now_unix_s).iter().map(ToString::to_string).collect()
+        };
+        let until = 1_775_088_000;
+        assert_eq!(told(until - ENDS_SOON_S), "");
+        let soon = "/z/a.toml:6:15: warning: the certificate ends at 2026-04-02T00:00:00Z: in 1 hours";
+        assert!(told(until - 3_600).starts_with(soon), "{}", told(until - 3_600));
+        let ended = "/z/a.toml:6:15: warning: the certificate ended at 2026-04-02T00:00:00Z";
+        assert!(told(until + 1).starts_with(ended), "{}", told(until + 1));
+        assert!(told(1_700_000_000).contains("holds from 2026-01-02T00:00:00Z on, which is not yet"));
     }
 }

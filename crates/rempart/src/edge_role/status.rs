@@ -63,6 +63,8 @@ pub(super) fn describe(status: &edge::Status, setup: &Setup, kept: bool, progres
         },
         "flood_limits": flood_limits,
         "origins": {
+            "unhealthy": status.origins.unhealthy,
+            "ejected": status.origins.ejected,
             "circuits_open": status.origins.open,
             "limited": status.origins.limited,
             "in_line": status.origins.in_line,
@@ -192,7 +194,13 @@ mod tests {
             threads: 2,
             shedding_threads: 1,
             delay_us: 70_000,
-            origins: telemetry::metrics::Origins { open: 1, limited: 2, in_line: 3 },
+            origins: telemetry::metrics::Origins {
+                unhealthy: 4,
+                ejected: 5,
+                open: 1,
+                limited: 2,
+                in_line: 3,
+            },
             feeds: Vec::new(),
             is_draining: false,
             cache: Some(edge::CacheStanding {
@@ -251,6 +259,7 @@ mod tests {
         assert_eq!(described["zones"][0]["flood"]["rate"], 900.0);
         assert_eq!(described["overload"]["shedding_threads"], 1);
         assert_eq!(described["overload"]["delay_ms"], 70);
+        assert_eq!(described["origins"]["unhealthy"], 4);
         assert_eq!(described["origins"]["circuits_open"], 1);
         assert_eq!(described["cache"]["bytes_max"], 5);
         assert_eq!(described["cache"]["disk"]["state"], "ready");

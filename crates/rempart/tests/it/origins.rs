@@ -266,6 +266,9 @@ fn when_all_are_unhealthy_it_still_tries() -> Result<()> {
     })?;
     let health = "health = { path = \"/healthz\", interval_ms = 100, timeout_ms = 100, unhealthy_after = 1 }";
     let node = with_zone(&pool(&[(&origin, "")], health))?;
+    let failed = node.wait_for_event(|event| event["event"] == "origin_failed")?;
+    assert_eq!((&failed["zone"], &failed["cause"]), (&"a".into(), &"status 500".into()), "{failed}");
+    node.wait_for_metric("rempart_origins_unhealthy", 1.0)?;
     origin.wait_until(|counters| counters.requests >= 4)?;
     assert_eq!(fetch(&node, HOST, "/")?.text(), "works still");
     Ok(())

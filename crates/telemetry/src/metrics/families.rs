@@ -84,6 +84,10 @@ families! { NODE:
         "Requests that found every origin of their pool full and waited, by how that ended.";
     ORIGIN_LINE = Gauge "rempart_origin_line" [""]
         "Requests that wait for a place at an origin now.";
+    ORIGINS_UNHEALTHY = Gauge "rempart_origins_unhealthy" [""]
+        "Origins that health checks find unwell; `origin_failed` names each.";
+    ORIGINS_EJECTED = Gauge "rempart_origins_ejected" [""]
+        "Origins left out for a while after failures in traffic; `origin_ejected` names each.";
     ORIGINS_OPEN = Gauge "rempart_origin_circuits_open" [""]
         "Origins whose circuit is open: most of what they were asked failed.";
     ORIGINS_LIMITED = Gauge "rempart_origins_limited" [""]

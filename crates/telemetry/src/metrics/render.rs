@@ -161,6 +161,8 @@ fn origins(page: &mut Page, registry: &Registry, threads: &[Arc<Block>], outside
         sum(threads, |block| &block.origin_waits[place])
     });
     page.single(&families::ORIGIN_LINE, outside.origins.in_line);
+    page.single(&families::ORIGINS_UNHEALTHY, outside.origins.unhealthy);
+    page.single(&families::ORIGINS_EJECTED, outside.origins.ejected);
     page.single(&families::ORIGINS_OPEN, outside.origins.open);
     page.single(&families::ORIGINS_LIMITED, outside.origins.limited);
     page.single(&families::ORIGIN_RETRIES, sum(threads, |block| &block.origin_retries));

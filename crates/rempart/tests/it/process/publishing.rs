@@ -86,6 +86,22 @@ fn settings_that_need_a_new_start_are_named_by_publish() {
 }
 
 #[test]
+fn check_tells_what_is_in_order_and_cannot_be_meant_on_this_machine() {
+    let node = node("one").unwrap();
+    let path = node.folder().path().join("rempart.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let text = text.replace("[node]\n", "[node]\nuser = \"nobody-of-that-name\"\n")
+        + "\n[[overload.zone]]\nname = \"a.example\"\nweight = 2\n";
+    fs::write(&path, text).unwrap();
+    let output = node.command(&["check"]).unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("warning: this machine has no user `nobody-of-that-name`"), "{told}");
+    assert!(told.contains("warning: [[overload.zone]]: there is no zone `a.example`"), "{told}");
+    assert_eq!(told.lines().count(), 2, "{told}");
+}
+
+#[test]
 fn check_sums_up_files_that_are_in_order() {
     let other = answers("b", "x").replace('*', "b.example");
     let node = start(&NodeSpec::new().zone("a", answers("a", "x")).zone("b", other)).unwrap();
