@@ -24,10 +24,10 @@ use std::task::Poll;
 
 use blackbox::Work;
 use bytes::Bytes;
-use exchange::{BodySize, Known, Phase, Refusal, Request, Response, Upgrade};
+use exchange::{BodySize, Charge, Known, Phase, Refusal, Request, Response, Upgrade};
 use fuel::pool::Owner;
 use seclang::{Action, Interruption, Phase as RulePhase, Progress, Workspace};
-use telemetry::metrics::{RuleWork, Trouble, Unanswered, WafOutcome};
+use telemetry::metrics::{NotInspected, RuleWork, Trouble, Unanswered, WafOutcome};
 use wire::{Exchange, with_scratch};
 use zone::{FailMode, HttpSettings, Waf, Zone};
 
@@ -72,6 +72,8 @@ pub(crate) enum Standing {
 pub(crate) struct Beside {
     /// Inspects what of a form lies behind the window, while it streams.
     pub(crate) tail: Option<Rc<RefCell<Behind>>>,
+    /// Memory of documents of XML that rules about the answer judge.
+    documents: Option<Box<Charge>>,
 }
 
 /// Why an inspection has no verdict.
@@ -197,13 +199,17 @@ impl Edge {
         };
         let mut under = Some(inspection);
         let site = course.site.clone();
-        let result = self.phases(exchange, &mut under, site.as_deref(), &zone.http).await;
+        let mut documents = None;
+        let result = self.phases(exchange, (&mut under, &mut documents), site.as_deref(), &zone.http).await;
         if let (Ok(true), Some(inspection)) = (&result, &under)
             && inspection.interruption().is_none()
         {
             let again = Inspection::begin(&inspection.waf, &exchange.request, &facts);
             let tail = self.behind(again, &exchange.request, zone).await?;
-            course.beside = Some(Box::new(Beside { tail }));
+            course.beside = Some(Box::new(Beside { tail, documents: None }));
+        }
+        if documents.is_some() && under.as_ref().is_some_and(|inspection| inspection.holds_documents()) {
+            course.beside.get_or_insert_default().documents = documents;
         }
         course.waf = under.map_or(Standing::Unasked, Standing::Under);
         result.map(|_| ())
@@ -235,7 +241,7 @@ impl Edge {
     async fn phases(
         &self,
         exchange: &mut Exchange,
-        under: &mut Option<Box<Inspection>>,
+        (under, documents): (&mut Option<Box<Inspection>>, &mut Option<Box<Charge>>),
         site: Option<&Site>,
         http: &HttpSettings,
     ) -> Result<bool, Stop> {
@@ -256,6 +262,7 @@ impl Edge {
             self.phase(inspection, RulePhase::RequestBody).await?;
         } else {
             inspection.fed_bytes = bytes.len() as u64;
+            *documents = self.charge_documents(inspection, &bytes, site)?;
             let body = (&bytes, left);
             self.body_phase(under, &exchange.request, RulePhase::RequestBody, body, site).await?;
         }
@@ -268,6 +275,28 @@ impl Edge {
             return Err(Stop::Uninspected(TOO_MANY));
         }
         Ok(left > 0 && is_multipart(&exchange.request))
+    }
+
+    /// Charges the zone for the trees that a body of XML becomes, as large as they can be.
+    ///
+    /// # Errors
+    /// There is no room for them.
+    fn charge_documents(
+        &self,
+        inspection: &Inspection,
+        body: &[u8],
+        site: Option<&Site>,
+    ) -> Result<Option<Box<Charge>>, Stop> {
+        let bytes = inspection.document_bytes(body);
+        let Some(site) = site.filter(|_| bytes > 0) else { return Ok(None) };
+        match Charge::of_work(self.node.memory(), &site.memory, bytes) {
+            Ok(charge) => Ok(Some(Box::new(charge))),
+            Err(_over) => {
+                self.metrics.waf_not_inspected(NotInspected::Full);
+                site.counters.not_inspected(self.number);
+                Err(Stop::Busy)
+            }
+        }
     }
 
     /// Evaluates a phase on this thread, in slices.

@@ -72,6 +72,9 @@ const DIFFERENCES: &str = "
   judged as far as it was read: what is open at the cut is not held against it, and `uninspected =
   \"refuse\"` of the zone refuses such bodies. Any element that is declared may be the root; content models
   must be deterministic (XML 1.0 §3.2.1).
+- A document that is kept for rules is charged to the zone's share of `memory_budget_bytes` before it is read,
+  by its tags and attributes: some 240 bytes for a tag; without room for it the request is refused with 503
+  (`overload`), or not inspected where the zone only logs.
 - Of XML Schema 1.0 is read: elements, complex and simple types, `sequence`, `choice`, `all`, groups,
   attributes, wildcards, extension and restriction, all facets and built-in types but `NOTATION`,
   substitution groups, `xsi:type`, `nillable`, `key`, `unique`, `keyref`, `include` and `import` of files

@@ -24,6 +24,8 @@ pub struct RuleSet {
     pub(crate) paths: Vec<(Box<[u8]>, Path)>,
     /// A rule judges XML documents as a whole, so they are kept.
     pub(crate) keeps_xml: bool,
+    /// The last phase with a rule that judges a document by a grammar; 0 for none.
+    pub(crate) documents_until: u8,
     /// What `urlDecodeUni` asks: `SecUnicodeMapFile`.
     pub(crate) code_page: Option<CodePage>,
     notes: Vec<Problem>,
@@ -60,7 +62,9 @@ impl RuleSet {
         let prefilter = Prefilter::build(&rules, &phases);
         let asks_locations = rules.iter().any(|rule| matches!(rule.operator, Operator::Located));
         let asks_lists = rules.iter().any(|rule| matches!(rule.operator, Operator::Listed(_)));
-        let keeps_xml = rules.iter().any(|rule| matches!(rule.operator, Operator::Document(_)));
+        let judging = rules.iter().filter(|rule| matches!(rule.operator, Operator::Document(_)));
+        let documents_until = judging.map(|rule| rule.phase).max().unwrap_or(0);
+        let keeps_xml = documents_until > 0;
         Self {
             rules,
             phases,
@@ -69,6 +73,7 @@ impl RuleSet {
             prefilter,
             paths: Vec::new(),
             keeps_xml,
+            documents_until,
             code_page: None,
             notes,
             asks_locations,

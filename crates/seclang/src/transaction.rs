@@ -29,6 +29,7 @@ use crate::outcome::{Interruption, Match, Scores, Uninspected};
 use crate::prefilter::{Filter, Scratch};
 use crate::ruleset::RuleSet;
 use crate::variable::Variable;
+use crate::xml::tree::bytes_max;
 use values::Values;
 
 /// A phase of the rules.
@@ -259,7 +260,11 @@ impl Transaction {
             work,
             fuel,
         };
-        run.phase(phase, &mut self.cursor)
+        let progress = run.phase(phase, &mut self.cursor)?;
+        if progress == Progress::Done && phase >= 2.max(set.documents_until) {
+            self.state.document = None; // no rule judges it any more
+        }
+        Ok(progress)
     }
 
     /// Evaluates a phase to its end, starting slice after slice: for tests and for threads that serve nobody.
@@ -314,6 +319,21 @@ impl Transaction {
     #[must_use]
     pub fn unanswered(&self) -> u32 {
         self.state.lists.as_ref().map_or(0, |lists| lists.unanswered)
+    }
+
+    /// The most memory that the tree of this body takes, or this front of it; 0 where none is kept. Known
+    /// after [`Phase::RequestHead`].
+    #[must_use]
+    pub fn document_bytes_max(&self, body: &[u8]) -> usize {
+        let is_kept =
+            self.set.keeps_xml && self.state.body_kind == Some(Kind::Xml) && self.wants_request_body();
+        if is_kept { bytes_max(body.get(..self.request_body_max).unwrap_or(body)) } else { 0 }
+    }
+
+    /// Says whether a tree of the body is kept, for rules that still judge it.
+    #[must_use]
+    pub const fn holds_document(&self) -> bool {
+        self.state.document.is_some()
     }
 
     /// Says whether chunks of the request's body should be fed: a rule may have switched that off.

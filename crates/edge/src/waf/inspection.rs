@@ -156,6 +156,18 @@ impl Inspection {
         asked.map(|asking| asking.fuel.used()).sum()
     }
 
+    /// The most memory that trees of a body take, its shadow's among them.
+    pub(crate) fn document_bytes(&self, body: &[u8]) -> u64 {
+        let asked = std::iter::once(&self.main).chain(&self.shadow);
+        asked.map(|asking| asking.transaction.document_bytes_max(body) as u64).sum()
+    }
+
+    /// Says whether a tree of the body is kept for rules still to come.
+    pub(crate) fn holds_documents(&self) -> bool {
+        let mut asked = std::iter::once(&self.main).chain(&self.shadow);
+        asked.any(|asking| asking.transaction.holds_document())
+    }
+
     /// How the rules want the exchange to end, where they may say so.
     pub(crate) fn interruption(&self) -> Option<&Interruption> {
         self.main.transaction.interruption()

@@ -11,6 +11,7 @@ mod crs;
 mod documents;
 mod exceptions;
 mod lists;
+mod outside;
 #[cfg(feature = "fault-injection")]
 mod pool;
 mod publishing;

@@ -3,8 +3,11 @@
 //! Those of documents are a stranger's (reached: the body has an error, which rules can refuse); those of
 //! grammars and paths are a person's (reached: a load error).
 
-/// Elements, texts and attributes of a document that is kept: an element takes four bytes of a body at least,
-/// so the default window cannot hold more.
+/// Elements, texts and attributes of a document that is kept: `<a/>` takes four bytes of a body, so the
+/// default window cannot hold more. Each takes some 60 bytes, twice that while its list grows: the caller
+/// charges them to the zone and the node before the body is read
+/// ([`crate::Transaction::document_bytes_max`]), and they are given back behind the last phase with a rule
+/// that judges the document.
 pub(crate) const NODES_MAX: usize = 256 * 1024;
 
 /// Namespaces of one document, and bindings in force at one place: each name with a prefix looks through

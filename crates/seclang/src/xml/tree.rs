@@ -91,6 +91,17 @@ pub(crate) struct Tree {
     text_done: usize,
 }
 
+/// The most memory that the tree of a document takes: each element, the text beside it and each attribute has
+/// a place, in lists that grow to twice what is in them; names, values and text lie beside.
+pub(crate) fn bytes_max(document: &[u8]) -> usize {
+    let elements = memchr::memchr_iter(b'<', document).count();
+    let attributes = memchr::memchr_iter(b'=', document).count();
+    let nodes = elements.saturating_mul(2).saturating_add(1).min(NODES_MAX);
+    let places = nodes * size_of::<Node>() + attributes.min(NODES_MAX) * size_of::<Attribute>();
+    // A list begins with room for four.
+    places.saturating_add(document.len()).saturating_mul(2).saturating_add(1_024)
+}
+
 fn number(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
 }
@@ -212,6 +223,15 @@ impl Tree {
         if let Some(node) = self.open.last().and_then(|place| self.nodes.get_mut(*place as usize)) {
             node.has_cdata = true;
         }
+    }
+
+    /// The memory it has.
+    #[cfg(test)]
+    pub(crate) fn bytes_held(&self) -> usize {
+        self.nodes.capacity() * size_of::<Node>()
+            + self.attributes.capacity() * size_of::<Attribute>()
+            + self.bytes.capacity()
+            + self.text.capacity()
     }
 
     /// Takes all text; what is still open stays marked.

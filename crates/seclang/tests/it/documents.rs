@@ -319,3 +319,31 @@ fn elements_are_arguments_where_rules_want_that() {
         assert!(told.contains("unknown word for XML as arguments `maybe`"), "{told}");
     }
 }
+
+#[test]
+fn a_document_is_kept_as_long_as_a_rule_judges_it() {
+    let held = |phase: u8, operator: &str| {
+        let rule = format!("SecRule XML \"{operator}\" \"id:1,phase:{phase},pass\"");
+        let set = loaded(&rule, &[("waf/a.dtd", "<!ELEMENT a EMPTY>")]);
+        let mut transaction = begin(&set, &ON);
+        let (mut fuel, mut work) = (Fuel::new(1_000_000_000), Workspace::default());
+        transaction.request_line(b"POST", b"/", b"HTTP/1.1");
+        let mut phases = vec![transaction.document_bytes_max(b"<a/>") > 0];
+        transaction.inspect_whole(Phase::RequestHead, &mut work, &mut fuel).expect("fuel");
+        phases.push(transaction.document_bytes_max(b"<a/>") > 0);
+        transaction.request_body(b"<a/>", &mut fuel).expect("fuel");
+        for phase in [Phase::RequestBody, Phase::ResponseHead, Phase::ResponseBody, Phase::Logging] {
+            transaction.inspect_whole(phase, &mut work, &mut fuel).expect("fuel");
+            phases.push(transaction.holds_document());
+        }
+        phases
+    };
+    assert_eq!(held(2, "@validateDTD a.dtd"), [false, true, false, false, false, false]);
+    assert_eq!(held(3, "@validateDTD a.dtd"), [false, true, true, false, false, false]);
+    assert_eq!(held(5, "@validateDTD a.dtd"), [false, true, true, true, true, false]);
+    let set = loaded("SecRule XML:/* \"@rx a\" \"id:1,phase:2,pass\"", &[]);
+    let mut transaction = begin(&set, &ON);
+    let (mut fuel, mut work) = (Fuel::new(1_000_000_000), Workspace::default());
+    transaction.inspect_whole(Phase::RequestHead, &mut work, &mut fuel).expect("fuel");
+    assert_eq!(transaction.document_bytes_max(b"<a/>"), 0, "text alone needs no tree");
+}

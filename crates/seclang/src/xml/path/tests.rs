@@ -12,6 +12,30 @@ fn tree(document: &str) -> Box<Tree> {
     outcome.tree.take().expect("a document")
 }
 
+#[test]
+fn a_tree_takes_no_more_memory_than_is_charged_for_it() {
+    let inside = [
+        "<a/>",
+        "x<a/>",
+        "<a/>x<!-- c -->y",
+        "<a b='' c=''/>",
+        "<a xml:b='1'>t</a>",
+        "<![CDATA[x]]>",
+        "&amp;",
+        "<a\n/>",
+        "<?p?>x",
+        "<name-of-some-length and='a value of some length'>text of some length</name-of-some-length>",
+    ];
+    for piece in inside {
+        for count in [0, 1, 3, 100, 1_025] {
+            let document = format!("<r>{}</r>", piece.repeat(count));
+            let (held, charged) =
+                (tree(&document).bytes_held(), crate::xml::tree::bytes_max(document.as_bytes()));
+            assert!(held <= charged, "{held} bytes for {count} times {piece}, charged {charged}");
+        }
+    }
+}
+
 fn path(text: &str) -> Path {
     let namespaces = [("p".to_owned(), "u".to_owned()), ("q".to_owned(), "v".to_owned())];
     Path::parse(text, &namespaces).unwrap_or_else(|wrong| panic!("{text}: {}", wrong.what))
