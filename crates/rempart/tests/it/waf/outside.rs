@@ -76,7 +76,7 @@ fn patterns_out_of_macros_refuse_what_they_mean_and_nothing_else() -> Result<()>
         ("GET", "/?v=(&p=(", "", None),
         ("GET", &format!("/?v=aaa&p={}", "a?".repeat(4_000)), "", None),
     ] {
-        let kind = if body.is_empty() { Vec::new() } else { fields(&[("Content-Type", FORM)]) };
+        let kind = if body.is_empty() { fields(&[]) } else { fields(&[("Content-Type", FORM)]) };
         let response = visitor(&node)?.ask(method, target, HOST, &kind, body.as_bytes())?;
         let begin: String = target.chars().take(40).collect();
         assert_eq!(response.status, if rule.is_some() { 403 } else { 200 }, "{method} {begin}");
