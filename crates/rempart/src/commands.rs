@@ -16,7 +16,7 @@ use serde_json::Value;
 use zone::Problem;
 
 use crate::clock;
-use crate::configuration::{Problems, data_dir, doubts, gather, old_lists, read_node_file, zones_beside};
+use crate::configuration::{Problems, data_dir, doubts, gather, outdated, read_node_file, zones_beside};
 use crate::flags::{BlockRange, NodeFile, Publish, Purge, Running, Status, Trace, UnblockRange};
 use crate::messages::{self, ANSWER_BYTES_MAX, Answer, Decisions, DifferenceText, Request};
 
@@ -43,7 +43,7 @@ pub(crate) fn check(named: &NodeFile) -> Result<ExitCode> {
     match gathered.compile(0, None) {
         Ok(snapshot) => {
             let doubts = doubts(&file, &snapshot);
-            let old = old_lists(&snapshot, &gathered.bundle, clock::unix_us() / 1_000_000);
+            let old = outdated(&snapshot, &gathered.bundle, clock::unix_us() / 1_000_000);
             let warnings: Vec<&Problem> =
                 file.node.warnings.iter().chain(&snapshot.warnings).chain(&doubts).chain(&old).collect();
             warnings.iter().for_each(|warning| tell_lines(&format!("{warning}\n")));

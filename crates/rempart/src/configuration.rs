@@ -23,7 +23,7 @@ use zone::limits::{FILE_BYTES_MAX, SPEC_BYTES_MAX};
 use zone::{Bundle, FileKind, NamedFile, Node, Problem, Severity, Snapshot, Source};
 
 pub(crate) use self::doubts::doubts;
-pub(crate) use self::feeds::old_lists;
+pub(crate) use self::feeds::outdated;
 use crate::commands::{counted, tell, tell_lines};
 use crate::files::read_bounded;
 

@@ -20,7 +20,7 @@ use telemetry::events::{Events, Value};
 use zone::{Bundle, Problem, Snapshot};
 
 use crate::clock;
-use crate::configuration::{Problems, Stamp, compile_kept, gather, old_lists, read_node_file};
+use crate::configuration::{Problems, Stamp, compile_kept, gather, outdated, read_node_file};
 use crate::control::{Begin, Channel, Killed};
 use crate::generations::{Generation, Generations};
 use crate::messages::Answer;
@@ -101,7 +101,7 @@ pub(crate) fn start(
                 Ok(snapshot) => {
                     keep(generations, number, &hash, &gathered.bundle.to_bytes(), events);
                     let now_unix_s = clock::unix_us() / 1_000_000;
-                    let old = old_lists(&snapshot, &gathered.bundle, now_unix_s);
+                    let old = outdated(&snapshot, &gathered.bundle, now_unix_s);
                     tell_warnings(&[snapshot.warnings.as_slice(), &old].concat(), events);
                     return Ok(Start { snapshot, stamps: gathered.stamps, kept: None });
                 }

@@ -18,7 +18,7 @@ const ENDS_SOON_S: u64 = 7 * 86_400;
 
 /// Warns of what is past its horizon, or was made in the future, and of certificates that do not hold now or
 /// not for long, each at the place that names it.
-pub(crate) fn old_lists(snapshot: &Snapshot, bundle: &Bundle, now_unix_s: u64) -> Vec<Problem> {
+pub(crate) fn outdated(snapshot: &Snapshot, bundle: &Bundle, now_unix_s: u64) -> Vec<Problem> {
     let told: Vec<_> =
         snapshot.feeds().filter_map(|(_, feed)| told(feed, now_unix_s)).take(TOLD_MAX).collect();
     let mut ended: Vec<_> = snapshot.zones().iter().filter_map(|zone| ended(&zone.tls, now_unix_s)).collect();
@@ -111,14 +111,14 @@ mod tests {
         let bundle = Bundle::new(specs, None, files).with_changed(changed);
         let snapshot = zone::compile(&bundle, 1, &|_| None).unwrap();
         let told: Vec<String> =
-            old_lists(&snapshot, &bundle, 1_700_000_100).iter().map(ToString::to_string).collect();
+            outdated(&snapshot, &bundle, 1_700_000_100).iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 2, "{told:?}");
         let old = "/z/a.toml:8:8: warning: old was made at 2023-11-14T22:13:20Z: 100 s old, past its horizon \
                    of 60 s; it matches nothing";
         assert!(told[0].starts_with(old), "{told:?}");
         assert!(told[1].starts_with("/z/a.toml:14:8: warning: ahead says that it was made"), "{told:?}");
         assert!(
-            old_lists(&snapshot, &Bundle::new(Vec::new(), None, BTreeMap::new()), 1_700_000_000).len() < 2
+            outdated(&snapshot, &Bundle::new(Vec::new(), None, BTreeMap::new()), 1_700_000_000).len() < 2
         );
     }
     #[test]
@@ -135,7 +135,7 @@ mod tests {
         let key = key.serialize_pem().into_bytes();
         let snapshot = zone::compile(&bundle, 1, &|_| Some(key.clone())).unwrap();
         let told = |now_unix_s: u64| -> String {
-            old_lists(&snapshot, &bundle, now_unix_s).iter().map(ToString::to_string).collect()
+            outdated(&snapshot, &bundle, now_unix_s).iter().map(ToString::to_string).collect()
         };
         let until = 1_775_088_000;
         assert_eq!(told(until - ENDS_SOON_S), "");

@@ -15,7 +15,7 @@ use zone::{Bundle, Problem, Snapshot, Source};
 use super::health::Figures;
 use crate::addresses::protocol_name;
 use crate::configuration::{
-    Gathered, Problems, Stamp, compile_kept, files_of, gather, old_lists, read_node_file,
+    Gathered, Problems, Stamp, compile_kept, files_of, gather, outdated, read_node_file,
 };
 use crate::generations::Generations;
 use crate::messages::{DifferenceText, ProblemText};
@@ -203,7 +203,7 @@ pub(crate) fn try_out(
     let Some(snapshot) = compiled else {
         return Ok((Trial { problems: texts, ..Trial::default() }, None));
     };
-    texts.extend(old_lists(&snapshot, &bundle, now_unix_s).iter().map(ProblemText::from));
+    texts.extend(outdated(&snapshot, &bundle, now_unix_s).iter().map(ProblemText::from));
     let difference = zone::difference(&before.snapshot, &snapshot);
     let mut shown = DifferenceText::from(&difference);
     add_listeners(&mut shown, running, &file.node);
