@@ -93,20 +93,15 @@ fn flood(node: &Node, outcome: &mut Outcome) -> Result<usize> {
         answered == FLOOD,
         format!("{answered} of {FLOOD}"),
     );
-    // A thread hands over its lines ten times a second.
-    let is_counted = wait_until(PATIENCE, || {
-        node.metric("rempart_access_log_above_share_total").is_ok_and(|lost| lost > 0)
-    });
-    let (lost, all) = (
-        node.metric("rempart_access_log_above_share_total")?,
-        node.metric("rempart_access_log_dropped_total")?,
-    );
+    // A thread hands over its lines ten times a second, and the two are read one after the other.
+    let counted = || {
+        let lost = node.metric("rempart_access_log_above_share_total")?;
+        anyhow::Ok((lost, node.metric("rempart_access_log_dropped_total")?))
+    };
+    let is_counted = wait_until(PATIENCE, || counted().is_ok_and(|(lost, all)| lost > 0 && lost == all));
+    let (lost, all) = counted()?;
     outcome.figure("lines_lost", all);
-    outcome.check(
-        "log: lines are lost, and counted as above a zone's share",
-        is_counted && lost == all,
-        lost,
-    );
+    outcome.check("log: lines are lost, and counted as above a zone's share", is_counted, lost);
     Ok(quiet)
 }
 
