@@ -345,7 +345,7 @@ impl Controller {
         let place = Place::of(
             asked.visitor,
             (is_known, asked.is_costly),
-            self.rates.count(asked.visitor),
+            self.rates.count(asked.visitor, now_us),
             (self.salt, self.number),
         );
         let has_room = self.zones.len() < ZONES_MAX || self.zones.contains_key(&asked.zone);
@@ -411,7 +411,6 @@ impl Controller {
         }
         let before_us = std::mem::replace(&mut self.delay_us, window.delay_us);
         if self.is_measuring() {
-            self.rates.turn(probe.now_us);
             self.windows = self.windows.saturating_add(1);
             let elsewhere = self.spent.means();
             self.spent.settle();

@@ -422,22 +422,22 @@ pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Answer> {
 /// How long a command comes back for to a node that has too many at once.
 const BUSY_WAIT: Duration = Duration::from_secs(15);
 
-/// How long it stays away in between: as long again each time, from the first to the last.
-const BUSY_PAUSES_MS: std::ops::RangeInclusive<u64> = 10..=250;
+/// How long it stays away in between, and as long again by chance. It does not stay away for longer each
+/// time: in a storm a place is free for moments, and whoever comes seldom would wait longest of all. A try
+/// that is sent away costs the node some microseconds.
+const BUSY_PAUSE_MS: u64 = 20;
 
 /// Asks the node one thing that takes its time; each line of progress is passed on. A node that is busy with
 /// others is asked again for some seconds, each time a random while later.
 fn ask_and_follow(socket: &Path, request: &Request, progress: &mut dyn FnMut(&str)) -> Result<Answer> {
     let until = clock::now() + BUSY_WAIT;
-    let mut pause_ms = *BUSY_PAUSES_MS.start();
     loop {
         let answer = ask_once(socket, request, progress)?;
         if !answer.is_busy || clock::now() >= until {
             return Ok(answer);
         }
         let chance = u64::from_ne_bytes(crate::keys::random().unwrap_or_default());
-        std::thread::sleep(Duration::from_millis(pause_ms + chance % pause_ms));
-        pause_ms = (2 * pause_ms).min(*BUSY_PAUSES_MS.end());
+        std::thread::sleep(Duration::from_millis(BUSY_PAUSE_MS + chance % BUSY_PAUSE_MS));
     }
 }
 
