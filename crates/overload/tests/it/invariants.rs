@@ -181,6 +181,21 @@ fn the_zone_that_floods_pays_and_twenty_others_do_not_notice() {
 }
 
 #[test]
+fn one_address_that_floods_is_no_stranger_again_with_each_second() {
+    for seed in SEEDS {
+        let quiet = Source::new(1_000..1_200, 12.0, 100.0).zone(1, 1);
+        let flood = Source::new(7..8, 0.0, COST_US).at(5.0, CAPACITY * 5.0).zone(2, 1);
+        let outcome = simulate(&[quiet, flood], OURS, SHED_US, 30.0, seed);
+        let quiet = outcome.of(0..1, 8.0, 30.0);
+        assert!(quiet.iter().all(|one| one.end == End::Served), "seed {seed}");
+        let p99 = percentile_ms(&quiet, 99);
+        assert!(p99 <= 150.0, "seed {seed}: {p99} ms");
+        let served = outcome.of(1..2, 8.0, 30.0).iter().filter(|one| one.end == End::Served).count() as f64;
+        assert!(served > 22.0 * CAPACITY * 0.7, "seed {seed}: what is left is used: {served}");
+    }
+}
+
+#[test]
 fn weights_divide_what_two_greedy_zones_want() {
     for seed in SEEDS {
         let greedy = |zone: u32, weight| {
