@@ -52,7 +52,8 @@ pub use geo::{Geo, Whereabouts};
 pub use hosts::Hostname;
 pub use id::Id;
 pub use node::{
-    AccessLog, Listener, ListenerProtocol, Node, Overload, Stages, compile_node, defaults_of, zones_folder_of,
+    AccessLog, Listener, ListenerProtocol, Node, Overload, Stages, Written, compile_node, defaults_of,
+    zones_folder_of,
 };
 pub use pool::{
     Balance, Ejection, HashKey, Health, HostHeader, Origin, OriginProtocol, OriginScheme, OriginTls, Pool,

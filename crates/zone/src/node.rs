@@ -296,6 +296,20 @@ pub struct Node {
     pub stages: Stages,
     /// What the person should know; all warnings.
     pub warnings: Vec<Problem>,
+    /// Where some of it was written.
+    pub written: Written,
+}
+
+/// Where in the node file that was written which only a machine can judge; its beginning for what was not
+/// written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// `user`.
+    pub user: Place,
+    /// `[log] access`.
+    pub access_log: Place,
+    /// The `name` of each `[[overload.zone]]`, as in [`Overload::weights`].
+    pub weights: Vec<Place>,
 }
 
 /// A socket that visitors come to.
@@ -409,12 +423,18 @@ pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
         path => AccessLog::File(at(path)),
     };
     let mut weights: Vec<(String, u32)> = Vec::new();
+    let mut written = Written {
+        user: file.node.user.as_ref().map_or_else(Place::default, |user| user.place),
+        access_log: file.log.access.place,
+        weights: Vec::new(),
+    };
     for spec in &file.overload.zone.0 {
         let Some(name) = &spec.name else { continue };
         if weights.iter().any(|(other, _)| *other == name.0) {
             report.error(name.place, format!("{} has a weight already", name.0));
         }
         weights.push((name.0.clone(), u32::try_from(spec.weight.0).unwrap_or(1)));
+        written.weights.push(name.place);
     }
     let errors = report.errors();
     let problems = report.finish(&[(&source.name, &source.bytes)]);
@@ -448,6 +468,7 @@ pub fn compile_node(source: &Source) -> Result<Node, Vec<Problem>> {
         truncate_addresses: file.log.truncate_addresses.value,
         stages: stages(&file.publish),
         warnings: problems,
+        written,
     })
 }
 

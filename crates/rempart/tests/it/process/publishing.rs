@@ -90,14 +90,18 @@ fn check_tells_what_is_in_order_and_cannot_be_meant_on_this_machine() {
     let node = node("one").unwrap();
     let path = node.folder().path().join("rempart.toml");
     let text = fs::read_to_string(&path).unwrap();
-    let text = text.replace("[node]\n", "[node]\nuser = \"nobody-of-that-name\"\n")
+    // A name that ends in the same words comes first.
+    let text = text.replace("[node]\n", "[node]\nname = \"the-a.example\"\nuser = \"nobody-of-that-name\"\n")
         + "\n[[overload.zone]]\nname = \"a.example\"\nweight = 2\n";
-    fs::write(&path, text).unwrap();
+    let line = |of: &str| text.lines().position(|line| line == of).unwrap() + 1;
+    let places = [line("user = \"nobody-of-that-name\""), line("name = \"a.example\"")];
+    fs::write(&path, &text).unwrap();
     let output = node.command(&["check"]).unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{told}");
-    assert!(told.contains("warning: this machine has no user `nobody-of-that-name`"), "{told}");
-    assert!(told.contains("warning: [[overload.zone]]: there is no zone `a.example`"), "{told}");
+    let [user, zone] = places.map(|line| format!("rempart.toml:{line}:8: warning: "));
+    assert!(told.contains(&format!("{user}this machine has no user `nobody-of-that-name`")), "{told}");
+    assert!(told.contains(&format!("{zone}[[overload.zone]]: there is no zone `a.example`")), "{told}");
     assert_eq!(told.lines().count(), 2, "{told}");
 }
 
