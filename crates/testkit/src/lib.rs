@@ -14,6 +14,8 @@
 //! Called by the tests of other crates only. Read next: [`origin`], then [`compare`].
 
 pub mod authority;
+pub mod chance;
+pub mod clients;
 pub mod coding;
 pub mod compare;
 pub mod crs;

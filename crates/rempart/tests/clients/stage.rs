@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use testkit::authority::Authority;
+use testkit::clients::{checkout, python};
 use testkit::digest::sha256_hex;
 use testkit::node::{Node, NodeSpec};
 use testkit::origin::{Answer, OriginSpec, Request, ScriptedOrigin};
@@ -259,25 +260,8 @@ fn origin_is_content(origin: Option<&ScriptedOrigin>) -> Result<()> {
     Ok(())
 }
 
-fn checkout() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
-
 fn scripts() -> PathBuf {
     checkout().join("tests/clients")
-}
-
-/// The Python with the clients: that of `.venv` at the checkout's root, or of the folder in `REMPART_VENV`.
-fn python() -> Result<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "a test has no flags to name the folder by")]
-    let named = std::env::var("REMPART_VENV").ok().map(PathBuf::from);
-    let python = named.unwrap_or_else(|| checkout().join(".venv")).join("bin/python");
-    ensure!(
-        python.exists(),
-        "no Python clients at {}: run `make test` or `tests/prepare` first",
-        python.display()
-    );
-    Ok(python)
 }
 
 /// What the scripted origin answers, by path.

@@ -2,30 +2,17 @@
 //!
 //! Read next: [`testkit::compare`].
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use rustls::ClientConfig;
+use testkit::clients::{checkout, python};
 use testkit::compare::foreign::ForeignVisitor;
 use testkit::compare::{Way, ensure_same};
 use testkit::node::{Node, NodeSpec};
 use testkit::site::{Site, chat, forum, objects, social};
 
 use super::rig::{Certificates, start, tls_zone, with_leaf};
-
-fn checkout() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
-
-/// The Python with the clients: that of `.venv` at the checkout's root, or of the folder in `REMPART_VENV`.
-fn python() -> Result<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "a test has no flags to name the folder by")]
-    let named = std::env::var("REMPART_VENV").ok().map(PathBuf::from);
-    let python = named.unwrap_or_else(|| checkout().join(".venv")).join("bin/python");
-    ensure!(python.exists(), "no Python clients at {}: run `tests/prepare` first", python.display());
-    Ok(python)
-}
 
 /// Starts a node before a site, and gives all ways to it.
 fn ways(site: &Site, url: &str) -> Result<(Node, Vec<Way>)> {

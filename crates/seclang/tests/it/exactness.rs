@@ -8,23 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use seclang::Workspace;
+use testkit::chance::Dice;
 use testkit::crs::{Case, read, reply};
 
 use crate::regression::on_every_case;
 use crate::rig::{Manner, Request, Verdict, base_rules, crs_folder, regression_rules, run};
-
-/// Numbers in a fixed order (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) as usize % sides.max(1)
-    }
-}
 
 /// Changes a text at some places: bytes, case, escapes, comments, pieces of another text.
 fn mutated(text: &[u8], other: &[u8], dice: &mut Dice) -> Vec<u8> {
@@ -92,7 +80,7 @@ fn the_prefilter_changes_no_verdict_on_mutations() {
     let cases = read(&folder).expect("the cases");
     let some: Vec<Case> = cases.iter().step_by(3).cloned().collect();
     on_every_case(&some, |case, space| {
-        let mut dice = Dice(case.id.bytes().fold(7, |sum, byte| sum * 31 + u64::from(byte)));
+        let mut dice = Dice::new(case.id.bytes().fold(7, |sum, byte| sum * 31 + u64::from(byte)));
         let first = &case.stages[0].request;
         let other = &cases[dice.roll(cases.len())].stages[0].request;
         let request = Request {

@@ -4,6 +4,8 @@ use std::rc::Rc;
 
 use exchange::{Protocol, TICK_MS, TlsVersion};
 use http3::{Code, ControlEvent, ControlStream, Limits, UniKind, UniStream};
+use quinn::ConnectionError;
+use tokio::task::JoinHandle;
 use wire::limits::{HANDSHAKE_MS, HANDSHAKES_UNVALIDATED, HEAD_MS, KEEP_ALIVE_MS, LINGER_MS, QUIC_PROBE_MS};
 use wire::{Abuse, WireEvent};
 
@@ -83,6 +85,14 @@ fn counts_a_handshake_that_fails() {
     });
 }
 
+/// Somebody who connects to a node that may have no room, and the end of that.
+fn newcomer(node: &Node) -> (quinn::Endpoint, JoinHandle<Result<quinn::Connection, ConnectionError>>) {
+    let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    endpoint.set_default_client_config(client_config(node));
+    let connecting = endpoint.connect(node.address, "example.org").unwrap();
+    (endpoint, tokio::task::spawn_local(connecting.into_future()))
+}
+
 #[test]
 fn refuses_connections_over_its_number() {
     run(async {
@@ -90,10 +100,7 @@ fn refuses_connections_over_its_number() {
         let visitor = Visitor::connect(&node).await;
         let (_sending, _receiving) = visitor.send(&request("GET", "/gone", &[])).await;
         node.until_noted("waits").await;
-        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        endpoint.set_default_client_config(client_config(&node));
-        let connecting = endpoint.connect(node.address, "example.org").unwrap();
-        let connecting = tokio::task::spawn_local(connecting.into_future());
+        let (_endpoint, connecting) = newcomer(&node);
         node.settle().await;
         assert!(!connecting.is_finished(), "it waits for room");
         while !connecting.is_finished() {
@@ -113,10 +120,7 @@ fn a_newcomer_that_waits_for_room_is_refused_at_once_when_the_thread_drains() {
         let visitor = Visitor::connect(&node).await;
         let (_sending, _receiving) = visitor.send(&request("GET", "/gone", &[])).await;
         node.until_noted("waits").await;
-        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        endpoint.set_default_client_config(client_config(&node));
-        let connecting = endpoint.connect(node.address, "example.org").unwrap();
-        let connecting = tokio::task::spawn_local(connecting.into_future());
+        let (_endpoint, connecting) = newcomer(&node);
         node.settle().await;
         // The node has looked at its socket since, and no time passes for deadlines.
         assert_eq!(visitor.get("/hello").await.status, 200);
@@ -147,7 +151,7 @@ fn newcomers_that_come_all_at_once_get_the_places_of_whoever_holds_more_than_its
             })
         };
         let visits: Vec<_> = (0..6).map(|number| come(["/hello", "/hello", "/other"][number % 3])).collect();
-        while !visits.iter().all(tokio::task::JoinHandle::is_finished) {
+        while !visits.iter().all(JoinHandle::is_finished) {
             node.settle().await;
             node.pass_tick();
         }
@@ -192,7 +196,7 @@ fn visitors_of_whoever_holds_more_than_its_share_go_first_with_a_goaway() {
 struct Deaf {
     endpoint: quinn::Endpoint,
     relay: tokio::net::UdpSocket,
-    connecting: Vec<tokio::task::JoinHandle<Result<quinn::Connection, quinn::ConnectionError>>>,
+    connecting: Vec<JoinHandle<Result<quinn::Connection, ConnectionError>>>,
     /// Retry packets the node sent.
     retries: usize,
     /// Packets that reached the node, bytes of these, and bytes that it sent.
@@ -367,10 +371,7 @@ fn a_drained_node_takes_no_new_connection() {
         let mut control = Control::of(&visitor).await;
         assert!(matches!(control.next().await, ControlEvent::Settings(_)));
         assert_eq!(control.next().await, ControlEvent::GoAway(4));
-        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        endpoint.set_default_client_config(client_config(&node));
-        let connecting = endpoint.connect(node.address, "example.org").unwrap();
-        let connecting = tokio::task::spawn_local(connecting.into_future());
+        let (_endpoint, connecting) = newcomer(&node);
         // The open connection is served meanwhile: its rejection shows that the node looked at its socket.
         let (_sending, late) = visitor.send(&request("GET", "/hello", &[])).await;
         assert_eq!(answer(late).await.unwrap_err(), Code::RequestRejected.value());
@@ -482,6 +483,6 @@ fn told_after_a_death<Next>(next: impl FnOnce(std::net::UdpSocket) -> Next) {
         let _next = next(kept);
         let _unanswered = visitor.send(&request("GET", "/hello", &[])).await;
         // Its keys are the same, so that it can make the token the visitor knows (RFC 9000 §10.3).
-        assert_eq!(visitor.quic.closed().await, quinn::ConnectionError::Reset);
+        assert_eq!(visitor.quic.closed().await, ConnectionError::Reset);
     });
 }
