@@ -451,10 +451,9 @@ pub(crate) fn run(wanted: &flags::Drill) -> Result<ExitCode> {
     } else {
         fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     }
-    let lasting = wanted.seconds.unwrap_or(if wanted.full { 300 } else { 20 });
     let outcome = match wanted.against {
         Some(peer) => peers::against(peer, &folder, wanted),
-        None => run_all(&chosen, &folder, Duration::from_secs(lasting), wanted),
+        None => run_all(&chosen, &folder, wanted),
     };
     if is_ours {
         // What is left of it only takes room.
@@ -476,12 +475,24 @@ fn make_own(folder: &Path) -> Result<()> {
     made.with_context(|| format!("{} cannot be made: name a folder with --data-dir", folder.display()))
 }
 
-fn run_all(chosen: &[&Drill], folder: &Path, lasting: Duration, wanted: &flags::Drill) -> Result<bool> {
+/// How long a drill goes on that has no end of its own: a spike and a storm of purges for a minute at full
+/// length, changes in turn for five.
+fn lasting(drill: &Drill, wanted: &flags::Drill) -> Duration {
+    let full_s = if drill.id == "D2" { 300 } else { 60 };
+    Duration::from_secs(wanted.seconds.unwrap_or(if wanted.full { full_s } else { 20 }))
+}
+
+fn run_all(chosen: &[&Drill], folder: &Path, wanted: &flags::Drill) -> Result<bool> {
     let mut told = Telling::new(wanted);
     told.head("Rempart")?;
     let rules = wanted.rules.as_ref().map(std::path::absolute).transpose()?;
     for drill in chosen {
-        let run = Run { folder: folder.join(drill.id), lasting, edits: wanted.edits, rules: rules.clone() };
+        let run = Run {
+            folder: folder.join(drill.id),
+            lasting: lasting(drill, wanted),
+            edits: wanted.edits,
+            rules: rules.clone(),
+        };
         let begun = crate::clock::now();
         let mut outcome = Outcome::new(!wanted.untimed);
         if let Err(error) = (drill.run)(&run, &mut outcome) {
