@@ -112,7 +112,9 @@ pub(crate) fn publish(wanted: &Publish) -> Result<ExitCode> {
         }
         answer.error.iter().for_each(|error| tell(error));
         for file in &answer.put_back {
-            tell(&format!("{file} has problems: its zone would be served as before"));
+            tell(&format!(
+                "{file} has problems: its zone would be served as before, or not at all if it is new"
+            ));
         }
         let is_whole = answer.error.is_none() && answer.put_back.is_empty();
         return Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -135,7 +137,7 @@ pub(crate) fn publish(wanted: &Publish) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     for file in &answer.put_back {
-        tell(&format!("{file} has problems: its zone is served as before"));
+        tell(&format!("{file} has problems: its zone is served as before, or not at all if it is new"));
     }
     Ok(ExitCode::FAILURE)
 }

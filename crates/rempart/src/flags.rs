@@ -138,6 +138,27 @@ pub(crate) struct Running {
     pub(crate) socket: Option<PathBuf>,
 }
 
+/// Reads a time in whole seconds, or with a unit.
+fn seconds(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+    let unit_s = match text.strip_prefix(digits) {
+        Some("" | "s") => Some(1),
+        Some("m") => Some(60),
+        Some("h") => Some(3_600),
+        Some("d") => Some(86_400),
+        _ => None,
+    };
+    let seconds =
+        digits.parse::<u64>().ok().zip(unit_s).and_then(|(count, unit_s)| count.checked_mul(unit_s));
+    seconds.ok_or_else(|| "write whole seconds, or a number with s, m, h or d, as 600 or 10m".to_owned())
+}
+
+/// The same, from a second to a day.
+fn within_a_day(text: &str) -> Result<u64, String> {
+    let said = seconds(text)?;
+    if (1..=86_400).contains(&said) { Ok(said) } else { Err("write a time from 1s to 1d".to_owned()) }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Publish {
     #[command(flatten)]
@@ -154,8 +175,9 @@ pub(crate) struct Publish {
     /// Let more be removed than `removals_percent_max` of `[publish]` allows
     #[arg(long)]
     pub(crate) allow_removals: bool,
-    /// Take the change back after so many seconds unless `rempart confirm` comes before
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    /// Take the change back after so long, at most a day, unless `rempart confirm` comes before: seconds, or
+    /// with a unit, as 300 or 5m
+    #[arg(long, value_name = "TIME", value_parser = within_a_day)]
     pub(crate) confirm_within: Option<u64>,
     /// Publish at the node with this command socket, then at the next, each with its own files; the first
     /// that does not take it stops that, and those that did take it back
@@ -174,8 +196,8 @@ pub(crate) struct BlockRange {
     /// An address, or a range such as 198.51.100.0/24
     #[arg(value_name = "RANGE")]
     pub(crate) range: String,
-    /// For how long, in seconds
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 3600)]
+    /// For how long: seconds, or with a unit, as 600, 10m, 12h or 7d
+    #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = seconds)]
     pub(crate) for_s: u64,
     /// Why, for whoever reads the list
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -277,7 +299,7 @@ pub(crate) struct Drill {
     /// Print a Markdown table
     #[arg(long, conflicts_with = "json")]
     pub(crate) markdown: bool,
-    /// At full length: drills without an end of their own take 300 seconds instead of 20
+    /// At full length: drills without an end of their own take a minute, and D2 five, instead of 20 seconds
     #[arg(long)]
     pub(crate) full: bool,
     /// How long drills without an end of their own take
@@ -347,6 +369,22 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn a_time_is_in_seconds_or_has_a_unit() {
+        let read = |text| seconds(text).ok();
+        assert_eq!(
+            ["0", "600", "10s", "10m", "2h", "7d"].map(seconds),
+            [0, 600, 10, 600, 7_200, 604_800].map(Ok)
+        );
+        for text in ["", "m", "10 m", "1.5h", "-1", "10M", "1h30m", "é", "18446744073709551615d"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert_eq!(
+            ["0", "1", "1d", "86401"].map(|text| within_a_day(text).ok()),
+            [None, Some(1), Some(86_400), None]
+        );
     }
 
     #[test]
