@@ -106,10 +106,12 @@ def abuses():
     return {line.split('"')[1]: float(line.rsplit(" ", 1)[1]) for line in found}
 
 
-def abuse_counted(kind, before):
-    """Whether one more of a kind is counted than before; it may be so a moment after the visitor was ended."""
+def abuse_counted(kinds, before):
+    """Whether one more of a kind, or of one of some, is counted than before; it may be so a moment after the visitor was
+    ended."""
+    kinds = (kinds,) if isinstance(kinds, str) else kinds
     deadline = time.monotonic() + 20
-    while abuses()[kind] <= before[kind]:
+    while (now := abuses()) and all(now[kind] <= before[kind] for kind in kinds):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
