@@ -137,7 +137,7 @@ http {{
   access_log {folder}/nginx.log; keepalive_requests 1000000000; keepalive_timeout 300s; open_file_cache max=10;
   client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
   uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  limit_req_zone $server_name zone=all:1m rate=1r/m;
+  limit_req_zone $server_addr zone=all:1m rate=1r/m;
   server {{
     listen 127.0.0.1:{port} backlog=4096; root {folder}; error_page 503 /busy.html;
     location / {{ limit_req zone=all; limit_req_status 503; }}
