@@ -41,6 +41,7 @@ mod node;
 mod nodes;
 mod numbers;
 mod origin;
+mod pace;
 mod pages;
 mod peers;
 mod poison;

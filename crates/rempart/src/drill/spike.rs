@@ -3,8 +3,8 @@
 //!
 //! What it can do is measured first, as requests answered for as many visitors at once as keep it busy. Then
 //! strangers come whatever becomes of them, and some known visitors go on as before. What it can do is
-//! measured again afterwards, and goodput is held against the mean of both: a virtual machine does half as
-//! much in one minute as in the next. Read next: [`super::surge`].
+//! measured again afterwards, and goodput is held against the mean of both, each by how fast the machine was
+//! then and in the spike ([`super::pace`]). Read next: [`super::surge`].
 
 use std::fs;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use super::load::End;
 use super::load::{Load, Target, in_words, wait_until};
 use super::node::{AT_ONCE, Node, NodeText, PATIENCE, passing};
 use super::origin::Origin;
+use super::pace::Pace;
 use super::report::Outcome;
 use super::surge::{Asked, Stream, Who, surge};
 use crate::clock;
@@ -35,6 +36,9 @@ const SPIKE: f64 = 10.0;
 
 /// How long it is quiet before.
 const BEFORE: Duration = Duration::from_secs(1);
+
+/// How long what the node can do is measured for.
+const MEASURED: Duration = Duration::from_secs(3);
 
 /// After so long the node has found out what to do.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -131,7 +135,10 @@ pub(super) fn spike(run: &Run, outcome: &mut Outcome) -> Result<()> {
     node.wait_for(0, "spare_ready")?;
     let (target, edge) = (node.target("a.example")?, node.edge()?);
     become_known(&target)?;
-    let (peak, cost_us) = capacity(&target, edge, Duration::from_secs(2))?;
+    let pace = Pace::begin()?;
+    let first = clock::now();
+    let (peak, cost_us) = capacity(&target, edge, MEASURED)?;
+    let first = (first, clock::now());
     outcome.figure("capacity_a_second", peak.round());
     outcome.figure("cost_us", cost_us.round());
     let lasting = run.lasting.max(SETTLED * 2);
@@ -167,9 +174,17 @@ pub(super) fn spike(run: &Run, outcome: &mut Outcome) -> Result<()> {
     outcome.check("the episode ends", ended, ended);
     let episodes = node.told(mark, "overload_began").len();
     outcome.check("it was one", episodes == 1, episodes);
-    let (after, _) = capacity(&target, edge, Duration::from_secs(2))?;
+    let last = clock::now();
+    let (after, _) = capacity(&target, edge, MEASURED)?;
     outcome.figure("capacity_afterwards", after.round());
-    let part = goodput / ((peak + after) / 2.0);
+    let pieces = pace.end()?;
+    let took_us = |(from, to)| pieces.mean_us(from, to);
+    let in_it_us = took_us((begun + BEFORE + SETTLED, begun + BEFORE + lasting));
+    let (before_us, after_us) = (took_us(first), took_us((last, clock::now())));
+    for (name, us) in [("before", before_us), ("in_it", in_it_us), ("afterwards", after_us)] {
+        outcome.figure(&format!("a_piece_took_us_{name}"), us.round());
+    }
+    let part = goodput / ((peak * before_us + after * after_us) / 2.0 / in_it_us);
     outcome.figure("goodput_percent", (part * 100.0).round());
     outcome.check_share("goodput stays at nine tenths", part, 0.9);
     outcome.check("no process ended", node.edge()? == edge, edge);
