@@ -42,7 +42,7 @@ impl Rates {
     }
 
     /// Begins anew when a second is over.
-    pub(crate) fn turn(&mut self, now_us: u64) {
+    fn turn(&mut self, now_us: u64) {
         let second = now_us / SECOND_US;
         if second == self.second {
             return;
