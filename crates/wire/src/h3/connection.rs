@@ -35,7 +35,7 @@ const PROBE: [u8; 2] = [0x21, 0];
 /// What the tasks of one connection share.
 pub(super) struct Shared {
     quic: quinn::Connection,
-    facts: RefCell<Rc<Connection>>,
+    facts: Rc<Connection>,
     /// Requests whose tasks run.
     open: Cell<usize>,
     /// Wakes the connection's task; set once it waits for the last request.
@@ -53,16 +53,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// The facts, with the address that the visitor has now.
+    /// The facts, with the address from which the visitor made its handshake: that one is its own. Where its
+    /// packets come from later is what they say (RFC 9000 §9.3): QUIC takes a request out of one with a forged
+    /// sender before it has asked there, and what is decided by address would be decided by that.
     pub(super) fn facts(&self) -> Rc<Connection> {
-        let visitor = canonical(self.quic.remote_address());
-        let facts = &mut *self.facts.borrow_mut();
-        if facts.visitor != visitor {
-            let mut moved = Connection::clone(facts);
-            moved.visitor = visitor;
-            *facts = Rc::new(moved);
-        }
-        Rc::clone(facts)
+        Rc::clone(&self.facts)
     }
 
     /// For whom the connection's place is held.
@@ -200,11 +195,11 @@ pub(super) async fn serve<S: Service>(
     let thread = Rc::clone(&count.thread);
     let deadline = thread.deadlines.slot();
     deadline.arm_unproven(HANDSHAKE_MS);
-    let visitor = canonical(connecting.remote_address()).ip();
+    let visitor = canonical(connecting.remote_address());
     let Some(Ok(quic)) = within(&deadline, connecting).await else {
         thread.service.count(WireEvent::HandshakeFailed);
         if deadline.is_due() {
-            thread.service.count(WireEvent::Abuse(Abuse::SlowHandshake, visitor));
+            thread.service.count(WireEvent::Abuse(Abuse::SlowHandshake, visitor.ip()));
         }
         return;
     };
@@ -219,14 +214,14 @@ pub(super) async fn serve<S: Service>(
     let Some(Some(control)) = within(&deadline, preface).await else {
         return quic.close(number(Code::GeneralProtocol), b"no control stream could be opened");
     };
-    let facts = facts(&quic, thread.next_connection_id(), local);
+    let facts = facts(&quic, thread.next_connection_id(), (visitor, local));
     let server_name = facts.tls.as_ref().and_then(|tls| tls.sni.as_deref());
     let times = thread.times_for(server_name);
     deadline.hold_for(thread.service.holder(server_name));
     deadline.arm_idle(times.keepalive_ms);
     let shared = Rc::new(Shared {
         quic,
-        facts: RefCell::new(Rc::new(facts)),
+        facts: Rc::new(facts),
         open: Cell::new(0),
         waker: RefCell::new(None),
         times: Cell::new(times),
@@ -239,7 +234,7 @@ pub(super) async fn serve<S: Service>(
     tokio::task::spawn_local(super::unidirectional::watch(Rc::clone(&shared), thread.deadlines.slot()));
     take_requests(&thread, &shared, control).await;
     if let Some(abuse) = shared.abuse.get() {
-        thread.service.count(WireEvent::Abuse(abuse, shared.facts().visitor.ip()));
+        thread.service.count(WireEvent::Abuse(abuse, visitor.ip()));
     }
     shared.quic.close(number(Code::NoError), b"");
     // The close leaves before this connection counts as gone: a draining thread may end with its last one.
@@ -248,14 +243,14 @@ pub(super) async fn serve<S: Service>(
     drop(count);
 }
 
-fn facts(quic: &quinn::Connection, id: u64, local: SocketAddr) -> Connection {
+fn facts(quic: &quinn::Connection, id: u64, (visitor, local): (SocketAddr, SocketAddr)) -> Connection {
     let handshake = quic.handshake_data();
     let shaken = handshake.and_then(|any| any.downcast::<Shaken>().ok());
     let (sni, ja4) = shaken.map_or((None, None), |shaken| (shaken.server_name, shaken.ja4));
     let ip: IpAddr = quic.local_ip().unwrap_or(local.ip());
     Connection {
         id,
-        visitor: canonical(quic.remote_address()),
+        visitor,
         local: canonical(SocketAddr::new(ip, local.port())),
         tls: Some(Box::new(TlsFacts {
             version: TlsVersion::V1_3,
