@@ -10,6 +10,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use exchange::{
@@ -24,8 +25,8 @@ use crate::conn::Conn;
 use crate::exchange::{Side, host_agrees, is_target, join_cookies};
 use crate::limits::{
     CONNECTION_WINDOW_BYTES, FIELD_SECTION_BYTES, GATHER_BYTES, HANDSHAKE_MS, RESET_CREDIT,
-    RESET_STREAMS_LOCAL, RESET_STREAMS_PENDING, STREAM_UNSENT_BYTES, STREAM_WINDOW_BYTES, STREAMS,
-    STREAMS_LOST,
+    RESET_REMEMBERED_S, RESET_STREAMS_LOCAL, RESET_STREAMS_PENDING, SMALL_PIECES, STREAM_UNSENT_BYTES,
+    STREAM_WINDOW_BYTES, STREAMS, STREAMS_LOST,
 };
 use crate::thread::{Service, Thread, VisitorTimes, WireEvent, serve_contained};
 use crate::{Abuse, Exchange, Gone, ResponseState};
@@ -201,6 +202,9 @@ pub(crate) async fn serve<S: Service>(
         .max_send_buffer_size(STREAM_UNSENT_BYTES)
         .max_pending_accept_reset_streams(RESET_STREAMS_PENDING)
         .max_local_error_reset_streams(Some(RESET_STREAMS_LOCAL))
+        .max_concurrent_reset_streams(STREAMS as usize)
+        .reset_stream_duration(Duration::from_secs(RESET_REMEMBERED_S))
+        .data_frame_budget(SMALL_PIECES)
         .enable_connect_protocol();
     let mut handshake = Box::pin(builder.handshake::<_, Bytes>(Shared(Rc::clone(&gather))));
     deadline.arm_unproven(HANDSHAKE_MS);
@@ -225,7 +229,7 @@ pub(crate) async fn serve<S: Service>(
         }
         return;
     };
-    let work = Work::new(times);
+    let work = Work::new(times, thread.deadlines.now());
     let times = &work.times;
     deadline.arm_idle(times.get().keepalive_ms);
     let mut is_draining = false;
@@ -392,8 +396,9 @@ pub(crate) struct Http2 {
 
 /// What a connection's streams tell it of their work.
 struct Work {
-    /// Streams that may still be given up.
+    /// Streams that may still be given up, and the tick up to which time has returned some.
     credit: Cell<u32>,
+    credit_at: Cell<u32>,
     /// Streams answered since the connection looked last.
     answered: Cell<u64>,
     /// Frames of answers given since the connection looked last.
@@ -405,14 +410,27 @@ struct Work {
 }
 
 impl Work {
-    fn new(times: VisitorTimes) -> Rc<Self> {
+    fn new(times: VisitorTimes, now_tick: u32) -> Rc<Self> {
         Rc::new(Self {
             credit: Cell::new(RESET_CREDIT),
+            credit_at: Cell::new(now_tick),
             answered: Cell::new(0),
             given: Cell::new(0),
             times: Cell::new(times),
             holder: Cell::new(None),
         })
+    }
+
+    /// A stream has ended: each given up costs one, each answered returns one, and so does each tick, as over
+    /// HTTP/3 (rapid reset, CVE-2023-44487, after acceptance).
+    fn ended(&self, is_complete: bool, now_tick: u32) {
+        let earned = now_tick.wrapping_sub(self.credit_at.replace(now_tick));
+        let credit = self.credit.get().saturating_add(earned).min(RESET_CREDIT);
+        self.credit.set(match is_complete {
+            true => (credit + 1).min(RESET_CREDIT),
+            false => credit.saturating_sub(1),
+        });
+        self.answered.set(self.answered.get() + u64::from(is_complete));
     }
 
     fn gave(&self, bytes: usize) {
@@ -479,15 +497,9 @@ async fn stream<S: Service>(thread: Rc<Thread<S>>, mut exchange: Exchange) {
     })
     .await;
     let is_complete = is_sent && exchange.state == ResponseState::Complete;
-    // Each stream given up costs, each one answered earns (rapid reset, CVE-2023-44487, after acceptance).
     let Side::Http2(Http2 { work, .. }) = &exchange.side else { return };
     work.times.set(exchange.times);
-    let credit = work.credit.get();
-    work.credit.set(match is_complete {
-        true => (credit + 1).min(RESET_CREDIT),
-        false => credit.saturating_sub(1),
-    });
-    work.answered.set(work.answered.get() + u64::from(is_complete));
+    work.ended(is_complete, thread.deadlines.now());
     if !is_sent {
         return exchange.abort();
     }
@@ -785,6 +797,19 @@ mod tests {
 
     fn future_bytes<F>(_begin: impl FnOnce(Rc<Thread<Silent>>, Exchange) -> F) -> usize {
         size_of::<F>()
+    }
+
+    #[test]
+    fn streams_given_up_are_forgiven_with_time_and_with_answers() {
+        let work = Work::new(VisitorTimes::default(), 7);
+        (1..RESET_CREDIT).for_each(|_| work.ended(false, 7));
+        assert_eq!(work.credit.get(), 1);
+        work.ended(true, 7);
+        assert_eq!((work.credit.get(), work.answered.get()), (2, 1));
+        work.ended(false, 17);
+        assert_eq!(work.credit.get(), 11, "one with each tick");
+        work.ended(false, 100_000);
+        assert_eq!(work.credit.get(), RESET_CREDIT - 1, "never more than there is");
     }
 
     /// What stands around the service's own future, which `edge` bounds: it is made for each stream.

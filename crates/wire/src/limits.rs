@@ -63,6 +63,12 @@ pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Receive window of one HTTP/2 connection.
 pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
+/// What small pieces of bodies may cost an HTTP/2 connection before they are read: 256 less its length for each
+/// piece shorter than that, as the h2 crate counts. Messages of 30 bytes fill a stream's window within it, so
+/// that whoever sends them faster than an origin reads is slowed down and not ended; of single bytes it is
+/// 8,224 pieces, some 2 MiB of h2's memory.
+pub const SMALL_PIECES: usize = 2 * CONNECTION_WINDOW_BYTES as usize;
+
 /// Bytes one HTTP/2 stream may hold unsent inside the h2 crate.
 pub const STREAM_UNSENT_BYTES: usize = 64 * 1024;
 
@@ -74,6 +80,10 @@ pub const RESET_STREAMS_PENDING: usize = 20;
 
 /// Streams we may reset because of a visitor's errors in one connection (CVE-2025-8671, MadeYouReset).
 pub const RESET_STREAMS_LOCAL: usize = 128;
+
+/// For how long a stream that we reset is remembered, in seconds: what a slow visitor has sent of an upload
+/// that was answered early, a window of it, is still on its way then and no error of its own.
+pub const RESET_REMEMBERED_S: u64 = 30;
 
 /// HTTP/2 frames and WebSocket frames that carry nothing a connection may send at once: control frames,
 /// priorities, windows, empty pieces. Browsers and libraries send some ten to begin with and a few for each

@@ -101,8 +101,9 @@ impl FrameCheck {
 
     /// Keeps the account: what carries something earns, anything else costs. A piece of a body that is padded
     /// counts as empty where the padding may be all of it.
-    fn weigh(&mut self, (kind, flags): (u8, u8), length: usize, now_tick: u32) {
+    fn weigh(&mut self, (kind, flags): (u8, u8), is_stray: bool, length: usize, now_tick: u32) {
         let of = match kind {
+            HEADERS if is_stray => Abuse::OtherFrames,
             HEADERS => return self.allowance.earn(EMPTY_PER_FRAME),
             CONTINUATION => return, // h2 bounds these, for each block
             DATA if length == 0 && flags & END_STREAM != 0 => return, // one a stream
@@ -161,6 +162,8 @@ impl FrameCheck {
                 *kind = CONTINUATION;
             }
             let ends = *flags & END_STREAM != 0;
+            // For a stream that is over, or that we reset: h2 decodes it for the table's sake and drops it.
+            let is_stray = *kind == HEADERS && stream <= self.stream_max && !self.uploading.contains(&stream);
             match *kind {
                 HEADERS if stream > self.stream_max => {
                     self.stream_max = stream;
@@ -182,7 +185,7 @@ impl FrameCheck {
                 _ => {}
             }
             let (kind, flags) = (*kind, *flags);
-            self.weigh((kind, flags), length, now_tick);
+            self.weigh((kind, flags), is_stray, length, now_tick);
             self.is_field_block = matches!(kind, HEADERS | CONTINUATION);
             if self.is_field_block {
                 self.continues = flags & END_HEADERS == 0;

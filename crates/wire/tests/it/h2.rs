@@ -1,13 +1,14 @@
 //! HTTP/2 towards visitors, where time matters: the h2 crate's client against `accept_tcp`. Time is moved by
 //! hand, never waited for; what the protocol demands is shown by `tests/clients/http2_violations.py`.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use exchange::{BodySize, Chunk, Deadlines, Response, TICK_MS};
+use exchange::{BodySize, Chunk, Deadlines, Incoming, Response, TICK_MS};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use wire::limits::HEAD_MS;
@@ -41,10 +42,59 @@ impl Service for OnePiece {
     fn count(&self, _event: WireEvent) {}
 }
 
+/// Reads a request's body once it may, as an origin does that takes its time, and says how much it was.
+#[derive(Default)]
+struct Slow {
+    may_read: Cell<bool>,
+    told: tokio::sync::Notify,
+}
+
+impl Service for Slow {
+    async fn serve(&self, exchange: &mut Exchange) {
+        while !self.may_read.get() {
+            self.told.notified().await;
+        }
+        let (mut read, mut is_over) = (0, false);
+        while !is_over {
+            let piece = poll_fn(|cx| {
+                wire::with_scratch(|scratch| {
+                    let length = |incoming: Incoming<'_>| match incoming {
+                        Incoming::Data(chunk) => (chunk.len(), false),
+                        Incoming::Last(chunk) => (chunk.len(), true),
+                        Incoming::Trailers(_) | Incoming::End => (0, true),
+                    };
+                    exchange.poll_body(cx, scratch).map(|polled| polled.map(length))
+                })
+            });
+            let Ok((bytes, is_last)) = piece.await else { return };
+            (read, is_over) = (read + bytes, is_last);
+        }
+        let text = Bytes::from(read.to_string());
+        let body = BodySize::of_length(text.len() as u64);
+        let response = Response { status: 200, body, ..Response::default() };
+        poll_fn(|cx| {
+            exchange.respond(cx, &response);
+            exchange.send(cx, Chunk::Shared(text.clone()), true);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn tls(&self, _hello: &Hello) -> Option<TlsChoice> {
+        None
+    }
+
+    fn count(&self, _event: WireEvent) {}
+}
+
 /// Starts a node; its deadlines and where it listens.
 async fn node() -> (Rc<Deadlines>, SocketAddr) {
+    node_of(Rc::new(OnePiece)).await
+}
+
+async fn node_of<S: Service + 'static>(service: Rc<S>) -> (Rc<Deadlines>, SocketAddr) {
     let deadlines = Deadlines::new();
-    let thread = Thread::new(Rc::new(OnePiece), Rc::clone(&deadlines), 0, 10);
+    let thread = Thread::new(service, Rc::clone(&deadlines), 0, 10);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let settings =
@@ -173,5 +223,34 @@ fn a_head_that_is_begun_must_end_in_time() {
         let goaway = all.windows(5).position(|bytes| bytes == [0, 0, 8, 7, 0]).expect("GOAWAY");
         assert_eq!(all[goaway + 13..goaway + 17], [0, 0, 0, 11], "ENHANCE_YOUR_CALM");
         assert!(deadlines.now() <= HEAD_MS / TICK_MS + 40, "before the connection's idle time");
+    });
+}
+
+/// As those of a call of gRPC are: who sends them faster than they are read is slowed down by the window, and
+/// not ended as one who floods.
+#[test]
+fn small_messages_that_nobody_reads_yet_wait_in_the_window() {
+    const MESSAGES: usize = 6_000;
+    run(async {
+        let service = Rc::new(Slow::default());
+        let (_deadlines, address) = node_of(Rc::clone(&service)).await;
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let (sender, connection) = h2::client::handshake(tcp).await.unwrap();
+        let connection = tokio::task::spawn_local(connection);
+        let mut sender = sender.ready().await.unwrap();
+        let request = http::Request::post("http://a.example/").body(()).unwrap();
+        let (answer, mut stream) = sender.send_request(request, false).unwrap();
+        for number in 1..=MESSAGES {
+            stream.send_data(Bytes::from_static(&[7; 40]), number == MESSAGES).unwrap();
+        }
+        for _ in 0..2_000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!connection.is_finished(), "the connection goes on");
+        service.may_read.set(true);
+        service.told.notify_one();
+        let mut body = answer.await.expect("an answer").into_body();
+        let text = body.data().await.expect("its body").unwrap();
+        assert_eq!(text, Bytes::from((40 * MESSAGES).to_string()));
     });
 }
