@@ -241,8 +241,9 @@ impl Edge {
             };
             self.metrics.origin_request(OriginOutcome::Fault);
             course.note(Phase::Origin, fault.as_str(), chosen.index as u32, self.clock.now_us());
-            // A connection that the origin closed while idle is not the origin's failure and costs no budget.
-            let is_stale = failure.was_reused && failure.may_retry;
+            // A connection that the origin closed while idle is not the origin's failure and costs no budget;
+            // a stream that it refuses is both.
+            let is_stale = failure.was_stale;
             if !is_stale {
                 chosen.failed(fault);
             }
@@ -293,15 +294,24 @@ impl Edge {
             Some(link) => link,
             None => {
                 let local = exchange.connection.local;
-                let opened =
-                    Box::pin(self.origins.open(chosen, may_reuse && may_repeat, course.visitor, local)).await;
-                opened.map_err(|fault| Attempt {
-                    failed: Failed::Fault(fault),
+                let unmade = |failed| Attempt {
+                    failed,
                     may_retry: true,
                     is_unanswered: true,
                     is_unworked: true,
-                    was_reused: false,
-                })?
+                    was_stale: false,
+                };
+                let mut opening =
+                    Box::pin(self.origins.open(chosen, may_reuse && may_repeat, course.visitor, local));
+                // Who leaves meanwhile takes the connection along: else streams that are opened and given up
+                // at once (rapid reset) would each have one made for as long as an origin may take for it.
+                poll_fn(|cx| {
+                    if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
+                        return Poll::Ready(opened.map_err(|fault| unmade(Failed::Fault(fault))));
+                    }
+                    exchange.poll_gone(cx).map(|gone| Err(unmade(gone.into())))
+                })
+                .await?
             }
         };
         let was_reused = link.is_reused();
@@ -329,7 +339,7 @@ impl Edge {
             may_retry: link.may_retry(),
             is_unanswered: link.bytes_received() == 0,
             is_unworked: link.was_not_worked_on(),
-            was_reused,
+            was_stale: link.was_stale(),
         };
         let own = || chosen.origin().map_or(&b""[..], |origin| origin.authority.as_bytes());
         let choices = course.rules.choices.clone();
@@ -634,7 +644,8 @@ struct Attempt {
     is_unanswered: bool,
     /// It is certain that the origin has not worked on the request.
     is_unworked: bool,
-    was_reused: bool,
+    /// A connection from before took no more.
+    was_stale: bool,
 }
 
 /// Bytes both ways until both sides have ended, one breaks, or silence lasts too long. Of a visitor for whom

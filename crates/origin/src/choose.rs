@@ -77,10 +77,10 @@ impl Chosen {
     /// To be told once the origin has answered, whatever the status: it works.
     pub fn succeeded(&self) {
         let (view, now_ms) = (&self.view, self.origins.now_ms());
-        self.is_trial.set(false);
+        let is_trial = self.is_trial.replace(false);
         self.ends_waiting();
         if let Some(origin) = view.origins.get(self.index) {
-            let change = origin.succeeded(now_ms);
+            let change = origin.succeeded(self.chosen_ms, is_trial, now_ms);
             self.origins.fleet.note(&view.pool, self.index, change, None, now_ms);
         }
     }
@@ -124,11 +124,14 @@ impl Chosen {
     /// To be told when the exchange failed. Counts against the origin unless the fault is this node's own
     /// or that of a connection that idled out, which the caller retries without telling.
     pub fn failed(&self, fault: Fault) {
-        // That the pool's own limits leave no connection is not the origin's failure.
-        if fault.cause() == exchange::Cause::Origin && fault != Fault::ConnectionLimitReached {
+        // That the pool's own limits leave no connection is not the origin's failure, nor that it does not
+        // speak what a visitor asks for.
+        let is_well = matches!(fault, Fault::ConnectionLimitReached | Fault::HttpUpgradeFailed);
+        if fault.cause() == exchange::Cause::Origin && !is_well {
             self.is_trial.set(false);
             let (view, now_ms) = (&self.view, self.origins.now_ms());
-            self.origins.fleet.failed(&view.state, &view.pool, &view.origins, self.index, now_ms);
+            let of_pool = (&*view.pool, view.origins.as_slice());
+            self.origins.fleet.failed(&view.state, of_pool, self.index, self.chosen_ms, now_ms);
         }
     }
 }
@@ -145,7 +148,7 @@ impl Drop for Chosen {
         if let Some(origin) = self.view.origins.get(self.index) {
             origin.in_flight.fetch_sub(1, Relaxed);
             if self.is_trial.get() {
-                origin.leave_trial();
+                origin.leave_trial(self.chosen_ms);
             }
         }
         self.frees();
@@ -234,7 +237,7 @@ fn begin(pool: &Pool, origin: &OriginState, now_ms: u64) -> Option<bool> {
         origin.in_flight.fetch_sub(1, Relaxed);
     }
     if is_trial {
-        origin.leave_trial();
+        origin.leave_trial(now_ms);
     }
     None
 }

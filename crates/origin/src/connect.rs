@@ -234,7 +234,11 @@ impl Origins {
         let Target { pool, fingerprint, .. } = *target;
         let wait_ms = pool.timeouts.connect_ms + pool.timeouts.tls_ms;
         let turn = async { Ok(home.opening.lock().await) };
-        let _turn = within(&deadline, wait_ms, Fault::ConnectionTimeout, turn).await?;
+        let turn = within(&deadline, wait_ms, Fault::ConnectionTimeout, turn).await;
+        // Where it has connections, those in front waited for a stream on one of them: it is this node's own
+        // limit, and no failure of the origin's.
+        let is_connected = !home.http2.borrow().is_empty();
+        let _turn = turn.map_err(|late| if is_connected { Fault::ConnectionLimitReached } else { late })?;
         if let Some(stream) = self.http2_stream(home, fingerprint) {
             return Ok(Some(self.link_http2(home, stream, true)));
         }

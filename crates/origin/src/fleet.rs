@@ -155,9 +155,10 @@ impl OriginState {
         self.trial_until_ms.fetch_update(Relaxed, Relaxed, until).is_ok()
     }
 
-    /// Ends it without a verdict: the next may try.
-    pub(crate) fn leave_trial(&self) {
-        self.trial_until_ms.store(0, Relaxed);
+    /// Ends the one begun at this time without a verdict: the next may try, unless another does by now.
+    pub(crate) fn leave_trial(&self, begun_ms: u64) {
+        let own = begun_ms.saturating_add(TRIAL_MS);
+        let _another_is_under_way = self.trial_until_ms.compare_exchange(own, 0, Relaxed, Relaxed);
     }
 
     fn publish(&self, health: &Health) {
@@ -170,14 +171,14 @@ impl OriginState {
         self.has_failures.store(health.failures() > 0 || standing.is_on_trial, Relaxed);
     }
 
-    /// Counts an exchange that the origin answered.
-    pub(crate) fn succeeded(&self, now_ms: u64) -> Option<Change> {
+    /// Counts an exchange that the origin answered; see [`Health::succeeded`].
+    pub(crate) fn succeeded(&self, chosen_ms: u64, is_trial: bool, now_ms: u64) -> Option<Change> {
         self.evidence.count(now_ms);
         if !self.has_failures.load(Relaxed) {
             return None;
         }
         let mut health = lock(&self.health);
-        let change = health.succeeded(now_ms);
+        let change = health.succeeded(chosen_ms, is_trial, now_ms);
         self.publish(&health);
         if change == Some(Change::Closed) {
             self.evidence.clear();
@@ -451,7 +452,9 @@ impl Fleet {
             let make = |id| {
                 let origin = OriginState::new(id);
                 if policy.slow_start_ms > 0 {
-                    origin.back_since_ms.store(now_ms.max(1), Relaxed);
+                    let health = Health::new_at(now_ms);
+                    *lock(&origin.health) = health;
+                    origin.publish(&health);
                 }
                 Arc::new(origin)
             };
@@ -529,13 +532,16 @@ impl Fleet {
     pub(crate) fn failed(
         &self,
         state: &PoolState,
-        pool: &Pool,
-        origins: &[Arc<OriginState>],
+        (pool, origins): (&Pool, &[Arc<OriginState>]),
         index: usize,
+        chosen_ms: u64,
         now_ms: u64,
     ) -> Option<Change> {
         let origin = origins.get(index)?;
         origin.faults.fetch_add(1, Relaxed);
+        if lock(&origin.health).is_from_before(chosen_ms) {
+            return None;
+        }
         origin.evidence.count(now_ms);
         origin.evidence.mark(now_ms);
         let _one_at_a_time = lock(&state.ejecting);
@@ -548,7 +554,7 @@ impl Fleet {
         let percent = u64::from(pool.ejection.circuit_percent);
         let is_broken = percent > 0 && ended >= EVIDENCE_MIN && failed * 100 >= ended * percent;
         let opened = if is_broken { health.open(now_ms) } else { None };
-        let change = opened.or_else(|| health.failed(may_eject, &policy_of(pool), now_ms));
+        let change = opened.or_else(|| health.failed(chosen_ms, may_eject, &policy_of(pool), now_ms));
         origin.publish(&health);
         drop(health);
         self.note(pool, index, change, None, now_ms);

@@ -118,9 +118,17 @@ pub struct Health {
     failures: u32,
     ejections: u32,
     checks: u64,
+    /// When it was last left out, by an ejection or by its circuit; 0 if never.
+    left_out_ms: u64,
 }
 
 impl Health {
+    /// That of an origin which is new in a pool: it comes back now, and gets its share slowly.
+    pub fn new_at(now_ms: u64) -> Self {
+        let standing = Standing { back_since_ms: now_ms.max(1), ..Standing::default() };
+        Self { standing, ..Self::default() }
+    }
+
     /// What a choice needs to know.
     pub fn standing(&self) -> Standing {
         self.standing
@@ -160,11 +168,19 @@ impl Health {
         }
     }
 
-    /// Takes in an exchange that the origin answered. One that was begun before it was left out ends no
-    /// trial.
-    pub fn succeeded(&mut self, now_ms: u64) -> Option<Change> {
+    /// Whether an exchange chosen at this time was sent before the origin was last left out: how it ends
+    /// says nothing of the origin since. A host that vanished fails such exchanges for as long as their
+    /// time-outs are, one after the other, however soon it is back.
+    pub fn is_from_before(&self, chosen_ms: u64) -> bool {
+        chosen_ms < self.left_out_ms
+    }
+
+    /// Takes in an exchange that the origin answered. The one on trial ends the trial; so does any that was
+    /// chosen since it may serve again, and none that was chosen before.
+    pub fn succeeded(&mut self, chosen_ms: u64, is_trial: bool, now_ms: u64) -> Option<Change> {
         self.failures = 0;
-        if !self.standing.is_on_trial || self.standing.is_ejected(now_ms) {
+        let counts = is_trial || !self.standing.is_ejected(chosen_ms);
+        if !self.standing.is_on_trial || !counts {
             return None;
         }
         self.standing.is_on_trial = false;
@@ -178,6 +194,7 @@ impl Health {
             return None;
         }
         self.standing.is_open = true;
+        self.left_out_ms = now_ms;
         self.stay_open(now_ms);
         Some(Change::Opened)
     }
@@ -190,9 +207,16 @@ impl Health {
 
     /// Takes in an exchange that the origin failed. `may_eject` says whether one more ejection is within
     /// the pool's limit; failures count on without it, so that it is ejected once there is room.
-    pub fn failed(&mut self, may_eject: bool, policy: &Policy, now_ms: u64) -> Option<Change> {
-        if self.standing.is_ejected(now_ms) {
-            return None; // failures of exchanges begun before the ejection, or made for want of others
+    pub fn failed(
+        &mut self,
+        chosen_ms: u64,
+        may_eject: bool,
+        policy: &Policy,
+        now_ms: u64,
+    ) -> Option<Change> {
+        // Of exchanges begun before it was left out, or made meanwhile for want of others.
+        if self.standing.is_ejected(now_ms) || self.standing.is_ejected(chosen_ms) {
+            return None;
         }
         if self.standing.is_open {
             self.stay_open(now_ms);
@@ -211,6 +235,7 @@ impl Health {
         self.standing.ejected_until_ms = now_ms.saturating_add(policy.ejection_ms.saturating_mul(factor));
         self.standing.back_since_ms = self.standing.ejected_until_ms;
         self.standing.is_on_trial = true;
+        self.left_out_ms = now_ms;
         self.failures = 0;
         Some(Change::Ejected)
     }
@@ -245,6 +270,16 @@ mod tests {
         ejection_ms: 10_000,
         slow_start_ms: 1000,
     };
+
+    /// An exchange that fails at once.
+    fn failed(health: &mut Health, may_eject: bool, policy: &Policy, now_ms: u64) -> Option<Change> {
+        health.failed(now_ms, may_eject, policy, now_ms)
+    }
+
+    /// One that is answered at once, and is not on trial.
+    fn succeeded(health: &mut Health, now_ms: u64) -> Option<Change> {
+        health.succeeded(now_ms, false, now_ms)
+    }
 
     #[test]
     fn checks_take_it_out_and_bring_it_back() {
@@ -282,14 +317,14 @@ mod tests {
         let mut now = 1000;
         let mut lengths = Vec::new();
         for _ in 0..7 {
-            while health.failed(true, &POLICY, now).is_none() {}
+            while failed(&mut health, true, &POLICY, now).is_none() {}
             lengths.push((health.standing().ejected_until_ms - now) / 1000);
             now = health.standing().ejected_until_ms;
             assert!(!health.standing().may_serve(now - 1) && health.standing().may_serve(now));
         }
         assert_eq!(lengths, [10, 20, 40, 80, 160, 160, 160]);
         now += 200_000;
-        while health.failed(true, &POLICY, now).is_none() {}
+        while failed(&mut health, true, &POLICY, now).is_none() {}
         assert_eq!(health.standing().ejected_until_ms - now, 10_000, "long ago is forgotten");
     }
 
@@ -297,27 +332,63 @@ mod tests {
     fn a_success_between_failures_and_the_pools_limit_keep_it_in() {
         let mut health = Health::default();
         for _ in 0..100 {
-            assert_eq!((0..4).find_map(|_| health.failed(true, &POLICY, 1)), None);
-            health.succeeded(1);
+            assert_eq!((0..4).find_map(|_| failed(&mut health, true, &POLICY, 1)), None);
+            succeeded(&mut health, 1);
         }
-        assert_eq!((0..50).find_map(|_| health.failed(false, &POLICY, 1)), None);
-        assert_eq!(health.failed(true, &POLICY, 1), Some(Change::Ejected), "as soon as there is room");
+        assert_eq!((0..50).find_map(|_| failed(&mut health, false, &POLICY, 1)), None);
+        assert_eq!(failed(&mut health, true, &POLICY, 1), Some(Change::Ejected), "as soon as there is room");
         let never = Policy { failures_max: 0, ..POLICY };
-        assert_eq!((0..50).find_map(|_| Health::default().failed(true, &never, 1)), None);
+        assert_eq!((0..50).find_map(|_| failed(&mut Health::default(), true, &never, 1)), None);
     }
 
     #[test]
     fn one_failure_on_trial_ejects_again_and_one_answer_ends_the_trial() {
         let mut health = Health::default();
-        while health.failed(true, &POLICY, 1_000).is_none() {}
+        while failed(&mut health, true, &POLICY, 1_000).is_none() {}
         assert!(health.standing().is_on_trial);
-        assert_eq!(health.succeeded(5_000), None, "of an exchange begun before");
+        assert_eq!(succeeded(&mut health, 5_000), None, "of an exchange begun before");
         assert!(health.standing().is_on_trial);
-        assert_eq!(health.failed(true, &POLICY, 11_000), Some(Change::Ejected));
+        assert_eq!(failed(&mut health, true, &POLICY, 11_000), Some(Change::Ejected));
         assert_eq!(health.standing().ejected_until_ms, 31_000);
-        assert_eq!(health.succeeded(31_000), None);
+        assert_eq!(succeeded(&mut health, 31_000), None);
         assert!(!health.standing().is_on_trial && health.standing().may_serve(31_000));
         assert_eq!(health.standing().share(1_000, 31_000), SHARE_START, "it starts slowly");
+    }
+
+    /// A host that vanishes fails what it was asked before for as long as their time-outs are.
+    #[test]
+    fn what_was_asked_before_neither_keeps_it_out_nor_brings_it_back() {
+        let mut health = Health::default();
+        health.open(1_000);
+        let mut now_ms = 2_000;
+        for asked_ms in 0..1_000 {
+            now_ms += 10;
+            assert!(health.is_from_before(asked_ms));
+            assert_eq!(health.failed(asked_ms, true, &POLICY, now_ms), None);
+            assert_eq!(health.succeeded(asked_ms, false, now_ms), None);
+        }
+        assert!(health.standing().is_open && health.standing().may_serve(2_000), "it is still to be tried");
+        assert_eq!(health.failed(now_ms, true, &POLICY, now_ms), None, "a trial");
+        let until_ms = health.standing().ejected_until_ms;
+        assert_eq!(until_ms, now_ms + OPEN_MS);
+        let closed = health.succeeded(until_ms - 1, true, until_ms - 1);
+        assert_eq!(closed, Some(Change::Closed), "a second trial, begun when the first took long");
+        let mut ejected = Health::default();
+        while failed(&mut ejected, true, &POLICY, 1_000).is_none() {}
+        assert_eq!(ejected.failed(900, true, &POLICY, 20_000), None);
+        assert!(ejected.standing().may_serve(20_000), "an ejection that is over stays over");
+        assert_eq!(
+            failed(&mut ejected, true, &POLICY, 20_000),
+            Some(Change::Ejected),
+            "unless it fails anew"
+        );
+    }
+
+    #[test]
+    fn a_new_one_starts_slowly_whatever_its_first_check_says() {
+        let mut health = Health::new_at(5_000);
+        assert_eq!(health.checked(true, &POLICY, 5_100), None);
+        assert_eq!(health.standing().share(1_000, 5_100), SHARE_START + 90);
     }
 
     #[test]
@@ -331,17 +402,17 @@ mod tests {
             let until_ms = health.standing().ejected_until_ms;
             lengths.push(until_ms - now_ms);
             assert!(health.standing().is_open && !health.standing().may_serve(until_ms - 1));
-            assert_eq!(health.failed(false, &POLICY, until_ms - 1), None, "begun before");
+            assert_eq!(failed(&mut health, false, &POLICY, until_ms - 1), None, "begun before");
             now_ms = until_ms;
-            assert_eq!(health.failed(false, &POLICY, now_ms), None);
+            assert_eq!(failed(&mut health, false, &POLICY, now_ms), None);
         }
         assert_eq!(lengths, [OPEN_MS; 5]);
-        assert_eq!(health.succeeded(now_ms), None, "begun before");
+        assert_eq!(succeeded(&mut health, now_ms), None, "begun before");
         assert_eq!(health.checked(true, &POLICY, now_ms + 5), None);
         assert!(health.standing().may_serve(now_ms + 5), "a good check is a reason to try at once");
-        assert_eq!(health.succeeded(now_ms + 6), Some(Change::Closed));
+        assert_eq!(succeeded(&mut health, now_ms + 6), Some(Change::Closed));
         assert!(!health.standing().is_open && !health.standing().is_on_trial);
-        assert_eq!(health.succeeded(now_ms + 7), None);
+        assert_eq!(succeeded(&mut health, now_ms + 7), None);
     }
 
     #[test]

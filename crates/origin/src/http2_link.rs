@@ -238,6 +238,8 @@ pub(crate) struct Http2Stream {
     is_refused: bool,
     /// The origin said that it did not work on the request.
     was_not_worked_on: bool,
+    /// That, of this stream alone, on a connection that goes on; or it cannot do what is asked.
+    was_declined: bool,
     is_lost: bool,
     is_reused: bool,
     /// What the connection had heard when the request began.
@@ -304,6 +306,7 @@ impl Http2Stream {
             is_to_head: false,
             is_refused: false,
             was_not_worked_on: false,
+            was_declined: false,
             is_lost: false,
             is_reused: connection.has_served.replace(true),
             bytes_sent: 0,
@@ -331,6 +334,12 @@ impl Http2Stream {
         self.was_not_worked_on
     }
 
+    /// Whether a connection that served before turned out to take no more: whoever was sent there is the
+    /// first that the origin hears of.
+    pub(crate) fn was_stale(&self) -> bool {
+        self.is_reused && self.may_retry() && !self.was_declined
+    }
+
     pub(crate) fn may_retry(&self) -> bool {
         let is_silent = self.bytes_received == 0 && self.interim == 0;
         is_silent && (self.was_not_worked_on || (self.is_lost && self.is_reused))
@@ -340,7 +349,7 @@ impl Http2Stream {
         let mut sender = self.connection.sender.borrow_mut();
         let is_tunnel = request.upgrade == Upgrade::Extended || request.is_websocket();
         if is_tunnel && !sender.is_extended_connect_protocol_enabled() {
-            self.was_not_worked_on = true;
+            (self.was_not_worked_on, self.was_declined) = (true, true);
             return Err(Fault::HttpUpgradeFailed);
         }
         if is_tunnel && request.upgrade == Upgrade::Http1 {
@@ -450,6 +459,7 @@ impl Http2Stream {
             error.is_reset() && error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
         // h2 fails a stream by GOAWAY only if it lies beyond the last one that the origin works on.
         self.was_not_worked_on |= is_refusal || (error.is_go_away() && error.is_remote());
+        self.was_declined |= is_refusal;
         self.is_lost |= error.is_io();
         fault_of(error)
     }

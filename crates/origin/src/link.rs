@@ -169,6 +169,16 @@ impl Link {
         }
     }
 
+    /// Whether the exchange failed because a connection from before took no more: closed while it was idle,
+    /// or closing (GOAWAY). That is no failure of the origin, and the next attempt no load that it has seen.
+    /// A stream that was refused on a connection which goes on (REFUSED_STREAM) is both.
+    pub fn was_stale(&self) -> bool {
+        match &self.kind {
+            Kind::Http1(connection, _) => connection.is_reused && connection.may_retry(),
+            Kind::Http2(stream, _) => stream.was_stale(),
+        }
+    }
+
     /// Whether it is certain that the origin has not worked on the request: then any method can be sent
     /// again.
     pub fn was_not_worked_on(&self) -> bool {

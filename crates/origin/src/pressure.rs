@@ -25,7 +25,9 @@ pub const WINDOW_US: u64 = 200_000;
 /// Answers in a window at the least. Of eight one is cheap, unless cheap ones are seldom.
 pub const SAMPLES_MIN: u32 = 8;
 
-/// After this time a window without enough answers is given up, in microseconds: too few to judge by.
+/// After this time a window without enough answers is given up, in microseconds: too few to judge by. While
+/// the origin is limited it lasts until there are enough: whoever answers in ten seconds must be told apart
+/// from whoever has a line, and the limit itself lets few through.
 pub const WINDOW_MAX_US: u64 = 5_000_000;
 
 /// How late the quickest answer may be beyond twice what it takes as a rule, in microseconds. Below that
@@ -312,7 +314,8 @@ impl Pressure {
         self.least_us.fetch_min(now_us.saturating_sub(sent_us), Relaxed);
         let samples = self.samples.fetch_add(1, Relaxed) + 1;
         let length_us = now_us.saturating_sub(self.began_us.load(Relaxed));
-        if length_us < WINDOW_US || samples < SAMPLES_MIN && length_us < WINDOW_MAX_US {
+        let may_give_up = length_us >= WINDOW_MAX_US && self.limit.load(Relaxed) == NONE;
+        if length_us < WINDOW_US || samples < SAMPLES_MIN && !may_give_up {
             return None;
         }
         // Another thread that settles at the moment does it for both.

@@ -294,7 +294,7 @@ settings! {
         /// Failures in a row (no connection, no answer or none in time, a broken one) until an origin is left
         /// out; 0 for never. It comes back with one request at a time until one is answered.
         plain consecutive_failures: Count<0, 1_000> = Count(5),
-        /// For how long at first; each further time it is longer by as much.
+        /// For how long at first; each further time soon after the last twice as long, up to sixteen times.
         plain base_ms: Milliseconds<1> = Count(10_000),
         /// The greatest part of the pool that may be left out at once.
         plain max_percent: Count<0, 100> = Count(50),

@@ -163,6 +163,22 @@ fn an_origin_that_becomes_slow_by_itself_is_let_be_within_two_seconds() {
     }
 }
 
+/// Few answers come then, and the limit lets fewer come: they must not be too few to judge it by.
+#[test]
+fn an_origin_asked_little_that_takes_ages_by_itself_is_let_be_too() {
+    for seed in SEEDS {
+        let slow = Phase { delay_us: 15_000_000, workers: 64, ..Phase::new(20, 3.0) };
+        let outcome = simulate(&[Phase::new(0, 3.0), slow], true, 300, seed);
+        assert!(!outcome.turns.is_empty(), "seed {seed}: a line is suspected");
+        for pair in outcome.turns.chunks(2) {
+            let [(began, Turn::Began), (ended, Turn::Ended)] = pair else { panic!("seed {seed}: {pair:?}") };
+            assert!(ended - began < 60 * SECOND_US, "seed {seed}: {} us", ended - began);
+        }
+        let sent_away = outcome.between(200, 280).iter().filter(|took| took.is_none()).count();
+        assert_eq!(sent_away, 0, "seed {seed}: {:?}", outcome.turns);
+    }
+}
+
 #[test]
 fn at_three_times_its_capacity_it_answers_as_many_as_it_can_and_in_time() {
     for seed in SEEDS {

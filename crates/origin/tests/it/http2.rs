@@ -251,6 +251,10 @@ fn what_was_not_worked_on_may_be_sent_again() {
         let fault = exchange(&mut link, &request("POST", "/"), b"", 1024).await.err();
         assert_eq!(fault, Some(Fault::ConnectionTerminated));
         assert!(link.was_not_worked_on());
+        assert!(
+            link.is_reused() && !link.was_stale(),
+            "the connection goes on: the origin sends requests away"
+        );
     });
 }
 
@@ -475,6 +479,15 @@ fn exchanges_wait_for_a_stream_where_no_connection_may_be_added() {
         let _held = node.open(&chosen).await.expect("the one stream");
         let late = crate::rig::while_time_flies(&node.deadlines, node.open(&chosen)).await;
         assert_eq!(late.err(), Some(Fault::ConnectionLimitReached));
+        // Nor is it the origin's failure where those behind do not get their turn in time.
+        let four = async {
+            let open = || node.open(&chosen);
+            tokio::join!(open(), open(), open(), open())
+        };
+        let (first, second, third, fourth) = crate::rig::while_time_flies(&node.deadlines, four).await;
+        for late in [first, second, third, fourth] {
+            assert_eq!(late.err(), Some(Fault::ConnectionLimitReached));
+        }
     });
 }
 
