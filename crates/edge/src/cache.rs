@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use ::cache::engine::{Now, Place, Step, Visit, Visited};
 use ::cache::hints::PageId;
-use ::cache::policy::{Bypass, CacheStatus, Forward, OriginTrouble, VisitorFacts};
+use ::cache::policy::{Bypass, CacheStatus, Forward, VisitorFacts};
 use exchange::{Phase, Refusal, Request, Response};
 use telemetry::metrics::{CacheOutcome, Trouble};
 use wire::Exchange;
@@ -342,8 +342,7 @@ impl Edge {
                 },
                 Step::Fetch(fetch) if course.shed.is_some() => {
                     // What may be served when the origin fails may be served when it is not asked.
-                    let trouble = OriginTrouble::Unreachable;
-                    let stale = visit.failed(*fetch, trouble, self.cache_now());
+                    let stale = visit.unasked(*fetch, self.cache_now());
                     let Some(serving) = stale else { return Came::Past };
                     let stored = Stored { serving, reader: None, first: None };
                     return self.serves(exchange, course, stored, aim).await;

@@ -114,6 +114,21 @@ impl Visit {
         Some(serving)
     }
 
+    /// The origin is not asked for this visitor, though it has no trouble: it gets what it would get if the
+    /// origin failed. Of that nothing is noted, so that whoever waits, or comes next, asks. None as for
+    /// [`Visit::failed`].
+    pub fn unasked(&self, mut fetch: Fetch, now: Now) -> Option<Box<Serving>> {
+        if !self.may_bridge(&fetch, OriginTrouble::Unreachable, now) {
+            return None;
+        }
+        drop(fetch.lease.take());
+        let (object, head) = fetch.stored.as_ref()?;
+        let meta = meta_of(object);
+        let mut serving = self.serving(object, head, &meta, now);
+        serving.status = CacheStatus { ttl_s: ttl_s(object, &meta, now), ..fetch.said() };
+        Some(serving)
+    }
+
     /// Serves what is stored, and notes on it that the origin failed, so that those who wait and those who
     /// come within a second are served the same and leave the origin alone. It is no word of the origin's: a
     /// purge, soft ones included, stays against it.

@@ -33,6 +33,18 @@ use crate::relay::{Answered, Failed};
 use crate::shield;
 use crate::waf::{Judged, Judging, Lent, Standing, Stop, Told};
 
+/// What a task that works for the store is counted for.
+pub(super) fn work_of(course: &Course) -> Work {
+    let site = course.site.as_ref();
+    Work {
+        fingerprint: course.fingerprint,
+        phase: Phase::Cache as u8,
+        zone: site.map_or([0; 8], |site| *site.zone.id.0.first_chunk().unwrap_or(&[0; 8])),
+        snapshot: course.snapshot,
+        ..Work::default()
+    }
+}
+
 /// A fetch with all that it takes to make it.
 pub(crate) struct Errand {
     visit: Box<Visit>,
@@ -267,16 +279,7 @@ impl Edge {
         // On this thread, beside the visitors: its connections and counters are the thread's.
         tokio::task::spawn_local(async move {
             let course = errand.course.for_errand();
-            let mut work = Work {
-                fingerprint: course.fingerprint,
-                phase: Phase::Cache as u8,
-                zone: course
-                    .site
-                    .as_ref()
-                    .map_or([0; 8], |site| *site.zone.id.0.first_chunk().unwrap_or(&[0; 8])),
-                snapshot: course.snapshot,
-                ..Work::default()
-            };
+            let mut work = work_of(&course);
             let done = edge.named(&mut work, pin!(edge.run_errand(errand, landing.clone()))).await;
             if done.is_none() {
                 edge.broke(Phase::Cache, &course, Trouble::Panic);

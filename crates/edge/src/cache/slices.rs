@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use blackbox::Work;
 use cache::engine::{Serving, SliceFetch, SliceOutcome, SliceStep, Slices};
 use cache::store::{Object, Reader, Ticket};
 use exchange::{Fault, Phase, Response};
@@ -17,7 +16,7 @@ use telemetry::metrics::Trouble;
 use wire::Exchange;
 
 use super::Aim;
-use super::fetch::{Landing, Waits};
+use super::fetch::{Landing, Waits, work_of};
 use super::give::first_range;
 use super::wait::InLine;
 use crate::course::Course;
@@ -106,7 +105,7 @@ impl Edge {
         let (connection, deadlines) = (Rc::clone(&exchange.connection), Rc::clone(exchange.deadline.owner()));
         let mut own = course.for_errand();
         let judge = course.judge().cloned();
-        let mut work = Work { fingerprint: own.fingerprint, phase: Phase::Cache as u8, ..Work::default() };
+        let mut work = work_of(&own);
         tokio::task::spawn_local(async move {
             let landed = Rc::clone(&at);
             let course = own.for_errand();

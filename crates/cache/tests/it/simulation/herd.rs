@@ -162,6 +162,27 @@ fn a_dead_origin_is_asked_once_for_a_herd_with_something_stale() {
     assert!(matches!(herd.arrive(&[]).2, Step::Fetch(_)), "a second later it is asked again");
 }
 
+/// The node has more to do than it can: who is sent away gets what is stored, and the others its renewal.
+#[test]
+fn who_is_served_unasked_leaves_the_asking_to_the_next() {
+    let mut herd = Herd::new();
+    herd.store("max-age=1");
+    herd.wait_ms(2_000);
+    let ((leader, fetch), mut waiting) = herd.gather();
+    let serving = leader.unasked(fetch, herd.now).expect("what is stored");
+    assert_eq!(said(&serving.status), "herd; fwd=stale; ttl=-1");
+    let led = waiting.iter_mut().filter_map(|(visit, request, ticket)| {
+        let Poll::Ready(waited) = ticket.poll(Waker::noop(), herd.now.mono_ms) else { return None };
+        match visit.waited(request, waited, herd.now) {
+            Step::Fetch(fetch) => Some(fetch),
+            step => panic!("{step:?}"),
+        }
+    });
+    assert_eq!(led.collect::<Vec<_>>().len(), 1, "one of those who waited asks");
+    drop(waiting);
+    assert!(matches!(herd.arrive(&[]).2, Step::Fetch(_)), "nothing says that the origin failed");
+}
+
 #[test]
 fn a_failed_fetch_hands_the_lease_to_one_who_waits() {
     let herd = Herd::new();
