@@ -115,7 +115,7 @@ pub(crate) async fn refuse_as(
         Refusal::Method => response.fields.push(b"Allow", METHODS),
         // Spread, so that those who were sent away together do not come back together.
         Refusal::Overload if course.shed.is_some() => {
-            let after_s = [b'2' + (course.visitor.port() % 8) as u8];
+            let after_s = [b'2' + course.id.spread(8)];
             response.fields.push(b"Retry-After", &after_s);
         }
         Refusal::FloodLimited => {
@@ -154,7 +154,7 @@ pub(crate) async fn fail(exchange: &mut Exchange, course: &mut Course, fault: Fa
     }
     if fault.status() == 503 {
         // Spread, as above.
-        let after_s = [b'1' + (course.visitor.port() % 4) as u8];
+        let after_s = [b'1' + course.id.spread(4)];
         response.fields.push(b"Retry-After", &after_s);
     }
     let (word, message, cause) = (fault.as_str(), fault.public_message(), fault.cause());

@@ -24,6 +24,12 @@ impl RequestId {
         Self(bytes)
     }
 
+    /// A number below `count`, as likely as any other: spreads what would else happen at once.
+    pub fn spread(&self, count: u8) -> u8 {
+        let [.., last] = self.0;
+        last % count.max(1)
+    }
+
     /// 32 lower-case hex digits.
     pub fn hex(&self) -> [u8; 32] {
         let mut out = [0; 32];
