@@ -127,7 +127,10 @@ impl Baseline {
             return; // nobody has come yet
         }
         self.began_s.get_or_insert(now_s);
-        self.turn_hour(now_s);
+        if let Some(hour) = self.hours.get_mut(self.hour as usize) {
+            hour.sum += self.mean;
+            hour.seconds += 1.0;
+        }
         self.seconds += 1;
         let part = (1.0 / self.seconds as f64).max(1.0 / RATE_MEMORY_S);
         let off = (second.requests - self.mean).abs();
@@ -141,7 +144,9 @@ impl Baseline {
         self.keep_some(second);
     }
 
-    fn turn_hour(&mut self, now_s: u64) {
+    /// To be told the time with each second, calm or not: what is usual is that of the hour it is, also for a
+    /// flood that goes on into the next and for load that comes with its first second.
+    pub(crate) fn turn(&mut self, now_s: u64) {
         let hour = now_s / 3_600 % HOURS;
         if hour != self.hour {
             if let Some(over) = self.hours.get_mut(self.hour as usize) {
@@ -151,10 +156,6 @@ impl Baseline {
                 (over.sum, over.seconds) = (0.0, 0.0);
             }
             self.hour = hour;
-        }
-        if let Some(hour) = self.hours.get_mut(hour as usize) {
-            hour.sum += self.mean;
-            hour.seconds += 1.0;
         }
     }
 
@@ -217,5 +218,29 @@ impl Baseline {
         let (began_s, reference_max, chance) = (Some(now_s), self.reference_max, self.chance);
         let hour = hour % HOURS;
         Ok(Self { mean, deviation, seconds, began_s, hours, hour, reference, reference_max, fares, chance })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_usual_is_that_of_the_hour_it_is_also_while_nothing_is_learned() {
+        let mut baseline = Baseline::new(Size::Small, 1);
+        let calm = |requests: f64| Second { requests, ..Second::default() };
+        // Quiet but for the second hour of the day.
+        for now_s in 0..24 * 3_600 {
+            let is_busy = (3_600..7_200).contains(&now_s);
+            baseline.turn(now_s);
+            baseline.learn(&calm(if is_busy { 200.0 } else { 10.0 }), now_s);
+        }
+        baseline.turn(24 * 3_600);
+        assert!(baseline.usual() < 20.0, "{}", baseline.usual());
+        // A flood goes on into that hour, and nothing is learned from it.
+        baseline.turn(25 * 3_600);
+        assert!(baseline.usual() > 100.0, "{}", baseline.usual());
+        baseline.turn(27 * 3_600);
+        assert!(baseline.usual() < 20.0, "{}", baseline.usual());
     }
 }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use crate::explain::Pattern;
 use crate::limits::{KNOWN_TIMES, OVER_MS_MAX, VISITOR_ALL, VISITORS_MAX};
 use crate::note::{Dimension, Keys};
-use crate::seen::Memory;
+use crate::seen::{Memory, Size};
 
 /// What a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,8 +67,8 @@ const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 const PER_MS: u64 = 8;
 
 impl Buckets {
-    fn new() -> Self {
-        Self { words: (0..VISITORS_MAX).map(|_| AtomicU64::new(0)).collect() }
+    fn new(size: Size) -> Self {
+        Self { words: (0..size.share(VISITORS_MAX)).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// Charges a visitor one request of `most` in so many seconds; in how many milliseconds it may come
@@ -77,7 +77,7 @@ impl Buckets {
         let (now, period) = (now_ms * PER_MS, u64::from(seconds) * 1_000 * PER_MS);
         let each = (period / u64::from(most.max(1))).max(1);
         let tag = visitor >> TIME_BITS << TIME_BITS;
-        let set = visitor as usize % (VISITORS_MAX / WAYS) * WAYS;
+        let set = visitor as usize % (self.words.len() / WAYS).max(1) * WAYS;
         let words = self.words.get(set..set + WAYS).unwrap_or_default();
         // A thread that loses twice lets its request in.
         for _ in 0..2 {
@@ -142,14 +142,20 @@ pub struct Limit {
 }
 
 impl Limit {
-    pub(crate) fn new(number: u32, pattern: Pattern, kind: Kind, busy: Box<[(u32, f32)]>) -> Self {
+    pub(crate) fn new(
+        number: u32,
+        pattern: Pattern,
+        kind: Kind,
+        busy: Box<[(u32, f32)]>,
+        size: Size,
+    ) -> Self {
         Self {
             number,
             pattern,
             kind,
             stage: AtomicU8::new(Stage::Observe as u8),
             total_until_us: AtomicU64::new(0),
-            buckets: Buckets::new(),
+            buckets: Buckets::new(size),
             busy,
             matched: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -282,10 +288,9 @@ impl Limits {
 mod tests {
     use super::*;
     use crate::mix;
-    use crate::seen::Size;
 
     fn limits(kind: Kind, busy: &[(u32, f32)]) -> (Limits, Arc<Limit>) {
-        let limit = Arc::new(Limit::new(1, Pattern::default(), kind, busy.into()));
+        let limit = Arc::new(Limit::new(1, Pattern::default(), kind, busy.into(), Size::Large));
         limit.set_stage(Stage::Limit);
         (Limits::new(vec![Arc::clone(&limit)], 1_000), limit)
     }

@@ -163,10 +163,12 @@ struct Episode {
 }
 
 /// See the module. At most 400 KiB: 2,048 requests that are usual (112 KiB), three seconds of 1,024 requests
-/// (168 KiB), and who was served and what was asked for (154 KiB); while it limits, 512 KiB a limit.
+/// (168 KiB), and who was served and what was asked for (154 KiB); while it limits, 512 KiB a limit. Of
+/// a small one an eighth of these.
 #[derive(Debug)]
 pub struct Watch {
     settings: Settings,
+    size: Size,
     memory: Arc<Memory>,
     baseline: Baseline,
     window: VecDeque<Second>,
@@ -191,6 +193,7 @@ impl Watch {
     pub fn new(settings: Settings, size: Size, seed: u64) -> Self {
         Self {
             settings,
+            size,
             memory: Arc::new(Memory::new(size)),
             baseline: Baseline::new(size, seed),
             window: VecDeque::with_capacity(WINDOW_S + 1),
@@ -282,6 +285,7 @@ impl Watch {
     /// To be called once a second, with empty ones too. `now_s` is of a clock that does not go back.
     pub fn second(&mut self, mut second: Second, now_s: u64) -> Outcome {
         self.memory.turn(now_s);
+        self.baseline.turn(now_s);
         second.thin(&mut self.chance, self.notes_max);
         for note in &mut second.notes {
             if let Some(target) = note.keys.values.get_mut(Dimension::Target as usize) {
@@ -453,7 +457,8 @@ impl Watch {
             }
             let Some((found, kind)) = self.look() else { return };
             self.numbers = self.numbers.wrapping_add(1);
-            let limit = Arc::new(Limit::new(self.numbers, found.pattern, kind, self.busy_prefixes()));
+            let busy = self.busy_prefixes();
+            let limit = Arc::new(Limit::new(self.numbers, found.pattern, kind, busy, self.size));
             let entry = Entry {
                 what: String::new(),
                 why: String::new(),
