@@ -76,7 +76,9 @@ pub(crate) struct Load {
     due_us: Cell<u64>,
     glanced_us: Cell<u64>,
     has_served: Cell<bool>,
-    /// Whether a line of connections was seen to its end since the timer ran, and whether one was not.
+    /// Whether a line of connections was seen to its end since the timer ran, and whether the last batch of
+    /// one left some waiting: whoever takes the next batch stands in the thread's own line, and until its turn
+    /// comes they wait.
     saw_end: Cell<bool>,
     saw_more: Cell<bool>,
     shakes: Shakes,
@@ -152,8 +154,7 @@ impl Load {
             cpu_us: cpu_us(),
             has_taken_all: self.saw_end.get() || !self.saw_more.get(),
         };
-        if has_run {
-            self.saw_end.set(false);
+        if has_run && self.saw_end.replace(false) {
             self.saw_more.set(false);
         }
         guard(|| {
@@ -441,6 +442,26 @@ mod tests {
         drop(held);
         load.switch_off(9_000_000);
         assert_eq!(shedding(&load, &known), 0);
+    }
+
+    /// Its line was left with some waiting, and whoever takes them has had no turn since.
+    #[test]
+    fn connections_that_were_left_waiting_wait_until_their_line_is_seen_to_its_end() {
+        let load = load();
+        load.due_us.set(0);
+        load.took(false);
+        let delays = |load: &Load, at_ms: u64| {
+            load.due_us.set(at_ms * 1_000);
+            let burnt = std::time::Instant::now();
+            while burnt.elapsed() < Duration::from_millis(2) {}
+            let _changed = load.probe(at_ms * 1_000, true);
+            load.controller.borrow().delay_us()
+        };
+        let waiting: Vec<u64> = (2..6).map(|at| delays(&load, at * 100)).collect();
+        assert!(waiting.windows(2).all(|pair| pair[0] < pair[1]), "{waiting:?}");
+        load.took(true);
+        assert_eq!(delays(&load, 600), 0);
+        assert_eq!(delays(&load, 700), 0);
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub async fn accept_tcp<S: Service>(
             drain.register(cx.waker());
             thread.service.beat();
             if thread.is_draining() {
+                // What waits there waits for another process.
+                thread.service.took(true);
                 if !thread.is_last() || last == 0 {
                     return Poll::Ready(None);
                 }
@@ -81,6 +83,7 @@ pub async fn accept_tcp<S: Service>(
                 if !has_room && thread.may_wait_for_room(network) {
                     // What is in line behind it waits for a place, and not for the thread's time.
                     taken = 0;
+                    thread.service.took(true);
                     has_room = thread.wait_for_room(network).await;
                 }
                 match has_room {
@@ -102,6 +105,7 @@ pub async fn accept_tcp<S: Service>(
                 // Descriptors or memory are short and nobody is idle: waiting keeps the queue in the kernel,
                 // failing would spin. Connections that ended meanwhile report here too, and cost one wait.
                 thread.service.count(WireEvent::Dropped);
+                thread.service.took(true);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }

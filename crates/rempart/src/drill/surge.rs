@@ -20,6 +20,10 @@ use crate::clock;
 /// How often it looks what is due.
 const STEP: Duration = Duration::from_millis(2);
 
+/// How late it may look. What was due before, while the machine did not run this thread, is never sent: all at
+/// once it would be another spike than the one asked for, on top of a pause that the node had as well.
+const LATE_MAX: Duration = Duration::from_millis(250);
+
 /// Requests that may wait at once; with more each further one counts as broken.
 const WAITING_MAX: usize = 12_000;
 
@@ -62,8 +66,8 @@ pub(super) struct Asked {
     pub(super) at: Duration,
     /// How long it took from then.
     pub(super) took: Duration,
-    /// Its status; none if no whole answer came.
-    pub(super) status: Option<u16>,
+    /// Its status; if no whole answer came, why.
+    pub(super) status: Result<u16, &'static str>,
     /// Whether it was told when to come back.
     pub(super) has_retry_after: bool,
 }
@@ -90,11 +94,16 @@ impl Shared {
     }
 }
 
-/// Sends the streams' requests for so long, and waits for the answers.
+/// Sends the streams' requests for so long, and waits for the answers. Beside them it says for how long the
+/// thread was not run and sent nothing: a figure for whoever reads the verdict.
 ///
 /// # Errors
 /// When the system gives no runtime.
-pub(super) fn surge(target: &Target, streams: &[Stream], lasting: Duration) -> Result<Vec<Asked>> {
+pub(super) fn surge(
+    target: &Target,
+    streams: &[Stream],
+    lasting: Duration,
+) -> Result<(Vec<Asked>, Duration)> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
     let shared = Rc::new(Shared {
@@ -104,14 +113,18 @@ pub(super) fn surge(target: &Target, streams: &[Stream], lasting: Duration) -> R
         waiting: Cell::new(0),
         asked: RefCell::default(),
     });
-    runtime.block_on(async {
+    let paused = runtime.block_on(async {
         let begun = clock::now();
+        let mut paused = Duration::ZERO;
         let mut due = vec![0.0; streams.len()];
         let mut sent: Vec<u64> = vec![0; streams.len()];
         let mut looked = Duration::ZERO;
         while looked < lasting {
             tokio::time::sleep(STEP).await;
             let now = clock::now().saturating_duration_since(begun);
+            let late = (now - looked).saturating_sub(LATE_MAX);
+            paused += late;
+            looked += late;
             for (number, stream) in streams.iter().enumerate() {
                 let (Some(due), Some(sent)) = (due.get_mut(number), sent.get_mut(number)) else { continue };
                 *due += stream.rate(now) * (now - looked).as_secs_f64();
@@ -128,8 +141,9 @@ pub(super) fn surge(target: &Target, streams: &[Stream], lasting: Duration) -> R
         while shared.waiting.get() > 0 && clock::now() < until {
             tokio::time::sleep(STEP).await;
         }
+        paused
     });
-    Ok(shared.asked.take())
+    Ok((shared.asked.take(), paused))
 }
 
 fn head(host: &str, stream: &Stream, number: u64) -> String {
@@ -143,34 +157,36 @@ fn head(host: &str, stream: &Stream, number: u64) -> String {
 
 async fn ask(shared: Rc<Shared>, stream: usize, head: String, due: std::time::Instant, at: Duration) {
     let waiting = shared.waiting.get();
-    let mut answer = None;
+    let mut answer = Err("too many wait");
     if waiting < WAITING_MAX {
         shared.waiting.set(waiting + 1);
-        answer = tokio::time::timeout(PATIENCE, exchange(&shared, head.as_bytes())).await.ok().flatten();
+        let whole = tokio::time::timeout(PATIENCE, exchange(&shared, head.as_bytes())).await;
+        answer = whole.unwrap_or(Err("no answer in time"));
         shared.waiting.set(shared.waiting.get() - 1);
     }
     let took = clock::now().saturating_duration_since(due);
-    let (status, has_retry_after) = answer.map_or((None, false), |(status, told)| (Some(status), told));
+    let (status, has_retry_after) = (answer.map(|(status, _)| status), answer.is_ok_and(|(_, told)| told));
     shared.asked.borrow_mut().push(Asked { stream, at, took, status, has_retry_after });
 }
 
-/// Status, and whether there is `Retry-After`; none when no whole answer comes.
-async fn exchange(shared: &Shared, head: &[u8]) -> Option<(u16, bool)> {
-    let mut connection = match shared.any() {
-        Some(connection) => connection,
-        None => TcpStream::connect(shared.address).await.ok()?,
+/// Status, and whether there is `Retry-After`.
+async fn exchange(shared: &Shared, head: &[u8]) -> Result<(u16, bool), &'static str> {
+    let (mut connection, is_new) = match shared.any() {
+        Some(connection) => (connection, false),
+        None => (TcpStream::connect(shared.address).await.map_err(|_| "no connection")?, true),
     };
-    connection.write_all(head).await.ok()?;
+    let broken = || if is_new { "a new connection broke" } else { "a kept connection broke" };
+    connection.write_all(head).await.map_err(|_| broken())?;
     let (mut bytes, mut room) = (Vec::new(), [0; 2048]);
     loop {
-        let count = connection.read(&mut room).await.ok()?;
-        bytes.extend_from_slice(room.get(..count)?);
-        if let Some(answer) = whole(&bytes).ok()? {
+        let count = connection.read(&mut room).await.map_err(|_| broken())?;
+        bytes.extend_from_slice(room.get(..count).unwrap_or_default());
+        if let Some(answer) = whole(&bytes).map_err(|_| "no HTTP came")? {
             shared.free.borrow_mut().push(connection);
-            return Some((answer.status, answer.field("retry-after").is_some()));
+            return Ok((answer.status, answer.field("retry-after").is_some()));
         }
         if count == 0 || bytes.len() > ANSWER_BYTES_MAX {
-            return None;
+            return Err(broken());
         }
     }
 }
