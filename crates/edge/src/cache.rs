@@ -370,6 +370,7 @@ impl Edge {
         match self.first_slice(exchange, course, serving, aim).await {
             None => {}
             Some(Ok((_, Slice::OtherVersion))) => return Came::Outdated,
+            Some(Ok((_, Slice::Unasked))) => return Came::Past,
             Some(Ok((_, Slice::KeptBack))) => {
                 let _is_kept_back = self.keep_back(exchange, course).await;
                 return Came::Ended;

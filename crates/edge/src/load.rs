@@ -77,8 +77,8 @@ pub(crate) struct Load {
     glanced_us: Cell<u64>,
     has_served: Cell<bool>,
     /// Whether a line of connections was seen to its end since the timer ran, and whether the last batch of
-    /// one left some waiting: whoever takes the next batch stands in the thread's own line, and until its turn
-    /// comes they wait.
+    /// one left some waiting: whoever takes the next batch stands in the thread's own line, and until its
+    /// turn comes they wait.
     saw_end: Cell<bool>,
     saw_more: Cell<bool>,
     shakes: Shakes,
@@ -452,8 +452,8 @@ mod tests {
         load.took(false);
         let delays = |load: &Load, at_ms: u64| {
             load.due_us.set(at_ms * 1_000);
-            let burnt = std::time::Instant::now();
-            while burnt.elapsed() < Duration::from_millis(2) {}
+            let until_us = cpu_us() + 2_000;
+            while cpu_us() < until_us {}
             let _changed = load.probe(at_ms * 1_000, true);
             load.controller.borrow().delay_us()
         };

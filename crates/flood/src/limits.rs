@@ -154,7 +154,7 @@ pub const SLOW_US_MIN: f64 = 200_000.0;
 /// Where more than 64 zones share a node an eighth of that.
 pub const VISITORS_MAX: usize = 65_536;
 
-/// Zones watched at once: with [`Watch`](crate::Watch)'s 400 KiB for each of 64, or an eighth of that for each
-/// of more, 25 MiB at most. What limits take comes on top while they last: with eight to a zone 256 MiB, if 64
-/// zones are flooded at once in eight ways each.
+/// Zones watched at once: with [`Watch`](crate::Watch)'s 400 KiB for each of 64, or an eighth of that for
+/// each of more, 25 MiB at most. What limits take comes on top while they last: with eight to a zone 256 MiB,
+/// if 64 zones are flooded at once in eight ways each.
 pub const WATCHED_MAX: usize = 256;

@@ -63,10 +63,10 @@ pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Receive window of one HTTP/2 connection.
 pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
-/// What small pieces of bodies may cost an HTTP/2 connection before they are read: 256 less its length for each
-/// piece shorter than that, as the h2 crate counts. Messages of 30 bytes fill a stream's window within it, so
-/// that whoever sends them faster than an origin reads is slowed down and not ended; of single bytes it is
-/// 8,224 pieces, some 2 MiB of h2's memory.
+/// What small pieces of bodies may cost an HTTP/2 connection before they are read: 256 less its length for
+/// each piece shorter than that, as the h2 crate counts. Messages of 30 bytes fill a stream's window within
+/// it, so that whoever sends them faster than an origin reads is slowed down and not ended; of single bytes
+/// it is 8,224 pieces, some 2 MiB of h2's memory.
 pub const SMALL_PIECES: usize = 2 * CONNECTION_WINDOW_BYTES as usize;
 
 /// Bytes one HTTP/2 stream may hold unsent inside the h2 crate.

@@ -174,7 +174,7 @@ impl Edge {
                 let is_end = is_last && Some((number, inner)) == slices.needed(range).last();
                 let slice = match first.take_if(|(first, _)| *first == number) {
                     Some((_, slice)) => slice,
-                    None => self.slice(exchange, course, slices, number, aim).await?,
+                    None => self.slice(exchange, course, slices, (number, true), aim).await?,
                 };
                 match slice {
                     Slice::Stored(object, reader) => {
@@ -190,7 +190,7 @@ impl Edge {
                     }
                     Slice::KeptBack => return Err(Failed::Refused(Refusal::WafWithheld, WITHHELD)),
                     // Half of one version and half of another is neither: the answer is cut off.
-                    Slice::OtherVersion | Slice::Failed(_) => {
+                    Slice::OtherVersion | Slice::Unasked | Slice::Failed(_) => {
                         return Err(Failed::Fault(Fault::HttpResponseIncomplete));
                     }
                 }

@@ -34,6 +34,8 @@ pub(crate) enum Slice {
     KeptBack,
     /// The object is another by now.
     OtherVersion,
+    /// It is not stored, and the origin is not asked for this visitor: there is more to do than can be done.
+    Unasked,
     /// The origin failed.
     Failed(Fault),
 }
@@ -53,7 +55,8 @@ impl Edge {
             .map(|(number, _)| number);
         let slice = match number {
             Some(number) => {
-                let slice = self.slice(exchange, course, &slices, number, aim).await;
+                let is_asked = course.shed.is_none();
+                let slice = self.slice(exchange, course, &slices, (number, is_asked), aim).await;
                 Some(slice.map(|slice| (number, slice)))
             }
             None => None,
@@ -63,13 +66,13 @@ impl Edge {
         slice
     }
 
-    /// One slice.
+    /// One slice, for which the origin is asked or not. In the middle of an answer it is.
     pub(super) async fn slice(
         self: &Rc<Self>,
         exchange: &mut Exchange,
         course: &mut Course,
         slices: &Rc<Slices>,
-        number: u64,
+        (number, is_asked): (u64, bool),
         aim: &Aim,
     ) -> Result<Slice, Failed> {
         let mut step = slices.look(number, self.cache_now());
@@ -84,6 +87,8 @@ impl Edge {
                         InLine::Alone(fetch) => SliceStep::Fetch(fetch),
                     }
                 }
+                // Whoever waits for it, or comes next, asks.
+                SliceStep::Fetch(_) if !is_asked => return Ok(Slice::Unasked),
                 SliceStep::Fetch(fetch) => {
                     return self.fetch_slice(exchange, course, slices, fetch, aim).await;
                 }

@@ -20,8 +20,8 @@ use crate::clock;
 /// How often it looks what is due.
 const STEP: Duration = Duration::from_millis(2);
 
-/// How late it may look. What was due before, while the machine did not run this thread, is never sent: all at
-/// once it would be another spike than the one asked for, on top of a pause that the node had as well.
+/// How late it may look. What was due before, while the machine did not run this thread, is never sent: all
+/// at once it would be another spike than the one asked for, on top of a pause that the node had as well.
 const LATE_MAX: Duration = Duration::from_millis(250);
 
 /// Requests that may wait at once; with more each further one counts as broken.

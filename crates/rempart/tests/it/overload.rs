@@ -21,11 +21,12 @@ const OTHER: &str = "b.example";
 /// wait at once.
 const FLOODING: u32 = 48;
 
-/// Steps that each of them burns: some 4 ms.
-const BURNT: &str = "origin=slow:3000000";
+/// Steps that each of them burns: some 4 to 10 ms, so that what these visitors and their origin take beside
+/// it is little on any machine.
+const BURNT: &str = "origin=slow:10000000";
 
 /// The same where no origin is asked, so that the flood waits for nobody but the node.
-const BURNT_BEFORE: &str = "route=slow:3000000";
+const BURNT_BEFORE: &str = "route=slow:10000000";
 
 fn spec() -> NodeSpec {
     let trusted = "threads = 1\ntrusted_proxies = [\"127.0.0.0/8\"]\nspare = false";

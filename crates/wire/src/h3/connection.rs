@@ -54,8 +54,8 @@ pub(super) struct Shared {
 
 impl Shared {
     /// The facts, with the address from which the visitor made its handshake: that one is its own. Where its
-    /// packets come from later is what they say (RFC 9000 §9.3): QUIC takes a request out of one with a forged
-    /// sender before it has asked there, and what is decided by address would be decided by that.
+    /// packets come from later is what they say (RFC 9000 §9.3): quinn takes a request out of one with a
+    /// forged sender before it has asked there, and what is decided by address would be decided by that.
     pub(super) fn facts(&self) -> Rc<Connection> {
         Rc::clone(&self.facts)
     }
