@@ -4,11 +4,11 @@
 
 use anyhow::{Context as _, Result};
 use testkit::gate::Gate;
-use testkit::origin::{Answer, OriginSpec, Protocol, grpc};
+use testkit::origin::{Answer, OriginSpec, Protocol, Reception, grpc};
 use testkit::visitor::WebSocket;
 
 use super::rig::{
-    HOST, before, fields, http2_visitor, only_request, resident_bytes, saying, with_zone, zone,
+    HOST, before, fields, http2_visitor, only_request, resident_bytes, saying, visitor, with_zone, zone,
 };
 
 /// The reason of a visitor who no longer wants an answer (RFC 9113 section 7).
@@ -226,6 +226,24 @@ fn a_reset_stream_is_noticed_by_the_origin_and_the_connection_goes_on() -> Resul
     assert_eq!(visitor.fetch(HOST, "/")?.text(), "still here");
     drop((stream, visitor));
     node.finish_healthy()
+}
+
+/// Else streams that are opened and given up at once would pile up before an origin that takes nobody.
+#[test]
+fn who_leaves_while_its_connection_to_the_origin_is_made_is_done_with() -> Result<()> {
+    let origin = OriginSpec::new().reception(Reception::Never).answering(|_| Answer::ok("never"))?;
+    let node = with_zone(&zone(&origin, "timeouts = { connect_ms = 600000 }"))?;
+    let leaving = http2_visitor(&node)?;
+    let mut stream = leaving.open("GET", "/over-http2", HOST, &fields(&[]), true)?;
+    // That this is answered says that the stream before it was taken up.
+    assert_eq!(leaving.fetch("nobody.example", "/")?.status, 421);
+    stream.reset(CANCEL.into());
+    node.wait_for_log(|line| line["path"] == "/over-http2")?;
+    let mut over_http1 = visitor(&node)?;
+    over_http1.send_head("GET", "/over-http1", HOST, &fields(&[]))?;
+    drop(over_http1);
+    node.wait_for_log(|line| line["path"] == "/over-http1")?;
+    Ok(())
 }
 
 #[test]

@@ -347,6 +347,31 @@ fn retries_end_with_their_budget() -> Result<()> {
     Ok(())
 }
 
+/// On a connection that served before, too: it goes on, and whoever asks again asks the same origin again.
+#[test]
+fn a_stream_that_an_http_2_origin_refuses_is_tried_once_more() -> Result<()> {
+    const REFUSED_STREAM: u32 = 7;
+    let origin = OriginSpec::new().streaming(|mut exchange| {
+        Box::pin(async move {
+            if exchange.request().path() == "/refused" {
+                exchange.reset(REFUSED_STREAM.into());
+                return Ok(());
+            }
+            exchange.send_head(204, &fields(&[]), true)
+        })
+    })?;
+    let url = origin.url().replace("http://", "h2c://");
+    let lines = "ejection = { consecutive_failures = 0, circuit_percent = 0 }";
+    let node = with_zone(&zone_with("", &[&url], lines))?;
+    assert_eq!(fetch(&node, HOST, "/")?.status, 204);
+    for (count, method) in [(3, "GET"), (5, "POST")] {
+        let refused = visitor(&node)?.ask(method, "/refused", HOST, &fields(&[]), b"")?;
+        assert_eq!((refused.status, word(&refused).as_str()), (502, "connection_terminated"));
+        assert_eq!(origin.counters().requests, count, "{method}");
+    }
+    Ok(())
+}
+
 #[test]
 fn no_get_is_lost_to_an_origin_that_closes_without_a_word() -> Result<()> {
     let origin = OriginSpec::new().closes_after(1).answering(|_| Answer::ok("answered"))?;
