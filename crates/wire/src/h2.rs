@@ -4,7 +4,7 @@
 //! writes within one poll of the connection is gathered here and leaves with one TLS record and one system
 //! call at the poll's end, which halves the cost of small answers.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -24,15 +24,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::conn::Conn;
 use crate::exchange::{Side, host_agrees, is_target, join_cookies};
 use crate::limits::{
-    CONNECTION_WINDOW_BYTES, FIELD_SECTION_BYTES, GATHER_BYTES, HANDSHAKE_MS, RESET_CREDIT,
-    RESET_REMEMBERED_S, RESET_STREAMS_LOCAL, RESET_STREAMS_PENDING, SMALL_PIECES, STREAM_UNSENT_BYTES,
-    STREAM_WINDOW_BYTES, STREAMS, STREAMS_LOST,
+    CONNECTION_WINDOW_BYTES, FIELD_SECTION_BYTES, GATHER_BYTES, HANDSHAKE_MS, RESET_REMEMBERED_S,
+    RESET_STREAMS_LOCAL, RESET_STREAMS_PENDING, SMALL_PIECES, STREAM_UNSENT_BYTES, STREAM_WINDOW_BYTES,
+    STREAMS, STREAMS_LOST,
 };
 use crate::thread::{Service, Thread, VisitorTimes, WireEvent, serve_contained};
 use crate::{Abuse, Exchange, Gone, ResponseState};
 use frame_check::{FrameCheck, KEPT_BYTES_MAX};
+use work::Work;
 
 mod frame_check;
+mod work;
 
 /// The connection below h2: reads are looked at, writes are gathered.
 struct Gather {
@@ -394,54 +396,6 @@ pub(crate) struct Http2 {
     work: Rc<Work>,
 }
 
-/// What a connection's streams tell it of their work.
-struct Work {
-    /// Streams that may still be given up, and the tick up to which time has returned some.
-    credit: Cell<u32>,
-    credit_at: Cell<u32>,
-    /// Streams answered since the connection looked last.
-    answered: Cell<u64>,
-    /// Frames of answers given since the connection looked last.
-    given: Cell<u32>,
-    /// How long the visitor may take, as the zone says that answered last.
-    times: Cell<VisitorTimes>,
-    /// For whom the connection's place is held, until the connection has looked.
-    holder: Cell<Option<Holder>>,
-}
-
-impl Work {
-    fn new(times: VisitorTimes, now_tick: u32) -> Rc<Self> {
-        Rc::new(Self {
-            credit: Cell::new(RESET_CREDIT),
-            credit_at: Cell::new(now_tick),
-            answered: Cell::new(0),
-            given: Cell::new(0),
-            times: Cell::new(times),
-            holder: Cell::new(None),
-        })
-    }
-
-    /// A stream has ended: each given up costs one, each answered returns one, and so does each tick, as over
-    /// HTTP/3 (rapid reset, CVE-2023-44487, after acceptance).
-    fn ended(&self, is_complete: bool, now_tick: u32) {
-        let earned = now_tick.wrapping_sub(self.credit_at.replace(now_tick));
-        let credit = self.credit.get().saturating_add(earned).min(RESET_CREDIT);
-        self.credit.set(match is_complete {
-            true => (credit + 1).min(RESET_CREDIT),
-            false => credit.saturating_sub(1),
-        });
-        self.answered.set(self.answered.get() + u64::from(is_complete));
-    }
-
-    fn gave(&self, bytes: usize) {
-        let frames = u32::try_from(1 + bytes / FRAME_BYTES).unwrap_or(u32::MAX);
-        self.given.set(self.given.get().saturating_add(frames));
-    }
-}
-
-/// Bytes of a body that one frame carries where the visitor has said nothing else (RFC 9113 §4.2).
-const FRAME_BYTES: usize = 16 * 1024;
-
 /// The exchange of a new stream. What h2 read of the head is let go of here.
 fn begin<S: Service>(
     thread: &Rc<Thread<S>>,
@@ -797,19 +751,6 @@ mod tests {
 
     fn future_bytes<F>(_begin: impl FnOnce(Rc<Thread<Silent>>, Exchange) -> F) -> usize {
         size_of::<F>()
-    }
-
-    #[test]
-    fn streams_given_up_are_forgiven_with_time_and_with_answers() {
-        let work = Work::new(VisitorTimes::default(), 7);
-        (1..RESET_CREDIT).for_each(|_| work.ended(false, 7));
-        assert_eq!(work.credit.get(), 1);
-        work.ended(true, 7);
-        assert_eq!((work.credit.get(), work.answered.get()), (2, 1));
-        work.ended(false, 17);
-        assert_eq!(work.credit.get(), 11, "one with each tick");
-        work.ended(false, 100_000);
-        assert_eq!(work.credit.get(), RESET_CREDIT - 1, "never more than there is");
     }
 
     /// What stands around the service's own future, which `edge` bounds: it is made for each stream.
