@@ -624,6 +624,11 @@ impl Service for Edge {
         Some(TlsChoice { config, zone: Some(site.zone.id.0) })
     }
 
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        let trusted = &self.node.settings().trusted_proxies;
+        !trusted.is_empty() && zone::cidr::any_contains(trusted, peer)
+    }
+
     fn may_shake(&self, visitor: IpAddr) -> bool {
         self.has_time_to_shake(visitor)
     }

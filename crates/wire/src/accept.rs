@@ -78,7 +78,7 @@ pub async fn accept_tcp<S: Service>(
         match accepted {
             None => return,
             Some(Ok((tcp, visitor))) => {
-                let (visitor, network) = who_is(&settings, visitor);
+                let (visitor, network) = who_is(&thread, &settings, visitor);
                 let mut has_room = thread.finds_room(network);
                 if !has_room && thread.may_wait_for_room(network) {
                     // What is in line behind it waits for a place, and not for the thread's time.
@@ -144,7 +144,7 @@ pub fn begin_tcp<S: Service>(
     tcp: TcpStream,
     visitor: SocketAddr,
 ) {
-    let (visitor, network) = who_is(settings, visitor);
+    let (visitor, network) = who_is(thread, settings, visitor);
     match thread.finds_room(network) {
         true => serve_tcp(thread, settings, tcp, (visitor, network), Inherited::default()),
         false => turn_away(thread, settings, &tcp, (visitor, network)),
@@ -152,10 +152,19 @@ pub fn begin_tcp<S: Service>(
 }
 
 /// Who is at the other end, and whose places it takes.
-fn who_is(settings: &TcpListenerSettings, visitor: SocketAddr) -> (SocketAddr, Network) {
+fn who_is<S: Service>(
+    thread: &Thread<S>,
+    settings: &TcpListenerSettings,
+    visitor: SocketAddr,
+) -> (SocketAddr, Network) {
     let visitor = SocketAddr::new(visitor.ip().to_canonical(), visitor.port());
-    let has_proxy = settings.trusts_proxy.as_ref().is_some_and(|trusts| trusts(visitor.ip()));
-    (visitor, if has_proxy { Network::PROXIED } else { Network::of(visitor.ip()) })
+    let is_many = has_proxy_header(settings, visitor) || thread.service.is_proxy(visitor.ip());
+    (visitor, if is_many { Network::PROXIED } else { Network::of(visitor.ip()) })
+}
+
+/// Whether the connection begins with a header of the PROXY protocol.
+fn has_proxy_header(settings: &TcpListenerSettings, peer: SocketAddr) -> bool {
+    settings.trusts_proxy.as_ref().is_some_and(|trusts| trusts(peer.ip()))
 }
 
 fn turn_away<S: Service>(
@@ -165,7 +174,7 @@ fn turn_away<S: Service>(
     (visitor, network): (SocketAddr, Network),
 ) {
     thread.found_no_room(network, visitor.ip());
-    if !settings.is_tls && network != Network::PROXIED {
+    if !settings.is_tls && !has_proxy_header(settings, visitor) {
         // It fits into a fresh connection's buffer. Whoever's request is here already may see a reset.
         let _best_effort = tcp.try_write(NO_ROOM);
     }
@@ -178,7 +187,7 @@ fn serve_tcp<S: Service>(
     (visitor, network): (SocketAddr, Network),
     inherited: Inherited,
 ) {
-    let has_proxy = network == Network::PROXIED;
+    let has_proxy = has_proxy_header(settings, visitor);
     if !inherited.has_no_delay {
         let _only_slower = tcp.set_nodelay(true);
     }
@@ -353,8 +362,11 @@ async fn secure<S: Service>(
     mut bytes: Vec<u8>,
 ) -> Option<Idle> {
     let visitor = facts.visitor.ip();
-    // Of the visitors' own addresses, also those that a trusted proxy named.
-    let _shaking = thread.begin_handshake(Network::of(visitor), visitor)?;
+    // Of the visitors' own addresses, also those that a header of the PROXY protocol named. Whoever asks for
+    // many is no flood, and its address is proven here.
+    let is_proxy = thread.service.is_proxy(visitor);
+    let network = if is_proxy { Network::PROXIED } else { Network::of(visitor) };
+    let shaking = thread.begin_handshake(network, visitor)?;
     let hello: Option<Result<Hello, NotHello>> =
         read_until(&mut tcp, &deadline, &mut bytes, |bytes| read_hello(bytes).transpose()).await;
     let hello = match hello {
@@ -375,7 +387,7 @@ async fn secure<S: Service>(
         let _best_effort = tcp.try_write(UNRECOGNIZED_NAME);
         return None;
     };
-    if !thread.service.may_shake(visitor) {
+    if !is_proxy && !thread.service.may_shake(visitor) {
         thread.service.count(WireEvent::Abuse(Abuse::HandshakeFlood, visitor));
         return None;
     }
@@ -393,6 +405,8 @@ async fn secure<S: Service>(
         too_slow(&thread, &facts, &deadline);
         return None;
     }
+    // Not at the end of this function: over HTTP/2 that is the end of the connection.
+    drop(shaking);
     let session = tls.session();
     let version = match session.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => TlsVersion::V1_2,

@@ -20,7 +20,7 @@ use crate::limits::{HANDSHAKES, HEAVY_LEAST, HEAVY_SHARE, RESERVED_SHARE};
 pub(crate) struct Network(u64);
 
 impl Network {
-    /// Who is behind a proxy that says so for each connection.
+    /// Who is behind a proxy that is trusted to name its visitors, for each connection or each request.
     pub(crate) const PROXIED: Self = Self(0);
 
     pub(crate) fn of(address: IpAddr) -> Self {

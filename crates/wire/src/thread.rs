@@ -83,6 +83,13 @@ pub trait Service: 'static {
     /// stuck.
     fn beat(&self) {}
 
+    /// Whether connections from this address carry the requests of many, who are named in each: its places
+    /// and handshakes are not those of one party. It is asked of addresses that are proven.
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        let _each_is_one_party = peer;
+        false
+    }
+
     /// Whether there is time for a handshake with this visitor. It is asked once a hello is there, and before
     /// anything is computed for it.
     fn may_shake(&self, visitor: IpAddr) -> bool {
@@ -217,6 +224,11 @@ impl<S: Service> Thread<S> {
     /// Connections open on this thread.
     pub fn open(&self) -> usize {
         self.places.open()
+    }
+
+    /// TLS handshakes under way on this thread, over TCP and QUIC.
+    pub fn handshakes(&self) -> usize {
+        self.places.shaking()
     }
 
     /// Makes room for a newcomer once the thread holds nearly as many connections as it may; whether there is

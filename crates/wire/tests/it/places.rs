@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,8 +21,11 @@ const CONNECTIONS_MAX: usize = 64;
 #[derive(Default)]
 struct Empty {
     seen: RefCell<Vec<WireEvent>>,
-    /// There is no time for handshakes, of which it could make some with this.
     tls: Option<Arc<rustls::ServerConfig>>,
+    /// Otherwise there is none for handshakes.
+    has_time: bool,
+    /// Connections from here carry the requests of many.
+    proxy: Option<IpAddr>,
 }
 
 impl Service for Empty {
@@ -42,7 +46,11 @@ impl Service for Empty {
     }
 
     fn may_shake(&self, _visitor: IpAddr) -> bool {
-        false
+        self.has_time
+    }
+
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.proxy == Some(peer)
     }
 
     fn count(&self, event: WireEvent) {
@@ -182,26 +190,103 @@ fn a_hello_that_does_not_end_is_given_up_and_counted() {
     });
 }
 
+/// Settings of both ends of TLS; both speak HTTP/2 alone.
+fn both_ends() -> (Arc<rustls::ServerConfig>, Arc<rustls::ClientConfig>) {
+    let certified = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+    let chain = vec![certified.cert.der().clone()];
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let server = server.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let mut server = server.with_single_cert(chain.clone(), key).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(chain[0].clone()).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(provider);
+    let client = client.with_safe_default_protocol_versions().unwrap();
+    let mut client = client.with_root_certificates(roots).with_no_client_auth();
+    server.alpn_protocols = vec![b"h2".to_vec()];
+    client.alpn_protocols = vec![b"h2".to_vec()];
+    (Arc::new(server), Arc::new(client))
+}
+
+fn session(client: &Arc<rustls::ClientConfig>) -> rustls::ClientConnection {
+    rustls::ClientConnection::new(Arc::clone(client), "a.example".try_into().unwrap()).unwrap()
+}
+
+/// Completes the handshake and sends this; gives the first that is answered, or nothing if it is closed.
+async fn speak(tcp: &mut TcpStream, session: &mut rustls::ClientConnection, bytes: &[u8]) -> Vec<u8> {
+    session.writer().write_all(bytes).unwrap();
+    loop {
+        let mut sent = Vec::new();
+        while session.wants_write() {
+            session.write_tls(&mut sent).unwrap();
+        }
+        tcp.write_all(&sent).await.unwrap();
+        let mut read = [0; 16 * 1024];
+        let count = tcp.read(&mut read).await.unwrap_or(0);
+        if count == 0 {
+            return Vec::new();
+        }
+        session.read_tls(&mut &read[..count]).unwrap();
+        let state = session.process_new_packets().unwrap();
+        if state.plaintext_bytes_to_read() > 0 {
+            let mut heard = vec![0; state.plaintext_bytes_to_read()];
+            session.reader().read_exact(&mut heard).unwrap();
+            return heard;
+        }
+    }
+}
+
+/// HTTP/2's preface and empty settings (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+#[test]
+fn a_handshake_is_over_before_its_connection() {
+    run(async {
+        let (server, client) = both_ends();
+        let node =
+            Node::start_with(true, Empty { tls: Some(server), has_time: true, ..Empty::default() }).await;
+        let mut tcp = node.visit(1, b"").await;
+        assert_eq!((node.thread.open(), node.thread.handshakes()), (1, 1));
+        let mut session = session(&client);
+        let settings = speak(&mut tcp, &mut session, PREFACE).await;
+        assert_eq!(settings.get(3), Some(&4), "a connection begins with settings: {settings:?}");
+        assert_eq!((node.thread.open(), node.thread.handshakes()), (1, 0));
+    });
+}
+
+#[test]
+fn proxies_that_are_trusted_are_many_visitors_and_no_flood() {
+    run(async {
+        let (server, client) = both_ends();
+        let proxy = Some(IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1)));
+        let late = Node::start_with(true, Empty { tls: Some(server), proxy, ..Empty::default() }).await;
+        let mut hello = Vec::new();
+        session(&client).write_tls(&mut hello).unwrap();
+        let mut stranger = late.visit(2, &hello).await;
+        assert_eq!((heard(&mut stranger).await, late.blamed(Abuse::HandshakeFlood, 2)), (String::new(), 1));
+        let mut tcp = late.visit(1, b"").await;
+        let settings = speak(&mut tcp, &mut session(&client), PREFACE).await;
+        assert_eq!(settings.get(3), Some(&4), "there is time for a proxy's handshakes: {settings:?}");
+
+        let node = Node::start_with(false, Empty { proxy, ..Empty::default() }).await;
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS_MAX - 2 {
+            held.push(node.visit(1, HELD).await);
+        }
+        node.pass_ms(2_000);
+        assert!(is_answered(&mut node.visit(1, b"").await).await, "the last places are a proxy's as well");
+    });
+}
+
 #[test]
 fn hellos_for_which_there_is_no_time_are_refused_before_anything_is_computed_for_them() {
     run(async {
-        let certified = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
-        let chain = vec![certified.cert.der().clone()];
-        let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
-        let server = server.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-        let tls = Some(Arc::new(server.with_single_cert(chain, key).unwrap()));
-        let node = Node::start_with(true, Empty { tls, ..Empty::default() }).await;
-        let client = rustls::ClientConfig::builder_with_provider(provider);
-        let client = client.with_safe_default_protocol_versions().unwrap();
-        let client =
-            Arc::new(client.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
+        let (server, client) = both_ends();
+        let node = Node::start_with(true, Empty { tls: Some(server), ..Empty::default() }).await;
         for number in 1..=20 {
-            let name = "a.example".try_into().unwrap();
             let mut hello = Vec::new();
-            let mut session = rustls::ClientConnection::new(Arc::clone(&client), name).unwrap();
-            session.write_tls(&mut hello).unwrap();
+            session(&client).write_tls(&mut hello).unwrap();
             let mut attacker = node.visit(7, &hello).await;
             assert_eq!(heard(&mut attacker).await, "", "it hears nothing of a handshake");
             assert_eq!(node.blamed(Abuse::HandshakeFlood, 7), number);
