@@ -55,8 +55,8 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn settings(flood: Flood) -> Settings {
-    let Flood { refuses: _, from_per_s, limits_max, expires_s, warm_up_s } = flood;
-    Settings { from_per_s, limits_max, expires_s, warm_up_s }
+    let Flood { refuses, from_per_s, limits_max, expires_s, warm_up_s } = flood;
+    Settings { refuses, from_per_s, limits_max, expires_s, warm_up_s }
 }
 
 impl Guarded {

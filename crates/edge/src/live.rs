@@ -99,33 +99,69 @@ fn holder_of(zone: &Zone, overload: &zone::Overload) -> Holder {
     Holder { key, weight: overload.weight_of(&zone.name) }
 }
 
+/// The zones that have a watch: as many of those that want one as the node has room for. Who has one keeps it
+/// whatever zones come and go, since it knows what is usual and may be limiting at the moment; then those of
+/// the first names. Beyond it a zone has what the node does for all of them.
+fn watched(snapshot: &Snapshot, known: &HashMap<Id, &Arc<Site>>) -> HashSet<Id> {
+    let has_one = |zone: &&Arc<Zone>| known.get(&zone.id).is_some_and(|site| site.flood.is_some());
+    let wanting = || snapshot.zones().iter().filter(|zone| zone.flood.is_some());
+    let others = wanting().filter(|zone| !has_one(zone));
+    wanting().filter(has_one).chain(others).take(flood::limits::WATCHED_MAX).map(|zone| zone.id).collect()
+}
+
+/// Tells how many zones want a watch and have none, if it is another number than before.
+fn tell_unwatched(sites: &[Arc<Site>], before: Option<&Live>, events: &Events) {
+    let is_unwatched = |site: &&Arc<Site>| site.zone.flood.is_some() && site.flood.is_none();
+    let count = |sites: &[Arc<Site>]| sites.iter().filter(is_unwatched).count() as u64;
+    let (now, most) = (count(sites), flood::limits::WATCHED_MAX as u64);
+    if now == before.map_or(0, |live| count(&live.sites)) {
+        return;
+    }
+    let first = sites.iter().find(is_unwatched).map_or("", |site| &*site.zone.name);
+    let fields = [("zones", now.into()), ("most_watched", most.into()), ("first", first.into())];
+    events.info("floods_not_watched", &fields);
+}
+
 /// Puts sites beside the zones of a snapshot; sites of unchanged zones are shared with the one before, so
 /// that certificates reloaded since then stay.
 pub(crate) fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'_>) -> Live {
     let Beside { tls, zones: zone_table, memory, events, overload, threads, seed } = beside;
-    let wanting = snapshot.zones().iter().filter(|zone| zone.flood.is_some());
-    // Beyond it a zone has no watch, and what the node does for all of them.
-    let watched: HashSet<Id> = wanting.take(flood::limits::WATCHED_MAX).map(|zone| zone.id).collect();
     let known: HashMap<Id, &Arc<Site>> =
         before.map(|live| live.sites.iter().map(|site| (site.zone.id, site)).collect()).unwrap_or_default();
+    let watched = watched(&snapshot, &known);
+    let is_same = |site: &Site, zone: &Zone| {
+        // One that gets a watch is made anew.
+        site.zone.fingerprint == zone.fingerprint && site.flood.is_some() == watched.contains(&zone.id)
+    };
     let site = |zone: &Arc<Zone>| match known.get(&zone.id) {
-        Some(site) if site.zone.fingerprint == zone.fingerprint => Arc::clone(site),
+        Some(site) if is_same(site, zone) => Arc::clone(site),
         _ => {
             crate::fault_points::loading(zone);
-            let config = tls.config_for(zone, zone.tls.certificate.as_ref()).unwrap_or_else(|error| {
-                let (zone, error) = (zone.name.as_str(), error.to_string());
-                events.error(
-                    "tls_settings_refused",
-                    &[("zone", zone.into()), ("error", error.as_str().into())],
-                );
-                None
-            });
+            let unchanged = known.get(&zone.id).filter(|site| site.zone.fingerprint == zone.fingerprint);
+            let config = || {
+                tls.config_for(zone, zone.tls.certificate.as_ref()).unwrap_or_else(|error| {
+                    let (zone, error) = (zone.name.as_str(), error.to_string());
+                    events.error(
+                        "tls_settings_refused",
+                        &[("zone", zone.into()), ("error", error.as_str().into())],
+                    );
+                    None
+                })
+            };
+            let (config, certificate) = match unchanged {
+                Some(site) => (site.tls.load_full(), site.certificate.load_full()),
+                None => (config(), zone.tls.certificate.clone()),
+            };
+            let stale = match unchanged {
+                Some(site) => site.stale.clone(),
+                None => known.get(&zone.id).map(|site| Arc::clone(&site.zone)),
+            };
             Arc::new(Site {
                 tls: ArcSwapOption::new(config),
-                certificate: ArcSwapOption::new(zone.tls.certificate.clone()),
+                certificate: ArcSwapOption::new(certificate),
                 counters: zone_table.zone(&zone.id.to_string(), &zone.name),
                 account: zone.account.map(|account| account.to_string()),
-                stale: known.get(&zone.id).map(|site| Arc::clone(&site.zone)),
+                stale,
                 counts: Counts::carry(
                     zone.rate_limits.as_deref(),
                     known.get(&zone.id).map(|site| &site.counts),
@@ -139,7 +175,10 @@ pub(crate) fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'
                 }),
                 cache: zone.cache.as_deref().map(|cache| SiteCache::of(cache, zone.waf.as_deref())),
                 coding: zone.compression.as_deref().map(|compression| Arc::new(coding_of(compression))),
-                memory: Account::new(memory.max() / ZONE_SHARE),
+                // What is under way goes on being charged to it.
+                memory: known
+                    .get(&zone.id)
+                    .map_or_else(|| Account::new(memory.max() / ZONE_SHARE), |site| Arc::clone(&site.memory)),
                 #[cfg(feature = "fault-injection")]
                 faults: crate::fault_points::SiteFaults::of(zone),
                 zone: Arc::clone(zone),
@@ -147,8 +186,12 @@ pub(crate) fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'
         }
     };
     let sites: Vec<Arc<Site>> = snapshot.zones().iter().map(site).collect();
+    tell_unwatched(&sites, before, events);
     let served: HashSet<String> = snapshot.zones().iter().map(|zone| zone.id.to_string()).collect();
     zone_table.retain(|id| served.contains(id));
     let without_name = sites.iter().position(|site| site.certificate.load().is_some());
     Live { snapshot, sites, without_name }
 }
+
+#[cfg(test)]
+mod tests;

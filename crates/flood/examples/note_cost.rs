@@ -18,7 +18,7 @@ fn main() {
     let mut words = std::env::args().skip(1);
     let count: u32 = words.next().and_then(|count| count.parse().ok()).unwrap_or(100_000);
     let what = words.next().unwrap_or_default();
-    let settings = Settings { from_per_s: 20, limits_max: 8, expires_s: 300, warm_up_s: 600 };
+    let settings = Settings { refuses: true, from_per_s: 20, limits_max: 8, expires_s: 300, warm_up_s: 600 };
     let (secret, mut watch, mut sample) =
         (Secret::new(7), Watch::new(settings, Size::Large, 1), Sample::new(1));
     // From here on its memory has windows of this second.

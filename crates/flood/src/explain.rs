@@ -44,11 +44,11 @@ impl Pattern {
         self.first.into_iter().chain(self.second)
     }
 
-    /// Whether they have a value in common, or one is every request.
-    pub(crate) fn is_akin(&self, other: &Self) -> bool {
-        self.first.is_none()
-            || other.first.is_none()
-            || self.values().any(|value| other.values().any(|o| o == value))
+    /// Whether another would meet much the same visitors, so that it is not tried where this one was
+    /// withdrawn: one with a value in common, and every request; but what was wrong for every request may be
+    /// right for some.
+    pub(crate) fn bars(&self, other: &Self) -> bool {
+        other.first.is_none() || self.values().any(|value| other.values().any(|o| o == value))
     }
 
     /// Whether a request matches whose target is judged already.

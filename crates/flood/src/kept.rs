@@ -19,6 +19,10 @@ pub const VERSION: u8 = 2;
 /// a day has gone by once.
 pub const KEPT_S_MAX: u64 = 86_400;
 
+/// Seconds that the clock of whoever wrote it may be ahead: each process counts on from the whole second in
+/// which it began, and two machines' clocks, or one that is set, differ by some.
+pub const AHEAD_S_MAX: u64 = 5;
+
 /// Seconds after it is taken over in which no episode begins: those who waited for the next process, and
 /// those who were cut off, come all at once.
 pub const RETURN_S: u64 = 5;
@@ -32,7 +36,7 @@ pub enum Unusable {
     Hashes,
     /// It is of another size: the node watches many more zones than before, or many fewer.
     Size,
-    /// It is older than [`KEPT_S_MAX`], or from the future.
+    /// It is older than [`KEPT_S_MAX`], or from more than [`AHEAD_S_MAX`] in the future.
     Age,
     /// It is cut short, or is not what a watch writes.
     Malformed,

@@ -3,9 +3,10 @@
 //! Two kinds. *By visitor*: each may make so many requests in some seconds that match. Asking goes on being
 //! charged while one is refused, so that a program that does not stop stays out, and a person who waits
 //! comes in. *In total*: strangers share what is usual for what matches, and visitors who were served
-//! before the flood began do not count among them; they are limited by visitor.
+//! before the flood began do not count among them; they are limited by visitor. Under both, a prefix that
+//! usually asks much has twice that for all its visitors together beside what each of them has.
 //!
-//! Both are leaky buckets (GCRA, ITU-T I.371) in words that are changed by compare-and-swap; nobody waits for
+//! All are leaky buckets (GCRA, ITU-T I.371) in words that are changed by compare-and-swap; nobody waits for
 //! anybody. Visitors stand in sets of four by 20 bits of their hash: where more come than there is room for,
 //! the one that asked least makes room and is forgiven, so that a limit errs by letting in.
 //!
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use crate::explain::Pattern;
-use crate::limits::{KNOWN_TIMES, OVER_MS_MAX, VISITOR_ALL, VISITORS_MAX};
+use crate::limits::{BUSY_BURST_S, DISTINCT_BITS, KNOWN_TIMES, OVER_MS_MAX, VISITOR_ALL, VISITORS_MAX};
 use crate::note::{Dimension, Keys};
 use crate::seen::{Memory, Size};
 
@@ -95,6 +96,73 @@ impl Buckets {
     }
 }
 
+/// How many visitors there were, about: each sets one bit by its hash, and how many bits are left tells how
+/// many came (linear counting, Whang 1990). Up to some 70,000; beyond that they are counted as so many. Of
+/// 100 it errs by one or two.
+#[derive(Debug)]
+struct Distinct {
+    words: Box<[AtomicU64]>,
+}
+
+impl Distinct {
+    fn new() -> Self {
+        Self { words: (0..DISTINCT_BITS / 64).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    fn add(&self, visitor: u64) {
+        let bit = visitor >> (64 - DISTINCT_BITS.trailing_zeros());
+        if let Some(word) = self.words.get((bit / 64) as usize)
+            && word.load(Relaxed) & 1 << (bit % 64) == 0
+        {
+            word.fetch_or(1 << (bit % 64), Relaxed);
+        }
+    }
+
+    fn count(&self) -> f64 {
+        let set: u32 = self.words.iter().map(|word| word.load(Relaxed).count_ones()).sum();
+        let (bits, left) = (f64::from(DISTINCT_BITS), f64::from((DISTINCT_BITS - set).max(1)));
+        bits * (bits / left).ln()
+    }
+
+    fn clear(&self) {
+        self.words.iter().for_each(|word| word.store(0, Relaxed));
+    }
+}
+
+/// The visitors that a limit has met of late, about.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Met {
+    /// All whose requests matched.
+    pub(crate) visitors: f64,
+    /// Of these, who were served before the flood began.
+    pub(crate) known: f64,
+    /// Of these, who were refused at least once.
+    pub(crate) known_refused: f64,
+}
+
+/// A prefix that usually asks much: offices behind one address, a large provider.
+#[derive(Debug)]
+struct Busy {
+    prefix: u32,
+    /// What all its visitors together may ask in a second.
+    per_s: f32,
+    /// Up to when their requests are charged, in microseconds.
+    until_us: AtomicU64,
+}
+
+/// Charges a request to a bucket that some share: `per_s` a second, as much as `burst_s` seconds' worth at
+/// once, one request at least. Whether it is over; then it is not charged, so that those who share it get
+/// their part however much some of them ask.
+fn is_over(until_us: &AtomicU64, per_s: f64, burst_s: u64, now_ms: u64) -> bool {
+    let (now_us, each_us) = (now_ms * 1_000, (1_000_000.0 / per_s.max(0.001)) as u64);
+    let burst_us = each_us.max(burst_s * 1_000_000);
+    let charge = |until_us: u64| {
+        let charged_us = until_us.max(now_us) + each_us;
+        (charged_us <= now_us + burst_us).then_some(charged_us)
+    };
+    until_us.fetch_update(Relaxed, Relaxed, charge).is_err()
+}
+
 /// What a limit has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Done {
@@ -132,23 +200,25 @@ pub struct Limit {
     /// Up to when strangers' requests in total are charged, in microseconds.
     total_until_us: AtomicU64,
     buckets: Buckets,
-    /// Prefixes that usually ask much, with what one of their visitors may ask in a second: offices behind
-    /// one address.
-    busy: Box<[(u32, f32)]>,
+    busy: Box<[Busy]>,
     matched: AtomicU64,
     refused: AtomicU64,
     known: AtomicU64,
     known_refused: AtomicU64,
+    visitors: Distinct,
+    known_visitors: Distinct,
+    refused_visitors: Distinct,
 }
 
 impl Limit {
-    pub(crate) fn new(
-        number: u32,
-        pattern: Pattern,
-        kind: Kind,
-        busy: Box<[(u32, f32)]>,
-        size: Size,
-    ) -> Self {
+    /// One that observes. `busy` are prefixes that usually ask much, with what all visitors of each together
+    /// may ask in a second.
+    pub(crate) fn new(number: u32, pattern: Pattern, kind: Kind, busy: &[(u32, f32)], size: Size) -> Self {
+        let busy = busy.iter().map(|(prefix, per_s)| Busy {
+            prefix: *prefix,
+            per_s: *per_s,
+            until_us: AtomicU64::new(0),
+        });
         Self {
             number,
             pattern,
@@ -156,11 +226,14 @@ impl Limit {
             stage: AtomicU8::new(Stage::Observe as u8),
             total_until_us: AtomicU64::new(0),
             buckets: Buckets::new(size),
-            busy,
+            busy: busy.collect(),
             matched: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             known: AtomicU64::new(0),
             known_refused: AtomicU64::new(0),
+            visitors: Distinct::new(),
+            known_visitors: Distinct::new(),
+            refused_visitors: Distinct::new(),
         }
     }
 
@@ -199,37 +272,71 @@ impl Limit {
         }
     }
 
-    /// In how many milliseconds a request may come again that is over.
-    fn charge(&self, keys: &Keys, is_known: bool, now_ms: u64) -> Option<u64> {
-        let prefix = keys.value(Dimension::Prefix);
-        let usual = self.busy.iter().find(|(busy, _)| *busy == prefix).map_or(0.0, |(_, per_s)| *per_s);
-        let charge = |most: u32, seconds: u32| {
-            let most = most.max((usual * seconds as f32) as u32);
-            self.buckets.charge(keys.visitor, (most, seconds), now_ms)
-        };
-        match self.most() {
-            Kind::Visitor(most, seconds) => {
-                let most = match (self.kind, is_known) {
-                    (Kind::Visitor(first, _), true) => KNOWN_TIMES * first,
-                    _ => most,
-                };
-                charge(most, seconds)
-            }
-            Kind::Total(_) if is_known || usual > 0.0 => charge(VISITOR_ALL.0, VISITOR_ALL.1),
-            Kind::Total(per_s) => self.charge_total(per_s, now_ms).then(|| 5_000 + keys.visitor % 5_000),
+    /// Whom it has met since this was last cleared.
+    pub(crate) fn met(&self) -> Met {
+        Met {
+            visitors: self.visitors.count(),
+            known: self.known_visitors.count(),
+            known_refused: self.refused_visitors.count(),
         }
     }
 
-    /// Whether strangers are over; what is refused is not charged.
-    fn charge_total(&self, per_s: f64, now_ms: u64) -> bool {
-        let (now_us, each_us) = (now_ms * 1_000, (1_000_000.0 / per_s.max(0.001)) as u64);
-        // A second's worth at once, or one request.
-        let burst_us = each_us.max(1_000_000);
-        let charge = |until_us: u64| {
-            let charged_us = until_us.max(now_us) + each_us;
-            (charged_us <= now_us + burst_us).then_some(charged_us)
+    /// Begins to count anew whom it meets.
+    pub(crate) fn clear_met(&self) {
+        [&self.visitors, &self.known_visitors, &self.refused_visitors].into_iter().for_each(Distinct::clear);
+    }
+
+    /// Counts a request that matched, and charges it: in how many milliseconds it may come again, if it is
+    /// over.
+    fn meet(&self, keys: &Keys, is_known: bool, now_ms: u64) -> Option<u64> {
+        self.matched.fetch_add(1, Relaxed);
+        self.visitors.add(keys.visitor);
+        if is_known {
+            self.known.fetch_add(1, Relaxed);
+            self.known_visitors.add(keys.visitor);
+        }
+        let over_ms = self.charge(keys, is_known, now_ms)?;
+        self.refused.fetch_add(1, Relaxed);
+        if is_known {
+            self.known_refused.fetch_add(1, Relaxed);
+            self.refused_visitors.add(keys.visitor);
+        }
+        Some(over_ms)
+    }
+
+    /// In how many milliseconds a request may come again that is over.
+    ///
+    /// A visitor has a bucket of its own, but for strangers under a limit in total. Who is over that, or has
+    /// none, draws on what its prefix usually asks: one bucket for the whole prefix, since whoever has a /48
+    /// of IPv6 has 65,536 visitors in it.
+    fn charge(&self, keys: &Keys, is_known: bool, now_ms: u64) -> Option<u64> {
+        let own = match (self.most(), self.kind) {
+            (Kind::Visitor(_, seconds), Kind::Visitor(first, _)) if is_known => {
+                Some((KNOWN_TIMES * first, seconds))
+            }
+            (Kind::Visitor(most, seconds), _) => Some((most, seconds)),
+            (Kind::Total(_), _) => is_known.then_some(VISITOR_ALL),
         };
-        self.total_until_us.fetch_update(Relaxed, Relaxed, charge).is_err()
+        let over_ms = match own {
+            Some(own) => Some(self.buckets.charge(keys.visitor, own, now_ms)?),
+            None => None,
+        };
+        if !self.is_over_prefix(keys, now_ms) {
+            return None;
+        }
+        match (over_ms, self.most()) {
+            (None, Kind::Total(per_s)) => {
+                is_over(&self.total_until_us, per_s, 1, now_ms).then(|| 5_000 + keys.visitor % 5_000)
+            }
+            _ => over_ms,
+        }
+    }
+
+    /// Whether the prefix has asked for as much as it may; so for one that usually asks little.
+    fn is_over_prefix(&self, keys: &Keys, now_ms: u64) -> bool {
+        let prefix = keys.value(Dimension::Prefix);
+        let busy = self.busy.iter().find(|busy| busy.prefix == prefix);
+        busy.is_none_or(|busy| is_over(&busy.until_us, busy.per_s.into(), BUSY_BURST_S, now_ms))
     }
 }
 
@@ -242,17 +349,15 @@ pub struct Answer {
     pub retry_s: u64,
 }
 
-/// The limits of a zone.
+/// The limits of a zone. Who is known is the [`Memory`]'s to say, which stands while there are any.
 #[derive(Debug, Default)]
 pub struct Limits {
     list: Vec<Arc<Limit>>,
-    /// Visitors served before this second are known.
-    since_s: u64,
 }
 
 impl Limits {
-    pub(crate) fn new(list: Vec<Arc<Limit>>, since_s: u64) -> Self {
-        Self { list, since_s }
+    pub(crate) fn new(list: Vec<Arc<Limit>>) -> Self {
+        Self { list }
     }
 
     /// Whether there are none.
@@ -270,12 +375,8 @@ impl Limits {
             if !limit.pattern.matches_asking(keys, || memory.is_new(keys.target, now_s)) {
                 continue;
             }
-            let is_known = memory.is_known(keys.visitor, now_s, self.since_s);
-            limit.matched.fetch_add(1, Relaxed);
-            limit.known.fetch_add(is_known.into(), Relaxed);
-            let Some(over_ms) = limit.charge(keys, is_known, now_ms) else { continue };
-            limit.refused.fetch_add(1, Relaxed);
-            limit.known_refused.fetch_add(is_known.into(), Relaxed);
+            let is_known = memory.is_known(keys.visitor, now_s);
+            let Some(over_ms) = limit.meet(keys, is_known, now_ms) else { continue };
             if limit.stage() != Stage::Observe {
                 return Some(Answer { limit: limit.number, retry_s: over_ms.div_ceil(1_000).max(1) });
             }
@@ -290,9 +391,9 @@ mod tests {
     use crate::mix;
 
     fn limits(kind: Kind, busy: &[(u32, f32)]) -> (Limits, Arc<Limit>) {
-        let limit = Arc::new(Limit::new(1, Pattern::default(), kind, busy.into(), Size::Large));
+        let limit = Arc::new(Limit::new(1, Pattern::default(), kind, busy, Size::Large));
         limit.set_stage(Stage::Limit);
-        (Limits::new(vec![Arc::clone(&limit)], 1_000), limit)
+        (Limits::new(vec![Arc::clone(&limit)]), limit)
     }
 
     fn keys(visitor: u64, prefix: u32) -> Keys {
@@ -323,9 +424,9 @@ mod tests {
         let memory = Memory::new(Size::Small);
         memory.turn(930);
         memory.served(mix(7), 930);
-        memory.turn(1_300);
-        let (mut limits, limit) = limits(Kind::Total(2.0), &[(9, 50.0)]);
-        limits.since_s = 1_000;
+        memory.turn(1_000);
+        memory.stand(1_000);
+        let (limits, limit) = limits(Kind::Total(2.0), &[(9, 50.0)]);
         let strangers = (0..1_000_u64).filter(|n| {
             limits.ask(&keys(100 + n, 1), &memory, 1_300_000 + n * 10).is_none() // ten seconds
         });
@@ -336,6 +437,37 @@ mod tests {
         assert_eq!(office.count(), 400);
         let done = limit.done();
         assert_eq!((done.matched, done.known, done.known_refused), (1_450, 50, 0));
+    }
+
+    #[test]
+    fn a_busy_prefix_has_one_share_however_many_visitors_are_in_it() {
+        let memory = Memory::new(Size::Small);
+        // A hundred and thirty a second for a hundred seconds, from as many networks of one /48.
+        let ask = |limits: &Limits| {
+            let at_ms = |n: u64| 2_000_000 + n * 100_000 / 13_000;
+            (0..13_000_u64).filter(|n| limits.ask(&keys(n % 130, 9), &memory, at_ms(*n)).is_none()).count()
+        };
+        let (total, _) = limits(Kind::Total(2.0), &[(9, 5.0)]);
+        let let_in = ask(&total);
+        assert!((600..=760).contains(&let_in), "{let_in}: what the prefix has, and what strangers share");
+        let (each, _) = limits(Kind::Visitor(3, 50), &[(9, 5.0)]);
+        let let_in = ask(&each);
+        assert!((130 * 3 + 450..=130 * 9 + 550).contains(&let_in), "{let_in}: three each, and the prefix's");
+    }
+
+    #[test]
+    fn visitors_are_counted_about_right_whatever_they_ask() {
+        let limit = Limit::new(1, Pattern::default(), Kind::Total(1.0), &[], Size::Small);
+        for (visitors, least, most) in [(5, 4.0, 5.5), (100, 97.0, 103.0), (20_000, 19_000.0, 21_000.0)] {
+            for n in 0..3 * visitors {
+                limit.meet(&keys(n % visitors, 1), n % visitors % 2 == 0, 2_000_000);
+            }
+            let Met { visitors, known, known_refused } = limit.met();
+            assert!((least..most).contains(&visitors) && known_refused == 0.0, "{:?}", limit.met());
+            assert!((0.4 * least..0.6 * most + 1.0).contains(&known), "{:?}", limit.met());
+            limit.clear_met();
+            assert_eq!(limit.met(), Met::default());
+        }
     }
 
     #[test]

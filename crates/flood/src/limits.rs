@@ -124,22 +124,45 @@ pub const HELPS_WITHIN_S: u64 = 20;
 /// Part of what it matches that a limit must refuse to be of help.
 pub const HELPS_SHARE: f64 = 0.05;
 
-/// Part of the requests of known visitors it matches that a limit may refuse before it is withdrawn, once
-/// there were [`KNOWN_MIN`].
+/// Part of the known visitors it meets, and of their requests, that a limit may refuse before it is
+/// withdrawn, once there were [`KNOWN_MIN`].
 pub const HARM_SHARE: f64 = 0.2;
 
-/// Requests of known visitors that must have been matched for that.
-pub const KNOWN_MIN: u64 = 20;
+/// Known visitors that it must have met for that: no more are one person's machines at hand.
+pub const KNOWN_MIN: f64 = 5.0;
 
-/// Part of what it matched that they must be: fewer may be strangers that are taken for known.
-pub const KNOWN_SHARE: f64 = 0.01;
+/// Part of all visitors it met that they must be. Fewer may be strangers that are taken for known, or a few
+/// of a flood's machines that have fetched a page before: these free no others.
+pub const KNOWN_SHARE: f64 = 0.05;
+
+/// Seconds after which a limit begins to count anew whom it meets, as long as somebody is known: over a long
+/// flood more and more visitors would have been refused once.
+pub const MET_S: u64 = 600;
+
+/// Bits by which a limit counts visitors: up to some 70,000, as many as it tells apart, in 1 KiB.
+pub const DISTINCT_BITS: u32 = 8_192;
+
+/// Seconds' worth of what a busy prefix may ask that it may ask at once: offices ask in bursts, as people
+/// come to work, and strangers' visitors are given as long.
+pub const BUSY_BURST_S: u64 = 10;
 
 /// Seconds for which what was withdrawn is not tried again.
 pub const AGAIN_S: u64 = 120;
 
-/// Seconds of an episode without a limit in force after which its load is learned as usual: growth is no
-/// flood.
+/// Seconds of an episode in which no limit refuses anything after which its load is learned as usual: growth
+/// is no flood. In a zone that only logs no limit refuses.
 pub const ADOPT_S: u64 = 900;
+
+/// Seconds that a limit lasts at most, however much matches it: six hours are more than all but few floods
+/// take, and time for whoever reads the events to write what is to stay. A new program that many use would be
+/// refused for ever otherwise. What such a limit was for is let through then, while the zone does not suffer;
+/// it is limited again as soon as it does.
+pub const LIFE_S: u64 = 21_600;
+
+/// Seconds for which that is let through: until it is learned as usual, and as long again as the rate
+/// remembers, so that it is known by then. If other limits have kept it from being learned it may be limited
+/// again.
+pub const OUTLIVED_S: u64 = ADOPT_S + RATE_MEMORY_S as u64;
 
 /// Share of failed requests, beyond twice the usual one, from which on the zone suffers.
 pub const FAILED_SHARE: f64 = 0.1;
@@ -155,6 +178,6 @@ pub const SLOW_US_MIN: f64 = 200_000.0;
 pub const VISITORS_MAX: usize = 65_536;
 
 /// Zones watched at once: with [`Watch`](crate::Watch)'s 400 KiB for each of 64, or an eighth of that for
-/// each of more, 25 MiB at most. What limits take comes on top while they last: with eight to a zone 256 MiB,
-/// if 64 zones are flooded at once in eight ways each.
+/// each of more, 25 MiB at most; 35 MiB where the first 64 were alone when they came. What limits take comes
+/// on top while they last: with eight to a zone 256 MiB, if 64 zones are flooded at once in eight ways each.
 pub const WATCHED_MAX: usize = 256;

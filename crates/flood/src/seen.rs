@@ -5,6 +5,12 @@
 //! windows, where each minute has 2,000 visitors). It then gets what known visitors get, which is bounded
 //! too. When more than a third of a window's bits are set, no target is new.
 //!
+//! *While a flood lasts the rings stand.* Nobody becomes known then by coming often, and nobody is forgotten,
+//! however long it takes: known is who was served in the ten minutes before it, and new is what nobody asked
+//! for in the half hour before it. What it costs: visitors who come first during a flood are strangers until
+//! some time after it, as is who was served only in the minute that it began in, whose bits are not told from
+//! the flood's. When the rings go on, the past is as old as it was.
+//!
 //! Written by serving threads and by the watch, read by both: every word is an atomic.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -60,7 +66,14 @@ struct Ring {
     seconds: u64,
     bits: u64,
     windows: Box<[Window]>,
+    /// Windows of time that it has stood in all, which its numbers leave out.
+    stood: AtomicU64,
+    /// The number at which it stands, or [`GOES_ON`].
+    stands_at: AtomicU64,
 }
+
+/// Of a ring that does not stand.
+const GOES_ON: u64 = u64::MAX;
 
 impl Ring {
     fn new(seconds: u64, windows: usize, bits: usize) -> Self {
@@ -69,7 +82,58 @@ impl Ring {
             set: AtomicU32::new(0),
             words: (0..bits / 64).map(|_| AtomicU64::new(0)).collect(),
         };
-        Self { seconds, bits: bits as u64, windows: (0..windows).map(window).collect() }
+        Self {
+            seconds,
+            bits: bits as u64,
+            windows: (0..windows).map(window).collect(),
+            stood: AtomicU64::new(0),
+            stands_at: AtomicU64::new(GOES_ON),
+        }
+    }
+
+    fn stands(&self) -> bool {
+        self.stands_at.load(Relaxed) != GOES_ON
+    }
+
+    /// The number of the window of this second, or of that at which it stands.
+    fn number(&self, now_s: u64) -> u64 {
+        match self.stands_at.load(Relaxed) {
+            GOES_ON => (now_s / self.seconds).saturating_sub(self.stood.load(Relaxed)),
+            number => number,
+        }
+    }
+
+    /// By how much the numbers are behind the time.
+    fn behind(&self, now_s: u64) -> u64 {
+        (now_s / self.seconds).saturating_sub(self.number(now_s))
+    }
+
+    /// Stands from now on, in the window of `since_s`; what was added after that window is forgotten.
+    fn stand(&self, since_s: u64) {
+        if self.stands() {
+            return;
+        }
+        let number = self.number(since_s);
+        for window in &self.windows {
+            let has = window.number.load(Relaxed);
+            if has != u64::MAX && has > number {
+                self.empty(window, u64::MAX);
+            }
+        }
+        self.stands_at.store(number, Relaxed);
+    }
+
+    /// Goes on with the window in which it stood, as if no time had passed. A serving thread that reads
+    /// meanwhile may miss one visitor.
+    fn go_on(&self, now_s: u64) {
+        self.stood.store(self.behind(now_s), Relaxed);
+        self.stands_at.store(GOES_ON, Relaxed);
+    }
+
+    fn empty(&self, window: &Window, number: u64) {
+        window.words.iter().for_each(|word| word.store(0, Relaxed));
+        window.set.store(0, Relaxed);
+        window.number.store(number, Relaxed);
     }
 
     /// All in one line of a processor's cache, 512 bits: a visitor costs one miss a window.
@@ -87,16 +151,14 @@ impl Ring {
 
     /// Begins the window of this second, if it is another one.
     fn turn(&self, now_s: u64) {
-        let number = now_s / self.seconds;
+        let number = self.number(now_s);
         if let Some(window) = self.place(number).filter(|window| window.number.load(Relaxed) != number) {
-            window.words.iter().for_each(|word| word.store(0, Relaxed));
-            window.set.store(0, Relaxed);
-            window.number.store(number, Relaxed);
+            self.empty(window, number);
         }
     }
 
     fn add(&self, hash: u64, now_s: u64) {
-        let number = now_s / self.seconds;
+        let number = self.number(now_s);
         // In the moment before the watch turns the ring nobody is added.
         let Some(window) = self.place(number).filter(|window| window.number.load(Relaxed) == number) else {
             return;
@@ -111,27 +173,27 @@ impl Ring {
         }
     }
 
-    /// Whether it was added in a window that was over at `until_s`.
-    fn has(&self, hash: u64, now_s: u64, until_s: u64) -> bool {
-        let now = now_s / self.seconds;
+    /// Whether it was added, in a window that is over or also in that of now.
+    fn has(&self, hash: u64, now_s: u64, also_now: bool) -> bool {
+        let now = self.number(now_s);
         let oldest = now.saturating_sub(self.windows.len() as u64 - 1);
+        let end = now + u64::from(also_now);
         self.windows.iter().any(|window| {
-            let number = window.number.load(Relaxed);
-            let is_counted = (oldest..=now).contains(&number) && (number + 1) * self.seconds <= until_s;
-            is_counted
+            (oldest..end).contains(&window.number.load(Relaxed))
                 && self.probes(hash).iter().all(|(place, bit)| {
                     window.words.get(*place).is_some_and(|word| word.load(Relaxed) & bit != 0)
                 })
         })
     }
 
-    /// Writes the windows that hold something.
-    fn keep(&self, out: &mut Vec<u8>) {
-        let holds =
-            |window: &&Window| window.set.load(Relaxed) > 0 && window.number.load(Relaxed) != u64::MAX;
+    /// Writes the windows that hold something, with numbers as if it had never stood: the next process
+    /// knows of no flood. Without those after `last`.
+    fn keep(&self, now_s: u64, last: u64, out: &mut Vec<u8>) {
+        let behind = self.behind(now_s);
+        let holds = |window: &&Window| window.set.load(Relaxed) > 0 && window.number.load(Relaxed) <= last;
         out.push(self.windows.iter().filter(holds).count() as u8);
         for window in self.windows.iter().filter(holds) {
-            out.extend(window.number.load(Relaxed).to_le_bytes());
+            out.extend(window.number.load(Relaxed).saturating_add(behind).to_le_bytes());
             window.words.iter().for_each(|word| out.extend(word.load(Relaxed).to_le_bytes()));
         }
     }
@@ -154,12 +216,15 @@ impl Ring {
         Ok(windows)
     }
 
-    /// Adds what was read, as far as its time is not over.
-    fn adopt(&self, windows: Vec<(u64, Vec<u64>)>) {
+    /// Adds what was read, as far as its time is not over, nor after that at which it stands.
+    fn adopt(&self, now_s: u64, windows: Vec<(u64, Vec<u64>)>) {
+        let behind = self.behind(now_s);
         for (number, words) in windows {
+            let Some(number) = number.checked_sub(behind) else { continue };
             let Some(window) = self.place(number) else { continue };
             let has = window.number.load(Relaxed);
-            if has != u64::MAX && has > number {
+            let is_over = has != u64::MAX && has > number;
+            if is_over || number > self.stands_at.load(Relaxed) {
                 continue;
             }
             let mut set = 0;
@@ -202,10 +267,11 @@ impl Memory {
         }
     }
 
-    /// Writes who was served and what was asked for.
-    pub(crate) fn keep(&self, out: &mut Vec<u8>) {
-        self.visitors.keep(out);
-        self.targets.keep(out);
+    /// Writes who was served and what was asked for; not those of the minute in which a flood began.
+    pub(crate) fn keep(&self, now_s: u64, out: &mut Vec<u8>) {
+        let now = self.visitors.number(now_s);
+        self.visitors.keep(now_s, now.saturating_sub(self.visitors.stands().into()), out);
+        self.targets.keep(now_s, self.targets.number(now_s), out);
     }
 
     /// Reads what another of its size has written; nothing is known of it before it is adopted.
@@ -214,9 +280,9 @@ impl Memory {
     }
 
     /// Knows that, too, from now on.
-    pub(crate) fn adopt(&self, remembered: Remembered) {
-        self.visitors.adopt(remembered.visitors);
-        self.targets.adopt(remembered.targets);
+    pub(crate) fn adopt(&self, remembered: Remembered, now_s: u64) {
+        self.visitors.adopt(now_s, remembered.visitors);
+        self.targets.adopt(now_s, remembered.targets);
     }
 
     /// What tells its size.
@@ -229,14 +295,38 @@ impl Memory {
         self.targets.turn(now_s);
     }
 
-    /// Notes that a visitor was served.
-    pub fn served(&self, visitor: u64, now_s: u64) {
-        self.visitors.add(visitor, now_s);
+    /// Knows from now on, until it goes on, who was known at `since_s`, and nobody else. Nothing changes
+    /// where it stands already.
+    pub(crate) fn stand(&self, since_s: u64) {
+        self.visitors.stand(since_s);
+        self.targets.stand(since_s);
     }
 
-    /// Whether the visitor was served within ten minutes, in a minute that was over at `until_s`.
-    pub(crate) fn is_known(&self, visitor: u64, now_s: u64, until_s: u64) -> bool {
-        self.visitors.has(visitor, now_s, until_s)
+    /// Gets to know visitors again. Nothing changes where it does not stand.
+    pub(crate) fn go_on(&self, now_s: u64) {
+        if !self.visitors.stands() {
+            return;
+        }
+        let number = self.visitors.number(now_s);
+        if let Some(window) = self.visitors.place(number) {
+            // Some of those in it came with the flood, before it was seen.
+            self.visitors.empty(window, number);
+        }
+        self.visitors.go_on(now_s);
+        self.targets.go_on(now_s);
+    }
+
+    /// Notes that a visitor was served. Of no effect while it stands.
+    pub fn served(&self, visitor: u64, now_s: u64) {
+        if !self.visitors.stands() {
+            self.visitors.add(visitor, now_s);
+        }
+    }
+
+    /// Whether the visitor was served within ten minutes, in a minute that is over. While it stands: within
+    /// the ten minutes before the minute at which it stands.
+    pub(crate) fn is_known(&self, visitor: u64, now_s: u64) -> bool {
+        self.visitors.has(visitor, now_s, false)
     }
 
     pub(crate) fn asked_for(&self, target: u64, now_s: u64) {
@@ -245,7 +335,7 @@ impl Memory {
 
     /// Whether nobody asked for the target within half an hour; false when too much was asked for to tell.
     pub(crate) fn is_new(&self, target: u64, now_s: u64) -> bool {
-        !self.targets.is_full() && !self.targets.has(target, now_s, u64::MAX)
+        !self.targets.is_full() && !self.targets.has(target, now_s, true)
     }
 }
 
@@ -263,8 +353,8 @@ mod tests {
             if now_s == 130 {
                 memory.served(mix(5), now_s);
             }
-            is_known[now_s as usize] = memory.is_known(mix(5), now_s, now_s);
-            assert!(!memory.is_known(mix(6), now_s, now_s));
+            is_known[now_s as usize] = memory.is_known(mix(5), now_s);
+            assert!(!memory.is_known(mix(6), now_s));
         }
         let known: Vec<usize> = (0..900).filter(|now_s| is_known[*now_s]).collect();
         assert_eq!((known.first(), known.last()), (Some(&180), Some(&779)), "once its minute is over");
@@ -275,8 +365,8 @@ mod tests {
         let memory = Memory::new(Size::Large);
         memory.turn(60);
         (0..3_000).for_each(|visitor| memory.served(mix(visitor), 60));
-        assert!((0..3_000).all(|visitor| memory.is_known(mix(visitor), 120, 120)));
-        let wrong = (10_000..20_000).filter(|visitor| memory.is_known(mix(*visitor), 120, 120)).count();
+        assert!((0..3_000).all(|visitor| memory.is_known(mix(visitor), 120)));
+        let wrong = (10_000..20_000).filter(|visitor| memory.is_known(mix(*visitor), 120)).count();
         assert!(wrong < 200, "{wrong} of 10,000");
     }
 

@@ -17,8 +17,11 @@
 //!   machine cannot serve.
 //!
 //! A limit first observes, then limits, is tightened once if it leaves too much, is withdrawn if it refuses
-//! visitors who were known before, or next to nothing, and expires when nothing has matched for a while. Read
-//! next: [`Watch::second`].
+//! visitors who were known before, or next to nothing, and expires when nothing has matched for a while.
+//!
+//! *Growth.* What no limit refuses for a while becomes usual: in a zone that only logs, all of it. Where
+//! limits refuse, each lasts so long at most ([`LIFE_S`]); what it was for is then let through for as long as
+//! the zone does not suffer, and becomes usual too. Read next: [`Watch::second`].
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -32,8 +35,9 @@ use crate::kept::{self, Reader, Unusable};
 use crate::limit::{Done, Kind, Limit, Limits, Stage};
 use crate::limits::{
     ABOVE_S, ADOPT_S, AGAIN_S, CALM_S, FAILED_SHARE, HARM_SHARE, HELPS_SHARE, HELPS_WITHIN_S, KNOWN_MIN,
-    KNOWN_SHARE, NOTES_MAX, OBSERVE_S, PATH_SHARE, PATH_TIMES, SLOW_US_MIN, SLOWER_TIMES, TEXTS_MAX,
-    TIGHTEN_S, TOTAL_MIN_PER_S, TOTAL_TIMES, UNEXPLAINED_SHARE, UNSURE_SHARE, VERY_TIMES, WINDOW_S,
+    KNOWN_SHARE, LIFE_S, MET_S, NOTES_MAX, OBSERVE_S, OUTLIVED_S, PATH_SHARE, PATH_TIMES, SLOW_US_MIN,
+    SLOWER_TIMES, TEXTS_MAX, TIGHTEN_S, TOTAL_MIN_PER_S, TOTAL_TIMES, UNEXPLAINED_SHARE, UNSURE_SHARE,
+    VERY_TIMES, WINDOW_S,
 };
 use crate::note::{Dimension, NEW_TARGET, Note, Secret};
 use crate::sample::{Ends, Second, Texts};
@@ -44,6 +48,8 @@ mod words;
 /// What a zone says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Whether serving threads refuse what limits say is over; else it is only told.
+    pub refuses: bool,
     /// Requests a second below which nothing is a flood.
     pub from_per_s: u32,
     /// Most limits at a time.
@@ -142,6 +148,10 @@ pub struct Outcome {
 struct Entry {
     limit: Arc<Limit>,
     found: Found,
+    /// Since when it is there.
+    began_s: u64,
+    /// Since when it counts whom it meets.
+    met_since_s: u64,
     /// Since when it is in its stage, and what it had done by then.
     since_s: u64,
     before: Done,
@@ -152,13 +162,37 @@ struct Entry {
     why: String,
 }
 
+/// Why a limit ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Nothing much has matched it for as long as it stays then.
+    Over,
+    /// It refused many visitors who were known.
+    Harms,
+    /// It refused next to nothing.
+    Idle,
+    /// It was there for as long as one may be.
+    Outlived,
+}
+
+impl End {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Over => "nothing much has matched it for a while",
+            Self::Harms => "it refused visitors who were served before",
+            Self::Idle => "it refused next to nothing",
+            Self::Outlived => "it lasted for as long as one may: if it is to stay, write a rule or a limit",
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Episode {
     began_s: u64,
     calm_s: u32,
     highest: f64,
     refused: u64,
-    /// Since when no limit is in force.
+    /// Since when no limit has refused anything.
     unlimited_since_s: u64,
 }
 
@@ -175,13 +209,13 @@ pub struct Watch {
     notes_max: usize,
     above_s: u32,
     episode: Option<Episode>,
-    /// The second before which visitors were served who are known.
-    since_s: u64,
     /// No episode begins before: those whom the process before had lost come back.
     quiet_until_s: u64,
     entries: Vec<Entry>,
     /// What was withdrawn, and until when it is not tried again.
     tried: Vec<(Pattern, u64)>,
+    /// What was limited for as long as may be, and until when it is left while the zone does not suffer.
+    outlived: Vec<(Pattern, u64)>,
     texts: Texts,
     numbers: u32,
     chance: Chance,
@@ -203,10 +237,10 @@ impl Watch {
             },
             above_s: 0,
             episode: None,
-            since_s: 0,
             quiet_until_s: 0,
             entries: Vec::new(),
             tried: Vec::new(),
+            outlived: Vec::new(),
             texts: Texts::default(),
             numbers: 0,
             chance: Chance::new(seed ^ 1),
@@ -229,7 +263,7 @@ impl Watch {
         let (visitors, targets) = self.memory.bits();
         [now_s, visitors, targets].into_iter().for_each(|number| out.extend(number.to_le_bytes()));
         self.baseline.keep(out);
-        self.memory.keep(out);
+        self.memory.keep(now_s, out);
     }
 
     /// Takes over what an earlier watch has written: who was served and what was asked for, and what is usual
@@ -247,7 +281,7 @@ impl Watch {
             return Err(Unusable::Hashes);
         }
         let kept_s = from.u64()?;
-        if kept_s > now_s || now_s - kept_s > kept::KEPT_S_MAX {
+        if kept_s > now_s + kept::AHEAD_S_MAX || now_s.saturating_sub(kept_s) > kept::KEPT_S_MAX {
             return Err(Unusable::Age);
         }
         if (from.u64()?, from.u64()?) != self.memory.bits() {
@@ -259,7 +293,7 @@ impl Watch {
             return Err(Unusable::Malformed);
         }
         // Who was served and what was asked for adds up.
-        self.memory.adopt(remembered);
+        self.memory.adopt(remembered, now_s);
         if self.baseline.is_ready(self.settings.warm_up_s) {
             return Ok(false);
         }
@@ -310,9 +344,12 @@ impl Watch {
             self.episode(now_s, &mut outcome);
         }
         self.tend(now_s, &mut outcome);
+        if self.episode.is_none() && self.entries.is_empty() {
+            self.memory.go_on(now_s);
+        }
         if self.entries.len() != count || outcome.changes.iter().any(is_of_list) {
             let list = self.entries.iter().map(|entry| Arc::clone(&entry.limit)).collect();
-            outcome.limits = Some(Arc::new(Limits::new(list, self.since_s)));
+            outcome.limits = Some(Arc::new(Limits::new(list)));
         }
         outcome
     }
@@ -406,7 +443,7 @@ impl Watch {
         while self.window.len() > self.above_s as usize {
             self.window.pop_front();
         }
-        self.since_s = began_s;
+        self.memory.stand(began_s);
         let (rate, usual, most) = (self.rate(), self.baseline.usual(), self.most());
         self.episode =
             Some(Episode { began_s, calm_s: 0, highest: rate, refused: 0, unlimited_since_s: now_s });
@@ -436,8 +473,10 @@ impl Watch {
             self.above_s = 0;
             return;
         }
-        let is_limiting = self.entries.iter().any(|entry| entry.limit.stage() != Stage::Observe);
-        if is_limiting {
+        let refuses = |entry: &Entry| {
+            entry.limit.stage() != Stage::Observe && entry.limit.done().refused > entry.last.refused
+        };
+        if self.settings.refuses && self.entries.iter().any(refuses) {
             episode.unlimited_since_s = now_s;
         }
         if now_s.saturating_sub(episode.unlimited_since_s) > ADOPT_S {
@@ -450,7 +489,9 @@ impl Watch {
 
     /// Looks for what no limit meets yet, and limits it.
     fn limit_more(&mut self, now_s: u64, outcome: &mut Outcome) {
-        self.tried.retain(|(_, until_s)| *until_s > now_s);
+        let stays = |(_, until_s): &(Pattern, u64)| *until_s > now_s;
+        self.tried.retain(stays);
+        self.outlived.retain(stays);
         for _ in 0..2 {
             if self.entries.len() >= self.settings.limits_max {
                 return;
@@ -458,10 +499,12 @@ impl Watch {
             let Some((found, kind)) = self.look() else { return };
             self.numbers = self.numbers.wrapping_add(1);
             let busy = self.busy_prefixes();
-            let limit = Arc::new(Limit::new(self.numbers, found.pattern, kind, busy, self.size));
+            let limit = Arc::new(Limit::new(self.numbers, found.pattern, kind, &busy, self.size));
             let entry = Entry {
                 what: String::new(),
                 why: String::new(),
+                began_s: now_s,
+                met_since_s: now_s,
                 since_s: now_s,
                 before: Done::default(),
                 last: Done::default(),
@@ -479,7 +522,15 @@ impl Watch {
 
     /// The best explanation that may be limited, with the kind that takes least from others.
     fn look(&self) -> Option<(Found, Kind)> {
-        let is_met = |note: &&Note| self.entries.iter().any(|e| e.limit.pattern.matches(&note.keys));
+        let suffers = self.suffers();
+        // What was limited for as long as may be is spared, unless the zone suffers. Where that was every
+        // request the rest is still looked at, and only that pattern is not tried again.
+        let is_spared = |pattern: &&Pattern| !suffers && **pattern != Pattern::default();
+        let outlived = self.outlived.iter().map(|(pattern, _)| pattern);
+        let spared: Vec<&Pattern> = outlived.filter(is_spared).collect();
+        let limited = || self.entries.iter().map(|entry| &entry.limit.pattern);
+        let is_met =
+            |note: &&Note| limited().chain(spared.iter().copied()).any(|pattern| pattern.matches(&note.keys));
         let notes: Vec<&Note> =
             self.window.iter().flat_map(|second| &second.notes).filter(|note| !is_met(note)).collect();
         let seconds = (self.window.len() as f64).max(1.0);
@@ -490,21 +541,23 @@ impl Watch {
             return None;
         }
         let what = Unexplained { notes, seconds, rate, excess, least: from / 4.0 };
-        let failed = self.suffers().then(|| self.fares().failed_share);
+        let failed = suffers.then(|| self.fares().failed_share);
         // Nor what has a value in common with it: that would meet much the same visitors.
-        let is_tried = |pattern: &Pattern| self.tried.iter().any(|(tried, _)| tried.is_akin(pattern));
+        let is_tried = |pattern: &Pattern| self.tried.iter().any(|(tried, _)| tried.bars(pattern));
         let candidates = explain(&what, &self.baseline);
         let known = candidates.into_iter().filter(|found| !is_tried(&found.pattern));
         let chosen = known.filter_map(|found| Some((found, kind_for(&found, failed)?))).next();
         chosen.or_else(|| {
             let found = everybody(&what, &self.baseline);
-            let is_new = self.entries.iter().all(|e| e.limit.pattern != found.pattern);
+            let is_new =
+                limited().all(|pattern| *pattern != found.pattern) && (suffers || self.outlived.is_empty());
             let may = is_new && !is_tried(&found.pattern) && found.has_busy_visitors();
             may.then(|| (found, by_visitor(&found.pattern)))
         })
     }
 
-    /// Prefixes that usually make more than a hundredth of the load, with twice what they usually ask.
+    /// Prefixes that usually make more than a hundredth of the load, with twice what each usually asks: at
+    /// most a hundred.
     fn busy_prefixes(&self) -> Box<[(u32, f32)]> {
         let reference = self.baseline.reference();
         let mut counts: HashMap<u32, f64, FixedState> = HashMap::default();
@@ -523,7 +576,8 @@ impl Watch {
     fn tend(&mut self, now_s: u64, outcome: &mut Outcome) {
         let (texts, expires_s) = (&self.texts, self.settings.expires_s);
         let (from, suffers) = (f64::from(self.settings.from_per_s), self.suffers());
-        let (tried, episode) = (&mut self.tried, &mut self.episode);
+        let (tried, outlived, episode) = (&mut self.tried, &mut self.outlived, &mut self.episode);
+        let baseline = &self.baseline;
         self.entries.retain_mut(|entry| {
             let done = entry.limit.done();
             let second = done.since(&entry.last);
@@ -533,16 +587,23 @@ impl Watch {
             {
                 episode.refused += second.refused;
             }
-            if second.matched as f64 > (TOTAL_TIMES * entry.found.usual).max(from / 10.0) {
+            // What has become usual since is no reason to stay.
+            let usual = baseline.rate_of(&entry.limit.pattern).1.max(entry.found.usual);
+            if second.matched as f64 > (TOTAL_TIMES * usual).max(from / 10.0) {
                 entry.until_s = now_s + expires_s;
             }
-            let why = entry.end(now_s, &done);
-            if let Some(why) = why {
-                if now_s < entry.until_s {
-                    tried.push((entry.limit.pattern, now_s + AGAIN_S));
+            if let Some(end) = entry.end(now_s, &done) {
+                match end {
+                    End::Over => {}
+                    End::Harms | End::Idle => tried.push((entry.limit.pattern, now_s + AGAIN_S)),
+                    End::Outlived => outlived.push((entry.limit.pattern, now_s + OUTLIVED_S)),
                 }
+                let why = end.as_str();
                 outcome.changes.push(Change::Removed { limit: Box::new(entry.standing(now_s)), why });
                 return false;
+            }
+            if now_s.saturating_sub(entry.met_since_s) >= MET_S {
+                entry.meet_anew(now_s);
             }
             if entry.goes_on(now_s, &second, from, suffers) {
                 entry.name(texts);
@@ -585,18 +646,28 @@ fn kind_for(found: &Found, failed: Option<f64>) -> Option<Kind> {
 
 impl Entry {
     /// Why it ends now, if it does.
-    fn end(&self, now_s: u64, done: &Done) -> Option<&'static str> {
+    ///
+    /// Harm is told by visitors: requests are any machine's to make. Known visitors are never part of what
+    /// strangers share, so whoever of them is refused asks much; that few do is no reason to let all others
+    /// in, that many do says that the limit is not for a flood.
+    fn end(&self, now_s: u64, done: &Done) -> Option<End> {
         if now_s >= self.until_s {
-            return Some("nothing much has matched it for a while");
+            return Some(End::Over);
         }
         let (since, for_s) = (done.since(&self.before), now_s.saturating_sub(self.since_s));
-        let known_min = KNOWN_MIN.max((KNOWN_SHARE * since.matched as f64) as u64);
-        if since.known >= known_min && since.known_refused as f64 > HARM_SHARE * since.known as f64 {
-            return Some("it refused visitors who were served before");
+        if since.known_refused as f64 > HARM_SHARE * since.known as f64 {
+            let met = self.limit.met();
+            let are_many = met.known >= KNOWN_MIN.max(KNOWN_SHARE * met.visitors);
+            if are_many && met.known_refused > HARM_SHARE * met.known {
+                return Some(End::Harms);
+            }
         }
         let helps = since.refused as f64 >= HELPS_SHARE * since.matched as f64;
         let is_in_force = self.limit.stage() != Stage::Observe;
-        (is_in_force && for_s >= HELPS_WITHIN_S && !helps).then_some("it refused next to nothing")
+        if is_in_force && for_s >= HELPS_WITHIN_S && !helps {
+            return Some(End::Idle);
+        }
+        (now_s.saturating_sub(self.began_s) >= LIFE_S).then_some(End::Outlived)
     }
 
     /// Goes to the next stage if it is time; whether it did.
@@ -613,7 +684,14 @@ impl Entry {
         self.limit.set_stage(next);
         self.since_s = now_s;
         self.before = self.limit.done();
+        self.meet_anew(now_s);
         true
+    }
+
+    /// Forgets whom it has met: so that what is judged is what it does now.
+    fn meet_anew(&mut self, now_s: u64) {
+        self.limit.clear_met();
+        self.met_since_s = now_s;
     }
 
     fn standing(&self, now_s: u64) -> LimitStanding {

@@ -120,7 +120,7 @@ pub(crate) struct World {
 }
 
 pub(crate) const SETTINGS: Settings =
-    Settings { from_per_s: 20, limits_max: 8, expires_s: 300, warm_up_s: 600 };
+    Settings { refuses: true, from_per_s: 20, limits_max: 8, expires_s: 300, warm_up_s: 600 };
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {

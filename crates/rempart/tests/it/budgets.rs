@@ -3,7 +3,7 @@
 //! Read next: [`super::rig`].
 
 use anyhow::Result;
-use testkit::node::NodeSpec;
+use testkit::node::{Node, NodeSpec, zone_toml};
 use testkit::origin::{Answer, OriginSpec};
 use testkit::visitor::Visitor;
 
@@ -38,6 +38,19 @@ fn a_node_without_room_for_a_head_says_so_and_goes_on() -> Result<()> {
     node.finish_healthy()
 }
 
+/// Visitors of the first zone that ask for much and read nothing. Each leaves with the node what the kernel did
+/// not take of its last piece of 64 KiB: any part of it, on average some 24 KiB. Of 256 KiB the zone's share for
+/// pieces is 112, which four of them need not use up.
+fn idle_readers(node: &Node) -> Result<Vec<Visitor>> {
+    (0..16)
+        .map(|_| {
+            let mut visitor = visitor(node)?;
+            visitor.send_head("GET", "/large", HOST, &fields(&[]))?;
+            Ok(visitor)
+        })
+        .collect()
+}
+
 #[test]
 fn visitors_that_do_not_keep_up_are_ended_before_they_keep_others_out() -> Result<()> {
     let origin = OriginSpec::new().answering(|request| match request.target.as_str() {
@@ -47,14 +60,7 @@ fn visitors_that_do_not_keep_up_are_ended_before_they_keep_others_out() -> Resul
     let spec =
         holding("\"256KiB\"").site("a", &[HOST], &[&origin.url()]).site("b", &[OTHER], &[&origin.url()]);
     let node = start(&spec)?;
-    // Each leaves with the node what the kernel did not take of its last piece of 64 KiB: any part of it, on
-    // average some 24 KiB. The zone's share for pieces is 112 KiB, which four of them need not use up.
-    let mut idle: Vec<Visitor> = Vec::new();
-    for _ in 0..16 {
-        let mut visitor = visitor(&node)?;
-        visitor.send_head("GET", "/large", HOST, &fields(&[]))?;
-        idle.push(visitor);
-    }
+    let idle = idle_readers(&node)?;
     let ended = node.wait_for_log(|line| line["verdict"] == "overload")?;
     assert_eq!((ended["zone"].as_str(), ended["path"].as_str()), (Some("a"), Some("/large")));
     for host in [HOST, OTHER] {
@@ -63,6 +69,30 @@ fn visitors_that_do_not_keep_up_are_ended_before_they_keep_others_out() -> Resul
     let mut reading = visitor(&node)?;
     reading.send_head("GET", "/large", OTHER, &fields(&[]))?;
     assert_eq!(reading.read_digest("GET")?.1.length(), LARGE, "who keeps up is not ended");
+    drop(reading);
+    drop(idle);
+    node.finish_healthy()
+}
+
+#[test]
+fn what_a_zone_holds_counts_on_once_the_zone_is_another() -> Result<()> {
+    let origin = OriginSpec::new().answering(|_| Answer::new(200).pattern(1, 0, LARGE))?;
+    let spec =
+        holding("\"256KiB\"").site("a", &[HOST], &[&origin.url()]).site("b", &[OTHER], &[&origin.url()]);
+    let node = start(&spec)?;
+    let mut idle = Vec::new();
+    for change in 0..4 {
+        let names = [HOST, &format!("{change}.a.example")];
+        node.write_zone("a", &zone_toml("a", &names, &[&origin.url()]))?;
+        assert!(node.publish()?.status.success());
+        let before = node.log_lines()?.len();
+        idle.push(idle_readers(&node)?);
+        let is_over = || node.log_lines().is_ok_and(|log| log.len() > before);
+        node.wait_until("the zone holds what it may", is_over)?;
+    }
+    let mut reading = visitor(&node)?;
+    reading.send_head("GET", "/large", OTHER, &fields(&[]))?;
+    assert_eq!(reading.read_digest("GET")?.1.length(), LARGE, "another zone has what one may not have");
     drop(reading);
     drop(idle);
     node.finish_healthy()
