@@ -16,7 +16,7 @@ use zone::Pool;
 
 use crate::coding::{Coder, label_of};
 use crate::course::Course;
-use crate::pace::Pace;
+use crate::pace::{Pace, Turn};
 use crate::pipeline::Edge;
 use crate::waf::Tail;
 
@@ -60,6 +60,7 @@ impl Upload {
         exchange: &mut Exchange,
         link: &mut Link,
     ) -> Poll<Result<(), Failed>> {
+        let mut turn = Turn::default();
         while !self.is_done && !self.is_refused {
             self.is_held = true;
             if ready!(link.poll_ready(cx)).is_err() {
@@ -102,6 +103,9 @@ impl Upload {
                     Refusal::BodyTooLarge,
                     "the body passes max_body_bytes",
                 )));
+            }
+            if !self.is_done && turn.is_over(cx) {
+                return Poll::Pending;
             }
         }
         Poll::Ready(Ok(()))
@@ -485,6 +489,7 @@ impl Edge {
                     _ => {}
                 }
             }
+            let mut turn = Turn::default();
             loop {
                 is_visitor_slow = true;
                 match exchange.poll_ready(cx) {
@@ -556,6 +561,9 @@ impl Edge {
                 }
                 if coder.as_mut().is_some_and(|coder| coder.must_rest()) {
                     cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                if turn.is_over(cx) {
                     return Poll::Pending;
                 }
             }

@@ -18,6 +18,7 @@ use wire::Exchange;
 use super::Aim;
 use super::slices::Slice;
 use crate::course::Course;
+use crate::pace::Turn;
 use crate::pipeline::Edge;
 use crate::relay::{Answered, Failed};
 use crate::waf::WITHHELD;
@@ -314,6 +315,7 @@ impl Edge {
         let mut is_waiting_for_visitor = false;
         poll_fn(|cx| {
             exchange.deadline.register(cx.waker());
+            let mut turn = Turn::default();
             loop {
                 match exchange.poll_ready(cx) {
                     Poll::Ready(ready) => ready?,
@@ -353,6 +355,9 @@ impl Edge {
                 }
                 if exchange.state() != wire::ResponseState::Streaming {
                     return Poll::Ready(Ok(()));
+                }
+                if turn.is_over(cx) {
+                    return Poll::Pending;
                 }
             }
         })

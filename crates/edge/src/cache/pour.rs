@@ -14,7 +14,7 @@ use cache::store::{Fill, Pushed};
 use exchange::{BodySize, Deadlines, Fault, Incoming, Response};
 use wire::with_scratch;
 
-use crate::pace::Pace;
+use crate::pace::{Pace, Turn};
 use crate::pipeline::Edge;
 use crate::relay::Answered;
 
@@ -46,6 +46,7 @@ impl Edge {
         let (mut poured, mut unread) = (0_u64, 0_u64);
         let ended = poll_fn(|cx| -> Poll<Result<(), Option<Fault>>> {
             deadline.register(cx.waker());
+            let mut turn = Turn::default();
             loop {
                 if fill.poll_room(cx.waker()).is_pending() {
                     still.register(cx.waker());
@@ -93,6 +94,9 @@ impl Edge {
                 }
                 if !pace.moved(poured, self.clock.now_ms(), &deadline) {
                     return Poll::Ready(Err(Some(Fault::ConnectionReadTimeout)));
+                }
+                if turn.is_over(cx) {
+                    return Poll::Pending;
                 }
             }
             if deadline.is_due() && !pace.may_go_on(poured, self.clock.now_ms(), &deadline) {
