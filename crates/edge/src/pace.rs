@@ -9,9 +9,9 @@ use exchange::Deadline;
 /// packet or two are no attack.
 const RATE_GRACE_MS: u64 = 5_000;
 
-/// Pieces, each of 64 KiB at most, that a transfer moves before the others of its thread have a turn: half a
-/// millisecond's work. Without it an origin that sends as fast as it is read kept the thread for the 8 MiB that
-/// the runtime allows, and forty of them kept everybody else waiting for 0.2 s.
+/// Pieces, each of 64 KiB at most, that a transfer moves before the others of its thread have a turn: half
+/// a millisecond's work. Without it an origin that sends as fast as it is read keeps the thread for the 8 MiB
+/// that the runtime allows, and as many as there are keep everybody else waiting, one after the other.
 const TURN_PIECES: u32 = 8;
 
 /// A transfer's turn on its thread, which begins with each poll.
@@ -19,8 +19,8 @@ const TURN_PIECES: u32 = 8;
 pub(crate) struct Turn(u32);
 
 impl Turn {
-    /// Counts a piece; whether it was the last of the turn. Then the task is woken behind those that wait, and
-    /// is to return.
+    /// Counts a piece; whether it was the last of the turn. Then the task is woken behind those that wait,
+    /// and is to return.
     pub(crate) fn is_over(&mut self, cx: &Context<'_>) -> bool {
         self.0 += 1;
         let is_over = self.0 >= TURN_PIECES;

@@ -28,6 +28,7 @@ mod deleted;
 mod dependencies;
 mod disabled;
 mod disk;
+mod dying;
 mod flooded;
 mod floods;
 mod frozen;

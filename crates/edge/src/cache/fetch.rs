@@ -282,7 +282,9 @@ impl Edge {
             let mut work = work_of(&course);
             let done = edge.named(&mut work, pin!(edge.run_errand(errand, landing.clone()))).await;
             if done.is_none() {
-                edge.broke(Phase::Cache, &course, Trouble::Panic);
+                // An errand goes through the phases behind the cache as well.
+                let phase = Phase::ALL.get(usize::from(work.phase)).copied().unwrap_or(Phase::Cache);
+                edge.broke(phase, &course, Trouble::Panic);
                 if let Some(landing) = landing {
                     landing.land((Landed::Broke(Trouble::Panic), Ways::of(&course)));
                 }

@@ -30,12 +30,15 @@ const STOPPED_SHARE: f64 = 0.9;
 /// The shortest times that a zone may have.
 const WATCHED: &str = "\n[flood]\nmode = \"limit\"\nwarm_up_s = 5\nfrom_per_s = 30\nexpires_s = 10\n";
 
+/// What who is served gets.
+const PAGE: &str = "from the origin";
+
 /// Refused by what the flood has made.
 const REFUSED: u16 = 429;
 
 /// F1: a flood is limited and explained, good visitors notice nothing, and the limits end.
 pub(super) fn flood(run: &Run, outcome: &mut Outcome) -> Result<()> {
-    let origin = Origin::start("from the origin", None)?;
+    let origin = Origin::start(PAGE, None)?;
     let node = "trusted_proxies = [\"127.0.0.0/8\"]\nspare = true\n";
     let folder = run.folder("node", &NodeText { node, ..NodeText::default() })?;
     folder.zone("a", &(passing("a", &["a.example"], origin.address()) + WATCHED))?;
@@ -78,7 +81,8 @@ pub(super) fn flood(run: &Run, outcome: &mut Outcome) -> Result<()> {
     Ok(())
 }
 
-/// Visitors at a rate, each with a path, an address and a user agent by its number. A 429 is no answer.
+/// Visitors at a rate, each with a path, an address and a user agent by its number. None is served but by the
+/// page: who is refused, for whatever reason, is not.
 fn visitors(
     target: &Target,
     rate: u64,
@@ -89,8 +93,8 @@ fn visitors(
         let (path, from, agent) = who(number);
         let fields = format!("X-Forwarded-For: {from}\r\nUser-Agent: {agent}\r\n");
         match target.ask_from(number % 64, &path, &fields) {
-            Ok((REFUSED, _)) => End::Wrong(REFUSED.to_string()),
-            Ok((status, _)) => End::Answered(status),
+            Ok((200, body)) if body == PAGE => End::Answered(200),
+            Ok((status, _)) => End::Wrong(status.to_string()),
             Err(error) => End::Broken(format!("{error:#}")),
         }
     })
@@ -125,11 +129,17 @@ fn explained(node: &Node, outcome: &mut Outcome) -> Result<()> {
 
 /// How much of the flood was refused.
 fn stopped(visits: &[Visit], limited_in: Duration, outcome: &mut Outcome) {
-    let is_refused = |visit: &&Visit| matches!(&visit.end, End::Wrong(_));
+    let is_refused = |visit: &&Visit| visit.end == End::Wrong(REFUSED.to_string());
+    let is_other = |visit: &&Visit| visit.has_failed() && !is_refused(visit);
     let refused = visits.iter().filter(is_refused).count();
     outcome.figure("of_the_flood", visits.len());
     outcome.figure("of_it_refused", refused);
     outcome.check("it is refused", refused > 0, refused);
+    // Neither served nor refused by its limit: what else stopped it would be taken for the limit's work, or
+    // for an answer.
+    let first = visits.iter().find(is_other).map_or_else(String::new, |visit| format!("{:?}", visit.end));
+    let others = visits.iter().filter(is_other).count();
+    outcome.check("nothing else stops it", others == 0, format!("{others} {first}"));
     // Each network has a limit of its own, and one is made a second.
     let all_limited = limited_in + Duration::from_secs(3);
     let late: Vec<_> = visits.iter().filter(|visit| visit.at > all_limited).collect();

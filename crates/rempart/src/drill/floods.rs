@@ -1,9 +1,10 @@
 //! Drills of those who abuse a protocol (D12): slow ones, floods of what carries nothing, bombs, connections
 //! and handshakes by the hundred, over HTTP/1, HTTP/2, HTTP/3 and WebSocket.
 //!
-//! All attackers of a kind go on at once, while honest visitors come at a fixed rate; each attacker must be
-//! ended and counted, no honest visitor harmed, and memory stay. The floods are compressed: each lasts until
-//! it is ended, and another one would be. Read next: [`tcp`], [`quic`].
+//! Attackers that are counted under different words go on at once, those under one word after each other,
+//! while honest visitors come at a fixed rate; each attacker must be ended and counted, no honest visitor
+//! harmed, and memory stay. The floods are compressed: each lasts until it is ended, and another one would
+//! be. Read next: [`tcp`], [`slow`], [`quic`].
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use super::report::Outcome;
 use tcp::Fared;
 
 mod quic;
+mod slow;
 pub(super) mod tcp;
 
 /// Honest requests a second, in turn in the clear, over TLS, over HTTP/2 and over HTTP/3.
@@ -60,6 +62,15 @@ pub(super) fn origin() -> Result<Origin> {
             let piece = vec![b'x'; 64 * 1024];
             (0..LARGE_BYTES / piece.len()).try_for_each(|_| to.write_all(&piece))
         }
+        // It begins to answer, and goes on for as long as it is listened to.
+        "/begun" => {
+            write!(to, "HTTP/1.1 200 OK\r\nContent-Length: {LARGE_BYTES}\r\n\r\n")?;
+            (0..LARGE_BYTES).try_for_each(|_| {
+                to.write_all(b"x").and_then(|()| to.flush())?;
+                thread::sleep(tcp::DROP);
+                Ok(())
+            })
+        }
         // It would answer when the body is there.
         "/upload" => {
             thread::sleep(2 * PATIENCE);
@@ -96,30 +107,23 @@ pub(super) fn floods(run: &Run, outcome: &mut Outcome) -> Result<()> {
     quiet.load.wait_for(QUIET);
     let quiet = p99(&quiet.load.end());
     let before = resident(&node)?;
-    let honest = Honest::begin(&plain, &secured)?;
     let victim = tcp::Victim { http1: plain.address, http2: secured.address, tls: Some(client.clone()) };
     let over_quic = quic::Victim { address: secured.address, tls: client };
-    let attacks: Vec<&'static tcp::Attack> = tcp::ATTACKS.iter().chain(tcp::OWN_ATTACKS).collect();
-    let words: Vec<&str> = attacks.iter().map(|attack| attack.word).collect();
-    let begun = all_at_once(&attacks, &victim)?;
-    for (name, _, attack) in quic::ATTACKS {
-        let fared = quic::attack(&over_quic, attack)?;
-        outcome.check(&format!("{name}: the attacker is ended"), fared == Fared::Ended, format!("{fared:?}"));
-    }
-    for (name, fared) in begun.into_iter().map(Begun::end) {
-        let fared = fared.with_context(|| name)?;
-        outcome.check(&format!("{name}: the attacker is ended"), fared == Fared::Ended, format!("{fared:?}"));
-    }
-    for word in words.into_iter().chain(quic::ATTACKS.map(|(_, word, _)| word)) {
-        counted(&node, word, outcome);
-    }
-    handshakes(&secured, outcome);
-    first_packets(&node, &over_quic, outcome)?;
-    let visits = honest.end(outcome);
-    let took = p99(&visits);
-    outcome.add_unharmed("no honest visitor fails", visits);
-    let most = (2 * quiet).max(quiet + Duration::from_millis(5));
-    outcome.check_time("honest visitors' p99 is near that of quiet", took, most);
+    let ways = Ways { plain: &plain, secured: &secured, quiet };
+    ways.beside("floods over TCP", outcome, |outcome| {
+        let attacks: Vec<_> = tcp::ATTACKS.iter().chain(tcp::OWN_ATTACKS).collect();
+        together(&node, &attacks, &victim, outcome)?;
+        handshakes(&secured, outcome);
+        first_packets(&node, &over_quic, outcome)
+    })?;
+    ways.beside("slow ones and HTTP/3", outcome, |outcome| {
+        together(&node, &slow::ATTACKS.iter().collect::<Vec<_>>(), &victim, outcome)?;
+        together_over_quic(&node, quic::SLOW, &over_quic, outcome)?;
+        for flood in quic::FLOODS {
+            together_over_quic(&node, std::slice::from_ref(flood), &over_quic, outcome)?;
+        }
+        Ok(())
+    })?;
     let grown = resident(&node)?.saturating_sub(before);
     outcome.figure("memory_grown_mib", grown >> 20);
     outcome.check("memory stays", grown < MEMORY_BYTES_MAX, format!("{} MiB", grown >> 20));
@@ -129,6 +133,32 @@ pub(super) fn floods(run: &Run, outcome: &mut Outcome) -> Result<()> {
     outcome.check("no process ended", same, edge);
     drop(node);
     connections(run, outcome).context("a flood of connections")
+}
+
+/// Where honest visitors go, and how fast they are served in quiet.
+struct Ways<'a> {
+    plain: &'a Target,
+    secured: &'a Target,
+    quiet: Duration,
+}
+
+impl Ways<'_> {
+    /// Does something while honest visitors come; those of this time alone are judged for it.
+    fn beside(
+        &self,
+        what: &str,
+        outcome: &mut Outcome,
+        attack: impl FnOnce(&mut Outcome) -> Result<()>,
+    ) -> Result<()> {
+        let honest = Honest::begin(self.plain, self.secured)?;
+        attack(outcome)?;
+        let visits = honest.end(what, outcome);
+        let took = p99(&visits);
+        outcome.add_unharmed(&format!("{what}: no honest visitor fails"), visits);
+        let most = (2 * self.quiet).max(self.quiet + Duration::from_millis(5));
+        outcome.check_time(&format!("{what}: honest visitors' p99 is near that of quiet"), took, most);
+        Ok(())
+    }
 }
 
 /// A zone before the origin whose slow visitors are ended soon.
@@ -178,14 +208,15 @@ impl Honest {
     }
 
     /// Ends them; each way must have had its part.
-    fn end(self, outcome: &mut Outcome) -> Vec<Visit> {
+    fn end(self, what: &str, outcome: &mut Outcome) -> Vec<Visit> {
         let visits = self.load.end();
         let first = visits.iter().find(|visit| visit.has_failed()).map(|visit| format!("{:?}", visit.end));
         for way in self.ways.iter() {
             let (sent, failed) = (way.sent.load(Ordering::Relaxed), way.failed.load(Ordering::Relaxed));
             let first = first.as_ref().filter(|_| failed > 0).map(String::as_str).unwrap_or_default();
             let found = format!("{failed} of {sent} failed {first}");
-            outcome.check(&format!("{}: each is answered", way.name), failed == 0 && sent > 0, found);
+            let name = format!("{what}: {}: each is answered", way.name);
+            outcome.check(&name, failed == 0 && sent > 0, found);
         }
         visits
     }
@@ -228,26 +259,99 @@ pub(super) fn all_at_once(attacks: &[&'static tcp::Attack], victim: &tcp::Victim
     attacks.iter().map(begin).collect()
 }
 
-/// Marks that something was counted under a word; it may be so a moment after the visitor was ended.
-fn counted(node: &Node, word: &str, outcome: &mut Outcome) {
-    let series = format!("rempart_abuse_total{{kind=\"{word}\"}}");
-    let is_counted = wait_until(PATIENCE, || node.metric(&series).is_ok_and(|count| count > 0));
-    outcome.check(&format!("{word} is counted"), is_counted, is_counted);
+/// Attacks that are counted under words of their own, all at once.
+fn together(
+    node: &Node,
+    attacks: &[&'static tcp::Attack],
+    victim: &tcp::Victim,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let series = attacks.iter().map(|attack| (attack.name, abuse(attack.word)));
+    let counters = Counters::read(node, series)?;
+    for (name, fared) in all_at_once(attacks, victim)?.into_iter().map(Begun::end) {
+        let fared = fared.with_context(|| name)?;
+        outcome.check(&format!("{name}: the attacker is ended"), fared == Fared::Ended, format!("{fared:?}"));
+    }
+    counters.have_grown(node, outcome);
+    Ok(())
+}
+
+/// The same over HTTP/3.
+fn together_over_quic(
+    node: &Node,
+    attacks: &'static [quic::Attack],
+    victim: &quic::Victim,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let series = attacks.iter().filter_map(|attack| Some((attack.name, attack.counted?.to_owned())));
+    let counters = Counters::read(node, series)?;
+    let ends: Vec<_> = thread::scope(|scope| {
+        let begun: Vec<_> =
+            attacks.iter().map(|attack| scope.spawn(|| quic::attack(victim, attack))).collect();
+        begun.into_iter().map(thread::ScopedJoinHandle::join).collect()
+    });
+    for (attack, end) in attacks.iter().zip(ends) {
+        let end = end.map_err(|_| anyhow::anyhow!("the attacker panicked")).flatten();
+        let end = end.with_context(|| attack.name)?;
+        let found = format!("{end:?} of {:?}", attack.ends);
+        outcome.check(&format!("{}: the attacker is ended", attack.name), end == attack.ends, found);
+    }
+    counters.have_grown(node, outcome);
+    Ok(())
+}
+
+/// The series of a kind of abuse.
+fn abuse(word: &str) -> String {
+    format!("rempart_abuse_total{{kind=\"{word}\"}}")
+}
+
+/// What attacks are counted in, as it was before them.
+struct Counters(Vec<(&'static str, String, u64)>);
+
+impl Counters {
+    /// Reads those of some attacks.
+    ///
+    /// # Errors
+    /// When two share one, which would tell of either that it was counted, or there is no such series.
+    fn read(node: &Node, attacks: impl Iterator<Item = (&'static str, String)>) -> Result<Self> {
+        let mut all: Vec<(&'static str, String, u64)> = Vec::new();
+        for (name, series) in attacks {
+            ensure!(all.iter().all(|(_, other, _)| *other != series), "{name} shares {series}");
+            let before = node.metric(&series)?;
+            all.push((name, series, before));
+        }
+        Ok(Self(all))
+    }
+
+    /// Marks that each has grown; it may do so a moment after the visitor was ended.
+    fn have_grown(&self, node: &Node, outcome: &mut Outcome) {
+        for (name, series, before) in &self.0 {
+            let has_grown = wait_until(PATIENCE, || node.metric(series).is_ok_and(|now| now > *before));
+            let now = node.metric(series).unwrap_or_default();
+            let found = format!("{series} from {before} to {now}");
+            outcome.check(&format!("{name}: it is counted"), has_grown, found);
+        }
+    }
 }
 
 /// Handshakes completed and left at once, one after the other: nobody ends them, and nobody is harmed.
 fn handshakes(target: &Target, outcome: &mut Outcome) {
-    let answered = (0..HANDSHAKES).filter(|_| target.ask("/", "").is_ok()).count();
+    let answered = (0..HANDSHAKES).filter(|_| matches!(target.ask("/", ""), Ok((200, _)))).count();
     outcome.figure("handshakes_of_one_attacker", answered);
+    let found = format!("{answered} of {HANDSHAKES}");
+    outcome.check("handshakes of one attacker: each is answered", answered == HANDSHAKES, found);
 }
 
 /// First packets of QUIC handshakes whose answers go nowhere.
 fn first_packets(node: &Node, victim: &quic::Victim, outcome: &mut Outcome) -> Result<()> {
+    let counters = Counters::read(node, std::iter::once(("first packets", abuse("unproven_address"))))?;
     let told = quic::initials(victim, INITIALS)?;
     let found = format!("{} bytes back for {} in {} packets", told.back_bytes, told.bytes, told.sent);
     // RFC 9000 §8.1.
     outcome.check("at most three times what came goes back", told.back_bytes <= 3 * told.bytes, found);
-    counted(node, "unproven_address", outcome);
+    let all = told.sent == u64::from(INITIALS);
+    outcome.check("each first packet was sent", all, format!("{} of {INITIALS}", told.sent));
+    counters.have_grown(node, outcome);
     let is_served = quic::is_served(victim);
     outcome.check("who proves its address is served", is_served, is_served);
     Ok(())
@@ -261,9 +365,11 @@ fn connections(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let node = folder.start_with_descriptors(DESCRIPTORS)?;
     let target = node.target("a.example")?;
     let load = Load::begin(&target, RATE)?;
+    let flood = std::iter::once(("a flood of connections", abuse("connection_flood")));
+    let counters = Counters::read(&node, flood)?;
     let held = hold(&target, CONNECTIONS)?;
     outcome.figure("connections_of_one_network", held.len());
-    counted(&node, "connection_flood", outcome);
+    counters.have_grown(&node, outcome);
     load.wait_for(QUIET);
     outcome.add_unharmed("a flood of connections: no honest visitor fails", load.end());
     drop(held);

@@ -2,8 +2,9 @@
 //!
 //! Each request has a connection of its own from one of many loopback addresses, so that a share of visitors
 //! by prefix is a share of these. Its time is counted from when it was due, not from when it was sent, so
-//! that a node that stands still is seen for as long as it does. Beside them there are visitors that stay
-//! connected and say nothing ([`Idle`]). It judges nothing. Read next: [`super::report`].
+//! that a node that stands still is seen for as long as it does. Served is who gets 200 and the page that is
+//! expected, and nobody else. Beside them there are visitors that stay connected and say nothing ([`Idle`]).
+//! Read next: [`super::report`]; [`super::dying`] for loads under which something dies.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -40,6 +41,8 @@ const VISITS_MAX: u64 = 1_000_000;
 pub(super) enum End {
     /// With a whole answer of this status.
     Answered(u16),
+    /// With a whole answer of another status than 200, which the drill means this visitor to get.
+    Meant(u16),
     /// With a whole answer that is not what it has to be.
     Wrong(String),
     /// No connection came about.
@@ -53,17 +56,50 @@ pub(super) enum End {
 pub(super) struct Visit {
     /// When it was due, after the load began.
     pub(super) at: Duration,
-    /// How long it took from then.
+    /// When the visitor came, after the load began: later than it was due where all were still waiting.
+    pub(super) came: Duration,
+    /// How long it took from when it was due.
     pub(super) took: Duration,
     /// How it ended.
     pub(super) end: End,
 }
 
 impl Visit {
-    /// Whether a visitor would say that the site is broken.
+    /// Whether the visitor did not get what it came for. Who is refused, told to come back or asked to prove
+    /// something did not, however friendly the answer is.
     pub(super) fn has_failed(&self) -> bool {
-        !matches!(self.end, End::Answered(status) if status < 500)
+        !matches!(self.end, End::Answered(200) | End::Meant(_))
     }
+
+    /// When it was over, after the load began.
+    pub(super) fn over(&self) -> Duration {
+        self.at + self.took
+    }
+}
+
+/// What visitors may get for the first page: status and body. All else is no answer.
+#[derive(Debug, Clone)]
+pub(super) struct Expected(Arc<[(u16, String)]>);
+
+impl Expected {
+    /// These, and no other.
+    pub(super) fn of(pages: &[(u16, &str)]) -> Self {
+        Self(pages.iter().map(|(status, body)| (*status, (*body).to_owned())).collect())
+    }
+
+    /// How a visit ended that got this.
+    fn judge(&self, fetched: &Fetched) -> End {
+        let Fetched { status, body, .. } = fetched;
+        if !self.0.iter().any(|(meant, page)| meant == status && page == body) {
+            return End::Wrong(format!("{status} {}", first_words(body)));
+        }
+        if *status == 200 { End::Answered(200) } else { End::Meant(*status) }
+    }
+}
+
+/// What of a body is told of it.
+fn first_words(body: &str) -> String {
+    body.lines().next().unwrap_or_default().chars().take(60).collect()
 }
 
 /// A whole answer.
@@ -181,8 +217,8 @@ impl Target {
         }
     }
 
-    /// Asks for the first page, from the network that this number is of.
-    pub(super) fn visit(&self, number: u64) -> End {
+    /// Asks for the first page, from the network that this number is of; it must be one of those expected.
+    pub(super) fn visit(&self, number: u64, expected: &Expected) -> End {
         let network = number % NETWORKS;
         let answered = if self.speaks == Speaks::Http1 {
             match connect(self.address, network) {
@@ -193,7 +229,7 @@ impl Target {
             self.fetch_with(network, "/", "")
         };
         match answered {
-            Ok(fetched) => End::Answered(fetched.status),
+            Ok(fetched) => expected.judge(&fetched),
             Err(error) => End::Broken(format!("{error:#}")),
         }
     }
@@ -348,6 +384,14 @@ impl Idle {
         Ok(Self(all))
     }
 
+    /// Connects as many, without a word: whoever answers them later has to take them first.
+    ///
+    /// # Errors
+    /// When one is refused.
+    pub(super) fn waiting(target: &Target) -> Result<Self> {
+        (0..NETWORKS).map(|network| Kept::connect(target, network)).collect::<Result<_>>().map(Self)
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.0.len()
@@ -388,19 +432,33 @@ pub(super) fn alert(error: &anyhow::Error) -> Option<AlertDescription> {
 
 /// Visitors that keep coming.
 pub(super) struct Load {
+    begun: Instant,
     ends: Arc<AtomicBool>,
     asked: Arc<AtomicU64>,
     visitors: Vec<JoinHandle<Vec<Visit>>>,
 }
 
 impl Load {
-    /// Begins; `per_second` requests are due each second.
+    /// Begins; `per_second` requests are due each second. Each must be answered with 200 and the page that is
+    /// there now.
+    ///
+    /// # Errors
+    /// When there is no page now, or the system gives no thread.
+    pub(super) fn begin(target: &Target, per_second: u64) -> Result<Self> {
+        let now = target.ask("/", "");
+        match &now {
+            Ok((200, page)) => Self::expecting(target, per_second, &[(200, page)]),
+            _ => bail!("visitors are to come to a site that answers {}", in_words(&now)),
+        }
+    }
+
+    /// The same where it is known what each must get: one of these statuses with its body.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(super) fn begin(target: &Target, per_second: u64) -> Result<Self> {
-        let target = target.clone();
-        Self::asking(per_second, move |number| target.visit(number))
+    pub(super) fn expecting(target: &Target, per_second: u64, pages: &[(u16, &str)]) -> Result<Self> {
+        let (target, expected) = (target.clone(), Expected::of(pages));
+        Self::asking(per_second, move |number| target.visit(number, &expected))
     }
 
     /// The same with what each visitor asks, by its number, and thinks of the answer.
@@ -426,15 +484,21 @@ impl Load {
                     if ends.load(Ordering::Relaxed) || number >= VISITS_MAX {
                         return visits;
                     }
+                    let came = clock::now().saturating_duration_since(begun);
                     let end = ask(number);
                     let took = clock::now().saturating_duration_since(begun + at);
-                    visits.push(Visit { at, took, end });
+                    visits.push(Visit { at, came, took, end });
                     asked.fetch_add(1, Ordering::Relaxed);
                 }
             })?;
             visitors.push(visitor);
         }
-        Ok(Self { ends, asked, visitors })
+        Ok(Self { begun, ends, asked, visitors })
+    }
+
+    /// A moment, after it began: as the times of its visits are counted.
+    pub(super) fn after(&self, moment: Instant) -> Duration {
+        moment.saturating_duration_since(self.begun)
     }
 
     /// How many have an answer by now, or have failed.
@@ -536,13 +600,30 @@ mod tests {
     }
 
     #[test]
-    fn what_a_visitor_calls_broken_is_no_answer_or_one_of_the_500s() {
-        let failed = |end| Visit { at: Duration::ZERO, took: Duration::ZERO, end }.has_failed();
-        assert!(!failed(End::Answered(200)) && !failed(End::Answered(404)));
-        assert!(
-            failed(End::Answered(502))
-                && failed(End::Wrong(String::new()))
-                && failed(End::Refused(String::new()))
-        );
+    fn a_visitor_is_served_by_the_page_it_is_to_get_and_by_nothing_else() {
+        let visit = |end| {
+            let [at, came, took] = [Duration::ZERO; 3];
+            Visit { at, came, took, end }
+        };
+        let expected = Expected::of(&[(200, "one"), (403, "nobody")]);
+        let ended =
+            |status, body: &str| expected.judge(&Fetched::new(status, String::new(), body.to_owned()));
+        assert_eq!((ended(200, "one"), ended(403, "nobody")), (End::Answered(200), End::Meant(403)));
+        for (status, body) in [(200, "on"), (200, "nobody"), (403, "one"), (404, ""), (421, ""), (429, "one")]
+        {
+            assert!(visit(ended(status, body)).has_failed(), "{status} {body}");
+        }
+        assert!(!visit(End::Answered(200)).has_failed() && !visit(End::Meant(403)).has_failed());
+        for status in [204, 403, 404, 421, 429, 502] {
+            assert!(visit(End::Answered(status)).has_failed(), "{status}");
+        }
+        assert!(visit(End::Broken(String::new())).has_failed());
+        assert!(visit(End::Refused(String::new())).has_failed());
+    }
+
+    #[test]
+    fn visitors_do_not_come_to_a_site_that_is_not_there() {
+        let nobody = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        assert!(Load::begin(&Target::plain(nobody, "a.example"), 10).is_err());
     }
 }

@@ -1,10 +1,9 @@
 //! `--against`: does to an installed peer what can be done to it from outside, in a folder of its own on a
-//! free
-//! loopback port.
+//! free loopback port.
 //!
-//! The peer's configuration is the plainest one that passes everything to one origin. Its losses and ours
-//! stand in
-//! the same table; drills that need what a peer does not have are marked as not done. Called by [`super`].
+//! The peer's configuration is the plainest one that passes everything to one origin, with a cache where that
+//! is what is drilled. Its losses and ours stand in the same table; drills that need what a peer does not
+//! have are marked as not done. Called by [`super`].
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -15,9 +14,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 
+use super::dying::{Watched, settle};
 use super::floods::tcp::{ATTACKS, Fared};
 use super::floods::{Begun, all_at_once, hold, victim};
-use super::load::{Load, Target, VISITORS, wait_until};
+use super::load::{End, Load, Target, wait_until};
 use super::node::{PATIENCE, end_all_in, signal};
 use super::origin::Origin;
 use super::report::{Outcome, Title};
@@ -43,20 +43,43 @@ impl Peer {
         }
     }
 
-    /// A configuration that passes everything on.
-    fn configuration(self, folder: &Path, [at, http2]: [SocketAddr; 2], origin: SocketAddr) -> String {
+    /// Whether it can serve what it stored when there is no origin any more. HAProxy's cache has no such
+    /// word, and Caddy has no cache but by somebody else's module.
+    fn serves_stale(self) -> bool {
+        matches!(self, Self::Nginx)
+    }
+
+    /// A configuration that passes everything on; with `stores`, what it serves when there is no origin is
+    /// kept, where it can.
+    fn configuration(
+        self,
+        folder: &Path,
+        [at, http2]: [SocketAddr; 2],
+        origin: SocketAddr,
+        stores: bool,
+    ) -> String {
         let folder = folder.display();
+        // Its workers give root up, and the drill's folder is its user's alone.
+        let user = if stores && rustix::process::geteuid().is_root() { "user root;\n" } else { "" };
+        let (kept, serving) = match stores {
+            true => (
+                format!("proxy_cache_path {folder}/c keys_zone=stored:1m;\n"),
+                "proxy_cache stored; proxy_cache_valid 200 1s; proxy_cache_use_stale error timeout updating \
+                 http_502 http_503 http_504; ",
+            ),
+            false => (String::new(), ""),
+        };
         match self {
             Self::Nginx => format!(
-                "worker_processes 2;\ndaemon off;\npid {folder}/nginx.pid;\nerror_log \
+                "{user}worker_processes 2;\ndaemon off;\npid {folder}/nginx.pid;\nerror_log \
                 {folder}/error.log;\nevents \
                  {{ worker_connections 256; }}\nhttp {{\naccess_log off;\nclient_header_timeout 2s;\n\
                  client_body_timeout 2s;\nsend_timeout 2s;\nclient_body_temp_path \
                  {folder}/b;\nproxy_temp_path {folder}/p;\nfastcgi_temp_path {folder}/f;\nuwsgi_temp_path \
-                 {folder}/u;\nscgi_temp_path {folder}/s;\nupstream o {{ server {origin}; keepalive 16; \
+                 {folder}/u;\nscgi_temp_path {folder}/s;\n{kept}upstream o {{ server {origin}; keepalive 16; \
                  }}\nserver {{ \
                  listen {at}; listen {http2} http2; \
-                 location / {{ proxy_http_version 1.1; proxy_set_header Connection \"\"; \
+                 location / {{ {serving}proxy_http_version 1.1; proxy_set_header Connection \"\"; \
                  proxy_pass \
                  http://o; }} }}\n}}\n"
             ),
@@ -119,13 +142,13 @@ struct Running {
 }
 
 impl Running {
-    fn start(peer: Peer, folder: PathBuf, origin: SocketAddr) -> Result<Self> {
+    fn start(peer: Peer, folder: PathBuf, origin: SocketAddr, stores: bool) -> Result<Self> {
         fs::create_dir_all(&folder)?;
         // Free a moment ago; whoever takes it in between makes the drill fail, not pass.
         let free = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
         let [first, second] = free;
         let at = [first?.local_addr()?, second?.local_addr()?];
-        fs::write(folder.join("peer.conf"), peer.configuration(&folder, at, origin))?;
+        fs::write(folder.join("peer.conf"), peer.configuration(&folder, at, origin, stores))?;
         let child = peer.start(&folder)?;
         let running = Self { peer, folder, at, child };
         let target = running.target();
@@ -228,7 +251,7 @@ const PEER_DRILLS: [PeerDrill; 6] = [
             id: "D20",
             name: "origin-down",
             outage: "every origin is down for two seconds",
-            done: "the origin ends and comes back at another port with a reload; how soon all is well",
+            done: "the origin and its connections end, and it comes back; what is stored is served",
         },
         run: origin_down,
     },
@@ -267,7 +290,7 @@ pub(super) fn against(peer: Peer, folder: &Path, wanted: &flags::Drill) -> Resul
         let mut origin = Some(super::floods::origin()?);
         let address = origin.as_ref().map(Origin::address).context("an origin")?;
         let place = folder.join(format!("{}-{}", peer.program(), drill.title.id));
-        let ran = Running::start(peer, place, address)
+        let ran = Running::start(peer, place, address, drill.title.id == "D20")
             .and_then(|mut running| (drill.run)(&mut running, &mut origin, &mut outcome));
         if let Err(error) = ran {
             outcome.broke_off(&error);
@@ -285,17 +308,15 @@ pub(super) fn against(peer: Peer, folder: &Path, wanted: &flags::Drill) -> Resul
 fn worker_killed(running: &mut Running, _: &mut Option<Origin>, outcome: &mut Outcome) -> Result<()> {
     let load = Load::begin(&running.target(), RATE)?;
     load.wait_for(CALM);
-    match running.workers().first() {
-        Some(worker) => signal(*worker, Signal::KILL)?,
-        None => signal(running.main(), Signal::KILL)?,
-    }
+    let one = running.workers().first().copied().unwrap_or_else(|| running.main());
+    let death = Watched::open(one)?.kill()?;
     std::thread::sleep(AWAY);
     if running.child.try_wait()?.is_some() {
         outcome.note("the whole program ended, and was started again by the drill");
         running.again()?;
     }
     load.wait_for(CALM);
-    settle(outcome, load);
+    settle(outcome, "it is killed", load, &[death]);
     Ok(())
 }
 
@@ -303,7 +324,7 @@ fn main_killed(running: &mut Running, _: &mut Option<Origin>, outcome: &mut Outc
     let load = Load::begin(&running.target(), RATE)?;
     load.wait_for(CALM);
     let workers = running.workers();
-    signal(running.main(), Signal::KILL)?;
+    let death = Watched::open(running.main())?.kill()?;
     std::thread::sleep(AWAY);
     let left = workers.iter().filter(|pid| Path::new(&format!("/proc/{pid}")).exists()).count();
     outcome.figure("workers_left", left);
@@ -315,16 +336,8 @@ fn main_killed(running: &mut Running, _: &mut Option<Origin>, outcome: &mut Outc
         outcome.figure("started_again_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
     }
     load.wait_for(CALM);
-    settle(outcome, load);
+    settle(outcome, "it is killed", load, &[death]);
     Ok(())
-}
-
-/// The marks of D36.
-fn settle(outcome: &mut Outcome, load: Load) {
-    let (refused, failed) = outcome.add(load.end());
-    outcome.check("no connection is refused", refused == 0, refused);
-    let found = format!("{failed} of at most {VISITORS}");
-    outcome.check("only requests under way break", failed <= VISITORS, found);
 }
 
 fn poisoned(running: &mut Running, _: &mut Option<Origin>, outcome: &mut Outcome) -> Result<()> {
@@ -358,21 +371,42 @@ fn reloaded(running: &mut Running, _: &mut Option<Origin>, outcome: &mut Outcome
     Ok(())
 }
 
+/// How long after the origin is back a visitor may still be told that it is not.
+const BACK: Duration = Duration::from_secs(1);
+
+/// Who can serve what is stored must; of the others each visitor must be told by a status that nobody is
+/// there. All must find the origin again by themselves.
 fn origin_down(running: &mut Running, origin: &mut Option<Origin>, outcome: &mut Outcome) -> Result<()> {
-    let load = Load::begin(&running.target(), RATE)?;
+    let address = origin.as_ref().map(Origin::address).context("an origin")?;
+    let load = Load::expecting(&running.target(), RATE, &[(200, "ok")])?;
     load.wait_for(CALM);
+    let gone_at = load.after(clock::now());
     drop(origin.take());
     std::thread::sleep(2 * AWAY);
-    let next = Origin::start("from the origin", None)?;
-    let text = running.peer.configuration(&running.folder, running.at, next.address());
-    fs::write(running.folder.join("peer.conf"), text)?;
-    running.peer.reload(&running.folder, running.main())?;
-    *origin = Some(next);
-    let target = running.target();
+    *origin = Some(Origin::start_at(address, "ok")?);
+    let back_at = clock::now();
+    let (target, well) = (running.target(), load.after(back_at + BACK));
     let is_well = wait_until(PATIENCE, || target.ask("/", "").is_ok_and(|(status, _)| status == 200));
+    let took = clock::now().saturating_duration_since(back_at);
+    outcome.figure("back_after_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
     outcome.check("it serves again once the origin is back", is_well, is_well);
+    std::thread::sleep(BACK);
     load.wait_for(CALM);
-    let (refused, _) = outcome.add(load.end());
+    let visits = load.end();
+    let meanwhile = visits.iter().filter(|visit| visit.came >= gone_at && visit.came < well);
+    let untold =
+        meanwhile.clone().filter(|visit| matches!(visit.end, End::Broken(_) | End::Refused(_))).count();
+    let unserved = meanwhile.clone().filter(|visit| visit.has_failed()).count();
+    let others = visits.iter().filter(|visit| visit.has_failed()).count() - unserved;
+    outcome.figure("failed_while_it_is_gone", unserved);
+    outcome.check("while it is gone nobody is left without an answer", untold == 0, untold);
+    if running.peer.serves_stale() {
+        outcome.check("while it is gone what is stored is served", unserved == 0, unserved);
+    } else {
+        outcome.note("it has no way to serve what is stored without an origin: not judged");
+    }
+    outcome.check("before, and from a second after it is back, no request fails", others == 0, others);
+    let (refused, _) = outcome.add(visits);
     outcome.check("no connection is refused", refused == 0, refused);
     Ok(())
 }

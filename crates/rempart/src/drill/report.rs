@@ -18,6 +18,9 @@ const STRIP_CHARACTERS_MAX: usize = 100;
 /// A request that took this long is one that a visitor notices.
 const SLOW: Duration = Duration::from_millis(200);
 
+/// Ways in which requests of one load failed, told in words.
+const ENDS_TOLD: usize = 4;
+
 /// One pass mark.
 #[derive(Debug)]
 struct Check {
@@ -92,9 +95,30 @@ impl Outcome {
     pub(super) fn add(&mut self, visits: Vec<Visit>) -> (usize, usize) {
         let refused = visits.iter().filter(|visit| matches!(visit.end, End::Refused(_))).count();
         let failed = visits.iter().filter(|visit| visit.has_failed()).count();
+        self.note_ends(&visits);
         let after = self.visits.last().map_or(Duration::ZERO, |last| last.at + STRIP_STEP);
-        self.visits.extend(visits.into_iter().map(|visit| Visit { at: visit.at + after, ..visit }));
+        let later = |visit: Visit| Visit { at: visit.at + after, came: visit.came + after, ..visit };
+        self.visits.extend(visits.into_iter().map(later));
         (refused, failed)
+    }
+
+    /// Notes what those got who were not served: each way in which it ended, the most frequent first.
+    fn note_ends(&mut self, visits: &[Visit]) {
+        let mut ends: Vec<(String, usize)> = Vec::new();
+        for visit in visits.iter().filter(|visit| visit.has_failed()) {
+            let end = format!("{:?}", visit.end);
+            match ends.iter_mut().find(|(known, _)| *known == end) {
+                Some((_, count)) => *count += 1,
+                None => ends.push((end, 1)),
+            }
+        }
+        ends.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let told: Vec<String> =
+            ends.iter().take(ENDS_TOLD).map(|(end, count)| format!("{count} × {end}")).collect();
+        if !told.is_empty() {
+            let more = if ends.len() > ENDS_TOLD { ", and others" } else { "" };
+            self.note(format!("not served: {}{more}", told.join(", ")));
+        }
     }
 
     /// Notes that no request of a load may fail.
@@ -283,14 +307,15 @@ mod tests {
     use super::*;
 
     fn visit(at_ms: u64, took_ms: u64, end: End) -> Visit {
-        Visit { at: Duration::from_millis(at_ms), took: Duration::from_millis(took_ms), end }
+        let at = Duration::from_millis(at_ms);
+        Visit { at, came: at, took: Duration::from_millis(took_ms), end }
     }
 
     fn found() -> Outcome {
         let mut outcome = Outcome::new(true);
         let visits = vec![
             visit(0, 1, End::Answered(200)),
-            visit(50, 900, End::Answered(404)),
+            visit(50, 900, End::Meant(403)),
             visit(110, 1, End::Broken("gone".into())),
             visit(300, 1, End::Refused("no".into())),
         ];
@@ -302,6 +327,15 @@ mod tests {
     fn a_strip_shows_the_worst_of_each_step_and_where_none_was_due() {
         assert_eq!(found().strip().0, "~x X");
         assert_eq!(found().counts(), [4, 2, 1, 1]);
+    }
+
+    #[test]
+    fn what_those_got_who_were_not_served_is_told_once_for_each_kind() {
+        let mut outcome = Outcome::new(true);
+        let got = |text: &str| End::Wrong(text.to_owned());
+        let visits = [got("403 no"), got("429 later"), End::Answered(200), got("429 later")];
+        outcome.add(visits.into_iter().map(|end| visit(0, 1, end)).collect());
+        assert_eq!(outcome.notes, ["not served: 2 × Wrong(\"429 later\"), 1 × Wrong(\"403 no\")"]);
     }
 
     #[test]

@@ -269,7 +269,7 @@ fn full_disk(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let node = folder.start()?;
     node.wait_for(0, "spare_ready")?;
     let (target, edge) = (node.target("a.example")?, node.edge()?);
-    let load = Load::begin(&target, RATE)?;
+    let load = Load::expecting(&target, RATE, &[(200, "one"), (200, "two"), (200, "three")])?;
     load.wait_for(RATE / 2);
     folder.zone("a", &answering("a", "two"))?;
     // Written behind the start; failing halfway it would make room again.

@@ -28,6 +28,9 @@ const PATH_BYTES: usize = 4_100;
 /// Requests with such a path: one and a half times what the log's queue of 8 MiB has room for.
 const FLOOD: usize = 1_500;
 
+/// The longest that a request may take meanwhile: as long as a disk that stalls may make one wait (C2).
+const BACK_PRESSURE_MAX: Duration = Duration::from_millis(200);
+
 /// Requests of the quiet zone meanwhile.
 const QUIET: usize = 40;
 
@@ -53,7 +56,9 @@ pub(super) fn readers(run: &Run, outcome: &mut Outcome) -> Result<()> {
     node.wait_for(0, "spare_ready")?;
     outcome.check("log: the node starts though nobody reads it", true, "");
     let edge = node.edge()?;
-    let load = Load::begin(&node.target("a.example")?, RATE)?;
+    // The page is another once a change was published that nobody reads of.
+    let pages = [(200, "one"), (200, "changed")];
+    let load = Load::expecting(&node.target("a.example")?, RATE, &pages)?;
     load.wait_for(RATE / 2);
     let quiet = flood(&node, outcome)?;
     metrics(&node, outcome)?;
@@ -61,7 +66,10 @@ pub(super) fn readers(run: &Run, outcome: &mut Outcome) -> Result<()> {
     local_socket(&node, outcome)?;
     events(&node, outcome)?;
     load.wait_for(RATE / 2);
-    outcome.add_unharmed("while nobody reads: no request fails", load.end());
+    let visits = load.end();
+    let slowest = visits.iter().map(|visit| visit.took).max().unwrap_or_default();
+    outcome.check_time("while nobody reads: no request waits for a reader", slowest, BACK_PRESSURE_MAX);
+    outcome.add_unharmed("while nobody reads: no request fails", visits);
     read_again(&node, quiet, outcome)?;
     outcome.check("no process ended", node.edge()? == edge, edge);
     // Read no more, so that the end too has to do without a reader.

@@ -11,7 +11,8 @@ use rustls::AlertDescription;
 
 use super::Run;
 use super::authority::Authority;
-use super::load::{Load, Target, VISITORS, alert, in_words, wait_until};
+use super::dying::{Watched, settle};
+use super::load::{Load, Target, alert, in_words, wait_until};
 use super::node::{NodeText, PATIENCE, answering, signal};
 use super::origin::Origin;
 use super::report::Outcome;
@@ -51,7 +52,7 @@ pub(super) fn alone(run: &Run, outcome: &mut Outcome) -> Result<()> {
     }
     let status = node.status()?;
     outcome.check("status tells it", status["started_from_kept_generation"] == true, &status["snapshot"]);
-    let load = Load::begin(&node.target("a.example")?, 4 * RATE)?;
+    let load = Load::expecting(&node.target("a.example")?, 4 * RATE, &[(200, "one")])?;
     load.wait_for(2 * RATE);
     outcome.add_unharmed("then no request fails", load.end());
     // Mended files are taken.
@@ -92,15 +93,15 @@ pub(super) fn no_edge(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let target =
         |host: &str| -> Result<Target> { Ok(Target::secured(node.address("https")?, host, &client)) };
     let agreed = target("a.example")?;
-    let load = Load::begin(&agreed, RATE)?;
+    let load = Load::expecting(&agreed, RATE, &[(200, "from the origin")])?;
     load.wait_for(RATE);
     let newest = folder.newest_generation()?;
     let whole = fs::read(&newest)?;
     fs::write(&newest, "damaged")?;
-    let (mark, killed_at) = (node.mark(), crate::clock::now());
-    signal(node.edge()?, Signal::KILL)?;
+    let (mark, edge) = (node.mark(), Watched::open(node.edge()?)?);
+    let death = edge.kill()?;
     let begins = node.wait_for(mark, "pass_through_begins")?;
-    let took = begins.at.saturating_duration_since(killed_at);
+    let took = begins.at.saturating_duration_since(death.from);
     outcome.figure("passed_through_after_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
     let through = agreed.ask("/", "");
     let reaches = through.as_ref().is_ok_and(|(_, body)| body == "from the origin");
@@ -121,9 +122,6 @@ pub(super) fn no_edge(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let is_back = wait_until(PATIENCE, || other.ask("/", "").is_ok_and(|(status, _)| status == 200));
     outcome.check("once an edge starts it serves all zones", is_back, is_back);
     load.wait_for(RATE);
-    let (refused, failed) = outcome.add(load.end());
-    outcome.check("no connection is refused", refused == 0, refused);
-    let found = format!("{failed} of at most {VISITORS}");
-    outcome.check("only requests under way break", failed <= VISITORS, found);
+    settle(outcome, "visitors of the zone that agreed", load, &[death]);
     Ok(())
 }

@@ -60,6 +60,9 @@ struct Files {
 const KEY: &str = "certs/a.key";
 const CHAIN_AND_KEY: &str = "certs/both.pem";
 
+/// How a private key begins (RFC 7468 §10).
+const BEGINS_KEY: &[u8] = b"-----BEGIN PRIVATE KEY";
+
 /// D25: read, and written back.
 pub(super) fn written_back(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let files = Files::make(run)?;
@@ -143,13 +146,21 @@ impl Files {
         })
     }
 
+    /// The first line of the private key in a file: of what tells it from any other.
+    fn line_of_key(&self, path: &str) -> Result<&[u8]> {
+        let bytes = self.all.get(Path::new(path)).with_context(|| format!("no file {path}"))?;
+        let begins = place_of(bytes, BEGINS_KEY).with_context(|| format!("no key in {path}"))?;
+        let line = bytes.get(begins..).and_then(|key| key.split(|byte| *byte == b'\n').nth(1));
+        line.with_context(|| format!("no line of the key in {path}"))
+    }
+
     /// What a generation has of a file; none of a private key.
     fn kept(&self, path: &Path) -> Option<Vec<u8>> {
         let bytes = self.all.get(path)?;
         if path == Path::new(KEY) {
             return None;
         }
-        let key = place_of(bytes, b"-----BEGIN PRIVATE KEY").filter(|_| path == Path::new(CHAIN_AND_KEY));
+        let key = place_of(bytes, BEGINS_KEY).filter(|_| path == Path::new(CHAIN_AND_KEY));
         Some(bytes.get(..key.unwrap_or(bytes.len())).unwrap_or_default().to_vec())
     }
 }
@@ -300,13 +311,19 @@ fn read(folder: &NodeFolder, files: &Files, outcome: &mut Outcome) -> Result<()>
 
 /// No private key is anywhere that the node writes, and nobody else may read what it writes.
 fn no_key_in(data: &Path, files: &Files, outcome: &mut Outcome) -> Result<()> {
-    let pem = files.all.get(Path::new(KEY)).context("the key")?;
-    let line = pem.split(|byte| *byte == b'\n').nth(1).context("a line of the key")?;
     let found = below(data)?;
-    let with_key = found.values().filter(|bytes| place_of(bytes, line).is_some()).count();
+    for path in [KEY, CHAIN_AND_KEY] {
+        let line = files.line_of_key(path)?;
+        let with_key: Vec<_> = found
+            .iter()
+            .filter(|(_, bytes)| place_of(bytes, line).is_some())
+            .map(|(path, _)| path.display().to_string())
+            .collect();
+        let what = format!("the private key of {path} is not in the data folder");
+        outcome.check(&what, with_key.is_empty(), format!("{} files; {}", found.len(), with_key.join(", ")));
+    }
     let with_secret: Vec<_> =
         found.iter().filter(|(_, bytes)| place_of(bytes, SECRET.as_bytes()).is_some()).collect();
-    outcome.check("no private key is in the data folder", with_key == 0, format!("{} files", found.len()));
     let is_hidden = |path: &Path| {
         fs::metadata(data.join(path)).is_ok_and(|found| found.permissions().mode() & 0o077 == 0)
     };

@@ -38,9 +38,9 @@ fn a_node_without_room_for_a_head_says_so_and_goes_on() -> Result<()> {
     node.finish_healthy()
 }
 
-/// Visitors of the first zone that ask for much and read nothing. Each leaves with the node what the kernel did
-/// not take of its last piece of 64 KiB: any part of it, on average some 24 KiB. Of 256 KiB the zone's share for
-/// pieces is 112, which four of them need not use up.
+/// Visitors of the first zone that ask for much and read nothing. Each leaves with the node what the kernel
+/// did not take of its last piece of 64 KiB: any part of it, on average some 24 KiB. Of 256 KiB the zone's
+/// share for pieces is 112, which four of them need not use up.
 fn idle_readers(node: &Node) -> Result<Vec<Visitor>> {
     (0..16)
         .map(|_| {

@@ -124,18 +124,18 @@ impl Shared {
         self.quic.close(number(code), why.as_bytes());
     }
 
-    /// A stream was given up by the visitor, or by us for its errors.
-    pub(super) fn spend(&self) {
+    /// A stream was given up by the visitor, or by us for its errors; too many are this kind of abuse.
+    pub(super) fn spend(&self, abuse: Abuse) {
         let now = self.deadline.owner().now();
         let earned = now.wrapping_sub(self.credit_at.replace(now));
         let credit = self.credit.get().saturating_add(earned).min(RESET_CREDIT);
         match credit.checked_sub(1) {
             Some(left) => self.credit.set(left),
-            None => self.close_for(Abuse::Resets, "too many streams were given up"),
+            None => self.close_for(abuse, "too many streams were given up"),
         }
     }
 
-    /// An answer was completed.
+    /// An answer was completed, to a request that was one.
     pub(super) fn earn(&self) {
         self.credit.set(self.credit.get().saturating_add(1).min(RESET_CREDIT));
     }

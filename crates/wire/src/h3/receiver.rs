@@ -16,8 +16,8 @@ use quinn::RecvStream;
 
 use super::connection::Shared;
 use super::sender::number;
-use crate::Gone;
 use crate::limits::HTTP3;
+use crate::{Abuse, Gone};
 
 /// Pieces taken from quinn with one lock: a window of datagrams, some 40 KiB.
 const PIECES: usize = 32;
@@ -138,8 +138,16 @@ impl Receiver {
         let gone = Gone::Malformed(refusal);
         self.failed = Some(gone);
         self.stop(code);
-        self.shared.spend();
+        self.shared.spend(match refusal {
+            Refusal::HeadTooLarge => Abuse::Heads,
+            _ => Abuse::Resets,
+        });
         gone
+    }
+
+    /// Whether it was ended for a visitor's error.
+    pub(super) fn is_malformed(&self) -> bool {
+        matches!(self.failed, Some(Gone::Malformed(_)))
     }
 
     fn gone(&mut self, why: NoHead) -> Gone {

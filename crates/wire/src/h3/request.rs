@@ -39,11 +39,12 @@ pub(super) async fn serve<S: Service>(
     let mut request = Request::default();
     deadline.arm(shared.times.get().head_ms);
     let Ok(refused) = read_head(&mut receiver, &deadline, &mut request).await else {
-        shared.spend();
+        shared.spend(Abuse::Resets);
         sender.borrow_mut().reject(Code::RequestCancelled);
         return;
     };
     deadline.disarm();
+    let is_refused = refused.is_some();
     let side = Http3 { receiver, sender: Rc::clone(&sender), date: thread.date() };
     let facts = shared.facts();
     let mut exchange = Box::new(Exchange::begin(request, facts, deadline, refused, Side::Http3(side)));
@@ -61,14 +62,16 @@ pub(super) async fn serve<S: Service>(
         thread.service.count(WireEvent::Abuse(abuse, exchange.connection.visitor.ip()));
     }
     match is_sent {
-        true => {
-            shared.earn();
-            drain(&mut exchange).await;
-        }
-        false => {
-            shared.spend();
-            exchange.abort();
-        }
+        true => drain(&mut exchange).await,
+        false => exchange.abort(),
+    }
+    let is_malformed = matches!(&exchange.side, Side::Http3(side) if side.receiver.is_malformed());
+    match is_sent {
+        // Paid for when it was found, and whoever is told of it earns nothing back.
+        _ if is_malformed => {}
+        false => shared.spend(Abuse::Resets),
+        true if is_refused => shared.spend(Abuse::Heads),
+        true => shared.earn(),
     }
     let deadline = std::mem::replace(&mut exchange.deadline, thread.deadlines.slot());
     drop(exchange);

@@ -145,7 +145,7 @@ impl Stream {
                 UniKind::QpackDecoder => Reader::QpackDecoder(QpackDecoderStream::new()),
                 UniKind::Unknown(_) => {
                     // One or two keep peers honest; a flood of them is paid for as resets are.
-                    shared.spend();
+                    shared.spend(Abuse::Resets);
                     let _ignored_when_it_ended = self.receiving.stop(number(Code::StreamCreation));
                     return Ok(Read::Over);
                 }
@@ -164,7 +164,7 @@ impl Stream {
     fn end(&mut self, shared: &Shared, critical: &mut CriticalStreams) -> Result<Read, Broken> {
         let kind = match self.reader {
             Reader::Kind(..) => {
-                shared.spend();
+                shared.spend(Abuse::Resets);
                 return Ok(Read::Over);
             }
             Reader::Control(_) => UniKind::Control,

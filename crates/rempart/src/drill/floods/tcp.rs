@@ -17,24 +17,24 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use crate::clock;
 
 /// How long an attacker goes on before it believes that nobody will end it: longer than any limit here.
-const PATIENCE: Duration = Duration::from_secs(25);
+pub(super) const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Between two drops of what is sent slowly.
-const DROP: Duration = Duration::from_millis(50);
+pub(super) const DROP: Duration = Duration::from_millis(50);
 
 /// Pieces of a flood: several times what a limit lets pass.
 const PIECES: u32 = 6_000;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
+pub(super) const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-const END_HEADERS: u8 = 4;
-const END_STREAM: u8 = 1;
+pub(super) const CONTINUATION: u8 = 9;
+pub(super) const END_HEADERS: u8 = 4;
+pub(super) const END_STREAM: u8 = 1;
 
 /// Whom attacks go to.
 #[derive(Clone)]
@@ -98,13 +98,14 @@ pub(in crate::drill) const ATTACKS: &[Attack] = attacks! {
     "HPACK bomb", "head_flood", |victim| flood(victim, &[], bomb);
 };
 
-/// Attacks on a node alone: a peer is not set up for them, or has no counter to tell.
+/// Attacks on a node alone, beside those in [`super::slow`]: a peer is not set up for them, or has no counter
+/// to tell.
 pub(in crate::drill) const OWN_ATTACKS: &[Attack] = attacks! {
     "slow handshake", "slow_handshake", slow_handshake;
     "WebSocket PING", "websocket_flood", websocket_pings;
 };
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let [_, length @ ..] = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
     let mut frame = length.to_vec();
     frame.extend([kind, flags]);
@@ -114,7 +115,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The fields of a GET of `a.example` by indices of the static table (RFC 7541, appendix A) and one literal.
-fn block() -> Vec<u8> {
+pub(super) fn block() -> Vec<u8> {
     let mut block = vec![0x82, 0x87, 0x84, 0x01, 9];
     block.extend(b"a.example");
     block
@@ -135,7 +136,7 @@ fn bomb(number: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, &fields)
 }
 
-trait Wire: Read + Write {}
+pub(super) trait Wire: Read + Write {}
 impl<T: Read + Write> Wire for T {}
 
 fn connect(address: SocketAddr) -> Result<TcpStream> {
@@ -148,7 +149,21 @@ fn connect(address: SocketAddr) -> Result<TcpStream> {
 
 /// A connection that speaks HTTP/2.
 fn http2(victim: &Victim) -> Result<Box<dyn Wire>> {
+    secured(victim, connect(victim.http2)?)
+}
+
+/// One that looks up from reading after each drop's time. Its first words are there, handshake included.
+pub(super) fn http2_by_drops(victim: &Victim, first: &[u8]) -> Result<Box<dyn Wire>> {
     let tcp = connect(victim.http2)?;
+    let same = tcp.try_clone()?;
+    let mut wire = secured(victim, tcp)?;
+    wire.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(SETTINGS, 0, 0, &[])[..], first].concat())?;
+    wire.flush()?;
+    same.set_read_timeout(Some(DROP))?;
+    Ok(wire)
+}
+
+fn secured(victim: &Victim, tcp: TcpStream) -> Result<Box<dyn Wire>> {
     let Some(config) = &victim.tls else { return Ok(Box::new(tcp)) };
     let mut config = ClientConfig::clone(config);
     config.alpn_protocols = vec![b"h2".to_vec()];
@@ -157,7 +172,7 @@ fn http2(victim: &Victim) -> Result<Box<dyn Wire>> {
 }
 
 /// Whether an error says that the other side has ended the connection.
-fn is_end(error: &io::Error) -> bool {
+pub(super) fn is_end(error: &io::Error) -> bool {
     !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 

@@ -100,6 +100,35 @@ fn a_storm_of_resets_ends_the_connection() {
 }
 
 #[test]
+fn what_is_refused_for_the_visitors_errors_again_and_again_ends_the_connection() {
+    run(async {
+        let node = Node::start();
+        let overfull =
+            [request("POST", "/count", &[("content-length", "4")]), data(b"more"), data(b"of it")].concat();
+        let without_method = {
+            let mut head = Vec::new();
+            http3::encode_trailers(&mut head, [(&b"x-a"[..], &b"b"[..])].into_iter());
+            head
+        };
+        for (bytes, abuse) in [(overfull, Abuse::Resets), (without_method, Abuse::Heads)] {
+            let visitor = Visitor::connect(&node).await;
+            let mut opened = 0;
+            while visitor.quic.close_reason().is_none() && opened < 10 * RESET_CREDIT {
+                let Ok((mut sending, mut receiving)) = visitor.quic.open_bi().await else { break };
+                let _closed_meanwhile = sending.write_all(&bytes).await;
+                let _closed_meanwhile = sending.finish();
+                let _refused = receiving.read_to_end(1 << 16).await;
+                opened += 1;
+            }
+            assert!(opened >= RESET_CREDIT, "{abuse:?}: closed after {opened}");
+            assert!(opened < 2 * RESET_CREDIT, "{abuse:?}: {opened} were let through");
+            assert_eq!(visitor.closed().await, Code::ExcessiveLoad.value());
+            node.until(|seen| seen.events.contains(&WireEvent::Abuse(abuse, LOCALHOST))).await;
+        }
+    });
+}
+
+#[test]
 fn giving_up_as_many_requests_as_are_answered_is_no_storm() {
     run(async {
         let node = Node::start();
