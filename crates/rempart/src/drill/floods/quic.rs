@@ -1,7 +1,7 @@
 //! Attacks over QUIC: HTTP/3 that no honest visitor speaks, and first packets whose senders never hear an
 //! answer.
 //!
-//! What is said is written by hand, packets are quinn's. Called by [`super`]; read next: [`ATTACKS`].
+//! What is said is written by hand, packets are quinn's. Called by [`super`]; read next: [`FLOODS`].
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
