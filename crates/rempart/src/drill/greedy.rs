@@ -65,8 +65,9 @@ const ROOM: &str = "[cache]\nmemory_bytes = \"16MiB\"\ndisk_bytes = 0\n";
 const BURNT: &str = "Rempart-Fault: route=slow:13000000\r\n";
 const BURNING: f64 = 2_500.0;
 
-/// After so long the node has found out what to do.
-const SETTLED: Duration = Duration::from_secs(2);
+/// After so long the node has to have found out what to do. It takes 1.0 to 1.9 s as a rule; of eleven runs
+/// it was a little over 2 in one, and 3.5 in another, which failed.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// D29, of one zone beside another.
 pub(super) fn greedy(run: &Run, outcome: &mut Outcome) -> Result<()> {
@@ -244,6 +245,9 @@ fn processor(node: &Node, outcome: &mut Outcome) -> Result<()> {
     let (took, slowest) = (p99(&settled), visits.iter().map(|visit| visit.took).max().unwrap_or_default());
     outcome.figure("processor_p99_us", micros(took));
     outcome.figure("processor_slowest_us_at_first", micros(slowest));
+    // Of the last who waited for longer than that: when the node had found out.
+    let late = visits.iter().filter(|visit| visit.took > BESIDE_BURNING).map(|visit| visit.at).max();
+    outcome.figure("processor_slow_until_ms", late.unwrap_or_default().as_millis() as u64);
     outcome.check_time("processor: the other zone's 99th percentile, once it is known", took, BESIDE_BURNING);
     outcome.check_time("processor: the other zone's slowest before", slowest, AT_FIRST);
     outcome.add_unharmed("processor: no request of the other zone fails", visits);
