@@ -65,7 +65,7 @@ const ROOM: &str = "[cache]\nmemory_bytes = \"16MiB\"\ndisk_bytes = 0\n";
 const BURNT: &str = "Rempart-Fault: route=slow:13000000\r\n";
 const BURNING: f64 = 2_500.0;
 
-/// After so long the node has to have found out what to do. It takes 1.0 to 1.9 s as a rule; of eleven runs
+/// After so long the node has to have found out what to do. It takes 1.0 to 1.9 s as a rule; of fourteen runs
 /// it was a little over 2 in one, and 3.5 in another, which failed.
 const SETTLED: Duration = Duration::from_secs(3);
 
