@@ -445,11 +445,21 @@ impl Load {
     /// # Errors
     /// When there is no page now, or the system gives no thread.
     pub(super) fn begin(target: &Target, per_second: u64) -> Result<Self> {
+        Self::begin_with(VISITORS, target, per_second)
+    }
+
+    /// The same with so many visitors at a time. Where they wait for long, few are late for what is due
+    /// meanwhile, and still are when the node has recovered.
+    ///
+    /// # Errors
+    /// As [`Load::begin`].
+    pub(super) fn begin_with(visitors: usize, target: &Target, per_second: u64) -> Result<Self> {
         let now = target.ask("/", "");
-        match &now {
-            Ok((200, page)) => Self::expecting(target, per_second, &[(200, page)]),
-            _ => bail!("visitors are to come to a site that answers {}", in_words(&now)),
-        }
+        let Ok((200, page)) = &now else {
+            bail!("visitors are to come to a site that answers {}", in_words(&now));
+        };
+        let (target, expected) = (target.clone(), Expected::of(&[(200, page)]));
+        Self::of(visitors, per_second, move |number| target.visit(number, &expected))
     }
 
     /// The same where it is known what each must get: one of these statuses with its body.
@@ -466,12 +476,20 @@ impl Load {
     /// # Errors
     /// As [`Load::begin`].
     pub(super) fn asking(per_second: u64, ask: impl Fn(u64) -> End + Send + Sync + 'static) -> Result<Self> {
+        Self::of(VISITORS, per_second, ask)
+    }
+
+    fn of(
+        visitors: usize,
+        per_second: u64,
+        ask: impl Fn(u64) -> End + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let (count, mut visitors) = (visitors, Vec::new());
         let ask = Arc::new(ask);
         let (ends, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let next = Arc::new(AtomicU64::new(0));
         let begun = clock::now();
-        let mut visitors = Vec::new();
-        for _ in 0..VISITORS {
+        for _ in 0..count {
             let (ends, asked, next) = (Arc::clone(&ends), Arc::clone(&asked), Arc::clone(&next));
             let ask = Arc::clone(&ask);
             let visitor = thread::Builder::new().name("visitor".to_owned()).spawn(move || {
