@@ -47,6 +47,7 @@ mod strays;
 mod teller;
 mod tls;
 mod trails;
+mod turn;
 mod usual;
 mod view;
 mod waf;

@@ -10,15 +10,18 @@
 //! its task, and by `pipeline.rs`. Read next: [`Edge::let_in`], [`Edge::watch_load`].
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future as _, poll_fn};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use exchange::{BodySize, Phase, Refusal, Upgrade};
 use nix::time::{ClockId, clock_gettime};
-use overload::{Asked, Change, Controller, Kind, Known, Probe, Settings, Told, Visitor, Worth};
+use overload::{Asked, Change, Controller, Kind, Known, Probe, Settings, State, Told, Visitor, Worth};
 use telemetry::events::Events;
 use telemetry::metrics::{Trouble, Worth as WorthLabel};
 use wire::Exchange;
@@ -30,6 +33,7 @@ use crate::live::Site;
 use crate::node::Node;
 use crate::pipeline::Edge;
 use crate::refuse::refuse;
+use crate::turn::Order;
 
 /// How often a busy thread's timer runs, in milliseconds: five times in each of the controller's windows.
 const PROBE_MS: u64 = 20;
@@ -39,7 +43,7 @@ const IDLE_PROBE_MS: u64 = 100;
 
 /// How long the timer must be overdue before requests look how late it is, and how long between two looks, in
 /// microseconds. Each costs a system call.
-const GLANCE_US: u64 = 10_000;
+pub(crate) const GLANCE_US: u64 = 10_000;
 
 const SHED: &str = "the node has more to do than it can, and others come first";
 
@@ -59,6 +63,8 @@ pub(crate) enum Mark {
 pub(crate) enum LetIn {
     /// It is served.
     All,
+    /// It is served when its turn has come.
+    InTurn(Kind),
     /// It gets what is stored, and is sent away if nothing is.
     Stored(Worth),
     /// It is sent away.
@@ -76,14 +82,23 @@ pub(crate) struct Load {
     due_us: Cell<u64>,
     glanced_us: Cell<u64>,
     has_served: Cell<bool>,
+    /// Wakes the timer of a thread that served nothing, for the first request that comes.
+    sleeper: RefCell<Option<Waker>>,
     /// Whether a line of connections was seen to its end since the timer ran, and whether the last batch of
     /// one left some waiting: whoever takes the next batch stands in the thread's own line, and until its
     /// turn comes they wait.
     saw_end: Cell<bool>,
     saw_more: Cell<bool>,
     shakes: Shakes,
+    /// Costly requests that were let in and wait for their turn.
+    pub(crate) order: Order,
     /// The seed under which visitors are known.
     seed: u64,
+}
+
+/// The number under which a zone is known to a thread's admission.
+pub(crate) fn zone_number(site: &Site) -> u64 {
+    u64::from_be_bytes(*site.zone.id.0.first_chunk().unwrap_or(&[0; 8]))
 }
 
 /// CPU time of this thread in microseconds; 0 where the system does not tell, and then nothing is late.
@@ -110,9 +125,11 @@ impl Load {
             due_us: Cell::new(u64::MAX - GLANCE_US),
             glanced_us: Cell::new(0),
             has_served: Cell::new(false),
+            sleeper: RefCell::default(),
             saw_end: Cell::new(false),
             saw_more: Cell::new(false),
             shakes: Shakes::default(),
+            order: Order::default(),
             seed,
         }
     }
@@ -123,12 +140,18 @@ impl Load {
         seen.set(true);
     }
 
+    /// Whether anybody wants to know what requests cost.
+    fn is_told_costs(&self) -> bool {
+        self.is_measuring.get() || self.order.is_kept()
+    }
+
     /// A poll of an exchange begins, under the mark that the one before left; when, if that is of interest.
     pub(crate) fn begin(&self, mark: Mark, zone: [u8; 8], now_us: impl FnOnce() -> u64) -> Option<u64> {
-        self.is_measuring.get().then(|| {
+        self.is_told_costs().then(|| {
             // What is a zone's and was not asked about goes on from before, or is the node's own errand.
             let is_of_a_zone = mark == Mark::Nobody && zone != [0; 8];
             self.mark.set(if is_of_a_zone { Mark::In(Kind::Cheap) } else { mark });
+            self.order.poll_begins();
             now_us()
         })
     }
@@ -139,10 +162,34 @@ impl Load {
         let (zone, us) = (u64::from_be_bytes(zone), now_us.saturating_sub(began_us));
         match mark {
             Mark::Nobody => {}
-            Mark::In(kind) => self.controller.borrow_mut().spent(zone, kind, us),
+            Mark::In(kind) => {
+                self.order.poll_took(zone, us);
+                if self.is_measuring.get() {
+                    self.controller.borrow_mut().spent(zone, kind, us);
+                }
+            }
             Mark::Stored => self.controller.borrow_mut().spent_on_stored(zone, us),
         }
         mark
+    }
+
+    /// A request that was let in waits for its turn; whether that is to be told when it has come.
+    pub(crate) fn waits(&self, zone: u64, kind: Kind) -> bool {
+        let is_told = self.is_measuring.get();
+        if is_told {
+            self.controller.borrow_mut().waits(zone, kind);
+        }
+        is_told
+    }
+
+    /// Its turn has come.
+    pub(crate) fn begins(&self, zone: u64, kind: Kind) {
+        self.controller.borrow_mut().begins(zone, kind);
+    }
+
+    /// Whether it sheds at the moment.
+    pub(crate) fn sheds(&self) -> bool {
+        self.controller.borrow().state() == State::Shedding
     }
 
     /// Takes a measurement in.
@@ -153,7 +200,10 @@ impl Load {
             has_run,
             cpu_us: cpu_us(),
             has_taken_all: self.saw_end.get() || !self.saw_more.get(),
+            waiting_us: self.order.waiting_us(),
+            cost_us: self.order.mean_us(),
         };
+        self.order.look(&probe, self.is_measuring.get());
         if has_run && self.saw_end.replace(false) {
             self.saw_more.set(false);
         }
@@ -174,6 +224,7 @@ impl Load {
     /// Lets everything in from now on.
     fn switch_off(&self, now_us: u64) {
         self.controller.replace(Controller::new(Settings { delay_us: 0 }, 0, (now_us, 0)));
+        self.order.give_up();
         self.is_measuring.set(false);
         self.late_since_s.set(None);
     }
@@ -263,7 +314,16 @@ impl Edge {
             let is_idle = !self.load.has_served.replace(false) && self.in_flight() == 0;
             let wait_ms = if is_idle { IDLE_PROBE_MS } else { PROBE_MS };
             self.load.due_us.set(self.clock.now_us() + wait_ms * 1_000);
-            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            let mut timer = pin!(tokio::time::sleep(Duration::from_millis(wait_ms)));
+            poll_fn(|cx| {
+                if is_idle && self.load.has_served.get() {
+                    return Poll::Ready(());
+                }
+                self.load.sleeper.replace(is_idle.then(|| cx.waker().clone()));
+                timer.as_mut().poll(cx)
+            })
+            .await;
+            self.load.sleeper.take();
             self.probe(self.clock.now_us(), true);
         }
     }
@@ -271,7 +331,14 @@ impl Edge {
     /// A request has its turn: looks how late the thread is if its timer should have run already.
     pub(crate) fn glance(&self, now_us: u64) {
         let load = &self.load;
-        load.has_served.set(true);
+        if !load.has_served.replace(true)
+            && let Some(sleeper) = load.sleeper.take()
+        {
+            // From here on it is due; otherwise many that come at once to a thread that rests would be done
+            // before it is known that others wait.
+            load.due_us.set(now_us);
+            sleeper.wake();
+        }
         if now_us > load.due_us.get() + GLANCE_US && now_us > load.glanced_us.get() + GLANCE_US {
             load.glanced_us.set(now_us);
             self.probe(now_us, false);
@@ -294,7 +361,7 @@ impl Edge {
     }
 
     /// The controller broke: from now on everything is let in on this thread.
-    fn load_broke(&self, trouble: Trouble, now_us: u64) {
+    pub(crate) fn load_broke(&self, trouble: Trouble, now_us: u64) {
         self.load.switch_off(now_us);
         self.node.registry().contained(Phase::Admission as usize, trouble);
         self.node.registry().panicked();
@@ -309,23 +376,31 @@ impl Edge {
     /// Whether a request comes in.
     pub(crate) fn let_in(&self, exchange: &Exchange, course: &Course, site: &Site) -> LetIn {
         let load = &self.load;
-        if !load.is_measuring.get() {
+        if !load.is_told_costs() {
             return LetIn::All;
         }
         let request = &exchange.request;
         let is_costly =
             !request.method.is_safe() || request.body != BodySize::None || request.upgrade != Upgrade::No;
         let asked = Asked {
-            zone: u64::from_be_bytes(*site.zone.id.0.first_chunk().unwrap_or(&[0; 8])),
+            zone: zone_number(site),
             weight: site.weight,
             visitor: Visitor::of(course.visitor.ip(), load.seed),
             is_costly,
+            waiting_us: load.order.waiting_us(),
         };
         let (known, now_us) = (&self.node.loads().known, self.clock.now_us());
         match load.ask(&asked, known, now_us) {
             Ok(Ok(kind)) => {
                 load.mark.set(Mark::In(kind));
-                LetIn::All
+                match guard(|| Ok(load.order.waits(asked.zone, asked.weight))) {
+                    Ok(true) => LetIn::InTurn(kind),
+                    Ok(false) => LetIn::All,
+                    Err(trouble) => {
+                        self.load_broke(trouble, now_us);
+                        LetIn::All
+                    }
+                }
             }
             // Behind a firewall looking it up would cost many times what sending it away does, and behind
             // some rules as well.
@@ -409,7 +484,7 @@ mod tests {
         for window in 1..=20_u64 {
             for number in 0..1_000_u32 {
                 let visitor = Visitor::of(std::net::Ipv4Addr::from(number).into(), 7);
-                let asked = Asked { zone: 1, weight: 1, visitor, is_costly: false };
+                let asked = Asked { zone: 1, weight: 1, visitor, is_costly: false, waiting_us: 0 };
                 let now_us = window * 100_000 + u64::from(number);
                 match load.ask(&asked, known, now_us) {
                     Ok(Ok(kind)) => load.controller.borrow_mut().spent(1, kind, 1_000),
@@ -418,7 +493,15 @@ mod tests {
                 }
             }
             let now_us = (window + 1) * 100_000;
-            let probe = Probe { now_us, late_us: 90_000, has_run: true, cpu_us: now_us, has_taken_all: true };
+            let probe = Probe {
+                now_us,
+                late_us: 90_000,
+                has_run: true,
+                cpu_us: now_us,
+                has_taken_all: true,
+                waiting_us: 0,
+                cost_us: 0,
+            };
             let _changed = load.controller.borrow_mut().probe(&probe);
         }
         shed
@@ -435,7 +518,7 @@ mod tests {
         let (load, known) = (load(), Known::new());
         assert!(shedding(&load, &known) > 1_000);
         let visitor = Visitor::of(std::net::Ipv4Addr::LOCALHOST.into(), 7);
-        let asked = Asked { zone: 1, weight: 1, visitor, is_costly: false };
+        let asked = Asked { zone: 1, weight: 1, visitor, is_costly: false, waiting_us: 0 };
         let held = load.controller.borrow_mut();
         assert_eq!(load.ask(&asked, &known, 9_000_000), Err(Trouble::Panic));
         assert_eq!(load.probe(9_000_000, true), Err(Trouble::Panic));

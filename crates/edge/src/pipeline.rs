@@ -285,8 +285,13 @@ impl Edge {
             let reason = "a limit that the zone's flood made; `rempart status` lists it";
             return Box::pin(refuse(exchange, course, Refusal::FloodLimited, reason)).await;
         }
-        match self.let_in(exchange, course, &site) {
-            LetIn::All => {}
+        let let_in = match self.let_in(exchange, course, &site) {
+            // Boxed, as what is rare is no part of every exchange.
+            LetIn::InTurn(kind) => Box::pin(self.wait_for_turn(exchange, course, &site, kind)).await,
+            at_once => at_once,
+        };
+        match let_in {
+            LetIn::All | LetIn::InTurn(_) => {}
             LetIn::Stored(worth) => course.shed = Some(worth),
             LetIn::Nothing(worth) => {
                 course.shed = Some(worth);

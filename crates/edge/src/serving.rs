@@ -195,6 +195,7 @@ fn serve(
             tokio::task::spawn_local(strays::answer(Arc::clone(node), foreign));
         }
         tokio::task::spawn_local(Rc::clone(&edge).watch_load());
+        tokio::task::spawn_local(Rc::clone(&edge).give_turns());
         tokio::task::spawn_local(Arc::clone(&relief).stand_by(number, Arc::clone(node), Rc::clone(&thread)));
         node.count_serving(true);
         tick(node, &edge, &thread, admin.as_deref(), (candidates, &relief)).await;

@@ -30,8 +30,8 @@ use crate::known::{Known, Visitor, mix};
 use crate::limits::{
     BUDGET_CUT, BUDGET_MAX, BUDGET_MIN, BUDGET_STEP, CALM_WINDOWS, COST_SAMPLES, CREDIT_MAX_US, DELAY_US,
     DRAIN_WINDOWS, HELD_US, LATE_COSTS, LATE_WINDOWS, LATE_WINDOWS_MAX, LEFT_US, LOOSE, REST_WINDOWS,
-    STORED_ONE_US, STORED_SAMPLES, STORED_US, TARGET_COSTS, TARGET_MAX_US, VERY_LATE, WINDOW_US,
-    ZONE_IDLE_WINDOWS, ZONES_MAX,
+    STORED_FIRST_US, STORED_ONE_US, STORED_REST_WINDOWS, STORED_SAMPLES, STORED_US, TARGET_COSTS,
+    TARGET_MAX_US, VERY_LATE, WAITING_COSTS, WAITING_PART, WINDOW_US, ZONE_IDLE_WINDOWS, ZONES_MAX,
 };
 use crate::rates::Rates;
 use crate::shares::{Cut, Wish, divide};
@@ -78,6 +78,8 @@ pub struct Asked {
     pub visitor: Visitor,
     /// Whether it is of a kind that is costly as a rule.
     pub is_costly: bool,
+    /// How much of the thread's time those will take that wait for their turn, in microseconds.
+    pub waiting_us: u64,
 }
 
 /// The figures of an episode of shedding.
@@ -126,6 +128,13 @@ struct Spent {
     requests: [f64; KINDS],
 }
 
+/// A mean over fewer requests than this, all of them long ago, is none.
+const REQUESTS_LEAST: f64 = 0.01;
+
+fn mean(us: f64, requests: f64) -> f64 {
+    if requests >= REQUESTS_LEAST { us / requests } else { 0.0 }
+}
+
 impl Spent {
     fn settle(&mut self) {
         self.us.iter_mut().chain(&mut self.requests).for_each(|sum| *sum *= 0.9);
@@ -133,17 +142,15 @@ impl Spent {
 
     /// What a request costs, of whichever kind.
     fn mean(&self) -> f64 {
-        let requests: f64 = self.requests.iter().sum();
-        if requests > 0.0 { self.us.iter().sum::<f64>() / requests } else { 0.0 }
+        mean(self.us.iter().sum(), self.requests.iter().sum())
     }
 
     /// What a request costs; where nothing is known of a kind, as much as others.
     fn means(&self) -> Costs {
-        let mean = |us: f64, requests: f64| if requests > 0.0 { us / requests } else { 0.0 };
         let all = mean(self.us.iter().sum(), self.requests.iter().sum());
         let mut means = [all; KINDS];
         for ((found, us), requests) in means.iter_mut().zip(self.us).zip(self.requests) {
-            if requests > 0.0 {
+            if requests >= REQUESTS_LEAST {
                 *found = mean(us, requests);
             }
         }
@@ -185,14 +192,16 @@ struct Zone {
     loose: Cut,
     /// What answers cost that those get who are not let in, on average of late, in microseconds.
     stored_us: f64,
+    /// Windows for which they are not looked for, since that took too much.
+    stored_rest: u32,
     idle: u8,
 }
 
 impl Zone {
     fn new(weight: u32) -> Self {
         let (fresh, came, spent) = ([[0; KINDS]; RANKS], [0.0; RANKS], Spent::default());
-        let (cut, loose) = (Cut::NONE, Cut::NONE);
-        Self { weight, fresh, came, steady: 0.0, spent, cut, loose, stored_us: 0.0, idle: 0 }
+        let (cut, loose, stored_us) = (Cut::NONE, Cut::NONE, STORED_FIRST_US);
+        Self { weight, fresh, came, steady: 0.0, spent, cut, loose, stored_us, stored_rest: 0, idle: 0 }
     }
 
     /// Takes a window in, the `windows`-th since the thread began to be late.
@@ -210,8 +219,11 @@ impl Zone {
         self.steady += (all - self.steady) * weight;
         self.idle = if all == 0.0 { self.idle.saturating_add(1) } else { 0 };
         self.spent.settle();
-        // So that it is tried again some seconds later.
-        self.stored_us *= 0.9;
+        if self.stored_rest > 0 {
+            self.stored_rest -= 1;
+            // One is looked for, and tells.
+            self.stored_us = STORED_US;
+        }
     }
 
     /// The part of the thread's time that its requests would take.
@@ -232,6 +244,8 @@ pub struct Controller {
     settings: Settings,
     /// How late the thread may be before it sheds, and for how many windows in a row.
     target_us: u64,
+    /// How long those may take that wait for their turn.
+    patient_us: u64,
     /// How late it may be while it sheds.
     held_us: u64,
     late_windows: u32,
@@ -271,6 +285,7 @@ impl Controller {
         Self {
             settings,
             target_us: settings.delay_us,
+            patient_us: settings.delay_us,
             held_us: settings.delay_us.min(HELD_US),
             late_windows: LATE_WINDOWS,
             state: State::Quiet,
@@ -359,9 +374,10 @@ impl Controller {
             *count = count.saturating_add(1);
         }
         // The cut is by what comes and costs on average; of late it may have been more.
-        let has_time = self.credit_us > 0.0 && self.delay.last_us() <= self.held_us;
+        let late_us = self.delay.last_us().max(asked.waiting_us.saturating_mul(WAITING_PART));
+        let has_time = self.credit_us > 0.0 && late_us <= self.held_us;
         let is_spared = has_time || place.rank < first_alike(zone.cut.rank);
-        let has_left = self.credit_us > LEFT_US && self.delay.last_us() <= self.held_us / 2;
+        let has_left = self.credit_us > LEFT_US && late_us <= self.held_us / 2;
         let is_in = self.state == State::Watching
             || zone.cut.lets_in(place.rank, place.within) && is_spared
             || zone.loose.lets_in(place.rank, place.within) && has_left
@@ -374,6 +390,24 @@ impl Controller {
         }
         self.shed += 1;
         Err(place.worth())
+    }
+
+    /// A request of this zone that was let in waits for its turn: until that has come, what such requests
+    /// take is told without it.
+    pub fn waits(&mut self, zone: u64, kind: Kind) {
+        self.count(zone, kind, -1.0);
+    }
+
+    /// Its turn has come.
+    pub fn begins(&mut self, zone: u64, kind: Kind) {
+        self.count(zone, kind, 1.0);
+    }
+
+    fn count(&mut self, zone: u64, kind: Kind, requests: f64) {
+        self.spent.add(kind, 0.0, requests);
+        if let Some(zone) = self.zones.get_mut(&zone) {
+            zone.spent.add(kind, 0.0, requests);
+        }
     }
 
     /// Notes that a request of this zone that was let in took so much of the thread's time. To be told while
@@ -392,6 +426,9 @@ impl Controller {
     pub fn spent_on_stored(&mut self, zone: u64, us: u64) {
         if let Some(zone) = self.zones.get_mut(&zone) {
             zone.stored_us += ((us as f64).min(STORED_ONE_US) - zone.stored_us) / STORED_SAMPLES;
+            if zone.stored_us > STORED_US {
+                zone.stored_rest = STORED_REST_WINDOWS;
+            }
         }
     }
 
@@ -399,7 +436,7 @@ impl Controller {
     /// little, which what a zone does before it looks decides.
     #[must_use]
     pub fn may_look(&self, zone: u64) -> bool {
-        self.zones.get(&zone).is_none_or(|zone| zone.stored_us <= STORED_US)
+        self.zones.get(&zone).is_none_or(|zone| zone.stored_rest == 0)
     }
 
     /// Takes in what the thread measured of itself: some tens of times a second when its timer runs, and,
@@ -420,17 +457,16 @@ impl Controller {
                 zone.idle < ZONE_IDLE_WINDOWS
             });
         }
-        self.aim(&window);
-        let is_late = window.delay_us > self.target_us;
+        self.aim(&window, probe.cost_us);
         if self.state != State::Shedding && self.late == 0 {
             self.late_since_us = probe.now_us.saturating_sub(window.length_us);
         }
         let (admitted, shed) = (std::mem::take(&mut self.admitted), std::mem::take(&mut self.shed));
         match self.state {
             State::Quiet | State::Watching => {
-                let is_very_late = window.delay_us > self.target_us.saturating_mul(VERY_LATE);
-                self.late = if is_late { self.late + 1 + u32::from(is_very_late) } else { 0 };
-                if self.late >= self.late_windows && self.state == State::Watching {
+                let late = self.lateness(&window);
+                self.late = if late > 0 { self.late + late } else { 0 };
+                if self.late >= 2 * self.late_windows && self.state == State::Watching {
                     return Some(self.begin(probe.now_us, &window));
                 }
                 let is_easy = window.delay_us < self.target_us / 4;
@@ -446,7 +482,7 @@ impl Controller {
                 self.told.delay_us = self.told.delay_us.max(window.delay_us);
                 self.told.admitted += u64::from(admitted);
                 self.told.shed += u64::from(shed);
-                self.calm = if shed == 0 && !is_late { self.calm + 1 } else { 0 };
+                self.calm = if shed == 0 && window.delay_us <= self.target_us { self.calm + 1 } else { 0 };
                 if self.calm >= CALM_WINDOWS {
                     self.state = State::Watching;
                     (self.late, self.calm) = (0, 0);
@@ -472,17 +508,27 @@ impl Controller {
     ///
     /// What they cost was measured by the clock; of that the thread worked as much as of the window, in which
     /// it had always something to do if it was late.
-    fn aim(&mut self, window: &Window) {
+    fn aim(&mut self, window: &Window, cost_us: u64) {
         if self.state == State::Shedding {
             self.target_us = self.held_us;
             return;
         }
         let worked = window.worked_us.min(window.length_us) as f64 / window.length_us.max(1) as f64;
-        let (set_us, mean_us) = (self.settings.delay_us, (self.spent.mean() * worked) as u64);
+        let (set_us, mean_us) = (self.settings.delay_us, ((self.spent.mean() * worked) as u64).max(cost_us));
         let most_us = set_us.max(TARGET_MAX_US);
         self.target_us = mean_us.saturating_mul(TARGET_COSTS).clamp(set_us, most_us);
+        self.patient_us = mean_us.saturating_mul(WAITING_COSTS).clamp(set_us, most_us);
         let windows = mean_us.saturating_mul(LATE_COSTS) / WINDOW_US;
         self.late_windows = u32::try_from(windows).unwrap_or(u32::MAX).clamp(LATE_WINDOWS, LATE_WINDOWS_MAX);
+    }
+
+    /// How much a window tells of a thread that has too much to do: twice as much where the thread itself is
+    /// late as where requests wait for their turn, which keeps nobody of another zone waiting.
+    fn lateness(&self, window: &Window) -> u32 {
+        let of = |delay_us: u64, most_us: u64| {
+            u32::from(delay_us > most_us) + u32::from(delay_us > most_us.saturating_mul(VERY_LATE))
+        };
+        (2 * of(window.thread_us, self.target_us)).max(of(window.delay_us, self.patient_us))
     }
 
     fn rest(&mut self) {

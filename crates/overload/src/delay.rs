@@ -14,6 +14,9 @@
 //! Connections wait in a line of their own, the kernel's, until the thread takes them; how long cannot be
 //! seen. If the thread never saw the end of that line for as long as it burnt CPU, that is how long at most.
 //!
+//! Costly requests wait in a line that the thread keeps itself. What those in it will take is a delay as
+//! well, though of others like them alone.
+//!
 //! What counts is the least delay of a window (CoDel's idea, RFC 8289): a burst makes the delay high for a
 //! moment and is over before the window is; only what comes in faster than it goes out keeps it high from end
 //! to end. Used by `controller.rs`.
@@ -33,6 +36,11 @@ pub struct Probe {
     pub cpu_us: u64,
     /// Whether the thread saw the end of the kernel's line of connections since the last probe, or none came.
     pub has_taken_all: bool,
+    /// How much of the thread's time those will take that wait for their turn ([`crate::Turns`]), in
+    /// microseconds.
+    pub waiting_us: u64,
+    /// What requests took on average as far as turns are given by it, in microseconds; 0 if it is not known.
+    pub cost_us: u64,
 }
 
 /// A window that is over.
@@ -41,6 +49,8 @@ pub(crate) struct Window {
     pub(crate) length_us: u64,
     /// The least delay in it.
     pub(crate) delay_us: u64,
+    /// The same without those who wait for their turn.
+    pub(crate) thread_us: u64,
     /// CPU time burnt in it.
     pub(crate) worked_us: u64,
 }
@@ -49,7 +59,7 @@ pub(crate) struct Window {
 #[derive(Debug)]
 pub(crate) struct Delay {
     began_us: u64,
-    least_us: Option<u64>,
+    least_us: Option<[u64; 2]>,
     /// What was measured last.
     last_us: u64,
     /// When the timer ran last, and CPU time then.
@@ -86,15 +96,18 @@ impl Delay {
         // Of the time that it is late, the part in which it worked, as of all the time since it ran.
         let since_us = probe.now_us.saturating_sub(self.ran_us).max(1);
         let worked_us = probe.late_us.saturating_mul(burnt_us.min(since_us)) / since_us;
-        let delay_us = worked_us.max(line_us);
+        let thread_us = worked_us.max(line_us);
+        let delay_us = thread_us.max(probe.waiting_us);
         // One that did not run yet says no more than that it is that late at least.
         self.last_us = if probe.has_run { delay_us } else { self.last_us.max(delay_us) };
-        let least_us = self.least_us.map_or(delay_us, |least| least.min(delay_us));
+        let [least_us, thread_us] = self
+            .least_us
+            .map_or([delay_us, thread_us], |[all, thread]| [all.min(delay_us), thread.min(thread_us)]);
         if probe.has_run {
             self.ran_us = probe.now_us;
             self.cpu_us = probe.cpu_us;
             self.line_us = line_us;
-            self.least_us = Some(least_us);
+            self.least_us = Some([least_us, thread_us]);
         }
         let length_us = probe.now_us.saturating_sub(self.began_us);
         if length_us < WINDOW_US {
@@ -104,7 +117,7 @@ impl Delay {
         self.least_us = None;
         let worked_us = probe.cpu_us.saturating_sub(self.began_cpu_us);
         self.began_cpu_us = probe.cpu_us;
-        Some(Window { length_us, delay_us: least_us, worked_us })
+        Some(Window { length_us, delay_us: least_us, thread_us, worked_us })
     }
 }
 
@@ -114,7 +127,7 @@ mod tests {
 
     fn probe(now_ms: u64, late_ms: u64, cpu_ms: u64, has_taken_all: bool) -> Probe {
         let (now_us, late_us, cpu_us) = (now_ms * 1_000, late_ms * 1_000, cpu_ms * 1_000);
-        Probe { now_us, late_us, has_run: true, cpu_us, has_taken_all }
+        Probe { now_us, late_us, has_run: true, cpu_us, has_taken_all, waiting_us: 0, cost_us: 0 }
     }
 
     #[test]
@@ -122,7 +135,10 @@ mod tests {
         let mut delay = Delay::new(0, 0);
         assert_eq!(delay.probe(&probe(50, 30, 50, true)), None);
         let window = delay.probe(&probe(100, 80, 100, true)).expect("it is over");
-        assert_eq!(window, Window { length_us: 100_000, delay_us: 30_000, worked_us: 100_000 });
+        assert_eq!(
+            window,
+            Window { length_us: 100_000, delay_us: 30_000, thread_us: 30_000, worked_us: 100_000 }
+        );
         assert_eq!(delay.probe(&probe(220, 90, 220, true)).map(|window| window.delay_us), Some(90_000));
     }
 

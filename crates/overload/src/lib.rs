@@ -13,8 +13,12 @@
 //! those who ask most. Which of two strangers comes in is decided by address and not by request, so that who
 //! comes in gets whole pages.
 //!
+//! What is let in and costly is done in an order of its own, so that other zones' visitors do not wait for
+//! all of it ([`Turns`]).
+//!
 //! Nothing here reads a clock, waits, or knows what a request is. Why it is built so, and how it compares:
-//! decision 21. Used by `edge`. Read next: [`controller`], [`delay`], [`shares`].
+//! decision 21. Used by `edge`. Read next: [`controller`], [`delay`], [`shares`],
+//! [`turns`].
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
@@ -24,8 +28,10 @@ pub mod known;
 pub mod limits;
 mod rates;
 pub mod shares;
+pub mod turns;
 pub mod worth;
 
 pub use controller::{Asked, Change, Controller, Kind, Probe, Settings, State, Told};
 pub use known::{Known, Visitor};
+pub use turns::{Turn, Turns, Waits};
 pub use worth::Worth;

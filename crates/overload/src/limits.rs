@@ -101,9 +101,36 @@ pub const HEAVY_STRANGER: u32 = 64;
 /// microseconds: some times what it costs to send them away.
 pub const STORED_US: f64 = 200.0;
 
+/// What they are taken to cost before anything is known: two that are dear are enough to look for no more.
+pub const STORED_FIRST_US: f64 = 150.0;
+
+/// Windows after which one is looked for again, where that was dear: 5 s, since each burns what those who are
+/// let in would need.
+pub const STORED_REST_WINDOWS: u32 = 50;
+
 /// The most that one of them counts for: it is measured by the clock, and others may have had the core
 /// meanwhile.
 pub const STORED_ONE_US: f64 = 1_000.0;
 
 /// Of how many of them the average is: one that took long is no reason.
 pub const STORED_SAMPLES: f64 = 32.0;
+
+/// What requests of a zone must take of the thread on average to wait for their turn, in microseconds: what
+/// takes less is done sooner than others would notice, and a turn costs some rounds of the runtime itself.
+pub const COSTLY_US: f64 = 500.0;
+
+/// How long a request may wait for its turn, in microseconds: who asked has given up by then, or a proxy in
+/// between has.
+pub const TURN_WAIT_US: u64 = 5_000_000;
+
+/// Requests of a thread that may wait for their turn: 8 s of costly ones at least. What comes beyond them is
+/// done at once, which makes the thread late, and that sends it away.
+pub const TURNS_WAITING_MAX: usize = 16_384;
+
+/// How much work may wait for its turn before the thread sheds, in what a request costs on average: twice as
+/// much as it may be late by, since those who wait keep only others like them waiting.
+pub const WAITING_COSTS: u64 = 16;
+
+/// How much work may wait for its turn while more is let in, as a part of how late the thread is held to be:
+/// always something to do, and no more.
+pub const WAITING_PART: u64 = 2;

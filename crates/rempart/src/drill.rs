@@ -23,6 +23,7 @@ mod authority;
 mod changes;
 mod clock;
 mod contained;
+mod cores;
 mod deaths;
 mod deleted;
 mod dependencies;

@@ -38,7 +38,7 @@ use crate::processes::LastTold;
 use crate::publishing::{self, PublisherSetup, Publishing, Rejected, Start};
 use crate::purging;
 use crate::signals::Signals;
-use crate::sockets::raise_descriptor_limit;
+use crate::sockets::{make_room_for_descriptors, raise_descriptor_limit};
 use crate::supervisor::VERSION;
 use crate::usual::Usual;
 
@@ -92,6 +92,8 @@ pub(crate) fn run_role() -> Result<ExitCode> {
         Role::Candidate => c"rempart-try",
         Role::Splice => c"rempart-splice",
     });
+    // Before there is a second thread: then it costs nothing.
+    make_room_for_descriptors(raise_descriptor_limit());
     confine(setup.role);
     let events = Events::start(Target::Stderr, clock::unix_us).context("standard error cannot be used")?;
     tell_panics(&events);

@@ -180,6 +180,22 @@ fn the_zone_that_floods_pays_and_twenty_others_do_not_notice() {
     }
 }
 
+/// With costs that are exponential, the rest of one that is being done is more than 18 ms in one of a
+/// hundred.
+#[test]
+fn what_is_cheap_waits_for_one_costly_request_and_not_for_all() {
+    for seed in SEEDS {
+        let quiet = Source::new(1_000..1_200, 100.0, 100.0).zone(1, 1);
+        let flood = Source::new(10_000..30_000, 0.0, COST_US).at(5.0, CAPACITY * 5.0).zone(2, 1);
+        let way = Way::Controlled(Settings { delay_us: 400_000 });
+        let outcome = simulate(&[quiet, flood], way, SHED_US, 30.0, seed);
+        let quiet = outcome.of(0..1, 5.0, 30.0);
+        assert!(quiet.iter().all(|one| one.end == End::Served), "seed {seed}");
+        let (p99, slowest) = (percentile_ms(&quiet, 99), percentile_ms(&quiet, 100));
+        assert!(p99 <= 25.0 && slowest <= 90.0, "seed {seed}: {p99} ms, {slowest} ms");
+    }
+}
+
 #[test]
 fn one_address_that_floods_is_no_stranger_again_with_each_second() {
     for seed in SEEDS {

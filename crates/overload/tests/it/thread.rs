@@ -1,19 +1,27 @@
 //! A serving thread in virtual time: requests come by a plan, wait in one line, and cost CPU time.
 //!
-//! It is told nothing of the load: all it has is the line. A request that is shed costs time too, and one
-//! that its visitor has given up is served like any other, since nobody can tell. Used by `invariants.rs`
-//! and `table.rs`.
+//! It is told nothing of the load: all it has is the line, and those that wait for their turn. A request that
+//! is shed costs time too, and one that its visitor has given up is served like any other, since nobody can
+//! tell. What `edge` does around controller and turns is done here in short. Used by `invariants.rs` and
+//! `table.rs`.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
-use overload::{Asked, Change, Controller, Kind, Known, Probe, Settings, Visitor};
+use overload::limits::WINDOW_US;
+use overload::{Asked, Change, Controller, Kind, Known, Probe, Settings, State, Turns, Visitor};
 
 /// How often the thread looks how late it is.
 const PROBE_US: u64 = 20_000;
 
 /// How often a request that has its turn looks whether the timer is overdue.
 const GLANCE_US: u64 = 10_000;
+
+/// For how long an order of turns is kept after the thread was late.
+const KEPT_US: u64 = 1_000_000;
+
+/// What it takes to read a request that is to wait for its turn.
+const READ_US: u64 = 10;
 
 /// What a visitor waits before it gives up.
 pub(crate) const PATIENCE_US: u64 = 1_000_000;
@@ -162,9 +170,21 @@ pub(crate) fn percentile_ms(ended: &[Ended], percent: usize) -> f64 {
     took.get(place).copied().unwrap_or(0) as f64 / 1_000.0
 }
 
+/// A request whose turn has not come.
+#[derive(Clone, Copy)]
+struct Request {
+    source: usize,
+    came_us: u64,
+    visitor: u32,
+    cost_us: u64,
+    is_costly: bool,
+    /// If it waits for its turn: what it was let in as, and what the thread did then.
+    waits: Option<(Kind, State)>,
+}
+
 enum Waiting {
     Probe { due_us: u64 },
-    Request { source: usize, came_us: u64, visitor: u32, cost_us: u64, is_costly: bool },
+    Request(Request),
 }
 
 /// What a thread has of its core.
@@ -186,6 +206,100 @@ impl Core {
     }
 }
 
+/// A thread's admission, as `edge` has it: its controller, and the order of turns that is kept on a thread
+/// that was late a moment ago.
+struct Admission {
+    controller: Controller,
+    known: Known,
+    seed: u64,
+    turns: Turns<Request>,
+    is_kept: bool,
+    kept_until_us: u64,
+    settled_us: u64,
+    changes: Vec<(u64, Change)>,
+}
+
+/// What becomes of a request at the moment.
+enum LetIn {
+    Serve(Kind),
+    Wait,
+    Shed,
+}
+
+impl Admission {
+    fn new(settings: Settings, seed: u64) -> Self {
+        Self {
+            controller: Controller::new(settings, seed, (BEGAN_US, 0)),
+            known: Known::new(),
+            seed,
+            turns: Turns::default(),
+            is_kept: false,
+            kept_until_us: 0,
+            settled_us: 0,
+            changes: Vec::new(),
+        }
+    }
+
+    fn visitor(&self, number: u32) -> Visitor {
+        Visitor::of(IpAddr::V4(Ipv4Addr::from(number)), self.seed)
+    }
+
+    fn probe(&mut self, now_us: u64, late_us: u64, has_run: bool, cpu_us: u64) {
+        let (waiting_us, cost_us) = (self.turns.waiting_us(), self.turns.mean_us());
+        let now = now_us + BEGAN_US;
+        let probe = Probe { now_us: now, late_us, has_run, cpu_us, has_taken_all: true, waiting_us, cost_us };
+        if late_us >= GLANCE_US || self.controller.is_measuring() || self.turns.waiting() > 0 {
+            self.kept_until_us = now_us + KEPT_US;
+        }
+        let is_kept = now_us < self.kept_until_us;
+        if std::mem::replace(&mut self.is_kept, is_kept) && !is_kept {
+            self.turns = Turns::default();
+        }
+        if now_us - self.settled_us >= WINDOW_US {
+            self.settled_us = now_us;
+            self.turns.settle();
+        }
+        self.changes.extend(self.controller.probe(&probe).map(|change| (now_us, change)));
+    }
+
+    fn let_in(&mut self, request: Request, from: &Source, now_us: u64) -> LetIn {
+        let now_us = now_us + BEGAN_US;
+        match request.waits {
+            Some((kind, did)) if did == State::Shedding || self.controller.state() != State::Shedding => {
+                if did != State::Quiet {
+                    self.controller.begins(from.zone, kind);
+                }
+                return LetIn::Serve(kind);
+            }
+            _ => {}
+        }
+        let (visitor, waiting_us) = (self.visitor(request.visitor), self.turns.waiting_us());
+        let (zone, weight, is_costly) = (from.zone, from.weight, request.is_costly);
+        let asked = Asked { zone, weight, visitor, is_costly, waiting_us };
+        let Ok(kind) = self.controller.ask(&asked, &self.known, now_us) else { return LetIn::Shed };
+        if request.waits.is_some() || !self.is_kept || !self.turns.ask(zone, weight) {
+            return LetIn::Serve(kind);
+        }
+        let since_s = self.controller.late_since_s().unwrap_or(now_us / SECOND_US);
+        let is_known = self.known.is_known(visitor, now_us / SECOND_US, since_s);
+        let does = self.controller.state();
+        self.turns.wait(zone, is_known, now_us, Request { waits: Some((kind, does)), ..request });
+        if does != State::Quiet {
+            self.controller.waits(zone, kind);
+        }
+        LetIn::Wait
+    }
+
+    fn served(&mut self, request: Request, (zone, kind): (u64, Kind), now_us: u64, took_us: u64) {
+        if self.controller.is_measuring() {
+            self.controller.spent(zone, kind, took_us);
+        }
+        self.turns.spent(zone, took_us);
+        let now_s = (now_us + BEGAN_US) / SECOND_US;
+        self.known.served(self.visitor(request.visitor), now_s, self.controller.late_since_s());
+    }
+}
+
 /// Runs a thread on a core of its own for some seconds; a request that is shed costs `shed_us`.
 pub(crate) fn simulate(sources: &[Source], way: Way, shed_us: u64, seconds: f64, seed: u64) -> Outcome {
     simulate_on(Core::WHOLE, sources, way, shed_us, seconds, seed)
@@ -202,11 +316,9 @@ pub(crate) fn simulate_on(
 ) -> Outcome {
     let mut dice = Dice(seed);
     let settings = if let Way::Controlled(settings) = way { settings } else { Settings { delay_us: 0 } };
-    let mut controller = Controller::new(settings, seed, (BEGAN_US, 0));
-    let known = Known::new();
-    let who = |visitor: u32| Visitor::of(IpAddr::V4(Ipv4Addr::from(visitor)), seed);
+    let mut admission = Admission::new(settings, seed);
     for source in sources.iter().filter(|source| source.are_known) {
-        source.visitors.clone().for_each(|visitor| known.served(who(visitor), 0, None));
+        source.visitors.clone().for_each(|number| admission.known.served(admission.visitor(number), 0, None));
     }
     let end_us = (seconds * SECOND_US as f64) as u64;
     let mut next = |source: &Source, from_us: u64| loop_until(source, from_us, &mut dice, end_us);
@@ -216,7 +328,7 @@ pub(crate) fn simulate_on(
     let mut probe_due_us = Some(PROBE_US);
     let (mut due_us, mut glanced_us) = (PROBE_US, 0);
     let (mut now_us, mut cpu_us) = (0_u64, 0_u64);
-    let (mut ended, mut changes) = (Vec::new(), Vec::new());
+    let mut ended = Vec::new();
     loop {
         // Everything that is due by now stands in the line, in order.
         loop {
@@ -233,13 +345,24 @@ pub(crate) fn simulate_on(
                 let is_costly = costs.unit() < from.costly;
                 let mean = if is_costly { from.cost_us * 10.0 } else { from.cost_us };
                 let cost_us = costs.exponential(mean).max(1.0) as u64;
-                line.push_back(Waiting::Request { source, came_us: at_us, visitor, cost_us, is_costly });
+                let came_us = at_us;
+                line.push_back(Waiting::Request(Request {
+                    source,
+                    came_us,
+                    visitor,
+                    cost_us,
+                    is_costly,
+                    waits: None,
+                }));
                 arrivals[source] = next(from, at_us);
             } else {
                 break;
             }
         }
-        let Some(first) = line.pop_front() else {
+        // Whoever has come is read before the next turn.
+        let turn = if line.is_empty() { admission.turns.next(now_us + BEGAN_US) } else { None };
+        let turn = turn.map(|turn| Waiting::Request(turn.of));
+        let Some(first) = line.pop_front().or(turn) else {
             let soonest = arrivals.iter().copied().min().unwrap_or(u64::MAX);
             if soonest >= end_us {
                 break;
@@ -250,58 +373,46 @@ pub(crate) fn simulate_on(
         match first {
             Waiting::Probe { due_us: was_due_us } => {
                 let late_us = now_us - was_due_us;
-                let probe =
-                    Probe { now_us: now_us + BEGAN_US, late_us, has_run: true, cpu_us, has_taken_all: true };
-                changes.extend(controller.probe(&probe).map(|change| (now_us, change)));
+                admission.probe(now_us, late_us, true, cpu_us);
                 due_us = now_us + PROBE_US;
                 probe_due_us = Some(due_us);
             }
-            Waiting::Request { source, came_us, visitor, cost_us, is_costly } => {
+            Waiting::Request(request) => {
                 if now_us > due_us + GLANCE_US && now_us > glanced_us + GLANCE_US {
                     glanced_us = now_us;
-                    let late_us = now_us - due_us;
-                    let probe = Probe {
-                        now_us: now_us + BEGAN_US,
-                        late_us,
-                        has_run: false,
-                        cpu_us,
-                        has_taken_all: true,
-                    };
-                    changes.extend(controller.probe(&probe).map(|change| (now_us, change)));
+                    admission.probe(now_us, now_us - due_us, false, cpu_us);
                 }
+                let Request { source, came_us, cost_us, .. } = request;
                 let from = &sources[source];
-                let (zone, weight, visitor) = (from.zone, from.weight, who(visitor));
-                let let_in = |is_in: bool| is_in.then_some(Kind::Cheap);
-                let kind = match way {
-                    Way::NoControl => let_in(true),
-                    Way::FixedLimit(most) => let_in(line.len() <= most),
-                    Way::FifoQueue(most_us) => let_in(now_us - came_us <= most_us),
-                    Way::Controlled(_) => {
-                        let asked = Asked { zone, weight, visitor, is_costly };
-                        controller.ask(&asked, &known, now_us + BEGAN_US).ok()
-                    }
+                let is_in = |is_in: bool| if is_in { LetIn::Serve(Kind::Cheap) } else { LetIn::Shed };
+                let let_in = match way {
+                    Way::NoControl => is_in(true),
+                    Way::FixedLimit(most) => is_in(line.len() <= most),
+                    Way::FifoQueue(most_us) => is_in(now_us - came_us <= most_us),
+                    Way::Controlled(_) => admission.let_in(request, from, now_us),
                 };
-                let is_in = kind.is_some();
-                let spent_us = if is_in { cost_us } else { shed_us };
+                let spent_us = match let_in {
+                    LetIn::Serve(_) => cost_us,
+                    LetIn::Shed => shed_us,
+                    LetIn::Wait => READ_US,
+                };
                 // What a request takes is told by the clock.
                 let took_us = spent_us + core.away(spent_us, &mut others);
                 now_us += took_us;
                 cpu_us += spent_us;
-                if let Some(kind) = kind
-                    && controller.is_measuring()
-                {
-                    controller.spent(zone, kind, took_us);
-                }
-                let end = if is_in { End::Served } else { End::Shed };
-                if is_in {
-                    let now_s = (now_us + BEGAN_US) / SECOND_US;
-                    known.served(visitor, now_s, controller.late_since_s());
-                }
+                let end = match let_in {
+                    LetIn::Wait => continue,
+                    LetIn::Shed => End::Shed,
+                    LetIn::Serve(kind) => {
+                        admission.served(request, (from.zone, kind), now_us, took_us);
+                        End::Served
+                    }
+                };
                 ended.push(Ended { source, came_us, took_us: now_us - came_us, end });
             }
         }
     }
-    Outcome { ended, changes }
+    Outcome { ended, changes: admission.changes }
 }
 
 /// When the next request of a source comes.

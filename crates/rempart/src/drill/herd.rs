@@ -111,7 +111,7 @@ fn with(bodies: &[String], body: &str) -> usize {
 
 /// C6: a thousand visitors on one expired page.
 pub(super) fn herd(run: &Run, outcome: &mut Outcome) -> Result<()> {
-    crate::sockets::raise_descriptor_limit();
+    crate::sockets::make_room_for_descriptors(crate::sockets::raise_descriptor_limit());
     let slow = Arc::new(Slow::default());
     let answering = Arc::clone(&slow);
     let origin = Origin::replying(move |path, to| match path {

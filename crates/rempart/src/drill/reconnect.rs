@@ -197,7 +197,7 @@ async fn meet(manner: Manner, has_answer: bool, socket: &Path, tally: &Tally) ->
 
 /// D13: all at once, with visitors and orders in the middle of it.
 pub(super) fn reconnect(run: &Run, outcome: &mut Outcome) -> Result<()> {
-    crate::sockets::raise_descriptor_limit();
+    crate::sockets::make_room_for_descriptors(crate::sockets::raise_descriptor_limit());
     let origin = Origin::start("from the origin", None)?;
     let more = format!("{AT_ONCE}\n[cache]\nmemory_bytes = \"16MiB\"\n");
     let folder = run.folder("node", &NodeText { more, ..NodeText::default() })?;

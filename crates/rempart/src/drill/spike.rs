@@ -7,12 +7,12 @@
 //! then and in the spike ([`super::pace`]). Read next: [`super::surge`].
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::Run;
+use super::cores::{Taken, cpu_us};
 use super::load::End;
 use super::load::{Load, Target, in_words, wait_until};
 use super::node::{AT_ONCE, Node, NodeText, PATIENCE, passing};
@@ -50,15 +50,6 @@ const MEASURED: Duration = Duration::from_secs(3);
 
 /// After so long the node has found out what to do.
 const SETTLED: Duration = Duration::from_secs(2);
-
-/// CPU time that a process has taken, in microseconds.
-fn cpu_us(pid: u32) -> Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // Fields 14 and 15 (proc(5)), counted from behind the name, which may hold anything; in 10 ms.
-    let (_, behind) = stat.rsplit_once(')').context("no name in stat")?;
-    let ticks = behind.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
-    Ok(ticks.sum::<u64>() * 10_000)
-}
 
 /// Requests a second that are answered when it is always busy, and what one takes of its CPU time.
 fn capacity(target: &Target, edge: u32, burnt: &str, lasting: Duration) -> Result<(f64, f64)> {
@@ -119,6 +110,7 @@ fn judge(outcome: &mut Outcome, asked: &[Asked], lasting: Duration) -> f64 {
         format!("{harmed} of {of} are not"),
     );
     let within: Vec<&Asked> = known.iter().copied().filter(|one| one.at > BEFORE + SETTLED).collect();
+    outcome.figure("known_p99_ms", p99(&within).as_millis() as f64);
     outcome.check_time("their 99th percentile, once it has begun", p99(&within), Duration::from_secs(1));
     let slowest = asked.iter().map(|one| one.took).max().unwrap_or_default();
     outcome.figure("slowest_of_all_ms", slowest.as_millis() as f64);
@@ -142,7 +134,7 @@ fn judge(outcome: &mut Outcome, asked: &[Asked], lasting: Duration) -> f64 {
 
 /// D29, of CPU: a spike of fifty times.
 pub(super) fn spike(run: &Run, outcome: &mut Outcome) -> Result<()> {
-    crate::sockets::raise_descriptor_limit();
+    crate::sockets::make_room_for_descriptors(crate::sockets::raise_descriptor_limit());
     let origin = Origin::start("answer", None)?;
     let node_lines = "spare = true\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
     let folder =
@@ -170,15 +162,10 @@ pub(super) fn spike(run: &Run, outcome: &mut Outcome) -> Result<()> {
             vec![(Duration::ZERO, rate(QUIET)), (BEFORE, rate(SPIKE)), (BEFORE + lasting, 0.0)],
         ),
     ];
-    let (mark, before_us) = (node.mark(), cpu_us(edge)?);
-    let (own_us, begun) = (cpu_us(std::process::id())?, clock::now());
+    let (mark, taken, begun) = (node.mark(), Taken::begin(edge)?, clock::now());
     let (asked, paused) = surge(&target, &streams, BEFORE + lasting)?;
     outcome.figure("visitors_paused_ms", paused.as_millis() as f64);
-    let took_us = clock::now().saturating_duration_since(begun).as_micros() as f64;
-    let spent_us = cpu_us(edge)?.saturating_sub(before_us) as f64;
-    outcome.figure("cores_of_the_node", (spent_us / took_us * 100.0).round() / 100.0);
-    let own_us = cpu_us(std::process::id())?.saturating_sub(own_us) as f64;
-    outcome.figure("cores_of_the_visitors", (own_us / took_us * 100.0).round() / 100.0);
+    let spent_us = taken.note(outcome, "")?;
     let goodput = judge(outcome, &asked, lasting);
     let served = asked.iter().filter(|one| is_served(one)).count() as f64;
     let shed = asked.len() as f64 - served;

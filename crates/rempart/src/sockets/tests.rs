@@ -91,6 +91,17 @@ fn the_limit_on_open_files_is_raised_to_what_the_system_allows() {
 }
 
 #[test]
+fn there_is_room_for_descriptors_before_they_are_needed() {
+    let limit = raise_descriptor_limit();
+    make_room_for_descriptors(limit);
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let room = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap().trim();
+    let wanted = limit.unwrap().min(ROOM_MAX);
+    assert!(room.parse::<u64>().unwrap() >= wanted, "{room} of {wanted}");
+    make_room_for_descriptors(Some(0));
+}
+
+#[test]
 fn udp_buffers_are_wider_than_the_systems_default() {
     let sockets = bind_listener(LOOPBACK, 1, true, &mut Given::default()).unwrap();
     let plain = Socket::from(UdpSocket::bind(LOOPBACK).unwrap());

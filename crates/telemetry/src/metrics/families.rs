@@ -67,7 +67,7 @@ families! { NODE:
     SHEDDING = Gauge "rempart_shedding_threads" [""]
         "Serving threads that shed requests now.";
     DELAY = Gauge "rempart_thread_delay_seconds" [""]
-        "How late the latest serving thread was, at the least, over its last 100 ms.";
+        "How late the latest thread was, or how much waited for its turn, at the least, over 100 ms.";
     LIMITS_FORGOTTEN = Counter "rempart_limits_forgotten_total" [""]
         "Times a limit of a zone in force gave up a visitor's count, since more came than it has room for.";
     VISITOR_BYTES = Counter "rempart_visitor_bytes_total" ["direction"]
