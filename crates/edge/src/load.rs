@@ -19,6 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use blackbox::Work;
 use exchange::{BodySize, Phase, Refusal, Upgrade};
 use nix::time::{ClockId, clock_gettime};
 use overload::{Asked, Change, Controller, Kind, Known, Probe, Settings, State, Told, Visitor, Worth};
@@ -33,7 +34,7 @@ use crate::live::Site;
 use crate::node::Node;
 use crate::pipeline::Edge;
 use crate::refuse::refuse;
-use crate::turn::Order;
+use crate::turn::{Order, Took};
 
 /// How often a busy thread's timer runs, in milliseconds: five times in each of the controller's windows.
 const PROBE_MS: u64 = 20;
@@ -69,6 +70,8 @@ pub(crate) enum LetIn {
     Stored(Worth),
     /// It is sent away.
     Nothing(Worth),
+    /// Its visitor has left while it waited for its turn.
+    Gone,
 }
 
 /// One thread's load.
@@ -102,7 +105,7 @@ pub(crate) fn zone_number(site: &Site) -> u64 {
 }
 
 /// CPU time of this thread in microseconds; 0 where the system does not tell, and then nothing is late.
-fn cpu_us() -> u64 {
+pub(crate) fn cpu_us() -> u64 {
     let Ok(time) = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID) else { return 0 };
     let (seconds, nanoseconds) = (u64::try_from(time.tv_sec()), u64::try_from(time.tv_nsec()));
     seconds.unwrap_or(0) * 1_000_000 + nanoseconds.unwrap_or(0) / 1_000
@@ -156,14 +159,15 @@ impl Load {
         })
     }
 
-    /// The poll is over; the mark for the next one.
-    pub(crate) fn end(&self, zone: [u8; 8], began_us: u64, now_us: u64) -> Mark {
+    /// The poll is over, in this phase of its work; the mark for the next one.
+    pub(crate) fn end(&self, work: &Work, (began_us, now_us): (u64, u64), took: &mut Took) -> Mark {
         let mark = self.mark.get();
-        let (zone, us) = (u64::from_be_bytes(zone), now_us.saturating_sub(began_us));
+        let (zone, us) = (u64::from_be_bytes(work.zone), now_us.saturating_sub(began_us));
         match mark {
             Mark::Nobody => {}
             Mark::In(kind) => {
-                self.order.poll_took(zone, us);
+                let asks = work.phase == Phase::Shield as u8 || work.phase == Phase::Waf as u8;
+                self.order.poll_took(zone, us, asks, took);
                 if self.is_measuring.get() {
                     self.controller.borrow_mut().spent(zone, kind, us);
                 }
@@ -173,18 +177,23 @@ impl Load {
         mark
     }
 
-    /// A request that was let in waits for its turn; whether that is to be told when it has come.
-    pub(crate) fn waits(&self, zone: u64, kind: Kind) -> bool {
-        let is_told = self.is_measuring.get();
-        if is_told {
+    /// A request that was let in waits for its turn.
+    pub(crate) fn waits(&self, zone: u64, kind: Kind) {
+        if self.is_measuring.get() {
             self.controller.borrow_mut().waits(zone, kind);
         }
-        is_told
     }
 
-    /// Its turn has come.
+    /// Its turn has come: what it takes is told from now on, whether it was when it came or not.
     pub(crate) fn begins(&self, zone: u64, kind: Kind) {
-        self.controller.borrow_mut().begins(zone, kind);
+        if self.is_measuring.get() {
+            self.controller.borrow_mut().begins(zone, kind);
+        }
+    }
+
+    /// One that waited is sent away all the same: what that takes is not what serving takes.
+    pub(crate) fn is_sent_away(&self) {
+        self.mark.set(Mark::Nobody);
     }
 
     /// Whether it sheds at the moment.
@@ -336,7 +345,7 @@ impl Edge {
         {
             // From here on it is due; otherwise many that come at once to a thread that rests would be done
             // before it is known that others wait.
-            load.due_us.set(now_us);
+            load.due_us.set(load.due_us.get().min(now_us));
             sleeper.wake();
         }
         if now_us > load.due_us.get() + GLANCE_US && now_us > load.glanced_us.get() + GLANCE_US {
@@ -375,6 +384,19 @@ impl Edge {
 
     /// Whether a request comes in.
     pub(crate) fn let_in(&self, exchange: &Exchange, course: &Course, site: &Site) -> LetIn {
+        self.decide_on(exchange, course, site, false)
+    }
+
+    /// The same for one that has waited for its turn since it was asked about.
+    pub(crate) fn let_in_again(&self, exchange: &Exchange, course: &Course, site: &Site) -> LetIn {
+        let decided = self.decide_on(exchange, course, site, true);
+        if matches!(decided, LetIn::Nothing(_)) {
+            self.load.is_sent_away();
+        }
+        decided
+    }
+
+    fn decide_on(&self, exchange: &Exchange, course: &Course, site: &Site, is_again: bool) -> LetIn {
         let load = &self.load;
         if !load.is_told_costs() {
             return LetIn::All;
@@ -387,6 +409,7 @@ impl Edge {
             weight: site.weight,
             visitor: Visitor::of(course.visitor.ip(), load.seed),
             is_costly,
+            is_again,
             waiting_us: load.order.waiting_us(),
         };
         let (known, now_us) = (&self.node.loads().known, self.clock.now_us());
@@ -484,7 +507,8 @@ mod tests {
         for window in 1..=20_u64 {
             for number in 0..1_000_u32 {
                 let visitor = Visitor::of(std::net::Ipv4Addr::from(number).into(), 7);
-                let asked = Asked { zone: 1, weight: 1, visitor, is_costly: false, waiting_us: 0 };
+                let asked =
+                    Asked { zone: 1, weight: 1, visitor, is_costly: false, is_again: false, waiting_us: 0 };
                 let now_us = window * 100_000 + u64::from(number);
                 match load.ask(&asked, known, now_us) {
                     Ok(Ok(kind)) => load.controller.borrow_mut().spent(1, kind, 1_000),
@@ -518,7 +542,7 @@ mod tests {
         let (load, known) = (load(), Known::new());
         assert!(shedding(&load, &known) > 1_000);
         let visitor = Visitor::of(std::net::Ipv4Addr::LOCALHOST.into(), 7);
-        let asked = Asked { zone: 1, weight: 1, visitor, is_costly: false, waiting_us: 0 };
+        let asked = Asked { zone: 1, weight: 1, visitor, is_costly: false, is_again: false, waiting_us: 0 };
         let held = load.controller.borrow_mut();
         assert_eq!(load.ask(&asked, &known, 9_000_000), Err(Trouble::Panic));
         assert_eq!(load.probe(9_000_000, true), Err(Trouble::Panic));

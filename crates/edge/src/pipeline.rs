@@ -42,6 +42,7 @@ use crate::refuse::{fail, redirect, refuse, reply};
 use crate::relay::{Answered, Failed};
 use crate::route::{Routed, route, unrouted};
 use crate::shield::{self, Stopped, ask, steered};
+use crate::turn::Took;
 use crate::view::Asked;
 use crate::waf::Standing;
 
@@ -203,7 +204,7 @@ impl Edge {
         work: &mut Work,
         mut part: Pin<&mut impl Future<Output = T>>,
     ) -> Option<T> {
-        let mut mark = Mark::default();
+        let (mut mark, mut took) = (Mark::default(), Took::default());
         poll_fn(|cx| {
             self.slot.beat();
             self.slot.enter(work);
@@ -211,7 +212,7 @@ impl Edge {
             let polled = guard(|| Ok(part.as_mut().poll(cx)));
             *work = self.slot.leave();
             if let Some(began_us) = began_us {
-                mark = self.load.end(work.zone, began_us, self.clock.now_us());
+                mark = self.load.end(work, (began_us, self.clock.now_us()), &mut took);
             }
             match polled {
                 Ok(polled) => polled.map(Some),
@@ -296,6 +297,10 @@ impl Edge {
             LetIn::Nothing(worth) => {
                 course.shed = Some(worth);
                 return self.shed(exchange, course, worth).await;
+            }
+            LetIn::Gone => {
+                course.is_visitor_gone = true;
+                return exchange.abort();
             }
         }
         self.begin_coding(exchange, course, &site);

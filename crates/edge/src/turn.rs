@@ -17,7 +17,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use exchange::Phase;
+use exchange::{BodySize, Phase};
 use overload::limits::WINDOW_US;
 use overload::{Kind, Probe, Turn, Turns, Waits, Worth};
 use wire::Exchange;
@@ -25,7 +25,7 @@ use wire::Exchange;
 use crate::contain::guard;
 use crate::course::Course;
 use crate::live::Site;
-use crate::load::{GLANCE_US, LetIn, zone_number};
+use crate::load::{GLANCE_US, LetIn, cpu_us, zone_number};
 use crate::pipeline::Edge;
 
 /// For how long an order is kept after the thread was late, in microseconds.
@@ -39,9 +39,13 @@ const ROUNDS: usize = 3;
 /// read.
 const OTHERS_US: u64 = 2_000;
 
-/// Turns that are given at a time at most: what others take is told by the clock, and the machine may have
-/// stood still.
-const TURNS_MAX: usize = 16;
+/// The most work of which turns are given at a time, in microseconds, and the most turns: whoever comes in
+/// meanwhile waits for them, as it waits for others.
+const GIVEN_US: u64 = 50_000;
+const TURNS_MAX: usize = 256;
+
+/// How many of those that were let in before the thread shed have a turn in one: most are sent away now.
+const FLUSHED_MAX: usize = 16;
 
 /// How it stands with one who waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,13 +62,24 @@ enum Begins {
     Nothing,
     /// A request that was let in.
     AtOnce,
-    /// One whose turn has come.
-    InTurn,
+    /// One whose turn has come, and was expected to take so much.
+    InTurn(u64),
+}
+
+/// What one request took so far of what counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Took {
+    us: Option<u64>,
+    in_turn: bool,
 }
 
 #[derive(Debug)]
 struct Ticket {
     stands: Cell<Stands>,
+    /// What it was expected to take when its turn came, in microseconds.
+    expected_us: Cell<u64>,
+    /// It was let in while the thread did not shed, and is of a stranger.
+    may_be_flushed: bool,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -165,8 +180,9 @@ impl Order {
 
     /// Counts a request that was let in; whether it is to wait for its turn.
     pub(crate) fn waits(&self, zone: u64, weight: u32) -> bool {
-        let waits = self.is_kept.get() && self.turns.borrow_mut().ask(zone, weight);
-        self.begins.set(if waits { Begins::Nothing } else { Begins::AtOnce });
+        let is_kept = self.is_kept.get();
+        let waits = is_kept && self.turns.borrow_mut().ask(zone, weight);
+        self.begins.set(if waits || !is_kept { Begins::Nothing } else { Begins::AtOnce });
         waits
     }
 
@@ -175,19 +191,41 @@ impl Order {
         self.begins.set(Begins::Nothing);
     }
 
-    /// It is over.
-    pub(crate) fn poll_took(&self, zone: u64, us: u64) {
+    /// It is over, and took so much. What counts is the poll in which a request begins, and those after it in
+    /// which rules are asked (`asks`): a transfer is none of it.
+    pub(crate) fn poll_took(&self, zone: u64, us: u64, asks: bool, took: &mut Took) {
         let began = self.begins.take();
-        if began == Begins::InTurn {
-            self.took_us.set(self.took_us.get() + us);
+        let mut charged_us = us as i64;
+        match (began, took.us) {
+            (Begins::AtOnce, _) => *took = Took { us: None, in_turn: false },
+            (Begins::InTurn(expected_us), _) => {
+                *took = Took { us: None, in_turn: true };
+                charged_us -= expected_us as i64;
+            }
+            (Begins::Nothing, Some(_)) if asks => {}
+            _ => return,
         }
-        if began != Begins::Nothing && self.is_kept.get() {
-            self.turns.borrow_mut().spent(zone, us);
+        let mut turns = self.turns.borrow_mut();
+        turns.spent(zone, us, took.us);
+        took.us = Some(took.us.unwrap_or(0) + us);
+        if took.in_turn {
+            self.took_us.set(self.took_us.get() + us);
+            turns.charge(zone, charged_us);
         }
     }
 
-    fn wait(&self, zone: u64, is_known: bool, now_us: u64) -> InLine<'_> {
-        let ticket = Rc::new(Ticket { stands: Cell::new(Stands::InLine), waker: RefCell::default() });
+    /// One whose turn had come was sent away.
+    fn took_none(&self, zone: u64, expected_us: u64) {
+        self.turns.borrow_mut().charge(zone, -(expected_us as i64));
+    }
+
+    fn wait(&self, zone: u64, is_known: bool, sheds: bool, now_us: u64) -> InLine<'_> {
+        let ticket = Rc::new(Ticket {
+            stands: Cell::new(Stands::InLine),
+            expected_us: Cell::new(0),
+            may_be_flushed: !is_known && !sheds,
+            waker: RefCell::default(),
+        });
         let place = Place(Rc::clone(&ticket));
         let waits = self.turns.borrow_mut().wait(zone, is_known, now_us, place);
         if let Some(giver) = self.giver.take() {
@@ -208,9 +246,10 @@ impl Order {
         .await;
     }
 
-    /// Gives turns: one, and more while they take less than others took since.
-    fn give(&self, now_us: u64, others_us: u64) {
-        let mut gave_us = 0;
+    /// Gives turns: one, and more while they take less than others took since. On a thread that sheds those
+    /// that were let in before it did are given some beside.
+    fn give(&self, now_us: u64, others_us: u64, sheds: bool) {
+        let (mut gave_us, mut flushed) = (0, 0);
         for _ in 0..TURNS_MAX {
             let next = self.turns.borrow_mut().next(now_us);
             let Some(Turn { of, cost_us, is_late }) = next else { return };
@@ -218,9 +257,15 @@ impl Order {
                 of.too_late();
                 continue;
             }
+            of.0.expected_us.set(cost_us);
+            let is_flushed = sheds && of.0.may_be_flushed;
             drop(of);
-            gave_us += cost_us;
-            if gave_us >= others_us {
+            if is_flushed {
+                flushed += 1;
+            } else {
+                gave_us += cost_us;
+            }
+            if flushed >= FLUSHED_MAX || !is_flushed && gave_us >= others_us.min(GIVEN_US) {
                 return;
             }
         }
@@ -249,7 +294,7 @@ impl Edge {
     /// those who come behind it are.
     pub(crate) async fn wait_for_turn(
         &self,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         course: &mut Course,
         site: &Site,
         kind: Kind,
@@ -257,14 +302,25 @@ impl Edge {
         let began_us = self.clock.now_us();
         let zone = zone_number(site);
         let is_known = kind == Kind::Known || self.is_known(course);
-        let line = self.load.order.wait(zone, is_known, began_us);
-        let (is_counted, did_shed) = (self.load.waits(zone, kind), self.load.sheds());
-        let stands = poll_fn(|cx| line.ticket.poll(cx)).await;
+        let did_shed = self.load.sheds();
+        let line = self.load.order.wait(zone, is_known, did_shed, began_us);
+        self.load.waits(zone, kind);
+        // While a body is to come, that its visitor has left is seen when it is read.
+        let may_leave = exchange.request.body == BodySize::None;
+        let stands = poll_fn(|cx| match line.ticket.poll(cx) {
+            Poll::Ready(stands) => Poll::Ready(Some(stands)),
+            Poll::Pending if may_leave => exchange.poll_gone(cx).map(|_| None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        let expected_us = line.ticket.expected_us.get();
         drop(line);
         let now_us = self.clock.now_us();
         let waited_ms = u32::try_from(now_us.saturating_sub(began_us) / 1_000).unwrap_or(u32::MAX);
         course.note(Phase::Admission, "waited", waited_ms, now_us);
+        let Some(stands) = stands else { return LetIn::Gone };
         if stands == Stands::TooLate {
+            self.load.is_sent_away();
             return LetIn::Nothing(match kind {
                 Kind::Known => Worth::Known,
                 Kind::Cheap => Worth::Stranger,
@@ -272,16 +328,16 @@ impl Edge {
             });
         }
         if !did_shed && self.load.sheds() {
-            let again = self.let_in(exchange, course, site);
+            let again = self.let_in_again(exchange, course, site);
             if matches!(again, LetIn::All | LetIn::InTurn(_)) {
-                self.load.order.begins.set(Begins::InTurn);
+                self.load.order.begins.set(Begins::InTurn(expected_us));
+            } else {
+                self.load.order.took_none(zone, expected_us);
             }
             return again;
         }
-        self.load.order.begins.set(Begins::InTurn);
-        if is_counted {
-            self.load.begins(zone, kind);
-        }
+        self.load.order.begins.set(Begins::InTurn(expected_us));
+        self.load.begins(zone, kind);
         LetIn::All
     }
 
@@ -291,19 +347,19 @@ impl Edge {
             let order = &self.load.order;
             order.somebody_waits().await;
             order.took_us.set(0);
-            let began_us = self.clock.now_us();
-            let mut now_us = began_us;
+            // By its own time: what other programs had of the core nobody here is owed.
+            let began_us = cpu_us();
             let mut others_us = 0;
             for _ in 0..ROUNDS {
                 tokio::task::yield_now().await;
-                now_us = self.clock.now_us();
-                others_us = now_us.saturating_sub(began_us).saturating_sub(order.took_us.get());
+                others_us = cpu_us().saturating_sub(began_us).saturating_sub(order.took_us.get());
                 if others_us >= OTHERS_US {
                     break;
                 }
             }
+            let now_us = self.clock.now_us();
             let given = guard(|| {
-                order.give(now_us, others_us);
+                order.give(now_us, others_us, self.load.sheds());
                 Ok(())
             });
             if let Err(trouble) = given {
@@ -328,9 +384,10 @@ mod tests {
         let order = Order::default();
         order.look(&probe(1_000, GLANCE_US), false);
         assert!(!order.waits(1, 1), "nothing is known of it");
-        order.poll_took(1, 4_000);
+        let mut took = Took::default();
+        order.poll_took(1, 4_000, false, &mut took);
         order.poll_begins();
-        order.poll_took(1, 4_000_000);
+        order.poll_took(1, 4_000_000, false, &mut took);
         assert!(order.waits(1, 1));
         order
     }
@@ -357,34 +414,61 @@ mod tests {
     #[test]
     fn turns_are_given_one_by_one_in_order() {
         let order = order();
-        let lines: Vec<InLine<'_>> = (0..3).map(|_| order.wait(1, false, 0)).collect();
+        let lines: Vec<InLine<'_>> = (0..3).map(|_| order.wait(1, false, false, 0)).collect();
         for given in 0..3 {
             let come = lines.iter().filter(|line| stands(line) == Poll::Ready(Stands::Come)).count();
             assert_eq!(come, given);
-            order.give(0, 0);
+            order.give(0, 0, false);
         }
         assert!(lines.iter().all(|line| stands(line) == Poll::Ready(Stands::Come)));
     }
 
-    /// Each takes 4 ms: what was taken in later polls counts for nothing.
+    /// Each takes 4 ms, and 50 are the most: what was taken in later polls counts for nothing.
     #[test]
     fn as_much_is_given_as_others_took_meanwhile() {
-        for (others_us, given) in [(0, 1), (4_000, 1), (4_001, 2), (12_001, 4), (1_000_000, TURNS_MAX)] {
+        for (others_us, given) in [(0, 1), (4_000, 1), (4_001, 2), (12_001, 4), (1_000_000, 13)] {
             let order = order();
-            let lines: Vec<InLine<'_>> = (0..2 * TURNS_MAX).map(|_| order.wait(1, false, 0)).collect();
-            order.give(0, others_us);
+            let lines: Vec<InLine<'_>> = (0..40).map(|_| order.wait(1, false, false, 0)).collect();
+            order.give(0, others_us, false);
             let come = lines.iter().filter(|line| stands(line) == Poll::Ready(Stands::Come)).count();
             assert_eq!(come, given, "{others_us}");
         }
     }
 
     #[test]
+    fn those_let_in_before_the_thread_shed_are_given_turns_beside() {
+        let order = order();
+        let before: Vec<InLine<'_>> = (0..20).map(|_| order.wait(1, false, false, 0)).collect();
+        let since: Vec<InLine<'_>> = (0..5).map(|_| order.wait(1, false, true, 0)).collect();
+        let come = |lines: &[InLine<'_>]| lines.iter().filter(|line| stands(line).is_ready()).count();
+        order.give(0, 0, true);
+        assert_eq!((come(&before), come(&since)), (FLUSHED_MAX, 0));
+        order.give(0, 0, true);
+        assert_eq!((come(&before), come(&since)), (20, 1));
+    }
+
+    #[test]
+    fn pieces_in_which_rules_are_asked_count_as_one_and_transfers_as_none() {
+        let order = Order::default();
+        order.look(&probe(1_000, GLANCE_US), false);
+        let mut took = Took::default();
+        for (us, asks) in [(100, false), (200, true), (9_000, false), (200, true)] {
+            if us == 100 {
+                assert!(!order.waits(1, 1));
+            }
+            order.poll_took(1, us, asks, &mut took);
+        }
+        assert_eq!((took.us, order.mean_us()), (Some(500), 500));
+        assert!(order.waits(1, 1));
+    }
+
+    #[test]
     fn who_leaves_takes_no_turn_and_who_waited_too_long_neither() {
         let order = order();
         let (first, second, third) =
-            (order.wait(1, false, 0), order.wait(1, false, 0), order.wait(1, false, 9));
+            (order.wait(1, false, false, 0), order.wait(1, false, false, 0), order.wait(1, false, false, 9));
         drop(first);
-        order.give(overload::limits::TURN_WAIT_US + 1, 0);
+        order.give(overload::limits::TURN_WAIT_US + 1, 0, false);
         assert_eq!(stands(&second), Poll::Ready(Stands::TooLate));
         assert_eq!(stands(&third), Poll::Ready(Stands::Come));
     }
@@ -392,7 +476,7 @@ mod tests {
     #[test]
     fn nobody_waits_in_vain_for_an_order_that_is_given_up() {
         let order = order();
-        let line = order.wait(1, false, 0);
+        let line = order.wait(1, false, false, 0);
         order.give_up();
         assert_eq!(stands(&line), Poll::Ready(Stands::Come));
         drop(line);
@@ -407,7 +491,7 @@ mod tests {
         let mut somebody = pin!(order.somebody_waits());
         assert_eq!(somebody.as_mut().poll(&mut cx), Poll::Pending);
         assert!(order.giver.borrow().is_some());
-        let _line = order.wait(1, false, 0);
+        let _line = order.wait(1, false, false, 0);
         assert!(order.giver.borrow().is_none(), "it was woken");
         assert_eq!(somebody.as_mut().poll(&mut cx), Poll::Ready(()));
     }

@@ -78,6 +78,8 @@ pub struct Asked {
     pub visitor: Visitor,
     /// Whether it is of a kind that is costly as a rule.
     pub is_costly: bool,
+    /// Whether it was asked about before, let in, and has waited for its turn since.
+    pub is_again: bool,
     /// How much of the thread's time those will take that wait for their turn, in microseconds.
     pub waiting_us: u64,
 }
@@ -360,7 +362,7 @@ impl Controller {
         let place = Place::of(
             asked.visitor,
             (is_known, asked.is_costly),
-            self.rates.count(asked.visitor, now_us),
+            self.rates.count(asked.visitor, now_us, u16::from(!asked.is_again)),
             (self.salt, self.number),
         );
         let has_room = self.zones.len() < ZONES_MAX || self.zones.contains_key(&asked.zone);
@@ -371,7 +373,7 @@ impl Controller {
         zone.weight = asked.weight;
         let counts = zone.fresh.get_mut(usize::from(place.rank));
         if let Some(count) = counts.and_then(|counts| counts.get_mut(kind as usize)) {
-            *count = count.saturating_add(1);
+            *count = count.saturating_add(u32::from(!asked.is_again));
         }
         // The cut is by what comes and costs on average; of late it may have been more.
         let late_us = self.delay.last_us().max(asked.waiting_us.saturating_mul(WAITING_PART));

@@ -115,8 +115,9 @@ pub const STORED_ONE_US: f64 = 1_000.0;
 /// Of how many of them the average is: one that took long is no reason.
 pub const STORED_SAMPLES: f64 = 32.0;
 
-/// What requests of a zone must take of the thread on average to wait for their turn, in microseconds: what
-/// takes less is done sooner than others would notice, and a turn costs some rounds of the runtime itself.
+/// What requests must take of the thread, where most of a zone's time goes, for those of it to wait for their
+/// turn, in microseconds: what takes less is done sooner than others would notice, and a turn costs some
+/// rounds of the runtime itself.
 pub const COSTLY_US: f64 = 500.0;
 
 /// How long a request may wait for its turn, in microseconds: who asked has given up by then, or a proxy in

@@ -58,16 +58,16 @@ impl Rates {
         }
     }
 
-    /// Counts a request; how many there were of this visitor in the last second, this one included, as if
+    /// Counts so many requests; how many there were of this visitor in the last second, these included, as if
     /// those of the second before had come evenly.
-    pub(crate) fn count(&mut self, visitor: Visitor, now_us: u64) -> u32 {
+    pub(crate) fn count(&mut self, visitor: Visitor, now_us: u64, requests: u16) -> u32 {
         self.turn(now_us);
         let left_us = SECOND_US - now_us % SECOND_US;
         let places = [visitor.0 as usize % CELLS, (visitor.0 >> 20) as usize % CELLS];
         let mut least = u64::from(u32::MAX);
         for (row, place) in self.rows.iter_mut().zip(places) {
             if let (Some(cell), Some(before)) = (row.running.get_mut(place), row.before.get(place)) {
-                *cell = cell.saturating_add(1);
+                *cell = cell.saturating_add(requests);
                 least = least.min(u64::from(*cell) + u64::from(*before) * left_us / SECOND_US);
             }
         }
@@ -87,23 +87,23 @@ mod tests {
         let visitor = |number: u32| Visitor::of(IpAddr::V4(Ipv4Addr::from(number)), 3);
         let now_us = 5_000_000;
         assert_eq!(
-            (1..=100).map(|_| rates.count(visitor(1), now_us)).collect::<Vec<_>>(),
+            (1..=100).map(|_| rates.count(visitor(1), now_us, 1)).collect::<Vec<_>>(),
             (1..=100).collect::<Vec<_>>()
         );
-        let most = (1_000..5_000).map(|number| rates.count(visitor(number), now_us)).max();
+        let most = (1_000..5_000).map(|number| rates.count(visitor(number), now_us, 1)).max();
         assert!(most < Some(16), "{most:?}");
-        assert!(rates.count(visitor(1), 5_999_999) > 100, "the second is not over");
+        assert!(rates.count(visitor(1), 5_999_999, 1) > 100, "the second is not over");
     }
 
     #[test]
     fn a_second_that_is_over_fades_and_does_not_end_at_once() {
         let mut rates = Rates::new();
         let visitor = Visitor::of(IpAddr::V4(Ipv4Addr::LOCALHOST), 3);
-        (0..1_000).for_each(|_| _ = rates.count(visitor, 5_999_999));
-        assert_eq!(rates.count(visitor, 6_000_000), 1_001);
-        assert_eq!(rates.count(visitor, 6_500_000), 502);
-        assert_eq!(rates.count(visitor, 6_999_999), 3);
-        assert_eq!(rates.count(visitor, 7_000_000), 4);
-        assert_eq!(rates.count(visitor, 9_000_000), 1, "it was away for a second and more");
+        (0..1_000).for_each(|_| _ = rates.count(visitor, 5_999_999, 1));
+        assert_eq!(rates.count(visitor, 6_000_000, 1), 1_001);
+        assert_eq!(rates.count(visitor, 6_500_000, 1), 502);
+        assert_eq!(rates.count(visitor, 6_999_999, 1), 3);
+        assert_eq!(rates.count(visitor, 7_000_000, 1), 4);
+        assert_eq!(rates.count(visitor, 9_000_000, 1), 1, "it was away for a second and more");
     }
 }

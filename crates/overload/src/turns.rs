@@ -7,11 +7,11 @@
 //! does the next. Whoever asks for something cheap waits for one costly request at most, and whose turn it is
 //! among the costly ones is decided by zone.
 //!
-//! A zone's requests are costly where they take [`COSTLY_US`](crate::limits::COSTLY_US) of the thread on
-//! average. Zones have their turns by weighted start-time fair queueing (Goyal, Vin and Cheng, 1996) over
-//! measured time: the next turn is of the zone that has had least for its weight; one that had nothing to do
-//! for a while begins where the others are. Within a zone known visitors come before all others, and else
-//! whoever has waited for longest.
+//! A zone's requests are costly where a microsecond that they take is on average one of a request that takes
+//! [`COSTLY_US`](crate::limits::COSTLY_US): however many cheap ones come beside them. Zones have their turns
+//! by weighted start-time fair queueing (Goyal, Vin and Cheng, 1996) over measured time: the next turn is of
+//! the zone that has had least for its weight; one that had nothing to do for a while begins where the others
+//! are. Within a zone known visitors come before all others, and else whoever has waited for longest.
 //!
 //! Pure. Called by `edge` on a thread that was late a moment ago, and not at all on others. Read next:
 //! [`crate::controller`], which decides who is let in.
@@ -55,6 +55,8 @@ struct Line<T> {
     /// What was spent on how many requests of late.
     us: f64,
     requests: f64,
+    /// The sum of squares of what each took.
+    squares: f64,
     /// The time that it has had for its weight, in microseconds since the first turn.
     had_us: f64,
     known: VecDeque<Waiting<T>>,
@@ -64,11 +66,15 @@ struct Line<T> {
 impl<T> Line<T> {
     fn new() -> Self {
         let (known, others) = (VecDeque::new(), VecDeque::new());
-        Self { weight: 1.0, us: 0.0, requests: 0.0, had_us: 0.0, known, others }
+        Self { weight: 1.0, us: 0.0, requests: 0.0, squares: 0.0, had_us: 0.0, known, others }
     }
 
     fn mean_us(&self) -> f64 {
         if self.requests > 0.0 { self.us / self.requests } else { 0.0 }
+    }
+
+    fn is_costly(&self) -> bool {
+        self.us > 0.0 && self.squares / self.us >= COSTLY_US
     }
 
     fn is_empty(&self) -> bool {
@@ -122,17 +128,14 @@ impl<T> Turns<T> {
         if requests > 0.0 { (us / requests) as u64 } else { 0 }
     }
 
-    /// Counts a request of a zone that was let in; whether it is to wait for its turn.
+    /// Whether a request of a zone that was let in is to wait for its turn.
     pub fn ask(&mut self, zone: u64, weight: u32) -> bool {
         if self.lines.len() >= ZONES_MAX && !self.lines.contains_key(&zone) {
             return false;
         }
         let line = self.lines.entry(zone).or_insert_with(Line::new);
         line.weight = f64::from(weight.max(1));
-        let waits = line.mean_us() >= COSTLY_US && self.waiting < TURNS_WAITING_MAX;
-        // Of those that wait nothing is known yet.
-        line.requests += f64::from(u8::from(!waits));
-        waits
+        line.is_costly() && self.waiting < TURNS_WAITING_MAX
     }
 
     /// Puts a request in its line, after [`Turns::ask`] said that it is to wait.
@@ -165,23 +168,37 @@ impl<T> Turns<T> {
         Some(waiting.of)
     }
 
-    /// Whose turn it is.
+    /// Whose turn it is. What it will take is counted as had at once, so that of many turns at a time each
+    /// zone has its part; what it took in truth is told by [`Turns::charge`].
     pub fn next(&mut self, now_us: u64) -> Option<Turn<T>> {
         let waiting = self.lines.values_mut().filter(|line| !line.is_empty());
         let line = waiting.min_by(|one, other| one.had_us.total_cmp(&other.had_us))?;
         let first = line.known.pop_front().or_else(|| line.others.pop_front())?;
         let is_late = now_us.saturating_sub(first.since_us) > TURN_WAIT_US;
-        line.requests += f64::from(u8::from(!is_late));
         self.had_us = line.had_us;
+        if !is_late {
+            line.had_us += first.cost_us.trunc() / line.weight;
+        }
         self.took_out(first.cost_us);
         Some(Turn { of: first.of, cost_us: first.cost_us as u64, is_late })
     }
 
-    /// Notes that a request of this zone took so much of the thread's time in one piece when it was let in,
-    /// or when its turn had come, in microseconds. What it takes later on keeps nobody waiting for long.
-    pub fn spent(&mut self, zone: u64, us: u64) {
+    /// Notes that a request of this zone took so much of the thread's time, in microseconds; before, it took
+    /// what is given, if this is not the beginning of it.
+    pub fn spent(&mut self, zone: u64, us: u64, before_us: Option<u64>) {
         if let Some(line) = self.lines.get_mut(&zone) {
-            line.us += us as f64;
+            let (us, before) = (us as f64, before_us.unwrap_or(0) as f64);
+            line.us += us;
+            line.squares += us * (us + 2.0 * before);
+            line.requests += f64::from(u8::from(before_us.is_none()));
+        }
+    }
+
+    /// Notes for whose turn is next that a zone had so much of the thread's time in turns beside what was
+    /// expected, in microseconds; less than that if it is below 0. What needed no turn counts for nothing
+    /// here, or a zone whose requests become costly would have to wait until others have had as much.
+    pub fn charge(&mut self, zone: u64, us: i64) {
+        if let Some(line) = self.lines.get_mut(&zone) {
             line.had_us += us as f64 / line.weight;
         }
     }
@@ -191,6 +208,7 @@ impl<T> Turns<T> {
     pub fn settle(&mut self) {
         self.lines.retain(|_, line| {
             line.us *= 0.9;
+            line.squares *= 0.9;
             line.requests *= 0.9;
             line.requests >= 0.01 || !line.is_empty()
         });
@@ -208,7 +226,7 @@ mod tests {
         let mut turns = Turns::default();
         for (zone, weight, us) in costs {
             assert!(!turns.ask(*zone, *weight), "nothing is known of it yet");
-            turns.spent(*zone, *us);
+            turns.spent(*zone, *us, None);
         }
         turns
     }
@@ -227,6 +245,32 @@ mod tests {
         assert!(!turns.ask(2, 1));
     }
 
+    /// A zone cannot hide what is costly behind what is not, nor by doing it in pieces.
+    #[test]
+    fn a_zone_is_costly_by_where_its_time_goes() {
+        let mut turns = turns(&[(1, 1, 25), (2, 1, 100)]);
+        for _ in 0..100 {
+            (0..8).for_each(|_| turns.spent(1, 25, None));
+            turns.spent(1, 3_300, None);
+            turns.spent(2, 100, None);
+            (1..=9).for_each(|piece| turns.spent(2, 100, Some(piece * 100)));
+        }
+        assert!(turns.ask(1, 1) && turns.ask(2, 1));
+        (0..10_000).for_each(|_| turns.spent(2, 100, None));
+        assert!(!turns.ask(2, 1), "a tenth of its time");
+    }
+
+    #[test]
+    fn turns_that_are_given_at_a_time_are_of_all_zones() {
+        let mut turns = turns(&[(1, 1, 1_000), (2, 1, 1_000)]);
+        (1..=2).for_each(|zone| wait(&mut turns, zone, 10));
+        let zones: Vec<u64> = (0..10).map(|_| turns.next(0).unwrap().of.0).collect();
+        assert_eq!(zones.iter().filter(|zone| **zone == 1).count(), 5, "{zones:?}");
+        turns.charge(1, -5_000);
+        let zones: Vec<u64> = (0..5).map(|_| turns.next(0).unwrap().of.0).collect();
+        assert_eq!(zones, [1; 5], "those of it were sent away");
+    }
+
     #[test]
     fn zones_have_turns_by_the_time_that_they_take_for_their_weight() {
         let mut turns = turns(&[(1, 1, 4_000), (2, 1, 1_000), (3, 2, 1_000)]);
@@ -239,7 +283,7 @@ mod tests {
             assert!(!is_late);
             let us = if zone == 1 { 4_000 } else { 1_000 };
             took[zone as usize] += us;
-            turns.spent(zone, us);
+            turns.spent(zone, us, None);
         }
         let near = |zone: usize, part: i64| (took[zone] as i64 - took[2] as i64 * part).abs() <= 8_000;
         assert!(near(1, 1) && near(3, 2), "{took:?}");
@@ -251,19 +295,34 @@ mod tests {
         wait(&mut turns, 1, 500);
         for _ in 0..100 {
             let (zone, _) = turns.next(0).unwrap().of;
-            turns.spent(zone, 1_000);
+            turns.spent(zone, 1_000, None);
         }
         wait(&mut turns, 2, 100);
         let zones: Vec<u64> = (0..100)
             .map(|_| {
                 let (zone, _) = turns.next(0).unwrap().of;
-                turns.spent(zone, 1_000);
+                turns.spent(zone, 1_000, None);
                 zone
             })
             .collect();
         let second = zones.iter().filter(|zone| **zone == 2).count();
         assert!((49..=51).contains(&second), "{second} of 100");
         assert_eq!(zones[0], 2, "it had less");
+    }
+
+    /// It had a second of the thread by what is cheap, and none of the turns.
+    #[test]
+    fn what_needed_no_turn_counts_for_nobodys() {
+        let mut turns = turns(&[(1, 1, 1_000), (2, 1, 100)]);
+        for _ in 0..10_000 {
+            assert!(!turns.ask(2, 1));
+            turns.spent(2, 100, None);
+        }
+        turns.spent(2, 100_000_000, None);
+        wait(&mut turns, 1, 4);
+        wait(&mut turns, 2, 4);
+        let zones: Vec<u64> = (0..2).map(|_| turns.next(0).unwrap().of.0).collect();
+        assert!(zones.contains(&2), "{zones:?}");
     }
 
     #[test]
@@ -309,7 +368,7 @@ mod tests {
             let mut turns = Turns::default();
             for zone in 0..5 {
                 turns.ask(zone, 1);
-                turns.spent(zone, 1_000 * (zone + 1));
+                turns.spent(zone, 1_000 * (zone + 1), None);
             }
             let mut places: Vec<(u64, Waits)> = Vec::new();
             for (number, (step, zone, is_known)) in (0..).zip(steps) {
@@ -320,7 +379,7 @@ mod tests {
                         prop_assert_eq!(served.is_some(), !places.is_empty());
                         let place = places.iter().position(|(number, _)| Some(*number) == served);
                         if let Some((_, waits)) = place.map(|place| places.swap_remove(place)) {
-                            turns.spent(waits.zone, 1_000 * (waits.zone + 1));
+                            turns.spent(waits.zone, 1_000 * (waits.zone + 1), None);
                         }
                     }
                     _ if places.is_empty() => {}

@@ -6,7 +6,7 @@ use super::*;
 
 fn asked(zone: u64, visitor: u32) -> Asked {
     let visitor = Visitor::of(IpAddr::V4(Ipv4Addr::from(visitor)), 3);
-    Asked { zone, weight: 1, visitor, is_costly: false, waiting_us: 0 }
+    Asked { zone, weight: 1, visitor, is_costly: false, is_again: false, waiting_us: 0 }
 }
 
 /// A node comes with more; these numbers are for 50 ms.

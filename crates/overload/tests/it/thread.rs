@@ -180,6 +180,8 @@ struct Request {
     is_costly: bool,
     /// If it waits for its turn: what it was let in as, and what the thread did then.
     waits: Option<(Kind, State)>,
+    /// And what it was expected to take, in microseconds, once its turn has come.
+    expected_us: Option<u64>,
 }
 
 enum Waiting {
@@ -266,7 +268,7 @@ impl Admission {
         let now_us = now_us + BEGAN_US;
         match request.waits {
             Some((kind, did)) if did == State::Shedding || self.controller.state() != State::Shedding => {
-                if did != State::Quiet {
+                if self.controller.is_measuring() {
                     self.controller.begins(from.zone, kind);
                 }
                 return LetIn::Serve(kind);
@@ -275,8 +277,14 @@ impl Admission {
         }
         let (visitor, waiting_us) = (self.visitor(request.visitor), self.turns.waiting_us());
         let (zone, weight, is_costly) = (from.zone, from.weight, request.is_costly);
-        let asked = Asked { zone, weight, visitor, is_costly, waiting_us };
-        let Ok(kind) = self.controller.ask(&asked, &self.known, now_us) else { return LetIn::Shed };
+        let is_again = request.waits.is_some();
+        let asked = Asked { zone, weight, visitor, is_costly, is_again, waiting_us };
+        let Ok(kind) = self.controller.ask(&asked, &self.known, now_us) else {
+            if let Some(expected_us) = request.expected_us {
+                self.turns.charge(zone, -(expected_us as i64));
+            }
+            return LetIn::Shed;
+        };
         if request.waits.is_some() || !self.is_kept || !self.turns.ask(zone, weight) {
             return LetIn::Serve(kind);
         }
@@ -294,7 +302,10 @@ impl Admission {
         if self.controller.is_measuring() {
             self.controller.spent(zone, kind, took_us);
         }
-        self.turns.spent(zone, took_us);
+        self.turns.spent(zone, took_us, None);
+        if let Some(expected_us) = request.expected_us {
+            self.turns.charge(zone, took_us as i64 - expected_us as i64);
+        }
         let now_s = (now_us + BEGAN_US) / SECOND_US;
         self.known.served(self.visitor(request.visitor), now_s, self.controller.late_since_s());
     }
@@ -353,6 +364,7 @@ pub(crate) fn simulate_on(
                     cost_us,
                     is_costly,
                     waits: None,
+                    expected_us: None,
                 }));
                 arrivals[source] = next(from, at_us);
             } else {
@@ -361,7 +373,7 @@ pub(crate) fn simulate_on(
         }
         // Whoever has come is read before the next turn.
         let turn = if line.is_empty() { admission.turns.next(now_us + BEGAN_US) } else { None };
-        let turn = turn.map(|turn| Waiting::Request(turn.of));
+        let turn = turn.map(|turn| Waiting::Request(Request { expected_us: Some(turn.cost_us), ..turn.of }));
         let Some(first) = line.pop_front().or(turn) else {
             let soonest = arrivals.iter().copied().min().unwrap_or(u64::MAX);
             if soonest >= end_us {
