@@ -8,7 +8,7 @@
 //! among the costly ones is decided by zone.
 //!
 //! A zone's requests are costly where a microsecond that they take is on average one of a request that takes
-//! [`COSTLY_US`](crate::limits::COSTLY_US): however many cheap ones come beside them. Zones have their turns
+//! [`COSTLY_US`]: however many cheap ones come beside them. Zones have their turns
 //! by weighted start-time fair queueing (Goyal, Vin and Cheng, 1996) over measured time: the next turn is of
 //! the zone that has had least for its weight; one that had nothing to do for a while begins where the others
 //! are. Within a zone known visitors come before all others, and else whoever has waited for longest.
