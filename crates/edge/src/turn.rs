@@ -272,6 +272,15 @@ impl Order {
     }
 }
 
+/// Whoever gives turns: an order without one is given up, however it ended, since nobody else would.
+struct Giver<'a>(&'a Order);
+
+impl Drop for Giver<'_> {
+    fn drop(&mut self) {
+        self.0.give_up();
+    }
+}
+
 /// One who waits; it leaves the line when this is dropped.
 struct InLine<'a> {
     order: &'a Order,
@@ -343,8 +352,9 @@ impl Edge {
 
     /// Gives turns for as long as the thread serves. To be run in a task of its own on the thread.
     pub(crate) async fn give_turns(self: Rc<Self>) {
+        let order = &self.load.order;
+        let _giver = Giver(order);
         loop {
-            let order = &self.load.order;
             order.somebody_waits().await;
             order.took_us.set(0);
             // By its own time: what other programs had of the core nobody here is owed.
@@ -482,6 +492,17 @@ mod tests {
         drop(line);
         order.look(&probe(3_000, 1_000_000), true);
         assert!(!order.is_kept(), "for good");
+    }
+
+    #[test]
+    fn nobody_waits_in_vain_for_a_giver_that_is_gone() {
+        let order = order();
+        let giver = Giver(&order);
+        let line = order.wait(1, false, false, 0);
+        assert!(stands(&line).is_pending());
+        drop(giver);
+        assert_eq!(stands(&line), Poll::Ready(Stands::Come));
+        assert!(!order.waits(1, 1), "nor does anybody who comes later");
     }
 
     #[test]

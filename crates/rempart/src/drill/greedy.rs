@@ -48,8 +48,8 @@ const PAGE_BYTES: usize = 8 * 1024;
 const GREEDY_PAGE_BYTES: usize = 64 * 1024;
 const ROOM: &str = "[cache]\nmemory_bytes = \"16MiB\"\ndisk_bytes = 0\n";
 
-/// What a request to the greedy zone burns, in steps: some 4 ms; and how many come in a second. That is five
-/// times what a core has, and some hundred times what the modest zone takes.
+/// What a request to the greedy zone burns, in steps: some 3 to 4 ms; and how many come in a second. That is
+/// four times what a core has at least, and some hundred times what the modest zone takes.
 const BURNT: &str = "Rempart-Fault: route=slow:13000000\r\n";
 const BURNING: f64 = 1_250.0;
 
