@@ -4,6 +4,7 @@
 //! may be used from several threads. What h2 refuses to send (bad frames) it cannot send either. Called by
 //! tests and [`crate::compare`]. Read next: [`super::websocket`].
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +20,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Informational, Response, ResponseHead};
 use crate::fields::{Fields, latin1_bytes};
@@ -30,7 +31,7 @@ type Ended = Arc<Mutex<Option<Result<(), h2::Error>>>>;
 
 /// One HTTP/2 connection. Dropping it ends the connection.
 pub struct Http2Visitor {
-    handle: Handle,
+    driver: Driver,
     requests: SendRequest<Bytes>,
     scheme: &'static str,
     ended: Ended,
@@ -39,11 +40,19 @@ pub struct Http2Visitor {
 
 /// One stream: a request being sent and its answer being read.
 pub struct Http2Stream {
-    handle: Handle,
+    driver: Driver,
     response: Option<ResponseFuture>,
     sending: SendStream<Bytes>,
     body: Option<RecvStream>,
     trailers: Fields,
+}
+
+/// The connection's runtime, which lives on while anybody holds this: a timer that is waited for when its
+/// runtime ends panics, and a connection may end at any moment.
+#[derive(Clone)]
+struct Driver {
+    handle: Handle,
+    _held: mpsc::Sender<Infallible>,
 }
 
 /// Window of a stream where a test does not say another: nothing waits for a reader.
@@ -115,7 +124,8 @@ impl Http2Visitor {
         let ended: Ended = Arc::default();
         let ending = Arc::clone(&ended);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
+        let (held, mut let_go) = mpsc::channel(1);
+        let driver = Driver { handle: runtime.handle().clone(), _held: held };
         let drive = async move {
             let begun = async {
                 let io = connect.await?;
@@ -160,9 +170,14 @@ impl Http2Visitor {
                 }
             }
         };
-        thread::Builder::new().name("visitor-http2".to_owned()).spawn(move || runtime.block_on(drive))?;
+        thread::Builder::new().name("visitor-http2".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                drive.await;
+                let_go.recv().await
+            })
+        })?;
         let requests = told.recv_timeout(PATIENCE).context("no HTTP/2 connection")??;
-        Ok(Http2Visitor { handle, requests, scheme, ended, _stop: stop })
+        Ok(Http2Visitor { driver, requests, scheme, ended, _stop: stop })
     }
 
     /// Whether the server offers extended CONNECT (RFC 8441 section 3).
@@ -228,12 +243,12 @@ impl Http2Visitor {
     /// When the connection no longer takes requests.
     pub fn send(&self, head: http::Request<()>, is_end: bool) -> Result<Http2Stream> {
         let requests = self.requests.clone();
-        let (response, sending) = wait(&self.handle, async {
+        let (response, sending) = wait(&self.driver, async {
             let mut ready = requests.ready().await?;
             Ok(ready.send_request(head, is_end)?)
         })?;
         Ok(Http2Stream {
-            handle: self.handle.clone(),
+            driver: self.driver.clone(),
             response: Some(response),
             sending,
             body: None,
@@ -277,7 +292,7 @@ impl Http2Stream {
     /// When the stream was reset or the connection ended.
     pub fn send(&mut self, bytes: impl Into<Bytes>) -> Result<()> {
         let (mut bytes, sending) = (bytes.into(), &mut self.sending);
-        wait(&self.handle, async {
+        wait(&self.driver, async {
             while !bytes.is_empty() {
                 sending.reserve_capacity(bytes.len());
                 let Some(room) = poll_fn(|context| sending.poll_capacity(context)).await else {
@@ -322,7 +337,7 @@ impl Http2Stream {
     /// When the stream was reset or nothing comes.
     pub fn next_informational(&mut self) -> Result<Option<Informational>> {
         let response = self.response.as_mut().context("the final head was read")?;
-        let next = wait(&self.handle, async {
+        let next = wait(&self.driver, async {
             Ok(poll_fn(|context| response.poll_informational(context)).await.transpose()?)
         })?;
         Ok(next.map(|head| Informational {
@@ -337,7 +352,7 @@ impl Http2Stream {
     /// When the stream is reset.
     pub fn read_head(&mut self) -> Result<ResponseHead> {
         let mut response = self.response.take().context("the final head was read")?;
-        let (informational, head) = wait(&self.handle, async {
+        let (informational, head) = wait(&self.driver, async {
             let mut informational = Vec::new();
             let head = poll_fn(|context| {
                 while let Poll::Ready(Some(next)) = response.poll_informational(context) {
@@ -378,7 +393,7 @@ impl Http2Stream {
     pub fn body_part(&mut self) -> Result<Option<Vec<u8>>> {
         let body = self.body.as_mut().context("the head comes before the body")?;
         let trailers = &mut self.trailers;
-        wait(&self.handle, async {
+        wait(&self.driver, async {
             while let Some(part) = body.data().await {
                 let part = part?;
                 body.flow_control().release_capacity(part.len())?;
@@ -424,7 +439,8 @@ impl Http2Stream {
 }
 
 /// Runs a future on the calling thread, while the connection's thread drives sockets and timers.
-fn wait<T>(handle: &Handle, future: impl Future<Output = Result<T>>) -> Result<T> {
-    handle
+fn wait<T>(driver: &Driver, future: impl Future<Output = Result<T>>) -> Result<T> {
+    driver
+        .handle
         .block_on(async { tokio::time::timeout(PATIENCE, future).await.context("nothing came over HTTP/2")? })
 }
