@@ -21,7 +21,7 @@ import h2.events
 
 import soak
 from faults_node import OWN, SITES, host
-from soak_origin import CONTENT, accept_key, frame, read_body, read_frame, read_head
+from soak_origin import CONTENT, accept_key, frame, read_body, read_events, read_frame, read_head
 
 # The library closes its side at a GOAWAY; by RFC 9113 §6.8 what is under way goes on, and the node counts on that.
 h2.connection.H2ConnectionStateMachine._transitions[
@@ -225,16 +225,19 @@ class Visitors:
                 if head is None or b" 200 " not in head[0]:
                     shed = head and b" 503 " in head[0] and b"retry-after" in head[1]
                     raise Ended("shed" if shed else "status" if head else "broken", str(head and head[0]))
-                body, got = read_body(reader, head[1]), 0
+                events, got, due = read_events(reader, head[1]), 0, None
                 while got < count:
                     try:
-                        piece = await asyncio.wait_for(anext(body), PATIENCE)
+                        event = await asyncio.wait_for(anext(events), PATIENCE)
                     except (StopAsyncIteration, ValueError):
                         raise Ended("broken", f"the stream ended after {got} of {count} events") from None
-                    if piece != b"data: %d\n\n" % got:
-                        raise Ended("wrong", f"event {got} was {piece!r}")
+                    if event != b"data: %d\n\n" % got:
+                        raise Ended("wrong", f"event {got} was {event!r}")
                     got += 1
-                    self.well(visitor, None)
+                    # The origin sends one a second: how late each is by that, from the first on.
+                    now = time.monotonic()
+                    due = now if due is None else min(now, due + 1)
+                    self.well(visitor, due)
             except Exception as why:
                 self.fail(visitor, site, begun, begun, why)
                 await self.pause(1)

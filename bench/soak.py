@@ -47,7 +47,9 @@ import h2.config
 import h2.connection
 import h2.events
 
-from soak_origin import CONTENT, accept_key, frame, raise_descriptor_limit, read_body, read_frame, read_head
+from soak_origin import (
+    CONTENT, accept_key, frame, raise_descriptor_limit, read_body, read_events, read_frame, read_head
+)
 
 BINARIES = pathlib.Path(
     os.environ.get("SOAK_BINARIES", ROOT / "target" / os.environ.get("BENCH_PROFILE", "demo")))
@@ -401,14 +403,14 @@ class Soak:
                 reader, writer = await self.open(zone, number % 2 == 1)
                 writer.write(f"GET /events/{count} HTTP/1.1\r\nHost: {zone}\r\n\r\n".encode())
                 _, fields = await asyncio.wait_for(read_head(reader), PATIENCE)
-                body, got = read_body(reader, fields), 0
+                events, got = read_events(reader, fields), 0
                 while True:
                     try:
-                        piece = await asyncio.wait_for(anext(body), PATIENCE)
+                        event = await asyncio.wait_for(anext(events), PATIENCE)
                     except StopAsyncIteration:
                         break
-                    if piece != b"data: %d\n\n" % got:
-                        raise Wrong(f"event {got} was {piece!r}")
+                    if event != b"data: %d\n\n" % got:
+                        raise Wrong(f"event {got} was {event!r}")
                     got += 1
                     self.tally.well(kind)
                 if got != count:

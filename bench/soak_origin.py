@@ -60,6 +60,17 @@ async def read_body(reader, fields):
         yield piece
 
 
+async def read_events(reader, fields):
+    """Server-sent events of a body. Chunks may be joined and split on the way (RFC 9112 section 7.1)."""
+    text = b""
+    async for piece in read_body(reader, fields):
+        *events, text = (text + piece).split(b"\n\n")
+        for event in events:
+            yield event + b"\n\n"
+    if text:
+        raise ConnectionError(f"the stream ended within {text!r}")
+
+
 async def read_frame(reader):
     """First byte and payload of a WebSocket frame, unmasked."""
     first, second = await reader.readexactly(2)
