@@ -6,8 +6,9 @@ Four kinds of site, each before an origin of its own: `chat` (WebSockets that ec
 and posts over kept HTTP/1.1), `store` (large answers and uploads), and a fifth that the node answers itself, asked
 on a new connection each time. Every --every seconds one fault of `faults_kinds.py`, drawn from --seed: each kind comes
 once before any comes again. What a visitor may lose by a fault is part of the fault (the pass mark of its drill), and a
-failure that no fault at its time allows fails the run. At the end, as at the beginning, there is a calm: memory
-and descriptors of every role, and how many processes there are, must be what they were.
+failure that no fault at its time allows fails the run, as does an answer that is slow while no fault is at work. At the
+end, as at the beginning, there is a calm: memory and descriptors of every role, and how many processes there are, must
+be what they were. Beside it `stalls.py` notes when the machine itself stood still.
 
 Usage: faults.py [--minutes 120] [--every 30] [--seed N] [--only NAME,...] [--calm S] [--rate 1.0] [--out FILE.md]
        [--note TEXT] [--keep]
@@ -29,6 +30,7 @@ import argparse  # noqa: E402
 import asyncio
 import collections
 import datetime
+import http.client
 import random
 import shutil
 import signal
@@ -39,8 +41,9 @@ import time
 
 from faults_kinds import KINDS
 from faults_node import SITES, Node
-from faults_visitors import Visitors
+from faults_visitors import SLOW_S, Visitors
 from soak_origin import raise_descriptor_limit
+from stalls import steal
 
 SAMPLE_EVERY = 2
 GRACE = 4  # seconds in which a visitor that is silent for up to three notices that its connection has ended
@@ -121,7 +124,7 @@ class Run:
         while True:
             try:
                 self.samples.append(await asyncio.to_thread(self.node.sample, self.visitors.at()))
-            except (OSError, AttributeError, ValueError, KeyError):
+            except (OSError, AttributeError, ValueError, KeyError, http.client.HTTPException):
                 pass  # a process died while it was looked at, which is what this is about
             if time.monotonic() - rotated > 60:
                 rotated = time.monotonic()
@@ -129,12 +132,12 @@ class Run:
             await asyncio.sleep(SAMPLE_EVERY)
 
     def attribute(self):
-        """Gives each failure to a fault that allows it; those that none allows."""
+        """Gives each failure to a fault that allows it; those that none allows. Any fault may make slow."""
         unexplained = []
-        for failure in self.visitors.failures:
+        for failure in [*self.visitors.failures, *self.visitors.slow_by_others()]:
             near = [f for f in self.done
                     if failure.ended >= f.begun and failure.begun <= f.ended + (f.recovered_s or 0) + GRACE]
-            allowing = [f for f in near if f.allows(failure)]
+            allowing = [f for f in near if failure.what == "slow" or f.allows(failure)]
             if allowing:
                 allowing[-1].allowed[failure.what] += 1
             else:
@@ -156,12 +159,13 @@ def compare(run):
             begin, end = medians(run.begin, role, what), medians(run.end, role, what)
             holds = begin is not None and end is not None and end <= begin * (1 + share) + spare
             yield role, what, begin, end, holds
-    begin, end = (statistics.median([len(s) - 1 for s in part]) if part else None for part in (run.begin, run.end))
+    begin, end = (statistics.median([len(s) - 2 for s in part]) if part else None for part in (run.begin, run.end))
     yield "node", "processes", begin, end, begin == end
 
 
 def report(run, arguments, closing):
-    unexplained = run.attribute()
+    attributed = run.attribute()
+    unexplained, slow = ([f for f in attributed if (f.what == "slow") == is_slow] for is_slow in (False, True))
     visitors = run.visitors
     lines = [
         f"# Random faults of {datetime.date.today().isoformat()}", "",
@@ -195,6 +199,7 @@ def report(run, arguments, closing):
         (bool(run.done), f"{len(run.done)} faults of {len(by_kind)} kinds"),
         (not unexplained, f"{len(unexplained)} failures that no fault's mark allows, "
          f"of {sum(visitors.failed.values())} failed and {sum(visitors.good.values())} good"),
+        (not slow, f"{len(slow)} answers later than {SLOW_S:g} s while no fault was at work"),
         (not run.troubles, f"faults that did not go as they must, or that the node did not recover from: "
          f"{len(run.troubles)}"),
         (held, "memory, descriptors, threads and processes end where they began"),
@@ -203,9 +208,13 @@ def report(run, arguments, closing):
     lines += ["", *(f"- {'ok' if well else '**WRONG**'}: {what}" for well, what in checks)]
     told = ", ".join(f"{name} {count}" for name, count in sorted(closing["events"].items()))
     lines += [f"- warnings and errors in the log, by event: {told or 'none'}"]
+    stood = "; ".join([f"{len(run.stalls)} times one stood still for over 100 ms", *run.stalls[:20]])
+    delay = max((sample["delay_s"] for sample in run.samples), default=0)
+    lines += [f"- the host took {closing['steal_s']:.1f} s from the processors; {stood}",
+              f"- `rempart_thread_delay_seconds`, looked at every {SAMPLE_EVERY} s: at most {delay:g}"]
     good = all(well for well, _ in checks)
     lines += ["", f"Verdict: **{'passed' if good else 'FAILED'}**."]
-    wrong = [f"{failure}  (near: {failure.near})" for failure in unexplained] + run.troubles
+    wrong = [f"{failure}  (near: {failure.near})" for failure in unexplained + slow] + run.troubles
     if wrong:
         lines += ["", "What is wrong:", "", "```", *wrong[:60], "```"]
     text = "\n".join(lines) + "\n"
@@ -234,7 +243,9 @@ def main():
     origins = subprocess.Popen(
         [sys.executable, str(ROOT / "bench" / "faults_origin.py"), *SITES],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    node = None
+    with open(folder / "stalls", "w") as told:
+        stalls = subprocess.Popen([sys.executable, str(ROOT / "bench" / "stalls.py")], stdout=told)
+    node, taken_before = None, steal()
     try:
         node = Node(folder, origins)
         node.start()
@@ -245,11 +256,16 @@ def main():
             return run
 
         run = asyncio.run(go())
-        good = report(run, arguments, node.close())
+        stalls.kill()
+        begun = run.visitors.start_at
+        run.stalls = [f"{float(late):.2f} s at {float(at) - begun:.1f} s of processor {processor} (steal {taken} s)"
+                      for processor, at, late, taken in map(str.split, (folder / "stalls").read_text().splitlines())]
+        good = report(run, arguments, node.close() | {"steal_s": steal() - taken_before})
     finally:
         if node:
             node.kill()
         origins.send_signal(signal.SIGKILL)
+        stalls.kill()
         if arguments.keep:
             print(f"kept {folder}", flush=True)
         else:

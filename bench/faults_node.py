@@ -132,7 +132,7 @@ soak_ms = 1000
 
     def sample(self, at):
         """What each role holds at one moment."""
-        found = {"at": at}
+        found = {"at": at, "delay_s": self.metrics().get("rempart_thread_delay_seconds", 0)}
         for role, pid in self.roles().items():
             folder = pathlib.Path(f"/proc/{pid}")
             rollup = (folder / "smaps_rollup").read_text()

@@ -2,7 +2,8 @@
 
 A failure is one of: `refused` (no connection came about), `broken` (it ended before the whole answer), `late` (nothing
 for PATIENCE seconds), `shed` (503 with `Retry-After`), `status` (another that was not expected), `wrong` (other bytes
-than the origin's). Read next: faults_kinds.py for who allows which.
+than the origin's); or `slow`: the whole answer, later than SLOW_S after it was asked for or the origin sent it. Read
+next: faults_kinds.py for who allows which.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ import h2.events
 
 import soak
 from faults_node import OWN, SITES, host
-from soak_origin import CONTENT, accept_key, frame, read_body, read_events, read_frame, read_head
+from soak_origin import CONTENT, accept_key, frame, parse_event, read_body, read_events, read_frame, read_head
 
 # The library closes its side at a GOAWAY; by RFC 9113 §6.8 what is under way goes on, and the node counts on that.
 h2.connection.H2ConnectionStateMachine._transitions[
@@ -29,6 +30,7 @@ h2.connection.H2ConnectionStateMachine._transitions[
 ] = (None, h2.connection.ConnectionState.CLIENT_OPEN)
 
 PATIENCE = 8
+SLOW_S = 0.5  # seconds, of which this process was not itself late; outside of faults that is a failure
 HOT = 20  # pages of the forum that are always stored
 
 
@@ -64,6 +66,7 @@ class Visitors:
         self.over = asyncio.Event()
         self.good, self.failed, self.failures = collections.Counter(), collections.Counter(), []
         self.times = collections.defaultdict(list)
+        self.slow, self.lags = [], []
         self.trust = ssl.create_default_context(cafile=str(node.folder / "ca.pem"))
         self.trust_h2 = ssl.create_default_context(cafile=str(node.folder / "ca.pem"))
         self.trust_h2.set_alpn_protocols(["h2"])
@@ -71,10 +74,31 @@ class Visitors:
     def at(self):
         return time.monotonic() - self.start_at
 
-    def well(self, visitor, begun, count=1):
-        self.good[visitor] += count
-        if begun is not None and len(self.times[visitor]) < 2_000_000:
-            self.times[visitor].append(time.monotonic() - begun)
+    def well(self, visitor, site, opened, begun):
+        self.good[visitor] += 1
+        now = time.monotonic()
+        if len(self.times[visitor]) < 2_000_000:
+            self.times[visitor].append(now - begun)
+        if now - begun > SLOW_S and len(self.slow) < 200_000:
+            text = f"{now - begun:.3f} s"
+            self.slow.append(Failure("slow", visitor, site, opened, begun, now, text, False, self.start_at))
+
+    async def watch_itself(self):
+        """Notes when this process itself is late by over 20 ms: until when, and how long."""
+        while not self.over.is_set():
+            begun = time.monotonic()
+            await asyncio.sleep(0.02)
+            now = time.monotonic()
+            if now - begun > 0.04 and len(self.lags) < 200_000:
+                self.lags.append((now, now - begun - 0.02))
+
+    def slow_by_others(self):
+        """Slow answers without those that are slow only because this process was late to look."""
+        for slow in self.slow:
+            own = sum(late for until, late in self.lags if until > slow.begun and until - late < slow.ended)
+            slow.text += f", of which this process {own:.3f}"
+            if slow.ended - slow.begun - own > SLOW_S:
+                yield slow
 
     def fail(self, visitor, site, opened, begun, why, stored=False):
         what = why.what if isinstance(why, Ended) else {
@@ -134,7 +158,7 @@ class Visitors:
                 if not await asyncio.wait_for(self.ask(stream, site, path, expected, body), PATIENCE):
                     stream[1].close()
                     stream = None
-                self.well(visitor, begun)
+                self.well(visitor, site, opened, begun)
             except Exception as why:
                 self.fail(visitor, site, opened, begun, why, stored)
                 if stream:
@@ -152,7 +176,7 @@ class Visitors:
                 stream = await self.open(OWN, number % 2 == 0)
                 said = self.ask(stream, OWN, "/", lambda got: got.startswith(b"own "), close=True)
                 await asyncio.wait_for(said, PATIENCE)
-                self.well("newcomer", begun)
+                self.well("newcomer", OWN, begun, begun)
             except Exception as why:
                 self.fail("newcomer", OWN, begun, begun, why)
             if stream:
@@ -205,7 +229,7 @@ class Visitors:
                     opcode, got = await asyncio.wait_for(read_frame(reader), PATIENCE)
                     if (opcode, got) != (0x81, text):
                         raise Ended("broken" if opcode == 0x88 else "wrong", f"echo was {opcode:#x} {got[:30]}")
-                    self.well(visitor, begun)
+                    self.well(visitor, site, opened, begun)
                     await self.pause(1 + 2 * random.random())
             except Exception as why:
                 self.fail(visitor, site, opened, begun, why)
@@ -225,19 +249,17 @@ class Visitors:
                 if head is None or b" 200 " not in head[0]:
                     shed = head and b" 503 " in head[0] and b"retry-after" in head[1]
                     raise Ended("shed" if shed else "status" if head else "broken", str(head and head[0]))
-                events, got, due = read_events(reader, head[1]), 0, None
+                events, got = read_events(reader, head[1]), 0
                 while got < count:
                     try:
                         event = await asyncio.wait_for(anext(events), PATIENCE)
                     except (StopAsyncIteration, ValueError):
                         raise Ended("broken", f"the stream ended after {got} of {count} events") from None
-                    if event != b"data: %d\n\n" % got:
+                    number, sent = parse_event(event)
+                    if number != got:
                         raise Ended("wrong", f"event {got} was {event!r}")
                     got += 1
-                    # The origin sends one a second: how late each is by that, from the first on.
-                    now = time.monotonic()
-                    due = now if due is None else min(now, due + 1)
-                    self.well(visitor, due)
+                    self.well(visitor, site, begun, sent)
             except Exception as why:
                 self.fail(visitor, site, begun, begun, why)
                 await self.pause(1)
@@ -259,7 +281,8 @@ class Visitors:
                 is_going = False
                 while not self.over.is_set() and not is_going:
                     begun = time.monotonic()
-                    is_going = await asyncio.wait_for(self.four(connection, reader, writer, site, visitor), PATIENCE)
+                    asked = self.four(connection, reader, writer, site, visitor, opened)
+                    is_going = await asyncio.wait_for(asked, PATIENCE)
                     await self.pause(4 / rate - (time.monotonic() - begun))
             except Exception as why:
                 self.fail(visitor, site, opened, begun, why)
@@ -267,7 +290,7 @@ class Visitors:
             if writer:
                 writer.close()
 
-    async def four(self, connection, reader, writer, site, visitor):
+    async def four(self, connection, reader, writer, site, visitor, opened):
         """Asks four times at once; whether the node said that it goes away."""
         begun, waiting, is_going, failed = time.monotonic(), {}, False, None
         for length in (200, 1024, 4000, 20_000):
@@ -310,7 +333,7 @@ class Visitors:
                     elif stream[1] != CONTENT[:stream[0]]:
                         failed = Ended("wrong", f"{len(stream[1])} of {stream[0]} bytes")
                     else:
-                        self.well(visitor, begun)
+                        self.well(visitor, site, opened, begun)
                     del waiting[number]
             writer.write(connection.data_to_send())
         if failed:
@@ -330,7 +353,7 @@ class Visitors:
             out = (await process.communicate())[0].decode()
             done = re.search(r"requests (\d+) 2xx (\d+) failed (\d+) bytes (\d+)", out)
             requests, good, failed, received = map(int, done.groups()) if done else (1, 0, 1, 0)
-            self.well(visitor, None, good)
+            self.good[visitor] += good
             if received != good * 1024 and not failed:
                 failed = 1
             for _ in range(max(failed, requests - good)):
@@ -355,6 +378,7 @@ class Visitors:
                  for n in range(8)]
         works += [self.keep_asking("object", "store", n % 2 == 1, 2 * rate, self.an_object) for n in range(4)]
         works += [self.websocket(n) for n in range(30)] + [self.events(n) for n in range(6)]
+        works += [self.watch_itself()]
         works += [self.http2(8 * rate) for _ in range(3)] + [self.http3(20 * rate), self.newcomers(10 * rate)]
         return [asyncio.create_task(work) for work in works]
 

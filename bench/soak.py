@@ -48,7 +48,7 @@ import h2.connection
 import h2.events
 
 from soak_origin import (
-    CONTENT, accept_key, frame, raise_descriptor_limit, read_body, read_events, read_frame, read_head
+    CONTENT, accept_key, frame, parse_event, raise_descriptor_limit, read_body, read_events, read_frame, read_head
 )
 
 BINARIES = pathlib.Path(
@@ -409,10 +409,11 @@ class Soak:
                         event = await asyncio.wait_for(anext(events), PATIENCE)
                     except StopAsyncIteration:
                         break
-                    if event != b"data: %d\n\n" % got:
+                    number, sent = parse_event(event)
+                    if number != got:
                         raise Wrong(f"event {got} was {event!r}")
                     got += 1
-                    self.tally.well(kind)
+                    self.tally.well(kind, sent)
                 if got != count:
                     raise Wrong(f"the stream ended after {got} of {count} events")
             except Exception as why:

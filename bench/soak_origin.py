@@ -2,7 +2,7 @@
 """The origin behind the soak: answers whose content the client can check.
 
 GET /bytes/N answers with the first N bytes of CONTENT; POST /digest with length and SHA-256 of the body;
-GET /events/N with N server-sent events, one a second; an upgrade becomes a WebSocket that echoes. It prints
+GET /events/N with N server-sent events, one a second, each with its number and when it was sent; an upgrade becomes a WebSocket that echoes. It prints
 its address. It judges nothing: that is the client's part. Usage: soak_origin.py ADDRESS; called by soak.py.
 """
 
@@ -12,6 +12,7 @@ import hashlib
 import random
 import resource
 import sys
+import time
 
 CONTENT = random.Random(7).randbytes(1 << 20)
 WEBSOCKET_KEY = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
@@ -71,6 +72,12 @@ async def read_events(reader, fields):
         raise ConnectionError(f"the stream ended within {text!r}")
 
 
+def parse_event(event):
+    """Number of an event, and when it was sent: seconds of the machine's monotonic clock, that of every process."""
+    number, sent = event.removeprefix(b"data: ").split()
+    return int(number), float(sent)
+
+
 async def read_frame(reader):
     """First byte and payload of a WebSocket frame, unmasked."""
     first, second = await reader.readexactly(2)
@@ -119,7 +126,7 @@ async def answer(writer, path, body_digest):
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
                      b"Transfer-Encoding: chunked\r\n\r\n")
         for count in range(int(number)):
-            event = b"data: %d\n\n" % count
+            event = b"data: %d %.6f\n\n" % (count, time.monotonic())
             writer.write(b"%x\r\n%s\r\n" % (len(event), event))
             await writer.drain()
             await asyncio.sleep(1)
