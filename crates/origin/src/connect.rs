@@ -279,7 +279,8 @@ impl Origins {
         }
     }
 
-    /// A place among the open connections, or a connection that became idle while waiting for one.
+    /// A place among the open connections, or a connection that became idle while waiting for one. Who cannot
+    /// use an idle one has the place of the oldest, which is closed.
     async fn permit_or_idle(
         &self,
         target: &Target<'_>,
@@ -289,8 +290,24 @@ impl Origins {
     ) -> Result<Result<Permit, Box<Http1>>, Fault> {
         let state: &Arc<OriginState> = &home.state;
         let max = target.pool.max_connections;
-        if state.may_connect(max) {
-            return Ok(Ok(Permit::taken(state)));
+        let may_reuse = may_reuse && target.offer != Offer::Http2;
+        let look = || {
+            loop {
+                if state.may_connect(max) {
+                    return Some(Ok(Permit::taken(state)));
+                }
+                if may_reuse {
+                    let connection = self.idle(target, home)?;
+                    state.reused.fetch_add(1, Relaxed);
+                    return Some(Err(connection));
+                }
+                if !home.close_oldest() {
+                    return None;
+                }
+            }
+        };
+        if let Some(found) = look() {
+            return Ok(found);
         }
         let waiting = state.waiting.fetch_add(1, Relaxed) as usize;
         let _waiting = Waiting(&state.waiting);
@@ -303,15 +320,8 @@ impl Origins {
                 let released = state.released.notified();
                 let mut released = pin!(released);
                 released.as_mut().enable();
-                if state.may_connect(max) {
-                    return Ok(Ok(Permit::taken(state)));
-                }
-                if may_reuse
-                    && target.offer != Offer::Http2
-                    && let Some(connection) = self.idle(target, home)
-                {
-                    state.reused.fetch_add(1, Relaxed);
-                    return Ok(Err(connection));
+                if let Some(found) = look() {
+                    return Ok(found);
                 }
                 released.await;
             }

@@ -99,6 +99,18 @@ impl Local {
         }
     }
 
+    /// Closes an idle connection for somebody who needs its place; `false` if there is none. Of those that
+    /// are parked the oldest, since what a thread still has was used after them, else this thread's oldest.
+    pub(crate) fn close_oldest(&self) -> bool {
+        if parking::take_oldest(&self.state).is_some() {
+            return true;
+        }
+        let mut idle = self.idle.borrow_mut();
+        let oldest = (!idle.is_empty()).then(|| idle.remove(0));
+        drop(idle);
+        oldest.is_some() // closed with the list free
+    }
+
     fn tick(&self, now_ms: u64) {
         let keepalive_ms = self.keepalive_ms.get();
         // Oldest first, so that the first young one ends the search.

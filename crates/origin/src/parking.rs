@@ -58,6 +58,12 @@ pub(crate) fn take(
     }
 }
 
+/// Takes the connection that was idle for the longest time, whomever it was made for.
+pub(crate) fn take_oldest(origin: &OriginState) -> Option<ParkedConnection> {
+    let mut parked = lock(&origin.parked);
+    (!parked.is_empty()).then(|| parked.remove(0))
+}
+
 /// Closes what has been idle for too long. Whoever finds another thread at it leaves it to that one.
 pub(crate) fn expire(origin: &OriginState, keepalive_ms: u64, now_ms: u64) {
     let Ok(mut parked) = origin.parked.try_lock() else { return };

@@ -3,8 +3,11 @@
 //! A visitor is an IPv4 address or an IPv6 network of 64 bits, hashed under the process's seed. Each stands
 //! in one word of a set of four: 18 bits of the hash, the second of its last exchange, and whether it had
 //! one in another second too. What is approximated: two visitors whose hashes agree in 32 bits are one (one
-//! pair in 4,000 million), and of more than some 50,000 in ten minutes those served longest ago are
-//! forgotten. Either costs little: being known is a better place in the order and nothing else.
+//! pair in 4,000 million), and of more than some 50,000 in ten minutes those are forgotten first that came once,
+//! then those served longest ago. Either costs little: being known is a better place in the order and nothing
+//! else. Who has many networks must not be able to have others forgotten with them, one request each: a
+//! newcomer takes the place of one who was served in two seconds or more only where there are no others, and
+//! all of an IPv6 /48, which a hoster gives away for nothing, share [`NETWORK_SETS`] sets.
 //!
 //! A flood is served too, until it is noticed, and must not be known for that. So a visitor is known by an
 //! exchange that was some seconds old when the thread began to be late, or by two in different seconds before
@@ -17,8 +20,12 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::limits::{KNOWN_S, KNOWN_VISITORS};
 
-/// Entries of one set.
+/// Entries of one set, and how many sets there are.
 const WAYS: usize = 4;
+const SETS: usize = KNOWN_VISITORS / WAYS;
+
+/// The sets of one IPv6 network of 48 bits: 256 visitors of it at a time, a 256th part of all.
+const NETWORK_SETS: u64 = 64;
 
 /// Bits of a word that hold the second: it turns over after 68 minutes, when a visitor of that moment counts
 /// as known once more.
@@ -31,9 +38,12 @@ const SETTLED: u32 = 1 << TIME_BITS;
 /// How old, in seconds, a single exchange must have been when the thread began to be late.
 const SETTLED_S: u32 = 2;
 
-/// A visitor's hash.
+/// A visitor's hash, and the set in which it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Visitor(pub(crate) u64);
+pub struct Visitor {
+    pub(crate) hash: u64,
+    set: u32,
+}
 
 /// Spreads the bits of a number (the finaliser of SplitMix64).
 pub(crate) fn mix(value: u64) -> u64 {
@@ -47,11 +57,19 @@ impl Visitor {
     /// fall together.
     #[must_use]
     pub fn of(address: IpAddr, seed: u64) -> Self {
-        let network = match address {
-            IpAddr::V4(v4) => u64::from(u32::from(v4)) | 1 << 40,
-            IpAddr::V6(v6) => (u128::from(v6) >> 64) as u64,
+        let hashed = |network: u64| mix(mix(network.wrapping_add(seed)) ^ seed.rotate_left(32));
+        let (hash, set) = match address {
+            IpAddr::V4(v4) => {
+                let hash = hashed(u64::from(u32::from(v4)) | 1 << 40);
+                (hash, hash)
+            }
+            IpAddr::V6(v6) => {
+                let network = (u128::from(v6) >> 64) as u64;
+                let hash = hashed(network);
+                (hash, hashed(network & !0xffff).wrapping_add(hash % NETWORK_SETS))
+            }
         };
-        Self(mix(mix(network.wrapping_add(seed)) ^ seed.rotate_left(32)))
+        Self { hash, set: (set % SETS as u64) as u32 }
     }
 }
 
@@ -75,13 +93,13 @@ impl Known {
     }
 
     fn set(&self, visitor: Visitor) -> &[AtomicU32] {
-        let first = visitor.0 as usize % (KNOWN_VISITORS / WAYS) * WAYS;
+        let first = visitor.set as usize * WAYS;
         self.words.get(first..first + WAYS).unwrap_or_default()
     }
 
     /// The word without its time; never 0.
     fn tag(visitor: Visitor) -> u32 {
-        ((visitor.0 >> 32) as u32 | 1 << 31) & !(TIME_MASK | SETTLED)
+        ((visitor.hash >> 32) as u32 | 1 << 31) & !(TIME_MASK | SETTLED)
     }
 
     fn second(now_s: u64) -> u32 {
@@ -132,12 +150,15 @@ impl Known {
         if since_s.is_some() {
             return;
         }
-        let age = |word: &&AtomicU32| match word.load(Relaxed) {
-            0 => u32::MAX,
-            found => Self::age(found, now_s),
+        // Whoever is known no more goes first, then who came once, then who was served longest ago.
+        let worth = |word: &&AtomicU32| {
+            let found = word.load(Relaxed);
+            let age = Self::age(found, now_s);
+            let is_over = found == 0 || u64::from(age) > KNOWN_S;
+            (is_over, found & SETTLED == 0, age)
         };
-        if let Some(oldest) = self.set(visitor).iter().max_by_key(age) {
-            oldest.store(fresh, Relaxed);
+        if let Some(least) = self.set(visitor).iter().max_by_key(worth) {
+            least.store(fresh, Relaxed);
         }
     }
 }
@@ -150,6 +171,11 @@ mod tests {
 
     fn visitor(number: u32) -> Visitor {
         Visitor::of(IpAddr::V4(Ipv4Addr::from(number)), 7)
+    }
+
+    /// Of the nth network of 64 bits below 2001:db8:n::/48.
+    fn visitor_of_one_48(number: u16) -> Visitor {
+        Visitor::of(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, number, 0, 0, 0, 1)), 7)
     }
 
     #[test]
@@ -201,6 +227,34 @@ mod tests {
         assert!(kept < 400, "{kept} of those served before are left");
         let wrong = (1_000_000..1_100_000).filter(|n| known.is_known(visitor(*n), 1_102, 1_102)).count();
         assert!(wrong < 10, "{wrong} strangers are taken for others");
+    }
+
+    #[test]
+    fn one_network_cannot_have_others_forgotten() {
+        let known = Known::new();
+        (0..40_000).for_each(|number| known.served(visitor(number), 1_000, None));
+        let count = |now_s| (0..40_000).filter(|n| known.is_known(visitor(*n), now_s, now_s)).count();
+        let before = count(1_002);
+        for now_s in [1_100, 1_102] {
+            (0..=u16::MAX).for_each(|number| known.served(visitor_of_one_48(number), now_s, None));
+        }
+        let after = count(1_104);
+        assert!(before - after <= 256, "{before} were known, then {after}");
+        let of_it = (0..=u16::MAX).filter(|n| known.is_known(visitor_of_one_48(*n), 1_104, 1_104)).count();
+        assert!((200..300).contains(&of_it), "{of_it}");
+    }
+
+    #[test]
+    fn who_came_once_makes_room_before_who_stays() {
+        let known = Known::new();
+        for now_s in [1_000, 1_010] {
+            (0..20_000).for_each(|number| known.served(visitor(number), now_s, None));
+        }
+        let count = || (0..20_000).filter(|n| known.is_known(visitor(*n), 1_102, 1_102)).count();
+        let before = count();
+        (100_000..300_000).for_each(|number| known.served(visitor(number), 1_100, None));
+        // One goes of each set that is full of those who stay.
+        assert!(before > 19_000 && before - count() < 1_000, "{before} were known, then {}", count());
     }
 
     #[test]

@@ -82,8 +82,8 @@ pub const LEFT_US: f64 = 5_000.0;
 /// little, since the thread lets in fewer at that moment already.
 pub const BUDGET_CUT: f64 = 0.95;
 
-/// Visitors that are kept as known: 65,536 of 4 bytes (256 KiB a node). When a set is full, the one served
-/// longest ago makes room.
+/// Visitors that are kept as known: 65,536 of 4 bytes (256 KiB a node). When a set is full, one that
+/// came once makes room, then the one served longest ago.
 pub const KNOWN_VISITORS: usize = 65_536;
 
 /// How long a visitor is known after an exchange, in seconds.

@@ -63,7 +63,7 @@ impl Rates {
     pub(crate) fn count(&mut self, visitor: Visitor, now_us: u64, requests: u16) -> u32 {
         self.turn(now_us);
         let left_us = SECOND_US - now_us % SECOND_US;
-        let places = [visitor.0 as usize % CELLS, (visitor.0 >> 20) as usize % CELLS];
+        let places = [visitor.hash as usize % CELLS, (visitor.hash >> 20) as usize % CELLS];
         let mut least = u64::from(u32::MAX);
         for (row, place) in self.rows.iter_mut().zip(places) {
             if let (Some(cell), Some(before)) = (row.running.get_mut(place), row.before.get(place)) {

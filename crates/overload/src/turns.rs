@@ -11,7 +11,8 @@
 //! [`COSTLY_US`]: however many cheap ones come beside them. Zones have their turns
 //! by weighted start-time fair queueing (Goyal, Vin and Cheng, 1996) over measured time: the next turn is of
 //! the zone that has had least for its weight; one that had nothing to do for a while begins where the others
-//! are. Within a zone known visitors come before all others, and else whoever has waited for longest.
+//! are. Within a zone known visitors come before all others, and else whoever has waited for longest; one that
+//! has waited for too long is sent away before either.
 //!
 //! Pure. Called by `edge` on a thread that was late a moment ago, and not at all on others. Read next:
 //! [`crate::controller`], which decides who is let in.
@@ -173,8 +174,11 @@ impl<T> Turns<T> {
     pub fn next(&mut self, now_us: u64) -> Option<Turn<T>> {
         let waiting = self.lines.values_mut().filter(|line| !line.is_empty());
         let line = waiting.min_by(|one, other| one.had_us.total_cmp(&other.had_us))?;
-        let first = line.known.pop_front().or_else(|| line.others.pop_front())?;
-        let is_late = now_us.saturating_sub(first.since_us) > TURN_WAIT_US;
+        let is_late = |waiting: &Waiting<T>| now_us.saturating_sub(waiting.since_us) > TURN_WAIT_US;
+        // However many known ones come, nobody waits for longer.
+        let late = line.others.front().is_some_and(is_late).then(|| line.others.pop_front()).flatten();
+        let first = late.or_else(|| line.known.pop_front()).or_else(|| line.others.pop_front())?;
+        let is_late = is_late(&first);
         self.had_us = line.had_us;
         if !is_late {
             line.had_us += first.cost_us.trunc() / line.weight;
@@ -344,6 +348,19 @@ mod tests {
         let next = |turns: &mut Turns<_>, now_us| turns.next(now_us).map(|turn| (turn.of, turn.is_late));
         assert_eq!(next(&mut turns, TURN_WAIT_US), Some(((1, 0), false)));
         assert_eq!(next(&mut turns, TURN_WAIT_US + 1), Some(((1, 1), true)));
+    }
+
+    #[test]
+    fn nobody_waits_for_longer_however_many_known_ones_come() {
+        let mut turns = turns(&[(1, 1, 1_000)]);
+        wait(&mut turns, 1, 1);
+        let mut next = |number: u64, now_us| {
+            turns.wait(1, true, now_us, (1, number as usize));
+            turns.next(now_us).map(|turn| (turn.of.1, turn.is_late))
+        };
+        assert_eq!(next(10, TURN_WAIT_US), Some((10, false)));
+        assert_eq!(next(11, TURN_WAIT_US + 1), Some((0, true)));
+        assert_eq!(next(12, TURN_WAIT_US + 1), Some((11, false)));
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Place {
         count: u32,
         (salt, number): (u64, u64),
     ) -> Self {
-        let drawn = mix(visitor.0 ^ salt);
+        let drawn = mix(visitor.hash ^ salt);
         let part = (drawn >> 61) as u32 % PARTS;
         let within = (drawn >> 40) as u16;
         let [busy, very_busy, heavy] = BUSY;

@@ -144,6 +144,65 @@ fn connections_are_limited_over_all_threads() {
 }
 
 #[test]
+fn who_needs_a_new_connection_has_the_place_of_an_idle_one() {
+    run(async {
+        let mut limited = plain(answering(ok).await);
+        limited.max_connections = Some(2);
+        let node = Node::new(limited);
+        let other = Node::thread(Arc::clone(&node.fleet), Arc::clone(&node.pool), 2);
+        let (one, two) = (node.choose(), node.choose());
+        let (mut first, mut second) =
+            (node.open(&one).await.expect("one"), node.open(&two).await.expect("two"));
+        for link in [&mut first, &mut second] {
+            exchange(link, &request("GET", "/"), b"", 1024).await.expect("an answer");
+        }
+        first.finish();
+        second.finish();
+        // Its own thread's at once, in the place of the one used longest ago.
+        let third = node.open_new(&node.choose()).await.expect("a place");
+        assert!(!third.is_reused());
+        assert_eq!((node.report().opened, node.report().connections), (3, 2));
+        // Another thread's when that one parks it.
+        let elsewhere = other.choose();
+        let waits = while_time_flies(&other.deadlines, other.open_new(&elsewhere));
+        let parks = async {
+            settle().await;
+            (0..6).for_each(|_| node.tick(100));
+        };
+        let (fourth, ()) = tokio::join!(waits, parks);
+        assert!(!fourth.expect("a place").is_reused());
+        assert_eq!(node.report().opened, 4);
+        assert!(node.report().connections <= 2);
+    });
+}
+
+#[test]
+fn a_place_is_not_lost_on_somebody_who_cannot_use_what_is_idle() {
+    run(async {
+        let mut limited = plain(answering(ok).await);
+        limited.max_connections = Some(1);
+        let node = Node::new(limited);
+        let mut busy = node.open(&node.choose()).await.expect("a connection");
+        let (one, two) = (node.choose(), node.choose());
+        let needs_new = async {
+            let mut link = node.open_new(&one).await.expect("a place");
+            assert!(!link.is_reused());
+            exchange(&mut link, &request("POST", "/"), b"", 1024).await.expect("an answer");
+            link.finish();
+        };
+        let takes_any = async { node.open(&two).await.expect("what is given back").is_reused() };
+        let gives = async {
+            settle().await;
+            exchange(&mut busy, &request("GET", "/"), b"", 1024).await.expect("an answer");
+            busy.finish();
+        };
+        let ((), was_reused, ()) = tokio::join!(needs_new, takes_any, gives);
+        assert!(was_reused);
+        assert_eq!(node.report().opened, 2);
+    });
+}
+
+#[test]
 fn requests_under_way_are_limited_over_all_threads() {
     run(async {
         let mut limited = plain(answering(ok).await);

@@ -124,6 +124,12 @@ impl Node {
         self.origins.open(chosen, true, visitor, local).await
     }
 
+    /// For a request that must not be sent twice: on a connection of its own.
+    pub(crate) async fn open_new(&self, chosen: &Chosen) -> Result<Link, Fault> {
+        let nobody = "192.0.2.1:4000".parse().expect("an address");
+        self.origins.open(chosen, false, nobody, nobody).await
+    }
+
     /// One whole exchange, retried once where the link says it may be.
     pub(crate) async fn fetch(&self, request: &Request, body: &[u8]) -> Result<Answer, Fault> {
         let chosen = self.choose();
