@@ -24,7 +24,8 @@ pub use step::{Fetch, Filling, Now, Outcome, Passing, Serving, Step, Visited};
 use crate::limits::LOOKS_MAX;
 use crate::policy::{
     Asked, AskedRange, Bypass, ByteRange, Eligibility, Forward, Found, Key, Metadata, Settings, Spelling,
-    StoredHead, Traits, VaryIndex, VisitorFacts, ask, first_request, invalidated, lookup, strip_unkeyed,
+    StoredHead, ToStore, Traits, VaryIndex, VisitorFacts, ask, first_request, give_unkept, invalidated,
+    lookup, strip_unkeyed,
 };
 use crate::store::{self, KeyRef, Lease, Object, Purge, Recorded, Store, Strength, Ticket, Waited};
 
@@ -371,7 +372,12 @@ impl Visit {
         }
         let beyond = self.beyond.take();
         let forward = if beyond.is_some() { Forward::Stale } else { Forward::UriMiss };
-        Some(self.go_alone(request, beyond, forward))
+        let mut step = self.go_alone(request, beyond, forward);
+        if let Step::Fetch(fetch) = &mut step {
+            // What it brings may serve all who still wait, which a 304 to this visitor cannot.
+            fetch.has_own_conditions = false;
+        }
+        Some(step)
     }
 
     /// Whether memory has something for this request that was not there, or not under the key it waited for,
@@ -435,12 +441,14 @@ impl Visit {
         let epoch = self.store.purges().epoch();
         let stored = stored.filter(|object| self.store.is_usable(object));
         let head = stored.as_deref().and_then(head_of);
+        let has_own_conditions = lease.is_none() && stored.is_none();
         let (slice, has_own_range) = self.slice_of(lease.is_some(), stored.as_deref());
         Box::new(Fetch {
             is_led: lease.is_some(),
             lease,
             slice,
             has_own_range,
+            has_own_conditions,
             stored: stored.zip(head),
             forward,
             // Variants are of what the visitor sent; the request itself is made the origin's meanwhile.
@@ -503,6 +511,13 @@ impl Visit {
         let status = crate::policy::CacheStatus { ttl_s, ..crate::policy::CacheStatus::default() };
         let slices = Slices::of(self, object, head, meta, now);
         Box::new(Serving { answer, sending, object: Arc::clone(object), slices, status })
+    }
+
+    /// As [`Visit::serving`], of what this visitor's own fetch brought.
+    fn serving_fetched(&self, object: &Arc<Object>, fetched: &ToStore, now: Now) -> Box<Serving> {
+        let mut serving = self.serving(object, &fetched.head, &fetched.meta, now);
+        give_unkept(fetched, now.unix_ms, &mut serving.answer);
+        serving
     }
 }
 

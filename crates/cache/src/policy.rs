@@ -29,7 +29,7 @@ mod validator;
 mod vary;
 pub(crate) mod words;
 
-pub use answer::{Sending, answer_from, rewrite_browser, strip_own};
+pub use answer::{Sending, answer_from, give_unkept, rewrite_browser, strip_own};
 pub use cache_status::CacheStatus;
 pub use conditional::{Precondition, may_send_range, precondition};
 pub use control::{MaxStale, RequestControl, ResponseControl, Restriction, Seconds, parse_age};
@@ -50,7 +50,9 @@ pub use slices::{
 };
 pub use stored::{Metadata, NUMBERS, StoredHead, Traits};
 pub(crate) use storing::tags_of;
-pub use storing::{NotStored, Storing, ToStore, is_for_this_cache, is_understood, judge, may_be_provoked};
+pub use storing::{
+    NotStored, Storing, ToStore, UnkeptField, is_for_this_cache, is_understood, judge, may_be_provoked,
+};
 pub use tags::read_tags;
 pub use targeted::{Targeted, effective_control};
 pub use validator::{EntityTag, Validators};

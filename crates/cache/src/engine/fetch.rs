@@ -53,7 +53,7 @@ impl Visit {
             Answered::Renewed(renewed) => self.renewed(fetch, *renewed, said, now),
             Answered::RenewedOnce(once, reason) => {
                 let Some((object, _)) = &fetch.stored else { return pass(said, reason) };
-                let mut serving = self.serving(object, &once.head, &once.meta, now);
+                let mut serving = self.serving_fetched(object, &once, now);
                 serving.status = CacheStatus { ttl_s: serving.status.ttl_s, ..said };
                 if reason.is_lasting() {
                     self.store.remove(object);
@@ -76,6 +76,13 @@ impl Visit {
                 }
                 None => pass(said, NotStored::Error),
             },
+            // It is the answer to the visitor's own conditions; or to none, and asking again would be asking
+            // the same again.
+            Answered::AskAgain if !fetch.was_asked => {
+                let stored = fetch.stored.take().map(|(object, _)| object);
+                self.give_up(fetch.lease.take(), NotStored::Partial, stored, now);
+                pass(said, NotStored::Partial)
+            }
             Answered::AskAgain => {
                 fetch.stored = None;
                 fetch.was_asked = false;
@@ -199,7 +206,7 @@ impl Visit {
                 if let Some(lease) = waited_for {
                     self.show_index(lease, &stored.vary, now);
                 }
-                let mut serving = self.serving(fill.object(), &stored.head, &stored.meta, now);
+                let mut serving = self.serving_fetched(fill.object(), &stored, now);
                 serving.status =
                     CacheStatus { is_stored: fill.is_kept(), ttl_s: serving.status.ttl_s, ..said };
                 Outcome::Fill(Box::new(Filling { fill, serving: *serving }))
@@ -352,7 +359,7 @@ impl Visit {
             let renewed = (&renewed.head, &renewed.meta, &tags[..]);
             self.refresh(lease, fetch.is_led, &object, renewed)
         });
-        let mut serving = self.serving(kept.as_ref().unwrap_or(&object), &renewed.head, &renewed.meta, now);
+        let mut serving = self.serving_fetched(kept.as_ref().unwrap_or(&object), &renewed, now);
         serving.status = CacheStatus { is_stored: kept.is_some(), ttl_s: serving.status.ttl_s, ..said };
         Outcome::Serve(serving)
     }

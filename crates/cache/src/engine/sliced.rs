@@ -240,7 +240,7 @@ impl Visit {
         stored.meta.traits = stored.meta.traits.with(Traits::SLICED);
         match self.store_sliced(&mut fetch, &stored, (number, range), &sliced, now) {
             Ok((object, fill)) => {
-                let mut serving = self.serving(&object, &stored.head, &stored.meta, now);
+                let mut serving = self.serving_fetched(&object, &stored, now);
                 serving.status =
                     CacheStatus { is_stored: fill.is_some(), ttl_s: serving.status.ttl_s, ..said };
                 match fill {
@@ -291,6 +291,7 @@ impl Visit {
         // Known for a while: the next range is asked for as it is, without trying a slice first.
         let kept = fetch.stored.take().map(|(object, _)| object);
         self.give_up(fetch.lease.take(), reason, kept, now);
+        fetch.has_own_conditions = true;
         if self.asked.ranges.is_none() {
             // The whole was wanted, and a slice only to ask about it.
             fetch.slice = None;

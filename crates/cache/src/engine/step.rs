@@ -81,6 +81,8 @@ pub struct Fetch {
     pub(super) slice: Option<(u64, ByteRange)>,
     /// The visitor's own range is asked for, and its answer passed.
     pub(super) has_own_range: bool,
+    /// The visitor's own conditions are asked with, since nothing is stored and nobody waits; a 304 passes.
+    pub(super) has_own_conditions: bool,
     /// Epoch of purges when it began: for one without a lease, which knows its own.
     pub(super) epoch: u64,
 }
@@ -94,13 +96,14 @@ impl Fetch {
         prepare(fields, validators.as_ref());
         if let Some((_, range)) = self.slice {
             prepare_first(range, fields);
-        } else if self.has_own_range {
-            let own: [&[u8]; 2] = [b"range", b"if-range"];
-            for field in self.fields.iter() {
-                if own.iter().any(|name| field.name.eq_ignore_ascii_case(name)) {
-                    fields.push(field.name, field.value);
-                }
-            }
+        }
+        let is_own = |name: &[u8]| {
+            let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
+            self.has_own_range && (is(b"range") || is(b"if-range"))
+                || self.has_own_conditions && (is(b"if-none-match") || is(b"if-modified-since"))
+        };
+        for field in self.fields.iter().filter(|field| is_own(field.name)) {
+            fields.push(field.name, field.value);
         }
     }
 

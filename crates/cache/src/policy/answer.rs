@@ -10,7 +10,7 @@ use super::range::{ByteRange, Multipart, RangePlan, plan_range, push_number};
 use super::request::Asked;
 use super::settings::{BrowserLifetime, Settings};
 use super::stored::{Metadata, StoredHead, Traits};
-use super::storing::is_for_this_cache;
+use super::storing::{ToStore, UnkeptField, is_for_this_cache};
 use super::words::Members;
 
 /// Which bytes of the stored body follow the head.
@@ -105,6 +105,21 @@ pub fn answer_from(
     }
 }
 
+/// Makes an answer out of what was just fetched or renewed that of the visitor whose fetch it was: with the
+/// fields that are not stored, and without an `Age` of 0, which would say that it was not made or validated
+/// for this very request (RFC 9111 §5.1). Never for who waited for the fetch, or comes later.
+pub fn give_unkept(stored: &ToStore, now_ms: u64, out: &mut Response) {
+    if stored.meta.age_s(now_ms) == 0 {
+        out.fields.remove_known(Known::Age);
+    }
+    // What was written here, of a range or for browsers, stays; a 304 and a 416 speak of no content.
+    let has_content = !matches!(out.status, 304 | 416);
+    let is_given =
+        |(name, _): &&UnkeptField| out.fields.value(name).is_none() && (has_content || !is_of_content(name));
+    let given: Vec<_> = stored.unkept.iter().filter(is_given).collect();
+    given.into_iter().for_each(|(name, value)| out.fields.push(name, value));
+}
+
 /// Takes out the fields for this cache alone. Also for what passes unstored.
 pub fn strip_own(fields: &mut Fields) {
     fields.retain(|field| field.known != Known::Other || !is_for_this_cache(field.name));
@@ -123,14 +138,17 @@ fn become_not_modified(out: &mut Response) {
     out.body = BodySize::None;
 }
 
-/// Takes out what speaks of content that is not sent; `Content-Location` speaks of the resource.
+/// Takes out what speaks of content that is not sent.
 fn drop_representation(fields: &mut Fields) {
-    fields.retain(|field| {
-        let is_of_content = field.name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"content-"));
-        let stays: [&[u8]; 3] =
-            [b"content-location", b"content-security-policy", b"content-security-policy-report-only"];
-        !is_of_content || stays.iter().any(|name| field.name.eq_ignore_ascii_case(name))
-    });
+    fields.retain(|field| !is_of_content(field.name));
+}
+
+/// Whether a field speaks of the content; `Content-Location` speaks of the resource.
+fn is_of_content(name: &[u8]) -> bool {
+    let others: [&[u8]; 3] =
+        [b"content-location", b"content-security-policy", b"content-security-policy-report-only"];
+    name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"content-"))
+        && !others.iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
 fn push_seconds(fields: &mut Fields, name: &[u8], seconds: u64) {

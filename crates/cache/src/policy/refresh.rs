@@ -11,7 +11,7 @@ use super::lookup::{OriginTrouble, may_serve_on_error};
 use super::request::{Asked, is_about_a_copy};
 use super::settings::{SetCookie, Settings};
 use super::stored::{Metadata, StoredHead, Traits};
-use super::storing::{NotStored, Storing, ToStore, judge};
+use super::storing::{NotStored, Storing, ToStore, UnkeptField, judge};
 use super::validator::{EntityTag, Validators};
 use crate::compress::Accepted;
 
@@ -56,8 +56,8 @@ pub enum Answered {
     },
     /// The visitor gets what is stored, stale; the origin's answer is dropped.
     ServeStale,
-    /// A 304 to a question that was not asked, or about another version: the origin is asked again without
-    /// validators.
+    /// A 304 to a question that was not asked, or about another version: where the origin was asked with
+    /// validators, it is asked again without.
     AskAgain,
 }
 
@@ -129,15 +129,16 @@ fn renewed(
     match judge(&as_get, path, &merged, settings, times) {
         Storing::Store(mut renewed) => {
             carry(stored.meta, &mut renewed.meta);
+            renewed.unkept.extend(unkept_cookies(answer, settings));
             Answered::Renewed(renewed)
         }
-        Storing::Pass(reason) => {
-            let once = once(&merged, stored.meta, times);
-            match once {
-                Some(once) => Answered::RenewedOnce(Box::new(once), reason),
-                None => Answered::AskAgain,
+        Storing::Pass(reason) => match once(&merged, stored.meta, times) {
+            Some(mut once) => {
+                once.unkept.extend(unkept_cookies(answer, settings));
+                Answered::RenewedOnce(Box::new(once), reason)
             }
-        }
+            None => Answered::AskAgain,
+        },
     }
 }
 
@@ -156,21 +157,39 @@ fn once(merged: &Response, stored: &Metadata, times: &FetchTimes) -> Option<ToSt
     })?;
     let initial_age_s = super::freshness::initial_age_s(&merged.fields, times);
     let meta = Metadata { received_ms: times.received_ms, initial_age_s, lifetime_s: 0, ..*stored };
-    Some(ToStore { meta, head, vary: super::vary::Vary::Nothing, tags: Vec::new() })
+    Some(ToStore { meta, head, vary: super::vary::Vary::Nothing, tags: Vec::new(), unkept: Vec::new() })
 }
 
-/// Whether a 304 with these validators is about the stored answer: strong tags must be equal; weak ones
-/// must match weakly; without a tag, a date must be the stored one; without either, there is only the
-/// stored one it can mean.
+/// The cookies that a 304 sets, where `merge` leaves them out: those of the visitor whose fetch it was.
+fn unkept_cookies(answer: &Response, settings: &Settings) -> impl Iterator<Item = UnkeptField> {
+    let is_unkept = settings.set_cookie != SetCookie::Stored;
+    let cookies = answer.fields.iter().filter(move |field| is_unkept && field.known == Known::SetCookie);
+    cookies.map(|field| (field.name.into(), field.value.into()))
+}
+
+/// Whether a 304 with these validators is about the stored answer: where both have tags, they must match
+/// weakly; where none is stored, a date must be the stored one; else there is only the stored one that it can
+/// mean.
+///
+/// RFC 9111 §4.3.4 would renew nothing by a strong tag that is not the stored one. Origins that compress
+/// send `W/"a"` with the body and `"a"` with a 304 all the same, and what they mean is clear; so it renews,
+/// and [`merge`] sees to it that the bytes stored get no tag that was not theirs.
 fn is_about(stored: &Validators<'_>, answer: &Validators<'_>) -> bool {
-    if let Some(tag) = answer.etag.and_then(EntityTag::read) {
-        let Some(ours) = stored.etag.and_then(EntityTag::read) else { return stored.etag.is_none() };
-        return ours.equals_weakly(&tag);
+    if let (Some(ours), Some(theirs)) = entity_tags(stored, answer) {
+        return ours.equals_weakly(&theirs);
     }
     match (answer.last_modified, stored.last_modified) {
         (Some(theirs), Some(ours)) => theirs == ours || stored.etag.is_some(),
         _ => true,
     }
+}
+
+/// The tags of what is stored and of what came.
+fn entity_tags<'a>(
+    stored: &Validators<'a>,
+    answer: &Validators<'a>,
+) -> (Option<EntityTag<'a>>, Option<EntityTag<'a>>) {
+    (stored.etag.and_then(EntityTag::read), answer.etag.and_then(EntityTag::read))
 }
 
 /// Whether a 304's or HEAD's field is left out when a stored head is brought up to date (RFC 9111 §3.2):
@@ -183,10 +202,20 @@ fn is_kept_as_stored(known: Known, name: &[u8]) -> bool {
 
 /// Brings a stored head up to date with the fields of a 304 or of an answer to HEAD: each name that comes
 /// takes the place of all its stored lines (RFC 9111 §3.2).
+///
+/// Validators come only with a strong tag that is the stored one: whoever holds parts of the version that a
+/// new one names would be given the stored bytes for the rest (§4.3.4).
 fn merge(stored: &mut Response, answer: &Response, settings: &Settings, times: &FetchTimes) {
+    let is_same_version = matches!(
+        entity_tags(&Validators::of(&stored.fields), &Validators::of(&answer.fields)),
+        (Some(ours), Some(theirs)) if ours.equals_strongly(&theirs)
+    );
+    let is_validator =
+        |name: &[u8]| name.eq_ignore_ascii_case(b"etag") || name.eq_ignore_ascii_case(b"last-modified");
     let comes = |field: &exchange::FieldRef<'_>| {
         !field.is_hop_by_hop
             && !is_kept_as_stored(field.known, field.name)
+            && (is_same_version || !is_validator(field.name))
             && (field.known != Known::SetCookie || settings.set_cookie == SetCookie::Stored)
     };
     for field in answer.fields.iter().filter(|field| comes(field)) {

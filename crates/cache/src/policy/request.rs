@@ -84,7 +84,12 @@ pub enum Eligibility {
 /// Reads a request. One pass over its fields; nothing is allocated unless it is conditional or asks for
 /// ranges.
 pub fn ask(request: &Request, settings: &Settings) -> Eligibility {
-    // First: what an unsafe request changes is gone whether or not its own answer might have been kept.
+    // By its method it may change things; but it opens a WebSocket (RFC 8441 §4), which changes nothing here.
+    if request.upgrade == Upgrade::Extended {
+        return Eligibility::Bypass(Bypass::Upgrade);
+    }
+    // Before the zone's word: what an unsafe request changes is gone whether or not its own answer might have
+    // been kept.
     if !matches!(request.method, Method::Get | Method::Head) {
         return Eligibility::Bypass(Bypass::Method);
     }
@@ -100,7 +105,8 @@ pub fn ask(request: &Request, settings: &Settings) -> Eligibility {
     let mut asked = Asked { is_head: request.method == Method::Head, may_store: true, ..Asked::default() };
     let (mut has_control, mut range_lines) = (false, 0);
     let mut range: &[u8] = &[];
-    for field in request.fields.iter() {
+    // What `Connection` names does not reach the origin, so it asks for nothing here either.
+    for field in request.fields.end_to_end() {
         if field.known != Known::Other {
             continue;
         }
@@ -136,13 +142,18 @@ pub fn ask(request: &Request, settings: &Settings) -> Eligibility {
     Eligibility::Eligible(asked)
 }
 
-/// Takes out of a request what could change the answer and is not in the key.
+/// Takes out of a request what could change the answer and is not in the key, and what could change the key
+/// and not the answer: fields that `Connection` names, which the origin is not sent (RFC 9110 §7.6.1). Kept,
+/// they would let a stranger store the answer to one question as the answer to another.
 ///
 /// To be done before variants are computed and before the edge writes its own forwarding fields. From a
 /// trusted proxy, `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` are kept: they are what it is
 /// trusted with.
 pub fn strip_unkeyed(fields: &mut Fields, settings: &Settings, is_peer_trusted: bool) {
     fields.retain(|field| {
+        if field.is_hop_by_hop && field.known == Known::Other {
+            return false;
+        }
         let is_trusted_with = matches!(
             field.known,
             Known::Forwarded | Known::XForwardedFor | Known::XForwardedProto | Known::XForwardedHost
@@ -202,6 +213,18 @@ mod tests {
     }
 
     #[test]
+    fn a_web_socket_over_http2_is_no_change_to_what_is_stored() {
+        let mut request = request("CONNECT", &[]);
+        request.upgrade = Upgrade::Extended;
+        assert_eq!(bypass(&request, &Settings::default()), Some(Bypass::Upgrade));
+        request.upgrade = Upgrade::No;
+        assert_eq!(bypass(&request, &Settings::default()), Some(Bypass::Method));
+        let mut posted = self::request("POST", &[]);
+        posted.upgrade = Upgrade::Http1;
+        assert_eq!(bypass(&posted, &Settings::default()), Some(Bypass::Method), "it may be taken as a POST");
+    }
+
+    #[test]
     fn requests_that_are_more_than_their_key_bypass() {
         let settings = Settings { bypass_cookies: vec![b"session*"[..].into()], ..Settings::default() };
         let mut with_body = request("GET", &[]);
@@ -242,6 +265,20 @@ mod tests {
         assert_eq!(head.ranges, None);
         let two = [("Range", "bytes=0-1"), ("Range", "bytes=2-3")];
         assert_eq!(asked(&two, &settings).ranges, None);
+    }
+
+    #[test]
+    fn what_connection_names_asks_for_nothing_and_is_taken_out() {
+        let mut request = request("GET", &[("TE", "trailers"), ("Accept", "*/*")]);
+        for name in ["If-None-Match", "If-Match", "Pragma", "Origin"] {
+            request.fields.push_known(name.as_bytes(), b"\"a\"", Known::Other, true);
+        }
+        let respects = Settings { respects_request: true, ..Settings::default() };
+        let Eligibility::Eligible(asked) = ask(&request, &respects) else { panic!("it may be answered") };
+        assert!(asked.conditions.is_empty());
+        strip_unkeyed(&mut request.fields, &respects, true);
+        let names: Vec<_> = request.fields.iter().map(|field| field.name.to_vec()).collect();
+        assert_eq!(names, [&b"TE"[..], b"Accept"]);
     }
 
     #[test]

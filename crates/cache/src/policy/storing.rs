@@ -106,7 +106,13 @@ pub struct ToStore {
     pub vary: Vary,
     /// What it may be purged by: the origin's tags, and [`super::Spelling::tag`].
     pub tags: Vec<Box<[u8]>>,
+    /// Names and values that are for the one visitor whose fetch it was, and not stored
+    /// ([`super::give_unkept`]).
+    pub unkept: Vec<UnkeptField>,
 }
+
+/// Name and value of a field of [`ToStore::unkept`].
+pub type UnkeptField = (Box<[u8]>, Box<[u8]>);
 
 /// What becomes of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,7 +215,7 @@ fn consider(
     refuse_if(meta.body_bytes.is_some_and(|bytes| bytes > settings.object_bytes_max), NotStored::TooLarge)?;
     let tags = tags_of(fields, settings).ok_or(NotStored::Tags)?;
     let head = pack(answer, &control, settings, times).ok_or(NotStored::Head)?;
-    Ok(ToStore { meta, head, vary, tags })
+    Ok(ToStore { meta, head, vary, tags, unkept: unkept(answer, &control, settings) })
 }
 
 /// What an answer may be purged by: the origin's tags, and the one of what is keyed as this zone spells URLs.
@@ -252,8 +258,8 @@ fn declared_bytes(answer: &Response) -> Option<u64> {
 
 /// Whether `no-cache` or `private` names the field, so that it is left out of what is stored.
 ///
-/// A field under `no-cache="…"` could be kept for use after a validation (RFC 9111 §5.2.2.4); leaving it
-/// out is simpler and as right, since a 304 brings it again.
+/// A field under `no-cache="…"` could be kept for use after a validation (RFC 9111 §5.2.2.4). Left out, it
+/// is one that every visitor gets who fetches or validates, as far as the origin sends it, and nobody else.
 fn is_listed(control: &ResponseControl, name: &[u8]) -> bool {
     control.no_cache.names(name) || control.private.names(name)
 }
@@ -265,22 +271,40 @@ pub fn is_for_this_cache(name: &[u8]) -> bool {
     all.iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
-/// Packs what of the head is stored (RFC 9111 §3.1): not what is about one connection or one hop, not `Age`
-/// (a number, from here on), not the length (the body's), not what restrictions name.
+/// Whether a field goes on from here with an answer out of the store: not what is about one connection or
+/// one hop, not `Age` (a number, from here on), not the length (the body's).
+fn goes_on(field: &FieldRef<'_>) -> bool {
+    match field.known {
+        _ if field.is_hop_by_hop => false,
+        Known::Age | Known::ContentLength | Known::Trailer => false,
+        Known::Other => !field.name.eq_ignore_ascii_case(b"proxy-authentication-info"),
+        _ => true,
+    }
+}
+
+/// Whether a field is for the visitor alone whose fetch it was.
+fn is_unkept(field: &FieldRef<'_>, control: &ResponseControl, settings: &Settings) -> bool {
+    let is_cookie = field.known == Known::SetCookie;
+    is_cookie && settings.set_cookie != SetCookie::Stored || is_listed(control, field.name)
+}
+
+/// What of the head is not stored and goes on nevertheless: restrictions on storing and on using again are
+/// none on passing on what was asked for (RFC 9111 §5.2.2.4 and §5.2.2.7).
+fn unkept(answer: &Response, control: &ResponseControl, settings: &Settings) -> Vec<UnkeptField> {
+    let is_ours = |field: &FieldRef<'_>| {
+        goes_on(field) && is_unkept(field, control, settings) && !is_for_this_cache(field.name)
+    };
+    answer.fields.iter().filter(is_ours).map(|field| (field.name.into(), field.value.into())).collect()
+}
+
+/// Packs what of the head is stored (RFC 9111 §3.1): what goes on and is for everybody.
 fn pack(
     answer: &Response,
     control: &ResponseControl,
     settings: &Settings,
     times: &FetchTimes,
 ) -> Option<StoredHead> {
-    let keeps_cookies = settings.set_cookie == SetCookie::Stored;
-    let keeps = |field: &FieldRef<'_>| match field.known {
-        _ if field.is_hop_by_hop || is_listed(control, field.name) => false,
-        Known::Age | Known::ContentLength | Known::Trailer => false,
-        Known::SetCookie => keeps_cookies,
-        Known::Other => !field.name.eq_ignore_ascii_case(b"proxy-authentication-info"),
-        _ => true,
-    };
+    let keeps = |field: &FieldRef<'_>| goes_on(field) && !is_unkept(field, control, settings);
     if answer.fields.known(Known::Date).is_some() {
         return StoredHead::pack(answer, keeps);
     }

@@ -11,7 +11,8 @@
 //! Nothing here is looked at on a hit. Asked by `shard.rs` when it evicts; told by `store.rs` what is stored.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Turns of the memory without a sign of a visitor after which a zone's promise rests. Few would do without
@@ -116,7 +117,7 @@ impl Fair {
 
     /// Puts a zone's weight into the sum, in the place of the one that is in it.
     fn count(&self, account: &Account, weight: u64) {
-        let before = account.counted.swap(weight, Relaxed);
+        let before = account.counted.swap(weight, SeqCst);
         self.weights.fetch_add(weight, Relaxed);
         self.weights.fetch_sub(before, Relaxed);
     }
@@ -135,15 +136,27 @@ impl Fair {
 
     /// Notes bytes that a zone was found to have.
     pub(crate) fn add_known(&self, account: &Account, bytes: u64) {
-        if account.bytes.fetch_add(bytes, Relaxed) == 0 && bytes > 0 {
-            self.count(account, account.weight.load(Relaxed));
+        if account.bytes.fetch_add(bytes, SeqCst) == 0 && bytes > 0 {
+            self.settle(account);
         }
     }
 
     /// Notes that bytes of a zone have left memory.
     pub(crate) fn remove(&self, account: &Account, bytes: u64) {
-        if account.bytes.fetch_sub(bytes, Relaxed) == bytes && bytes > 0 {
-            self.count(account, 0);
+        if account.bytes.fetch_sub(bytes, SeqCst) == bytes && bytes > 0 {
+            self.settle(account);
+        }
+    }
+
+    /// Counts a zone's weight if it holds something, and else not. Another thread may store its first bytes, or
+    /// take out its last, at the same time: whoever counts last looks again.
+    fn settle(&self, account: &Account) {
+        loop {
+            let holds = account.bytes.load(SeqCst) > 0;
+            self.count(account, if holds { account.weight.load(Relaxed) } else { 0 });
+            if holds == (account.bytes.load(SeqCst) > 0) {
+                return;
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use cache::engine::{Engine, Fetch, Now, Outcome, Place, Step, Visit, Visited};
-use cache::policy::{FetchTimes, KeySettings, QueryKey, Settings, Spelling, VisitorFacts};
+use cache::policy::{FetchTimes, KeySettings, QueryKey, SetCookie, Settings, Spelling, VisitorFacts};
 use cache::store::{MemorySettings, Purge, Seed, Store, Strength, Ticket, Waited};
 use exchange::{Fields, Request, Response};
 
@@ -123,6 +123,13 @@ impl Bench {
     fn purge(&self, what: &Purge<'_>, strength: Strength) {
         self.engine.store().purge(what, strength, 1, |_| ());
     }
+}
+
+/// Names and values that are asked of an answer, if it has them.
+fn said<'a>(answer: &'a Response, names: &[&str]) -> Vec<Option<&'a str>> {
+    let value =
+        |name: &&str| answer.fields.value(name.as_bytes()).and_then(|it| std::str::from_utf8(it).ok());
+    names.iter().map(value).collect()
 }
 
 fn filled(outcome: Outcome) {
@@ -384,6 +391,165 @@ fn a_waiter_whose_turn_comes_after_a_purge_asks_for_the_whole() {
     assert!(fields.value(b"if-none-match").is_none());
     filled(bench.answered(next, fetch, &tagged()));
     assert!(bench.is_hit_at(ZONE, "/", &[]), "it was asked after the purge");
+}
+
+const COOKIE: (&str, &str) = ("Set-Cookie", "session=1");
+const TOKEN: (&str, &str) = ("X-Tok", "1");
+
+#[test]
+fn what_is_not_stored_of_an_answer_is_its_fetchers_and_nobody_elses() {
+    let stripping = Settings { set_cookie: SetCookie::Stripped, ..Settings::default() };
+    for (settings, control) in [
+        (Settings::default(), "max-age=600, private=\"Set-Cookie, X-Tok\""),
+        (Settings::default(), "max-age=600, no-cache=\"Set-Cookie, X-Tok\""),
+        (stripping, "max-age=600, no-cache=\"X-Tok, Cache-Tag\""),
+    ] {
+        let bench = Bench::with(settings);
+        let names = ["Set-Cookie", "X-Tok", "X-All", "Cache-Tag"];
+        let (way, fetch) = bench.lead(&[]);
+        let mut waiting = bench.queue(1, &[]);
+        let brought = answer(
+            200,
+            &[
+                ("Cache-Control", control),
+                COOKIE,
+                ("Set-Cookie", "b=2"),
+                TOKEN,
+                ("X-All", "2"),
+                ("Cache-Tag", "c"),
+            ],
+        );
+        let outcome = bench.answered(&way, fetch, &brought);
+        let Outcome::Fill(filling) = &outcome else { panic!("{outcome:?}") };
+        let given = &filling.serving.answer;
+        assert_eq!(said(given, &names), [Some("session=1"), Some("1"), Some("2"), None], "{control}");
+        assert_eq!(given.fields.all_known(exchange::Known::SetCookie).count(), 2);
+        filled(outcome);
+        for (_, step) in turn(&mut waiting, bench.now).into_iter().chain([(&way, bench.arrive(&[]).1)]) {
+            let Step::Serve(serving) = step else { panic!("{step:?}") };
+            assert_eq!(said(&serving.answer, &names), [None, None, Some("2"), None], "{control}");
+        }
+    }
+}
+
+#[test]
+fn what_a_304_says_to_its_asker_is_told_to_nobody_else() {
+    for (control, is_kept) in [("max-age=60, no-cache=\"X-Tok\"", true), ("no-store", false)] {
+        let mut bench = Bench::new();
+        bench.store(&answer(
+            200,
+            &[("Cache-Control", "max-age=1, no-cache=\"X-Tok\""), ("ETag", "\"1\""), TOKEN],
+        ));
+        bench.wait_s(2);
+        let (way, fetch) = bench.lead(&[]);
+        let mut waiting = bench.queue(1, &[]);
+        let outcome =
+            bench.answered(&way, fetch, &not_modified(&[("Cache-Control", control), COOKIE, TOKEN]));
+        let Outcome::Serve(serving) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(said(&serving.answer, &[COOKIE.0, TOKEN.0]), [Some(COOKIE.1), Some(TOKEN.1)], "{control}");
+        let steps = turn(&mut waiting, bench.now);
+        match &steps[..] {
+            [(_, Step::Serve(serving))] if is_kept => {
+                assert_eq!(said(&serving.answer, &[COOKIE.0, TOKEN.0]), [None, None]);
+            }
+            [(_, Step::Fetch(_))] if !is_kept => {}
+            _ => panic!("{control}"),
+        }
+    }
+}
+
+#[test]
+fn an_age_of_nothing_is_told_to_those_alone_for_whom_it_was_not_fetched() {
+    let mut bench = Bench::new();
+    let mut ages = Vec::new();
+    let brought = |age: &[(&str, &str)]| {
+        answer(200, &[&[("Cache-Control", "max-age=9"), ("ETag", "\"1\"")], age].concat())
+    };
+    for (answer, age) in [
+        (brought(&[]), None),
+        (brought(&[("Age", "3")]), Some("3")),
+        (not_modified(&[]), None),
+        (not_modified(&[("Age", "4")]), Some("4")),
+    ] {
+        let (way, fetch) = bench.lead(&[]);
+        let mut waiting = bench.queue(1, &[]);
+        let serving = match bench.answered(&way, fetch, &answer) {
+            Outcome::Fill(mut filling) => {
+                filling.fill.push(b"0123456789");
+                filling.fill.finish();
+                filling.serving
+            }
+            Outcome::Serve(serving) => *serving,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(said(&serving.answer, &["Age"]), [age]);
+        let steps = turn(&mut waiting, bench.now);
+        let [(_, Step::Serve(serving))] = &steps[..] else { panic!("one is answered") };
+        ages.extend(said(&serving.answer, &["Age"]).into_iter().flatten().map(str::to_owned));
+        bench.wait_s(20);
+    }
+    assert_eq!(ages, ["0", "3", "0", "4"]);
+}
+
+const MINE: [(&str, &str); 2] =
+    [("If-None-Match", "\"mine\""), ("If-Modified-Since", "Sun, 06 Nov 1994 07:00:00 GMT")];
+
+/// What the origin is asked with.
+fn conditions(way: &Way, fetch: &mut Fetch) -> [bool; 2] {
+    let mut fields = way.request.fields.clone();
+    fetch.prepare(&mut fields);
+    MINE.map(|(name, value)| fields.value(name.as_bytes()) == Some(value.as_bytes()))
+}
+
+#[test]
+fn who_fetches_for_itself_alone_has_its_own_conditions_judged_by_the_origin() {
+    let bench = Bench::new();
+    let (way, mut fetch) = bench.lead(&MINE);
+    assert_eq!(conditions(&way, &mut fetch), [false; 2], "the whole is to be stored");
+    let mut waiting = bench.queue(1, &MINE);
+    assert!(matches!(bench.answered(&way, fetch, &controlled("private")), Outcome::Pass(_)));
+    let mut steps = turn(&mut waiting, bench.now);
+    let Some((_, Step::Fetch(mut fetch))) = steps.pop() else { panic!("it goes by itself") };
+    assert_eq!(conditions(&way, &mut fetch), [true; 2], "it waited for what is not to be shared");
+    let (way, mut fetch) = bench.lead(&MINE);
+    assert_eq!(conditions(&way, &mut fetch), [true; 2]);
+    assert!(
+        matches!(bench.answered(&way, fetch, &answer(304, &[])), Outcome::Pass(_)),
+        "it is the visitor's"
+    );
+    let (other, mut fetch) = bench.lead(&[]);
+    assert_eq!(conditions(&other, &mut fetch), [false; 2]);
+    let (head, step) = bench.arrive_at(ZONE, "HEAD", "/other", &MINE);
+    let Step::Fetch(mut fetch) = step else { panic!("{step:?}") };
+    assert_eq!(conditions(&head, &mut fetch), [true; 2]);
+    // What it brings may be stored by now.
+    let (way, fetch) = bench.lead(&MINE);
+    filled(bench.answered(&way, fetch, &tagged()));
+    assert!(bench.is_hit_at(ZONE, "/", &[]));
+}
+
+#[test]
+fn who_lost_patience_asks_for_what_serves_those_who_still_wait() {
+    let mut bench = Bench::new();
+    let (_leader, _fetch) = bench.lead(&[]);
+    let (mut way, ticket) = bench.queue(1, &MINE).remove(0);
+    bench.wait_s(60);
+    let Some(Step::Fetch(mut fetch)) = way.visit.impatient(&way.request, &ticket, bench.now) else {
+        panic!("it is its turn")
+    };
+    assert_eq!(conditions(&way, &mut fetch), [false; 2]);
+}
+
+#[test]
+fn a_304_to_no_condition_is_not_asked_for_for_ever() {
+    let mut bench = Bench::new();
+    bench.store(&answer(200, &[("Cache-Control", "max-age=1"), ("ETag", "\"1\"")]));
+    bench.wait_s(2);
+    let (way, fetch) = bench.lead(&[]);
+    let other = answer(304, &[("ETag", "\"2\"")]);
+    let outcome = bench.answered(&way, fetch, &other);
+    let Outcome::Again(again) = outcome else { panic!("{outcome:?}") };
+    assert!(matches!(bench.answered(&way, *again, &other), Outcome::Pass(_)));
 }
 
 /// Settings under which URLs are spelt so.

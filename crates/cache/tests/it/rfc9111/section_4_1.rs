@@ -1,8 +1,9 @@
 //! §4.1: calculating cache keys with the Vary header field.
 
 use cache::policy::{NotStored, Settings};
+use exchange::Known;
 
-use crate::desk::{Desk, answer};
+use crate::desk::{Desk, Origin, answer, request};
 
 fn varied(vary: &str, name: &str) -> exchange::Response {
     answer(200, &[("Cache-Control", "max-age=60"), ("Vary", vary), ("X-Answer", name)])
@@ -78,6 +79,24 @@ fn an_answer_that_varies_differently_does_not_hide_the_others() {
 fn fields_that_the_edge_writes_for_each_visitor_choose_nothing() {
     for vary in ["X-Forwarded-For", "Accept, forwarded"] {
         assert_eq!(Desk::new().get(&[], varied(vary, "one")).not_stored, Some(NotStored::Vary), "{vary}");
+    }
+}
+
+#[test]
+fn a_field_that_the_origin_is_not_sent_chooses_nothing() {
+    let mut settings = Settings::default();
+    settings.key.headers = vec![b"X-Tenant"[..].into()];
+    let mut desk = Desk::with(settings);
+    for name in ["Accept-Language", "X-Tenant"] {
+        let mut named = request("GET", "/", &[]);
+        // `http1` marks what Connection names.
+        named.fields.push_known(name.as_bytes(), b"fr", Known::Other, true);
+        let seen = desk.send(named, Origin::Answers(varied("Accept-Language", "of none")));
+        assert!(seen.is_hit() || seen.asked(name).is_none());
+    }
+    assert_eq!(desk.again(&[]).value("X-Answer"), Some("of none"));
+    for name in ["Accept-Language", "X-Tenant"] {
+        assert!(!desk.get(&[(name, "fr")], varied("Accept-Language", "of French")).is_hit(), "{name}");
     }
 }
 

@@ -43,6 +43,27 @@ fn a_304_about_another_version_renews_nothing() {
 }
 
 #[test]
+fn a_304_gives_what_is_stored_no_validator_that_was_not_its_own() {
+    const STRONG: (&str, &str) = ("ETag", "\"a\"");
+    const WEAK: (&str, &str) = ("ETag", "W/\"a\"");
+    for (stored, said, tag, modified) in [
+        (&[WEAK][..], &[STRONG][..], Some(WEAK.1), None),
+        (&[STRONG], &[WEAK], Some(STRONG.1), None),
+        (&[OLD], &[OLD, ("ETag", "\"new\"")], None, Some(OLD.1)),
+        (&[WEAK, OLD], &[WEAK, NEW], Some(WEAK.1), Some(OLD.1)),
+        (&[STRONG, OLD], &[NEW], Some(STRONG.1), Some(OLD.1)),
+        // The same version by its strong tag: what else is said of it holds.
+        (&[STRONG, OLD], &[STRONG, NEW], Some(STRONG.1), Some(NEW.1)),
+    ] {
+        let Answered::Renewed(renewed) = with_304(stored, said) else { panic!("{stored:?} {said:?}") };
+        let found = renewed.head.validators();
+        let expected = (tag.map(str::as_bytes), modified.map(str::as_bytes));
+        assert_eq!((found.etag, found.last_modified), expected, "{stored:?} {said:?}");
+    }
+    assert!(!is_renewed(&[OLD], &[NEW, ("ETag", "\"new\"")]), "of another date");
+}
+
+#[test]
 fn a_304_without_validators_is_about_what_was_asked() {
     assert!(is_renewed(&[("ETag", "\"a\"")], &[]));
     assert!(is_renewed(&[OLD], &[]));

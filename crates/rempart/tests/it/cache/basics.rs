@@ -211,6 +211,48 @@ fn conditions_are_answered_by_what_is_stored() -> Result<()> {
 }
 
 #[test]
+fn what_is_not_stored_of_an_answer_is_the_first_visitors() -> Result<()> {
+    let origin = counting(|request, answer| {
+        let control = match request.path() {
+            "/private" => "max-age=60, private=\"Set-Cookie, X-Tok\"",
+            _ => "max-age=60, no-cache=\"X-Tok\"",
+        };
+        answer.field("Cache-Control", control).field("Set-Cookie", "a=1").field("X-Tok", "1")
+    })?;
+    let node = before(&origin, "set_cookie = \"stripped\"")?;
+    for target in ["/private", "/stripped"] {
+        let (first, second) = (get(&node, target)?, get(&node, target)?);
+        assert_eq!((first.fields.first("set-cookie"), first.fields.first("x-tok")), (Some("a=1"), Some("1")));
+        assert!(
+            is_hit(&second) && !second.fields.has("set-cookie") && !second.fields.has("x-tok"),
+            "{target}"
+        );
+    }
+    node.finish_healthy()
+}
+
+#[test]
+fn a_page_that_is_not_stored_is_not_modified_for_who_has_it() -> Result<()> {
+    let origin = OriginSpec::new().answering(|request| {
+        let answer = match request.fields.first("if-none-match") {
+            Some("\"a\"") => Answer::new(304),
+            _ => Answer::ok("page"),
+        };
+        answer.field("ETag", "\"a\"").field("Cache-Control", "private")
+    })?;
+    let node = before(&origin, "")?;
+    get(&node, "/a")?;
+    let same = with(&node, "/a", &[("If-None-Match", "\"a\"")])?;
+    assert_eq!((same.status, same.body.len(), same.fields.first("etag")), (304, 0, Some("\"a\"")));
+    assert_eq!(said(&same), "rempart; fwd=uri-miss; detail=partial");
+    for sent in [&[("If-None-Match", "\"b\"")][..], &[]] {
+        let other = with(&node, "/a", sent)?;
+        assert_eq!((other.status, other.text().as_str()), (200, "page"));
+    }
+    node.finish_healthy()
+}
+
+#[test]
 fn a_304_of_the_origin_renews_what_is_stored() -> Result<()> {
     let origin = OriginSpec::new().answering(|request| {
         let answer = match request.fields.first("if-none-match") {

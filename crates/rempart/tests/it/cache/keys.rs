@@ -25,6 +25,23 @@ fn what_a_stranger_says_in_forwarding_fields_reaches_no_answer_that_is_shared() 
 }
 
 #[test]
+fn what_connection_names_reaches_neither_the_origin_nor_the_key() -> Result<()> {
+    let origin = counting(|request, answer| {
+        let of = |name: &str| request.fields.first(name).unwrap_or("none").to_owned();
+        let text = format!(" {} {}", of("accept-language"), of("x-tenant"));
+        answer.field("Cache-Control", "max-age=60").field("Vary", "Accept-Language").part(text)
+    })?;
+    let node = before(&origin, "key = { headers = [\"X-Tenant\"] }")?;
+    let french = [("Accept-Language", "fr"), ("X-Tenant", "t")];
+    let named = [&french[..], &[("Connection", "Accept-Language, X-Tenant")]].concat();
+    assert_eq!(with(&node, "/a", &named)?.text(), "answer 0 none none");
+    assert_eq!(get(&node, "/a")?.text(), "answer 0 none none");
+    assert_eq!(with(&node, "/a", &french)?.text(), "answer 1 fr t");
+    assert_eq!(with(&node, "/a", &named)?.text(), "answer 0 none none");
+    node.finish_healthy()
+}
+
+#[test]
 fn what_comes_compressed_reaches_only_who_can_read_it_whether_the_origin_says_so_or_not() -> Result<()> {
     let origin = counting(|request, answer| {
         let takes =
