@@ -34,6 +34,8 @@ pub(crate) enum Finding {
     Broken {
         /// The chain's path.
         path: String,
+        /// The zones that name the pair.
+        zones: Vec<Id>,
         /// What is wrong.
         cause: String,
     },
@@ -98,7 +100,8 @@ impl Watch {
                 }
                 Err(cause) if was_doubtful => {
                     pair.doubtful = false;
-                    findings.push(Finding::Broken { path: pair.certificate.clone(), cause });
+                    let (path, zones) = (pair.certificate.clone(), pair.zones.clone());
+                    findings.push(Finding::Broken { path, zones, cause });
                 }
                 Err(_) => pair.doubtful = true,
             }

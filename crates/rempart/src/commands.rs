@@ -260,7 +260,8 @@ pub(crate) fn purge(wanted: &Purge) -> Result<ExitCode> {
         match answer.ok {
             true => writeln!(out, "{text} is purged")?,
             false => {
-                tell(&format!("{text}: {}", answer.error.unwrap_or_default()));
+                let error = answer.error.unwrap_or_default();
+                tell(&if text.is_empty() { error } else { format!("{text}: {error}") });
                 code = ExitCode::FAILURE;
             }
         }

@@ -7,6 +7,7 @@
 
 mod doubts;
 mod feeds;
+mod kept;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use zone::{Bundle, FileKind, NamedFile, Node, Problem, Severity, Snapshot, Sourc
 
 pub(crate) use self::doubts::doubts;
 pub(crate) use self::feeds::outdated;
+pub(crate) use self::kept::{Keyring, Lost, compile_kept};
 use crate::commands::{counted, tell, tell_lines};
 use crate::files::read_bounded;
 
@@ -313,7 +315,7 @@ impl Gathered {
     /// # Errors
     /// Every problem there is, those of reading included, in the order of files and places.
     pub(crate) fn compile(&self, number: u64, previous: Option<&Snapshot>) -> Result<Snapshot, Problems> {
-        let mut problems = match self.compile_other(&self.bundle, number, previous) {
+        let mut problems = match self.compile_other(&self.bundle, number, previous, Lost::Told) {
             Ok(snapshot) if self.unread.is_empty() => return Ok(snapshot),
             Ok(snapshot) => snapshot.warnings,
             Err(problems) => problems.0,
@@ -339,27 +341,20 @@ impl Gathered {
         bundle: &Bundle,
         number: u64,
         previous: Option<&Snapshot>,
+        lost: Lost,
     ) -> Result<Snapshot, Problems> {
-        let secrets = |path: &str| self.secrets.get(path).cloned().or_else(|| kept_secret(path));
-        zone::compile_after(bundle, number, &secrets, previous).map_err(Problems)
+        let secrets = |path: &str| self.secrets.get(path).cloned().or_else(|| kept::bytes_of(path));
+        let compile = match lost {
+            Lost::Told => zone::compile_after,
+            Lost::LeftOut => zone::compile_again,
+        };
+        compile(bundle, number, &secrets, previous).map_err(Problems)
     }
-}
 
-fn kept_secret(path: &str) -> Option<Vec<u8>> {
-    read_bounded(Path::new(path), FILE_BYTES_MAX).ok()
-}
-
-/// Compiles a kept bundle; its private keys are read from where they are now. Unchanged zones are shared with
-/// `previous`.
-///
-/// # Errors
-/// Every problem there is: a key that is gone, or a setting that this version no longer takes.
-pub(crate) fn compile_kept(
-    bundle: &Bundle,
-    number: u64,
-    previous: Option<&Snapshot>,
-) -> Result<Snapshot, Problems> {
-    zone::compile_after(bundle, number, &kept_secret, previous).map_err(Problems)
+    /// Notes the keys, once it compiles with them.
+    pub(crate) fn note_keys(&self, keyring: &Keyring) {
+        keyring.remember(&[], self.secrets.clone());
+    }
 }
 
 /// Names the settings of the node file that differ from the running ones and wait for the next start.
@@ -369,6 +364,9 @@ pub(crate) fn waits_for_start(running: &Node, read: &Node) -> Vec<&'static str> 
         ("threads", running.threads != read.threads),
         ("user", running.user != read.user),
         ("drain_ms", running.drain_ms != read.drain_ms),
+        ("linger_ms", running.linger_ms != read.linger_ms),
+        ("spare", running.spare != read.spare),
+        ("memory_budget_bytes", running.memory_budget_bytes != read.memory_budget_bytes),
         ("name", running.name != read.name),
         ("trusted_proxies", running.trusted_proxies != read.trusted_proxies),
         ("list_servers", running.list_servers != read.list_servers),
@@ -385,6 +383,8 @@ pub(crate) fn waits_for_start(running: &Node, read: &Node) -> Vec<&'static str> 
             (running.redact_query, running.truncate_addresses)
                 != (read.redact_query, read.truncate_addresses),
         ),
+        ("[overload]", running.overload != read.overload),
+        ("[publish]", running.stages != read.stages),
     ];
     differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
 }

@@ -28,9 +28,10 @@ use crate::clock;
 use crate::command_log::CommandLog;
 use crate::command_socket;
 use crate::commands::{counted, tell, tell_lines};
-use crate::configuration::{Problems, data_dir};
+use crate::configuration::{Keyring, Problems, data_dir};
 use crate::confining::confine;
 use crate::control::{Begin, Channel, FromEdge, PassedOver, Role, Setup, ToEdge};
+use crate::files::remedy_for;
 use crate::generations::Generations;
 use crate::keys::{self, Keys};
 use crate::messages::Answer;
@@ -128,6 +129,8 @@ struct Ground<'a> {
     channel: &'a Arc<Channel>,
     events: &'a Events,
     generations: Generations,
+    /// The keys of zones, as this process had them last.
+    keyring: Keyring,
     settings: zone::Node,
     data_dir: PathBuf,
 }
@@ -144,7 +147,8 @@ fn run(
     let data_dir = data_dir(&settings);
     let generations = Generations::open(&data_dir)?;
     generations.were_told(&setup.unusable);
-    let ground = Ground { signals, channel, events, generations, settings, data_dir };
+    let keyring = Keyring::default();
+    let ground = Ground { signals, channel, events, generations, keyring, settings, data_dir };
     let started = match setup.role {
         Role::Serving => match ground.start(&setup.config, setup.begin) {
             Ok(started) => started,
@@ -164,7 +168,7 @@ impl Ground<'_> {
     /// Reads and compiles what to begin with.
     fn start(&self, config: &Path, begin: Begin) -> Result<Start, Problems> {
         let rejected = Rejected::open(&self.data_dir);
-        publishing::start(config, begin, &self.generations, &rejected, self.events)
+        publishing::start(config, begin, &self.generations, &rejected, &self.keyring, self.events)
     }
 
     /// Says that there is nothing to serve.
@@ -271,6 +275,7 @@ fn serve(ground: &Ground<'_>, setup: Setup, mut sockets: Sockets, started: Start
         data_dir: ground.data_dir.clone(),
         running: ground.settings.clone(),
         generations: ground.generations.clone(),
+        keyring: ground.keyring.clone(),
         events: events.clone(),
         watch,
         supervisor: Arc::clone(channel),
@@ -369,9 +374,11 @@ fn seed() -> Result<[u64; 2]> {
 /// change their origin once, which is better than no site.
 fn load_keys(data_dir: &Path, events: &Events) -> Result<Keys> {
     Keys::load(data_dir).or_else(|error| {
-        let remedy = "sticky visitors may change their origin at each restart until this is mended";
+        let what = remedy_for(&error);
+        let remedy = format!("{what}: sticky visitors may change their origin at each restart until then");
         let cause = format!("{error:#}");
-        let fields: [(&'static str, Value<'_>); 2] = [("cause", (&cause).into()), ("remedy", remedy.into())];
+        let fields: [(&'static str, Value<'_>); 2] =
+            [("cause", (&cause).into()), ("remedy", (&remedy).into())];
         events.error("keys_not_kept", &fields);
         Keys::random()
     })

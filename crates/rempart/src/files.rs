@@ -42,6 +42,19 @@ fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
+/// What to do about something that could not be read from the data folder, or written there.
+pub(crate) fn remedy_for(error: &anyhow::Error) -> &'static str {
+    let kind = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    match kind {
+        Some(ErrorKind::PermissionDenied) => {
+            "give all that is in the data folder to the user the node runs as (`chown -R USER DATA_DIR`)"
+        }
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => "make room in the data folder",
+        Some(ErrorKind::ReadOnlyFilesystem) => "let the data folder be written to",
+        _ => "look at the disk of the data folder",
+    }
+}
+
 /// Reads a file of at most `bytes_max` bytes.
 ///
 /// # Errors
@@ -101,6 +114,15 @@ mod tests {
         assert!(write_whole(&taken, b"x", 0o600).is_err());
         assert!(taken.join("inside").exists());
         assert!(!folder.path().join(".taken.new").exists());
+    }
+
+    #[test]
+    fn what_to_do_depends_on_what_is_wrong_with_the_disk() {
+        let remedy =
+            |kind| remedy_for(&anyhow::Error::new(io::Error::from(kind)).context("it cannot be written"));
+        assert!(remedy(ErrorKind::PermissionDenied).contains("chown -R"));
+        assert!(remedy(ErrorKind::StorageFull).contains("make room"));
+        assert!(!remedy(ErrorKind::Other).contains("make room"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! that is the `edge` crate's. Read next: [`flags`] for what can be asked, [`supervisor`] and [`edge_role`]
 //! for the two processes, [`configuration`] and [`publishing`] for a change's way.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -81,6 +82,12 @@ fn main() -> ExitCode {
         Command::DemoSiteRole => demo_site::run_role(),
     };
     outcome.unwrap_or_else(|error| {
+        // Whoever reads standard output has seen enough, as `head` has.
+        if error.downcast_ref::<std::io::Error>().is_some_and(|it| it.kind() == ErrorKind::BrokenPipe)
+            && error.chain().count() == 1
+        {
+            return ExitCode::FAILURE;
+        }
         // The whole chain: what was tried, and beneath it why it failed.
         commands::tell(&format!("{error:#}"));
         ExitCode::FAILURE

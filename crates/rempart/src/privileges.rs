@@ -4,14 +4,16 @@
 //! are born as that user, and without the rights that a service manager gives for binding. Nothing here
 //! grants anything. Called by [`crate::supervisor`].
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, chown, fchown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown, fchown};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setuid};
+use rustix::fs::{Dir, Mode, OFlags, openat};
+use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use telemetry::events::Events;
 
@@ -116,6 +118,87 @@ pub(crate) fn gain_nothing_more() {
     let _refused_by_a_filter = rustix::thread::set_no_new_privs(true);
 }
 
+/// What a node keeps right in its data folder. Nothing else there is given away, so that a setting that names
+/// the wrong folder costs little.
+const KEPT: [&str; 12] = [
+    "addresses.json",
+    "cache",
+    "commands",
+    "generations",
+    "keys",
+    "last-good",
+    "quic-0.lock",
+    "quic-1.lock",
+    "rejected",
+    "soaking",
+    "splice.table",
+    "usual",
+];
+
+/// Folders in folders that are looked into: as deep as anything here is.
+const DEPTH_MAX: usize = 4;
+
+/// Gives what a node kept when it ran as somebody else to the user it becomes: what that could not read or
+/// write would keep it from publishing, and a spare from standing. A folder without generations is none that
+/// a node has run with.
+///
+/// # Errors
+/// When the system refuses: it says what a person can do.
+pub(crate) fn give_kept(data_dir: &Path, owner: &Target) -> Result<()> {
+    if !data_dir.join("generations").is_dir() {
+        return Ok(());
+    }
+    let all = || -> io::Result<()> {
+        let mut folders = vec![(0, File::open(data_dir)?)];
+        while let Some((depth, folder)) = folders.pop() {
+            let names = match depth {
+                0 => KEPT.iter().filter_map(|name| CString::new(*name).ok()).collect(),
+                _ => names_in(&folder)?,
+            };
+            for name in names {
+                if let Some(inner) = give_one(&folder, &name, owner)?.filter(|_| depth < DEPTH_MAX) {
+                    folders.push((depth + 1, inner));
+                }
+            }
+        }
+        Ok(())
+    };
+    all().with_context(|| {
+        let (name, folder) = (&owner.name, data_dir.display());
+        format!(
+            "what is in {folder} cannot be given to `{name}`: run `chown -R {name} {folder}`, and start again"
+        )
+    })
+}
+
+fn names_in(folder: &File) -> io::Result<Vec<CString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let name = entry?.file_name().to_owned();
+        if ![c".", c".."].contains(&name.as_c_str()) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Gives one file or folder away; gives the folder back. It runs as root in a folder that belongs to somebody
+/// else: so it follows no link, and leaves alone what has a second name, which may be anybody's file.
+fn give_one(folder: &File, name: &CStr, owner: &Target) -> io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = match openat(folder, name, flags, Mode::empty()) {
+        Ok(opened) => File::from(opened),
+        // It is not there, or it is a link or a socket.
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let found = opened.metadata()?;
+    if found.is_dir() || (found.is_file() && found.nlink() == 1) {
+        owner.give(&opened)?;
+    }
+    Ok(found.is_dir().then_some(opened))
+}
+
 /// Makes the data folder, for its owner alone, and gives it to the user the node becomes.
 ///
 /// # Errors
@@ -152,6 +235,33 @@ mod tests {
     fn the_present_user_is_kept_when_it_is_the_one_named() {
         let present = User::from_uid(geteuid()).unwrap().unwrap();
         assert_eq!(target(Some(&present.name)).unwrap(), None);
+    }
+
+    /// Somebody else, where a test may give files away.
+    fn somebody() -> Option<Target> {
+        let nobody = User::from_name("nobody").unwrap()?;
+        let target = Target { name: nobody.name, user: nobody.uid, group: nobody.gid };
+        geteuid().is_root().then_some(target)
+    }
+
+    #[test]
+    fn what_was_kept_is_given_to_the_user_and_nothing_else_is() {
+        let Some(somebody) = somebody() else { return };
+        let folder = Folder::new().unwrap();
+        let given = ["keys", "generations", "generations/1.bundle", "cache", "cache/a", "cache/a/b"];
+        let kept = ["notes.txt", "linked", "outside/secret", "outside"];
+        for file in ["keys", "generations/1.bundle", "cache/a/b", "notes.txt", "linked", "outside/secret"] {
+            folder.write(file, "x").unwrap();
+        }
+        let path = |name: &str| folder.path().join(name);
+        std::os::unix::fs::symlink(path("outside"), path("generations/link")).unwrap();
+        std::os::unix::fs::symlink(path("outside/secret"), path("usual")).unwrap();
+        fs::hard_link(path("linked"), path("generations/hard")).unwrap();
+        give_kept(&path("generations"), &somebody).unwrap();
+        give_kept(folder.path(), &somebody).unwrap();
+        let owner = |name: &&str| fs::symlink_metadata(path(name)).unwrap().uid();
+        assert!(given.iter().all(|name| owner(name) == somebody.user.as_raw()));
+        assert!(kept.iter().all(|name| owner(name) == 0), "{:?}", kept.map(|name| owner(&name)));
     }
 
     #[test]

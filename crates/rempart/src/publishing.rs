@@ -20,8 +20,9 @@ use telemetry::events::{Events, Value};
 use zone::{Bundle, Problem, Snapshot};
 
 use crate::clock;
-use crate::configuration::{Problems, Stamp, compile_kept, gather, outdated, read_node_file};
+use crate::configuration::{Keyring, Lost, Problems, Stamp, compile_kept, gather, outdated, read_node_file};
 use crate::control::{Begin, Channel, Killed};
+use crate::files::remedy_for;
 use crate::generations::{Generation, Generations};
 use crate::messages::Answer;
 
@@ -29,6 +30,7 @@ mod asking;
 mod health;
 mod publisher;
 mod rejected;
+mod renewing;
 mod soak;
 mod splice_table;
 pub(crate) mod trial;
@@ -82,11 +84,13 @@ pub(crate) fn start(
     begin: Begin,
     generations: &Generations,
     rejected: &Rejected,
+    keyring: &Keyring,
     events: &Events,
 ) -> Result<Start, Problems> {
     if begin != Begin::Files {
-        return start_kept(begin, generations, None, events);
+        return start_kept(begin, generations, None, keyring, events);
     }
+    let mut remedy = CHECK;
     let refused = match read_node_file(config) {
         Ok(file) => {
             let gathered = gather(&file);
@@ -94,11 +98,15 @@ pub(crate) fn start(
             let newest = generations.newest_with_hash(&hash);
             let number = newest.as_ref().map_or_else(|| generations.next_number(), |newest| newest.number);
             match gathered.compile(number, None) {
-                Ok(_) if rejected.find(&hash).is_some() => withdrawn_before(config, rejected.find(&hash)),
+                Ok(_) if rejected.find(&hash).is_some() => {
+                    remedy = AGAIN;
+                    withdrawn_before(config, rejected.find(&hash))
+                }
                 Ok(snapshot) if newest.is_none() && snapshot.zones().is_empty() && has_kept(generations) => {
                     emptied(config)
                 }
                 Ok(snapshot) => {
+                    gathered.note_keys(keyring);
                     keep(generations, number, &hash, &gathered.bundle.to_bytes(), events);
                     let now_unix_s = clock::unix_us() / 1_000_000;
                     let old = outdated(&snapshot, &gathered.bundle, now_unix_s);
@@ -110,9 +118,10 @@ pub(crate) fn start(
         }
         Err(problems) => problems,
     };
-    match start_kept(Begin::Kept { skip: 0 }, generations, None, events) {
+    match start_kept(Begin::Kept { skip: 0 }, generations, None, keyring, events) {
         Ok(start) => {
-            tell_refusal("started_from_kept_generation", &refused, Some(start.snapshot.number), events);
+            let generation = Some(start.snapshot.number);
+            tell_refusal("started_from_kept_generation", &refused, remedy, generation, events);
             Ok(start)
         }
         Err(_) => Err(refused),
@@ -173,10 +182,11 @@ pub(crate) fn start_kept(
     begin: Begin,
     generations: &Generations,
     previous: Option<&Snapshot>,
+    keyring: &Keyring,
     events: &Events,
 ) -> Result<Start, Problems> {
     for generation in to_try(begin, generations) {
-        match restore(generations, &generation, previous) {
+        match restore(generations, &generation, previous, keyring) {
             Ok(snapshot) => return Ok(Start { snapshot, stamps: BTreeMap::new(), kept: Some(generation) }),
             Err(error) if generations.is_news(generation.number) => {
                 let cause = format!("{error:#}");
@@ -202,11 +212,12 @@ fn restore(
     generations: &Generations,
     generation: &Generation,
     previous: Option<&Snapshot>,
+    keyring: &Keyring,
 ) -> Result<Snapshot> {
     let bytes = generations.read(generation)?;
     let path = generations.path(generation);
     let bundle = Bundle::from_bytes(&bytes).with_context(|| format!("{} is damaged", path.display()))?;
-    compile_kept(&bundle, generation.number, previous).map_err(|problems| {
+    compile_kept(&bundle, generation.number, previous, keyring, Lost::LeftOut).map_err(|problems| {
         anyhow::anyhow!("{} no longer compiles: {}", path.display(), problems.lines().trim_end())
     })
 }
@@ -219,9 +230,11 @@ fn keep(generations: &Generations, number: u64, hash: &str, bundle: &[u8], event
     }
     if let Err(error) = generations.keep(number, hash, bundle) {
         let cause = format!("{error:#}");
-        let remedy = "the node serves it, but would start from an older one: make room and publish again";
+        let what = remedy_for(&error);
+        let remedy =
+            format!("the node serves it, but would start from an older one: {what}, and publish again");
         let fields: [(&'static str, Value<'_>); 3] =
-            [("snapshot", number.into()), ("cause", (&cause).into()), ("remedy", remedy.into())];
+            [("snapshot", number.into()), ("cause", (&cause).into()), ("remedy", (&remedy).into())];
         events.error("generation_not_kept", &fields);
     }
 }
@@ -241,10 +254,22 @@ pub(crate) fn tell_warnings(warnings: &[Problem], events: &Events) {
     events.warn("configuration_warnings", &fields);
 }
 
+/// What to do about files that were withdrawn: nothing is wrong with them that `rempart check` would tell.
+const AGAIN: &str =
+    "change the files and run `rempart publish`; `rempart publish --again` takes them as they are";
+
+/// What to do about files that have problems.
+const CHECK: &str = "`rempart check` prints every problem; mend them and run `rempart publish`";
+
 /// Tells why files were refused, in one line that may be cut; `rempart check` prints all of it.
-fn tell_refusal(event: &'static str, refused: &Problems, generation: Option<u64>, events: &Events) {
+fn tell_refusal(
+    event: &'static str,
+    refused: &Problems,
+    remedy: &str,
+    generation: Option<u64>,
+    events: &Events,
+) {
     let (lines, errors) = (refused.lines(), refused.errors());
-    let remedy = "`rempart check` prints every problem; mend them and run `rempart publish`";
     let mut fields: Vec<(&'static str, Value<'_>)> =
         vec![("errors", errors.into()), ("problems", lines.trim_end().into()), ("remedy", remedy.into())];
     if let Some(number) = generation {

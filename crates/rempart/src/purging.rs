@@ -92,9 +92,17 @@ pub(crate) fn resolve(node: &Node, what: &Purge, is_soft: bool) -> Result<Purgin
 }
 
 fn zone_named(node: &Node, name: &str) -> Result<String> {
+    ensure!(!name.is_empty(), "--zone needs a name: the `name` in the zone's file");
     let live = node.live();
     let zone = live.snapshot.zones().iter().find(|zone| zone.name == name);
     zone.map(|zone| zone.id.to_string()).with_context(|| format!("there is no zone {name:?}"))
+}
+
+/// The name of the zone that an order is for, and whether that has a cache.
+pub(crate) fn zone_of(node: &Node, order: &Purging) -> Option<(String, bool)> {
+    let id = order.zone.as_ref()?.parse().ok()?;
+    let live = node.live();
+    live.snapshot.zone_by_id(id).map(|zone| (zone.name.clone(), zone.cache.is_some()))
 }
 
 /// The one zone that has a cache.

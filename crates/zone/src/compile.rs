@@ -33,8 +33,8 @@ use crate::bundle::{Bundle, Source};
 use crate::hosts::{HostIndex, Hostname};
 use crate::id::Id;
 use crate::limits::{ANSWER_BYTES_MAX, ERROR_PAGES_MAX, HOSTNAMES_MAX, SPEC_BYTES_MAX, ZONES_MAX};
-use crate::problem::{Place, Problem, Report};
-use crate::read::values::{FilePath, Name, quoted};
+use crate::problem::{Place, Problem, Report, Severity};
+use crate::read::values::{FilePath, Name, meant_truth, quoted};
 use crate::read::{Placed, Section, Table};
 use crate::route::Action;
 use crate::snapshot::Snapshot;
@@ -183,15 +183,18 @@ pub(crate) fn parse<'a>(file: usize, bytes: &'a [u8], report: &mut Report) -> Op
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(why) => {
-            report.error(Place::new(file, why.valid_up_to()), "the file is not UTF-8 from here on");
+            let place = Place::new(file, why.valid_up_to());
+            report.error_with(place, "the file is not UTF-8 from here on", "save the file as UTF-8");
             return None;
         }
     };
     report.doubt(None);
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
-        let place = Place::new(file, error.span().map_or(0, |span| span.start));
-        report.error(place, error.message().trim().replace('\n', ", "));
+        let offset = error.span().map_or(0, |span| span.start);
+        let message = error.message().trim().replace('\n', ", ");
+        let meant = text.get(offset..).and_then(meant_bare);
+        report.note(Place::new(file, offset), Severity::Error, message, meant);
     }
     let first = errors.iter().map(|error| error.span().map_or(0, |span| span.start)).min();
     report.doubt(first.map(|offset| {
@@ -199,6 +202,12 @@ pub(crate) fn parse<'a>(file: usize, bytes: &'a [u8], report: &mut Report) -> Op
         Place::new(file, before.rfind('\n').map_or(0, |end| end + 1))
     }));
     Some(table.into_inner())
+}
+
+/// What to write where a value without quotes is none of TOML's.
+fn meant_bare(rest: &str) -> Option<String> {
+    let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(rest.len());
+    meant_truth(rest.get(..end)?).map(str::to_owned)
 }
 
 fn read_zone<'a>(
@@ -240,10 +249,45 @@ pub fn compile_after(
     secrets: &dyn Fn(&str) -> Option<Vec<u8>>,
     previous: Option<&Snapshot>,
 ) -> Result<Snapshot, Vec<Problem>> {
+    compile_bundle(bundle, number, secrets, previous, Pairs::MustFit)
+}
+
+/// Compiles a bundle that was in order once, as [`compile_after`] does. Keys are no part of a bundle: a
+/// certificate whose key is gone, or is another one by now, is left out with a warning, and the rest of its
+/// zone is served.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_again(
+    bundle: &Bundle,
+    number: u64,
+    secrets: &dyn Fn(&str) -> Option<Vec<u8>>,
+    previous: Option<&Snapshot>,
+) -> Result<Snapshot, Vec<Problem>> {
+    compile_bundle(bundle, number, secrets, previous, Pairs::MayBeLost)
+}
+
+/// What follows from a key that does not fit its certificate, or is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pairs {
+    /// An error.
+    MustFit,
+    /// A warning, and no certificate.
+    MayBeLost,
+}
+
+fn compile_bundle(
+    bundle: &Bundle,
+    number: u64,
+    secrets: &dyn Fn(&str) -> Option<Vec<u8>>,
+    previous: Option<&Snapshot>,
+    pairs: Pairs,
+) -> Result<Snapshot, Vec<Problem>> {
     let sources = sources_of(bundle.specs(), bundle.defaults());
     let mut compiler = Compiler {
         bundle,
         secrets,
+        pairs,
         names: sources.iter().map(|(name, _)| *name).collect(),
         provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
         report: Report::default(),
@@ -321,6 +365,7 @@ pub fn compile_after(
 struct Compiler<'a> {
     bundle: &'a Bundle,
     secrets: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    pairs: Pairs,
     /// Names of the files, by index.
     names: Vec<&'a str>,
     provider: Arc<CryptoProvider>,
@@ -386,9 +431,19 @@ impl Compiler<'_> {
         let resolved = self.path(path);
         let bytes = (self.secrets)(&resolved);
         if bytes.is_none() {
-            self.report.error(path.place, format!("the key file {} could not be read", quoted(&resolved)));
+            self.unusable_pair(path.place, format!("the key file {} could not be read", quoted(&resolved)));
         }
         bytes
+    }
+
+    /// Reports a pair that cannot be used.
+    fn unusable_pair(&mut self, place: Place, message: String) {
+        match self.pairs {
+            Pairs::MustFit => self.report.error(place, message),
+            Pairs::MayBeLost => {
+                self.report.warning(place, message, "there is no such certificate until the pair is mended");
+            }
+        }
     }
 
     /// Hashes everything that a zone is compiled from.
@@ -448,6 +503,7 @@ impl Compiler<'_> {
         let rules = self.rules(spec, &key, &lists, changed_pools, same);
         let rate_limits = self.rate_limits(spec, &key, &lists, same);
         self.idle_choices(spec);
+        self.idle_tables(spec);
         let waf = self.waf(spec, same);
         let has_tls_origin = pools.first().is_some_and(|pool| {
             pool.origins.iter().any(|origin| origin.scheme == crate::pool::OriginScheme::Https)
@@ -535,7 +591,10 @@ impl Compiler<'_> {
                 Ok(hostname) => hostnames.push((hostname, text.place)),
                 Err(why) => {
                     let message = format!("{} is no hostname: {why}", quoted(&text.0));
-                    self.report.error(text.place, message);
+                    // A name and all below it, as other servers write it.
+                    let both = text.0.strip_prefix('.').filter(|name| Hostname::parse(name).is_ok());
+                    let meant = both.map(|name| format!("did you mean [\"{name}\", \"*.{name}\"]?"));
+                    self.report.note(text.place, Severity::Error, message, meant);
                 }
             }
         }

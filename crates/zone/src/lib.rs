@@ -43,7 +43,7 @@ pub use cache::{
 pub use cidr::Cidr;
 pub use compile::act::setting;
 pub use compile::waf::{RULE_FOLDERS, belongs_to_rules};
-pub use compile::{FileKind, NamedFile, compile, compile_after, files_named};
+pub use compile::{FileKind, NamedFile, compile, compile_after, compile_again, files_named};
 pub use compression::{Algorithm, Compression, CompressionLevels};
 pub use difference::{Difference, Kind, Thing, difference};
 pub use feed::{AfterHorizon, Feed, FeedStage};

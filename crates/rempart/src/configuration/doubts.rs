@@ -1,7 +1,7 @@
 //! What is in order in each file and cannot be meant on this machine: told by `check` as warnings.
 //!
-//! Nothing is refused for it, since files may be checked on another machine than the one they are for. Called
-//! by [`crate::commands::check`].
+//! Nothing is refused for it, exit code included, since files may be checked on another machine than the one
+//! they are for. Called by [`crate::commands::check`].
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub(crate) fn doubts(file: &NodeFile, snapshot: &Snapshot) -> Vec<Problem> {
     if let Some(user) = &node.user
         && !privileges::is_known(user)
     {
-        let message = format!("this machine has no user `{user}`: a node would not start");
+        let message = format!("this machine has no user `{user}`: here the node will not start");
         report.warning(written.user, message, format!("make it with `useradd --system {user}`"));
     }
     if let AccessLog::File(path) = &node.access_log {

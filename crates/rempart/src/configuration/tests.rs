@@ -119,9 +119,21 @@ fn a_stamp_changes_with_the_file_and_a_missing_file_has_none() {
 fn settings_that_wait_for_the_next_start_are_named() {
     let folder = Folder::new().unwrap();
     let running = node(&folder).node;
+    let waits = |node_file: &str| {
+        let path = folder.write("rempart.toml", node_file).unwrap();
+        waits_for_start(&running, &read_node_file(&path).unwrap().node)
+    };
     let other = NODE.replace("127.0.0.1:0", "127.0.0.1:1") + "[node]\nname = \"other\"\nzones = \"else\"\n";
-    let path = folder.write("rempart.toml", other).unwrap();
-    let read = read_node_file(&path).unwrap().node;
-    assert_eq!(waits_for_start(&running, &read), ["name", "[[listener]]"]);
+    assert_eq!(waits(&other), ["name", "[[listener]]"]);
+    for (table, setting, name) in [
+        ("node", "linger_ms = 1", "linger_ms"),
+        ("node", "spare = false", "spare"),
+        ("node", "memory_budget_bytes = \"64MiB\"", "memory_budget_bytes"),
+        ("overload", "delay_ms = 1", "[overload]"),
+        ("overload", "zone = [{ name = \"a.example\", weight = 2 }]", "[overload]"),
+        ("publish", "soak_ms = 1", "[publish]"),
+    ] {
+        assert_eq!(waits(&format!("{NODE}[{table}]\n{setting}\n")), [name], "{setting}");
+    }
     assert!(waits_for_start(&running, &running).is_empty());
 }

@@ -143,7 +143,10 @@ pub(super) fn locked_out(run: &Run, outcome: &mut Outcome) -> Result<()> {
     let after = body()?;
     outcome.check("it is taken back at the deadline", after == "200 one", after);
     let (is_taken, said) = node.publish(&["--confirm-within", "600"])?;
-    outcome.check("it was not bad, and may come again", is_taken, said);
+    let is_remembered = !is_taken && said.contains("withdrawn before: it was not confirmed in time");
+    outcome.check("it does not come again by itself", is_remembered, said);
+    let (is_taken, said) = node.publish(&["--again", "--confirm-within", "600"])?;
+    outcome.check("it may come again where that is said", is_taken, said);
     let confirmed = node.command(&["confirm"])?.status.success();
     outcome.check("confirmed, it stays", confirmed && body()? == "403 nobody", confirmed);
     let again = node.command(&["confirm"])?.status.success();

@@ -104,12 +104,12 @@ pub(super) fn run(ground: &Ground<'_>, setup: &Setup, mut sockets: Sockets) -> R
         }
         if from_asker {
             match candidate.asks.receive::<ToCandidate>() {
-                Ok(Some((question, descriptors))) => candidate.answer(question, descriptors)?,
+                Ok(Some((question, descriptors))) => candidate.answer(question, descriptors),
                 Err(error) => {
                     // Whoever asks waits for an answer.
                     let why = format!("{error:#}: restart the node, whose processes are of two versions");
                     passed_over.pass_over(error, ground.events)?;
-                    candidate.asks.send(&FromCandidate::Failed { why }, &[], true)?;
+                    candidate.say_failed(why);
                 }
                 // Whoever tried it is done with it, or gone.
                 Ok(None) => {
@@ -153,7 +153,7 @@ struct Compiled {
 }
 
 impl Candidate<'_> {
-    fn answer(&mut self, question: ToCandidate, descriptors: Vec<OwnedFd>) -> Result<()> {
+    fn answer(&mut self, question: ToCandidate, descriptors: Vec<OwnedFd>) {
         let done = match question {
             ToCandidate::Try { live, removals_percent_max } => self.try_out(live, removals_percent_max),
             ToCandidate::Decide => self.decide(descriptors),
@@ -161,10 +161,15 @@ impl Candidate<'_> {
             ToCandidate::Probe { zones_max } => self.probe(zones_max),
             ToCandidate::Figures => self.figures(),
         };
-        match done {
-            Ok(()) => Ok(()),
-            Err(error) => self.asks.send(&FromCandidate::Failed { why: format!("{error:#}") }, &[], true),
+        if let Err(error) = done {
+            self.say_failed(format!("{error:#}"));
         }
+    }
+
+    /// Says that it cannot. Whoever does not take that either knows enough, as when these files were
+    /// withdrawn before, and has closed the channel: the next look at it finds that.
+    fn say_failed(&self, why: String) {
+        let _nobody_asks_any_more = self.asks.send(&FromCandidate::Failed { why }, &[], true);
     }
 
     /// What tells that every serving thread has ended; none while it does not serve.

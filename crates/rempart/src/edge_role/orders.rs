@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use exchange::RequestId;
-use telemetry::events::Events;
+use telemetry::events::{Events, Value};
 
 use super::status;
 use crate::clock;
@@ -159,18 +159,26 @@ impl Commands {
             Err(error) => return Answer::refused(format!("{error:#}")),
         };
         let text = order.to_string();
+        let zone = purging::zone_of(&self.node, &order);
         let (done, is_kept) = std::sync::mpsc::sync_channel(1);
         let number = match self.order_purge(order, done) {
             Ok(number) => number,
             Err(refused) => return Answer::refused(refused),
         };
-        self.events.info("purged", &[("what", text.as_str().into()), ("number", number.into())]);
+        let mut fields: Vec<(&'static str, Value<'_>)> =
+            vec![("what", text.as_str().into()), ("number", number.into())];
+        fields.extend(zone.as_ref().map(|(name, _)| ("zone", name.as_str().into())));
+        self.events.info("purged", &fields);
         let warning = match is_kept.recv_timeout(purging::KEEP_WAIT) {
             Ok(edge::Purged::Kept) => None,
             Ok(edge::Purged::NotKept) => Some("the disk could not take it: it holds until the node restarts"),
             Err(_) => Some("the disk has not taken it yet: it holds, and is made again after a crash"),
         };
-        let warning = warning.map(str::to_owned);
+        let has_none = zone.filter(|(_, has_cache)| !has_cache);
+        let has_none = has_none.map(|(name, _)| {
+            format!("the zone {name:?} has no cache: what it stored when it had one will not be used")
+        });
+        let warning = warning.map(str::to_owned).or(has_none);
         Answer { ok: true, number: Some(number), warning, ..Answer::default() }
     }
 

@@ -10,8 +10,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, poll};
+use telemetry::events::Value;
 
 use super::Ground;
+use crate::configuration::Problems;
 use crate::control::{Begin, FromEdge, PassedOver, Role, Setup, ToEdge};
 use crate::keys;
 use crate::publishing::{self, Start};
@@ -97,13 +99,28 @@ fn compile(ground: &Ground<'_>, setup: &Setup) -> Result<Vec<Start>, ExitCode> {
             continue;
         }
         let previous = ready.first().map(|start| &start.snapshot);
-        match publishing::start_kept(*begin, &ground.generations, previous, ground.events) {
+        match publishing::start_kept(*begin, &ground.generations, previous, &ground.keyring, ground.events) {
+            // The edge that it would take over from has these in memory, and goes on.
+            Ok(start) if setup.role == Role::Successor && lacks_certificates(&start) => {
+                let problems = Problems(start.snapshot.warnings);
+                let cause = problems.lines();
+                let fields: [(&'static str, Value<'_>); 2] =
+                    [("generation", start.snapshot.number.into()), ("cause", cause.trim_end().into())];
+                ground.events.error("kept_generation_unusable", &fields);
+                return Err(ground.is_unusable(&problems).unwrap_or(ExitCode::FAILURE));
+            }
             Ok(start) => ready.push(start),
             Err(_) if !ready.is_empty() => {}
             Err(problems) => return Err(ground.is_unusable(&problems).unwrap_or(ExitCode::FAILURE)),
         }
     }
     Ok(ready)
+}
+
+/// Whether a zone goes without its certificate, since no key fits it any more.
+fn lacks_certificates(start: &Start) -> bool {
+    let lacks = |tls: &zone::Tls| tls.certificate_path.is_some() && tls.certificate.is_none();
+    start.snapshot.zones().iter().any(|zone| lacks(&zone.tls))
 }
 
 fn say_standing(ground: &Ground<'_>, ready: &[Start]) -> Result<()> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::control::Setup;
 use crate::processes::time;
-use crate::publishing::Progress;
+use crate::publishing::{Progress, Rejection};
 
 /// Describes the running node. Times are microseconds since 1970 in UTC; `kept` says whether the process
 /// began with a kept generation because the files could not be used.
@@ -52,9 +52,10 @@ pub(super) fn describe(status: &edge::Status, setup: &Setup, kept: bool, progres
             "since": time(progress.since_unix_us),
             "since_unix_us": progress.since_unix_us,
             "note": progress.note,
+            "confirm_until": progress.confirm_until_unix_us.map(time),
             "confirm_until_unix_us": progress.confirm_until_unix_us,
         },
-        "rejected": progress.rejected,
+        "rejected": progress.rejected.iter().map(rejection).collect::<Vec<Value>>(),
         "upgrades_failed": progress.upgrades_failed,
         "cache": status.cache.as_ref().map(cache),
         "overload": {
@@ -75,6 +76,17 @@ pub(super) fn describe(status: &edge::Status, setup: &Setup, kept: bool, progres
         "admin": setup.admin,
         "listeners": listeners,
         "zones": zones,
+    })
+}
+
+/// A change that was withdrawn.
+fn rejection(rejection: &Rejection) -> Value {
+    json!({
+        "hash": rejection.hash,
+        "number": rejection.number,
+        "time": time(rejection.unix_us),
+        "unix_us": rejection.unix_us,
+        "why": rejection.why,
     })
 }
 
@@ -249,9 +261,14 @@ mod tests {
             supervisor: 5,
             restarts: 1,
         };
-        let described = describe(&status, &setup, false, &Progress::default());
+        let rejected = Rejection { hash: "cd".into(), number: 6, unix_us: 3, why: "by hand".into() };
+        let progress =
+            Progress { confirm_until_unix_us: Some(4), rejected: vec![rejected], ..Progress::default() };
+        let described = describe(&status, &setup, false, &progress);
         assert_eq!(described["snapshot"], 7);
         assert_eq!(described["since"], "1970-01-01T00:00:00.000002Z");
+        assert_eq!(described["publishing"]["confirm_until"], "1970-01-01T00:00:00.000004Z");
+        assert_eq!(described["rejected"][0]["time"], "1970-01-01T00:00:00.000003Z");
         assert_eq!(described["supervisor_pid"], 5);
         assert_eq!(described["listeners"][0]["address"], "127.0.0.1:80");
         assert_eq!(described["zones"][0]["name"], "z");
@@ -269,9 +286,7 @@ mod tests {
         let mut names = Vec::new();
         members(&described, &mut names);
         members(&crate::processes::one_that_drains().describe(Some((9, Holds::default()))), &mut names);
-        for name in
-            names.iter().filter(|name| !["address", "tcp_sockets", "udp_sockets"].contains(&name.as_str()))
-        {
+        for name in &names {
             assert!(page.contains(&format!("`{name}`")), "the page does not say what `{name}` is");
         }
     }

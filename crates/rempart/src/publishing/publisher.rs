@@ -22,12 +22,13 @@ use super::soak::{Mark, Recent, Soak};
 use super::splice_table::{self, SpliceTable};
 use super::trial::{self, FromCandidate, ToCandidate, Trial};
 use super::walked_back::WalkedBack;
-use super::{Event, Options, Progress, WATCH_EVERY, hex, keep, tell_refusal, tell_warnings};
-use crate::certificates::{Finding, Watch};
+use super::{CHECK, Event, Options, Progress, WATCH_EVERY, hex, keep, tell_refusal, tell_warnings};
+use crate::certificates::Watch;
 use crate::clock;
 use crate::commands::counted;
-use crate::configuration::{Problems, compile_kept};
+use crate::configuration::{Keyring, Lost, Problems, compile_kept};
 use crate::control::{Begin, Channel, FromEdge, beside_with_bytes};
+use crate::files::remedy_for;
 use crate::generations::Generations;
 use crate::messages::{Answer, Decisions, ProblemText};
 use crate::splice_role::table_path;
@@ -69,6 +70,8 @@ pub(crate) struct PublisherSetup {
     pub(crate) running: Node,
     /// Where bundles are kept.
     pub(crate) generations: Generations,
+    /// The keys of what runs.
+    pub(crate) keyring: Keyring,
     /// Where to tell.
     pub(crate) events: Events,
     /// The certificate files of what runs.
@@ -100,15 +103,17 @@ pub(super) struct Publisher {
 
 /// Why a change does not go on.
 enum Stopped {
-    /// The files have problems, or a guard says no: nothing to remember.
+    /// The files have problems, or a guard says no: nothing to remember. It is told.
     Refused(Box<Answer>),
+    /// It could not be tried, or was not to be: nothing to remember either, and yet to be told.
+    Hindered(String),
     /// It was tried and is bad: its hash is remembered.
     Withdrawn(String),
 }
 
 impl From<anyhow::Error> for Stopped {
     fn from(error: anyhow::Error) -> Self {
-        Self::Refused(Box::new(Answer::refused(format!("{error:#}"))))
+        Self::Hindered(format!("{error:#}"))
     }
 }
 
@@ -163,8 +168,7 @@ impl Publisher {
             // Good already. That is no news: what an earlier edge died of still speaks against it.
             _ if last_good == Some(number) => {
                 Mark::remove(&self.setup.data_dir);
-                let message = FromEdge::Published { number, is_good: false };
-                let _ = self.setup.supervisor.send(&message, &[], false);
+                self.have_spare_refreshed(number);
             }
             _ if last_good > Some(number) => {
                 // An older generation serves after a crash loop: good when it lives.
@@ -275,6 +279,16 @@ impl Publisher {
                 self.end_candidate();
                 *answer
             }
+            Err(Stopped::Hindered(why)) => {
+                self.end_candidate();
+                self.setup.node.swap_refused();
+                // Whoever published by a signal has no other answer.
+                let remedy = "what runs is served on; do what the cause says, and run `rempart publish`";
+                let fields: [(&'static str, Value<'_>); 2] =
+                    [("cause", (&why).into()), ("remedy", remedy.into())];
+                self.setup.events.error("publish_refused", &fields);
+                Answer::refused(why)
+            }
             Err(Stopped::Withdrawn(why)) => {
                 self.end_candidate();
                 self.setup.node.swap_refused();
@@ -292,9 +306,12 @@ impl Publisher {
         self.show("compiling", "a candidate reads the files");
         let live = self.setup.node.live().snapshot.number;
         let stages = self.setup.running.stages;
-        self.setup.generations.keep_late(live).with_context(|| {
-            format!("snapshot {live} serves and is not kept on disk yet: make room and publish again")
-        })?;
+        if let Err(error) = self.setup.generations.keep_late(live) {
+            let remedy = remedy_for(&error);
+            let what =
+                format!("snapshot {live} serves and is not kept on disk yet: {remedy}, and publish again");
+            return Err(error.context(what).into());
+        }
         // Before the memory of what was withdrawn may forget one.
         let number = self.next_number(live);
         let candidate = self.start_candidate()?;
@@ -302,7 +319,7 @@ impl Publisher {
         if !trial.compiles {
             let problems = trial::problems(&trial.problems);
             self.setup.node.swap_refused();
-            tell_refusal("publish_refused", &problems, None, &self.setup.events);
+            tell_refusal("publish_refused", &problems, CHECK, None, &self.setup.events);
             return Err(refused_for(&trial));
         }
         say(format!(
@@ -336,7 +353,13 @@ impl Publisher {
             });
         }
         if trial.is_changed && stages.canary_percent > 0 && stages.canary_ms > 0 {
-            self.canary(&candidate, say)?;
+            if trial.lacks_pairs {
+                // Visitors would meet no certificate there.
+                let files = trial.put_back.join(", ");
+                say(format!("no canary: a candidate has not got the certificates that serve for {files}"));
+            } else {
+                self.canary(&candidate, say)?;
+            }
         }
         self.end_candidate();
         drop(candidate);
@@ -389,7 +412,7 @@ impl Publisher {
                         "these files were withdrawn before: {}; change them, or say so with --again",
                         rejection.why
                     );
-                    return Err(Stopped::Refused(Box::new(Answer::refused(text))));
+                    return Err(Stopped::Hindered(text));
                 }
                 if let Err(error) = self.rejected.forget(gathered) {
                     self.not_kept(&error);
@@ -413,8 +436,7 @@ impl Publisher {
     /// What a candidate's failure means for the change: it is bad if the candidate died of it.
     fn candidate_failed(&mut self, error: &anyhow::Error, doing: &str) -> Stopped {
         if let Some(SaidNo(why)) = error.downcast_ref() {
-            self.setup.node.swap_refused();
-            return Stopped::Refused(Box::new(Answer::refused(why)));
+            return Stopped::Hindered(why.clone());
         }
         // The supervisor tells how it ended; a moment later than the channel does.
         let until = clock::now() + Duration::from_secs(2);
@@ -534,8 +556,10 @@ impl Publisher {
                 return Err(Stopped::Withdrawn(why));
             }
             let note = format!(
-                "{} requests are too few to compare ({} are needed): {requests} probes and time decide",
-                theirs.requests, stages.requests_min
+                "{} are too few to compare ({} are needed): {} and time decide",
+                counted(usize::try_from(theirs.requests).unwrap_or(usize::MAX), "request"),
+                stages.requests_min,
+                counted(requests, "probe"),
             );
             self.setup.events.info("too_few_requests", &[("note", (&note).into())]);
             say(note);
@@ -570,8 +594,10 @@ impl Publisher {
         }
         let live = self.setup.node.live();
         let number = if trial.is_changed { number } else { live.snapshot.number };
+        // What has none here either is put back to what serves without.
+        let lost = if trial.lacks_pairs { Lost::LeftOut } else { Lost::Told };
         let compiled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            compile_kept(&bundle, number, Some(&live.snapshot))
+            compile_kept(&bundle, number, Some(&live.snapshot), &self.setup.keyring, lost)
         }));
         let snapshot = match compiled {
             Ok(Ok(snapshot)) => snapshot,
@@ -616,7 +642,7 @@ impl Publisher {
 
     fn refuse_files(&self, problems: &Problems) -> Stopped {
         self.setup.node.swap_refused();
-        tell_refusal("publish_refused", problems, None, &self.setup.events);
+        tell_refusal("publish_refused", problems, CHECK, None, &self.setup.events);
         let problems = problems.0.iter().map(ProblemText::from).collect();
         Stopped::Refused(Box::new(Answer { problems, ..Answer::default() }))
     }
@@ -632,13 +658,20 @@ impl Publisher {
         self.setup.watch = Watch::new(&snapshot, stamps);
         self.table.write(&snapshot);
         self.setup.node.swap(snapshot);
-        let _ = self.setup.supervisor.send(&FromEdge::Published { number, is_good: false }, &[], false);
+        self.have_spare_refreshed(number);
+    }
+
+    /// What a spare is to stand ready with has changed. With no supervisor there is no spare.
+    pub(super) fn have_spare_refreshed(&self, serves: u64) {
+        let message = FromEdge::Published { number: serves, is_good: false };
+        let _ = self.setup.supervisor.send(&message, &[], false);
     }
 
     pub(super) fn not_kept(&self, error: &anyhow::Error) {
-        let remedy = "make room in the data folder: a restart would not know of it";
+        let remedy = format!("{}: a restart would not know of it", remedy_for(error));
         let cause = format!("{error:#}");
-        let fields: [(&'static str, Value<'_>); 2] = [("cause", (&cause).into()), ("remedy", remedy.into())];
+        let fields: [(&'static str, Value<'_>); 2] =
+            [("cause", (&cause).into()), ("remedy", (&remedy).into())];
         self.setup.events.error("state_not_kept", &fields);
     }
 
@@ -694,36 +727,6 @@ impl Publisher {
             suggestion: Some("restart the node to take them".to_owned()),
             severity: zone::Severity::Warning,
         })
-    }
-
-    fn look_at_certificates(&mut self) {
-        for finding in self.setup.watch.look() {
-            match finding {
-                Finding::Renewed { path, zones, key } => {
-                    let refused =
-                        zones.iter().find_map(|zone| self.setup.node.replace_certificate(*zone, &key).err());
-                    match refused {
-                        Some(error) => self.certificate_unusable(&path, &error.to_string()),
-                        None => {
-                            let fields: [(&'static str, Value<'_>); 2] =
-                                [("file", (&path).into()), ("zones", zones.len().into())];
-                            self.setup.events.info("certificate_renewed", &fields);
-                        }
-                    }
-                }
-                Finding::Broken { path, cause } => {
-                    self.setup.node.certificate_refused();
-                    self.certificate_unusable(&path, &cause);
-                }
-            }
-        }
-    }
-
-    fn certificate_unusable(&self, path: &str, cause: &str) {
-        let remedy = "the certificate before stays in use: mend the files, they are read by themselves";
-        let fields: [(&'static str, Value<'_>); 3] =
-            [("file", path.into()), ("cause", cause.into()), ("remedy", remedy.into())];
-        self.setup.events.error("certificate_unusable", &fields);
     }
 }
 

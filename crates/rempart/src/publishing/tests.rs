@@ -44,7 +44,8 @@ impl Site {
 
     fn start(&self) -> Result<Start, Problems> {
         let config = self.folder.path().join("rempart.toml");
-        start(&config, Begin::Files, &self.generations(), &self.rejected(), &self.events)
+        let keyring = Keyring::default();
+        start(&config, Begin::Files, &self.generations(), &self.rejected(), &keyring, &self.events)
     }
 
     fn rejected(&self) -> Rejected {
@@ -166,7 +167,10 @@ fn files_that_were_withdrawn_are_not_begun_with_again() {
     site.rejected().add(Rejection { hash, number: 2, unix_us: 0, why }).unwrap();
     let start = site.start().unwrap();
     assert_eq!((name(&start), start.snapshot.number), ("a.example", 1));
-    assert!(site.events().contains("withdrawn before: it crashed"));
+    let events = site.events();
+    assert!(events.contains("withdrawn before: it crashed"), "{events}");
+    // `rempart check` finds nothing wrong with them.
+    assert!(events.contains("`rempart publish --again`") && !events.contains("rempart check"), "{events}");
 }
 
 #[test]
@@ -177,8 +181,11 @@ fn a_walk_back_begins_so_many_places_behind_the_last_good_one() {
     }
     let generations = site.generations();
     generations.set_last_good(&generations.numbered(2).unwrap()).unwrap();
-    let begun =
-        |begin| start_kept(begin, &generations, None, &site.events).ok().map(|start| start.snapshot.number);
+    let begun = |begin| {
+        start_kept(begin, &generations, None, &Keyring::default(), &site.events)
+            .ok()
+            .map(|start| start.snapshot.number)
+    };
     assert_eq!(begun(Begin::Newest), Some(3));
     let walked: Vec<_> = (0..4).map(|skip| begun(Begin::Kept { skip })).collect();
     assert_eq!(walked, [Some(2), Some(3), Some(1), None]);

@@ -15,7 +15,7 @@ use zone::{Bundle, Problem, Snapshot, Source};
 use super::health::Figures;
 use crate::addresses::protocol_name;
 use crate::configuration::{
-    Gathered, Problems, Stamp, compile_kept, files_of, gather, outdated, read_node_file,
+    Gathered, Keyring, Lost, Problems, Stamp, compile_kept, files_of, gather, outdated, read_node_file,
 };
 use crate::generations::Generations;
 use crate::messages::{DifferenceText, ProblemText};
@@ -101,6 +101,10 @@ pub(crate) struct Trial {
     pub(crate) difference: DifferenceText,
     /// Removals that need an explicit word.
     pub(crate) removals: Vec<String>,
+    /// Whether what is put back lacks certificates here, since their keys as they are now do not fit: those
+    /// that the serving edge has in memory, it hands to nobody.
+    #[serde(default)]
+    pub(crate) lacks_pairs: bool,
     /// Settings of the node file that wait for a start.
     pub(crate) waiting: Vec<String>,
     /// Stamps of the files, taken before they were read.
@@ -197,16 +201,18 @@ pub(crate) fn try_out(
     let gathered = gather(&file);
     gathered_hash(super::hex(&gathered.bundle.hash()))?;
     let before = serving(generations, live)?;
-    let (bundle, compiled, problems, put_back) = compile_or_put_back(&gathered, &before);
+    let Compiled { bundle, snapshot, problems, put_back, lacks_pairs } =
+        compile_or_put_back(&gathered, &before);
     let mut texts: Vec<ProblemText> = file.node.warnings.iter().map(ProblemText::from).collect();
     texts.extend(problems.0.iter().map(ProblemText::from));
-    let Some(snapshot) = compiled else {
+    let Some(snapshot) = snapshot else {
         return Ok((Trial { problems: texts, ..Trial::default() }, None));
     };
     texts.extend(outdated(&snapshot, &bundle, now_unix_s).iter().map(ProblemText::from));
     let difference = zone::difference(&before.snapshot, &snapshot);
     let mut shown = DifferenceText::from(&difference);
     add_listeners(&mut shown, running, &file.node);
+    let stamps = stamps_of(gathered.stamps, &bundle, &put_back);
     let trial = Trial {
         compiles: true,
         is_changed: bundle.hash() != before.bundle.hash(),
@@ -216,13 +222,28 @@ pub(crate) fn try_out(
         put_back,
         removals: difference.removals_over(removals_percent_max),
         difference: shown,
+        lacks_pairs,
         waiting: crate::configuration::waits_for_start(running, &file.node)
             .into_iter()
             .map(str::to_owned)
             .collect(),
-        stamps: gathered.stamps,
+        stamps,
     };
     Ok((trial, Some((snapshot, bundle.to_bytes()))))
+}
+
+/// Of the pairs of zones that are put back it is not said that they were seen: whoever watches them looks.
+fn stamps_of(
+    mut stamps: BTreeMap<String, Stamp>,
+    bundle: &Bundle,
+    put_back: &[String],
+) -> BTreeMap<String, Stamp> {
+    let back: Vec<Source> =
+        bundle.specs().iter().filter(|spec| put_back.contains(&spec.name)).cloned().collect();
+    for named in zone::files_named(&back, bundle.defaults()) {
+        stamps.remove(&named.path);
+    }
+    stamps
 }
 
 /// Listeners that come and go with the next start: sockets are made there alone.
@@ -254,24 +275,32 @@ fn serving(generations: &Generations, live: u64) -> Result<Serving> {
     let kept = kept.context("the generation that serves is not on disk any more: is the disk full?")?;
     let bundle = Bundle::from_bytes(&generations.read(&kept)?)
         .with_context(|| format!("{} is damaged", generations.path(&kept).display()))?;
-    let snapshot = compile_kept(&bundle, live, None)
+    // A pair that was broken since is in the memory of the edge that serves, and not here.
+    let snapshot = compile_kept(&bundle, live, None, &Keyring::default(), Lost::LeftOut)
         .map_err(|problems| anyhow::anyhow!("what serves does not compile again: {}", problems.lines()))?;
     Ok(Serving { bundle, snapshot })
+}
+
+/// What there is to serve, if anything; and what is wrong.
+struct Compiled {
+    bundle: Bundle,
+    snapshot: Option<Snapshot>,
+    problems: Problems,
+    put_back: Vec<String>,
+    lacks_pairs: bool,
 }
 
 /// Compiles what was gathered. Zones with problems are put back to what serves, or left out if they are new,
 /// and the rest goes ahead; none of it if the problems are not those of zones, or nothing else is left that
 /// changed.
-fn compile_or_put_back(
-    gathered: &Gathered,
-    before: &Serving,
-) -> (Bundle, Option<Snapshot>, Problems, Vec<String>) {
+fn compile_or_put_back(gathered: &Gathered, before: &Serving) -> Compiled {
     let number = before.snapshot.number + 1;
     let first = gathered.compile(number, Some(&before.snapshot));
     let problems = match first {
         Ok(snapshot) => {
-            let warnings = Problems(snapshot.warnings.clone());
-            return (gathered.bundle.clone(), Some(snapshot), warnings, Vec::new());
+            let (bundle, problems) = (gathered.bundle.clone(), Problems(snapshot.warnings.clone()));
+            let snapshot = Some(snapshot);
+            return Compiled { bundle, snapshot, problems, put_back: Vec::new(), lacks_pairs: false };
         }
         Err(problems) => problems,
     };
@@ -300,16 +329,31 @@ fn compile_or_put_back(
             // Nothing that is in order has changed.
             break;
         }
-        // A certificate as it serves does not fit a key that was renewed with it.
-        let renewed = || with_put_back(&gathered.bundle, &before.bundle, &put_back, Files::AsTheyAre);
-        for bundle in std::iter::once(bundle).chain(std::iter::once_with(renewed)) {
-            match gathered.compile_other(&bundle, number, Some(&before.snapshot)) {
-                Ok(snapshot) => return (bundle, Some(snapshot), problems, put_back.into_iter().collect()),
+        // A certificate as it serves does not fit a key that was renewed with it; one whose key was broken
+        // fits none.
+        let back = |files| with_put_back(&gathered.bundle, &before.bundle, &put_back, files);
+        for (files, lost) in [
+            (Files::AsTheyServe, Lost::Told),
+            (Files::AsTheyAre, Lost::Told),
+            (Files::AsTheyServe, Lost::LeftOut),
+        ] {
+            let bundle = back(files);
+            match gathered.compile_other(&bundle, number, Some(&before.snapshot), lost) {
+                Ok(snapshot) => {
+                    return Compiled {
+                        bundle,
+                        snapshot: Some(snapshot),
+                        problems,
+                        put_back: put_back.into_iter().collect(),
+                        lacks_pairs: lost == Lost::LeftOut,
+                    };
+                }
                 Err(again) => found = again,
             }
         }
     }
-    (gathered.bundle.clone(), None, problems, Vec::new())
+    let bundle = gathered.bundle.clone();
+    Compiled { bundle, snapshot: None, problems, put_back: Vec::new(), lacks_pairs: false }
 }
 
 /// The files of the zones that a problem in a file concerns: that zone, or those which are made from it.

@@ -16,7 +16,7 @@ use super::rejected::Rejection;
 use super::soak::{Mark, Soak};
 use super::{hex, keep, trial};
 use crate::clock;
-use crate::configuration::compile_kept;
+use crate::configuration::{Lost, compile_kept};
 use crate::control::{FromEdge, Killed};
 use crate::generations::Generation;
 use crate::messages::Answer;
@@ -82,12 +82,12 @@ impl Publisher {
         let Some(soak) = &self.soak else { return };
         let number = soak.mark.number;
         if soak.confirm_until.is_some_and(|until| until <= now) {
-            return self.withdraw("it was not confirmed in time", false);
+            return self.withdraw("it was not confirmed in time");
         }
         if soak.before.requests > 0
             && let Judgement::Worse(why) = soak.judge(&self.recent, requests_min)
         {
-            return self.withdraw(&format!("visitors fare worse than before it: {why}"), true);
+            return self.withdraw(&format!("visitors fare worse than before it: {why}"));
         }
         if soak.until <= now {
             self.setup.events.info("last_good", &[("snapshot", number.into())]);
@@ -158,7 +158,8 @@ impl Publisher {
             trial::Files::AsTheyServe,
         );
         let number = self.next_number(number);
-        let snapshot = compile_kept(&bundle, number, Some(&live.snapshot))
+        let keyring = &self.setup.keyring;
+        let snapshot = compile_kept(&bundle, number, Some(&live.snapshot), keyring, Lost::LeftOut)
             .map_err(|problems| anyhow::anyhow!("{}", problems.lines()))?;
         keep(&self.setup.generations, number, &hex(&bundle.hash()), &bundle.to_bytes(), &self.setup.events);
         self.take(snapshot, &BTreeMap::new());
@@ -166,13 +167,12 @@ impl Publisher {
         Ok(number)
     }
 
-    /// Takes the change that is watched back.
-    fn withdraw(&mut self, why: &str, is_bad: bool) {
+    /// Takes the change that is watched back, and remembers it, whatever it was taken back for: the same
+    /// files would be live again at the next start, without a deadline.
+    fn withdraw(&mut self, why: &str) {
         let Some(soak) = self.soak.take() else { return };
         Mark::remove(&self.setup.data_dir);
-        if is_bad {
-            self.reject(soak.mark.hash.clone(), soak.mark.number, why);
-        }
+        self.reject(soak.mark.hash.clone(), soak.mark.number, why);
         match self.restore(soak.mark.previous) {
             Ok(number) => {
                 // What was stored meanwhile is as bad as what made it.
@@ -189,6 +189,8 @@ impl Publisher {
                 {
                     self.not_kept(&error);
                 }
+                // While the withdrawn one was on disk, it was the newest.
+                self.have_spare_refreshed(number);
             }
             Err(error) => {
                 let cause = format!("{error:#}");
@@ -211,7 +213,8 @@ impl Publisher {
             .context("no earlier generation is kept")?;
         let bundle = Bundle::from_bytes(&generations.read(&generation)?)?;
         let live = self.setup.node.live();
-        let snapshot = compile_kept(&bundle, generation.number, Some(&live.snapshot))
+        let (number, keyring) = (generation.number, &self.setup.keyring);
+        let snapshot = compile_kept(&bundle, number, Some(&live.snapshot), keyring, Lost::LeftOut)
             .map_err(|problems| anyhow::anyhow!("{}", problems.lines()))?;
         self.take(snapshot, &BTreeMap::new());
         Ok(generation.number)
@@ -240,7 +243,7 @@ impl Publisher {
                 "no change is being watched: put the files back as they were and publish them",
             );
         }
-        self.withdraw("by hand", true);
+        self.withdraw("by hand");
         Answer { ok: true, number: Some(self.setup.node.live().snapshot.number), ..Answer::default() }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! What a request meets is tested elsewhere. Read next: [`supervision`], [`hand_over`], [`inventory`],
 //! [`descriptors`], [`confined`], [`double_faults`], [`publishing`], [`stages`], [`service`],
-//! [`keys_at_rest`], [`drills`], [`demo`].
+//! [`keys_at_rest`], [`pairs`], [`drills`], [`demo`].
 
 mod confined;
 mod demo;
@@ -12,6 +12,7 @@ mod drills;
 mod hand_over;
 mod inventory;
 mod keys_at_rest;
+mod pairs;
 mod publishing;
 mod service;
 mod stages;

@@ -90,7 +90,7 @@ impl Compiler<'_> {
             Err(why) => {
                 let place = if why.is_about_key() { key } else { certificate };
                 let message = format!("{}: {why}", quoted(&place.0));
-                self.report.error(place.place, message);
+                self.unusable_pair(place.place, message);
                 None
             }
         }

@@ -79,10 +79,37 @@ fn settings_that_need_a_new_start_are_named_by_publish() {
     let node = node("one").unwrap();
     let path = node.folder().path().join("rempart.toml");
     let text = fs::read_to_string(&path).unwrap().replace("threads = 2", "threads = 3");
-    fs::write(&path, text).unwrap();
+    fs::write(&path, text + "\n[overload]\ndelay_ms = 100\n").unwrap();
     let (code, _, warnings) = publish(&node).unwrap();
     assert_eq!(code, Some(0));
     assert!(warnings.contains("warning: ") && warnings.contains("threads"), "{warnings}");
+    assert!(warnings.contains("not in force") && warnings.contains("[overload]"), "{warnings}");
+}
+
+#[test]
+fn a_purge_says_whose_answers_it_is_about() {
+    let node = node("one").unwrap();
+    let purge = |zone: &str| {
+        let output = node.command(&["purge", "--zone", zone]).unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let needs = "rempart: --zone needs a name: the `name` in the zone's file\n";
+    assert_eq!(purge(""), (Some(1), needs.to_owned()));
+    let (code, told) = purge("a");
+    assert!(code == Some(0) && told.contains("the zone \"a\" has no cache"), "{told}");
+    node.wait_for_event(|event| event["event"] == "purged" && event["zone"] == "a").unwrap();
+}
+
+#[test]
+fn whoever_reads_no_further_gets_no_complaint() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let listed = std::process::Command::new(env!("CARGO_BIN_EXE_rempart"))
+        .args(["drill", "--list"])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&listed.stderr), "");
 }
 
 #[test]
@@ -100,7 +127,8 @@ fn check_tells_what_is_in_order_and_cannot_be_meant_on_this_machine() {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{told}");
     let [user, zone] = places.map(|line| format!("rempart.toml:{line}:8: warning: "));
-    assert!(told.contains(&format!("{user}this machine has no user `nobody-of-that-name`")), "{told}");
+    let no_user = "this machine has no user `nobody-of-that-name`: here the node will not start";
+    assert!(told.contains(&format!("{user}{no_user}")), "{told}");
     assert!(told.contains(&format!("{zone}[[overload.zone]]: there is no zone `a.example`")), "{told}");
     assert_eq!(told.lines().count(), 2, "{told}");
 }

@@ -129,8 +129,13 @@ fn a_change_that_is_not_confirmed_is_taken_back() {
     let told = node.wait_for_event(|event| event["event"] == "withdrawn").unwrap();
     assert_eq!((&told["snapshot"], &told["serves"]), (&2.into(), &1.into()));
     assert_eq!(body(&node).unwrap(), "one");
-    // It was not bad: it may be published again, and kept this time.
-    let (code, out, _) = run(&node, &["publish", "--confirm-within", "600"]);
+    // It does not come again by itself: neither by a publish without a deadline nor at the next start.
+    let (code, _, why) = run(&node, &["publish"]);
+    assert_eq!(code, Some(1));
+    assert!(why.contains("withdrawn before: it was not confirmed in time"), "{why}");
+    assert_eq!(status(&node).unwrap()["rejected"][0]["number"], 2);
+    assert_eq!(body(&node).unwrap(), "one");
+    let (code, out, _) = run(&node, &["publish", "--again", "--confirm-within", "600"]);
     assert_eq!(code, Some(0), "{out}");
     assert_eq!(run(&node, &["confirm"]).0, Some(0));
     assert_eq!(run(&node, &["confirm"]).0, Some(1), "nothing waits any more");
@@ -152,6 +157,35 @@ fn a_change_can_be_withdrawn_by_hand_and_is_remembered() {
     let (code, out, _) = run(&node, &["publish", "--again"]);
     assert_eq!((code, out.as_str()), (Some(0), "snapshot 3 is live: 1 zone\n"));
     assert_eq!(body(&node).unwrap(), "two");
+    node.wait_for_event(|event| {
+        event["event"] == "publish_refused" && event["cause"].to_string().contains("withdrawn before")
+    })
+    .unwrap();
+    // The candidate that read them, and was not asked any further, is no alarm.
+    node.finish_healthy_but_for(&["withdrawn", "publish_refused"]).unwrap();
+}
+
+#[test]
+fn the_spare_stands_ready_with_what_serves_after_a_withdrawal() {
+    let publish = "[publish]\ncompare_ms = 0\ncanary_percent = 0\n";
+    let spec = NodeSpec::new().node_section("threads = 1\nspare = true").listener("http").more(publish);
+    let node = start(&spec.zone("a", answers("a", "one"))).unwrap();
+    node.wait_for_events("spare_ready", 1).unwrap();
+    // The first is watched itself when the second comes, and again when that is withdrawn.
+    for (snapshot, text) in [(2, "two"), (3, "three")] {
+        node.write_zone("a", &answers("a", text)).unwrap();
+        assert_eq!(run(&node, &["publish"]).0, Some(0));
+        node.wait_for_event(|event| event["event"] == "spare_ready" && event["snapshot"] == snapshot)
+            .unwrap();
+    }
+    assert_eq!(run(&node, &["withdraw"]).0, Some(0));
+    node.wait_until("the spare stands ready with what serves", || {
+        let status = status(&node).expect("it can be told");
+        let processes = status["processes"].as_array().expect("it can be told");
+        let spare = processes.iter().find(|process| process["does"] == "spare").expect("there is one");
+        (&status["snapshot"], &spare["snapshot"]) == (&2.into(), &2.into())
+    })
+    .unwrap();
 }
 
 #[test]
@@ -188,7 +222,7 @@ fn a_candidate_serves_a_share_before_the_change_is_live() {
     node.write_zone("a", &answers("a", "two")).unwrap();
     let (code, out, problems) = run(&node, &["publish", "--wait"]);
     assert_eq!(code, Some(0), "{problems}");
-    assert!(out.contains("canary: ") && out.contains("probes and time decide"), "{out}");
+    assert!(out.contains("canary: ") && out.contains("1 probe and time decide"), "{out}");
     assert!(out.contains("snapshot 2 is live: 1 zone"), "{out}");
     assert_eq!(body(&node).unwrap(), "two");
     node.wait_for_event(|event| event["event"] == "too_few_requests").unwrap();
