@@ -42,6 +42,7 @@ use crate::live::Site;
 use crate::pipeline::Edge;
 use crate::refuse::{fail, refuse};
 use crate::teller::Teller;
+use crate::trails;
 
 /// Visitors of different networks (/24, /48) for whom a phase must break before it is left out: more than a
 /// person with a phone, a home and an office has, few enough that a broken phase is noticed in seconds.
@@ -210,7 +211,7 @@ impl Edge {
         if let Some(stale) = &site.stale {
             match guard(|| decide(stale)) {
                 Ok(decided) => {
-                    course.note(phase, "decided_by_the_zone_before", 0, self.clock.now_us());
+                    course.note(phase, trails::BEFORE, 0, self.clock.now_us());
                     return Decided::By(stale, decided);
                 }
                 // A budget spent there is spent: an open mode is for what was published.

@@ -49,8 +49,9 @@ pub(crate) struct Course {
     pub(crate) ttfb_us: Option<u64>,
     pub(crate) retries: u32,
     pub(crate) is_visitor_gone: bool,
-    /// When a visitor whom a flood's limit refuses may come again, in seconds.
-    pub(crate) flood_retry_s: u16,
+    /// When a visitor whom a flood's limit refuses, or whose request has ended a process, may come again, in
+    /// seconds.
+    pub(crate) retry_s: u16,
     /// There is something stale to give instead: it waits for no place at an origin.
     pub(crate) is_bridged: bool,
     /// It is to be sent away, but for what the cache can answer.
@@ -104,7 +105,7 @@ impl Course {
             ttfb_us: None,
             retries: 0,
             is_visitor_gone: false,
-            flood_retry_s: 0,
+            retry_s: 0,
             is_bridged: false,
             shed: None,
             trail: Trail::default(),

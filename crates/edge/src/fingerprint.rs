@@ -79,15 +79,20 @@ impl Door {
         self.is_shut.store(is_shut, Ordering::Release);
     }
 
-    /// Whether the request does not come in; `now_s` is asked for only when something is refused.
+    /// For how many seconds the request does not come in yet, if it does not; `now_s` is asked for only when
+    /// something is refused.
     #[inline]
-    pub fn refuses(&self, fingerprint: u64, now_s: impl FnOnce() -> u64) -> bool {
-        self.is_shut.load(Ordering::Acquire) && self.is_refused(fingerprint, now_s())
+    pub fn refuses(&self, fingerprint: u64, now_s: impl FnOnce() -> u64) -> Option<u64> {
+        if !self.is_shut.load(Ordering::Acquire) {
+            return None;
+        }
+        self.refused_for_s(fingerprint, now_s())
     }
 
     #[cold]
-    fn is_refused(&self, fingerprint: u64, now_s: u64) -> bool {
-        self.refused.load().get(&fingerprint).is_some_and(|until_s| now_s < *until_s)
+    fn refused_for_s(&self, fingerprint: u64, now_s: u64) -> Option<u64> {
+        let until_s = *self.refused.load().get(&fingerprint)?;
+        until_s.checked_sub(now_s).filter(|left_s| *left_s > 0)
     }
 
     /// Forgets what has expired, so that the door is free again; now and then.
@@ -142,26 +147,27 @@ mod tests {
 
     #[test]
     fn an_empty_door_never_asks_for_the_time() {
-        assert!(!Door::default().refuses(1, || unreachable!("nothing is refused")));
+        assert_eq!(Door::default().refuses(1, || unreachable!("nothing is refused")), None);
     }
 
     #[test]
     fn a_refused_fingerprint_comes_in_again_at_its_time() {
         let door = Door::default();
         door.refuse(vec![(1, 100), (2, 200)]);
-        assert!(door.refuses(1, || 99) && !door.refuses(1, || 100) && !door.refuses(3, || 0));
+        let refused = [(1, 98), (1, 99), (1, 100), (3, 0)].map(|(of, now_s)| door.refuses(of, || now_s));
+        assert_eq!(refused, [Some(2), Some(1), None, None]);
         door.sweep(150);
-        assert!(!door.refuses(1, || 0), "what has expired is forgotten");
-        assert!(door.refuses(2, || 150));
+        assert_eq!(door.refuses(1, || 0), None, "what has expired is forgotten");
+        assert_eq!(door.refuses(2, || 150), Some(50));
         door.sweep(200);
-        assert!(!door.refuses(2, || unreachable!("the door is free again")));
+        assert_eq!(door.refuses(2, || unreachable!("the door is free again")), None);
     }
 
     #[test]
     fn beyond_the_limit_the_longest_refused_stay() {
         let door = Door::default();
         door.refuse((0..FINGERPRINTS_MAX as u64 + 10).map(|number| (number, 1_000 + number)).collect());
-        assert!(!door.refuses(9, || 0) && door.refuses(10, || 0));
+        assert_eq!((door.refuses(9, || 0), door.refuses(10, || 0)), (None, Some(1_010)));
         assert_eq!(door.refused.load().len(), FINGERPRINTS_MAX);
     }
 }

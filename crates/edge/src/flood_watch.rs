@@ -179,7 +179,7 @@ impl Edge {
             false => ("would_be_over_flood_limit", LimitAction::Log),
         };
         course.note(Phase::Shield, decision, answer.limit, self.clock.now_us());
-        course.flood_retry_s = u16::try_from(answer.retry_s).unwrap_or(u16::MAX);
+        course.retry_s = u16::try_from(answer.retry_s).unwrap_or(u16::MAX);
         self.metrics.over_limit(LimitKind::Flood, action);
         refuses
     }

@@ -87,11 +87,11 @@ pub(crate) struct Load {
     has_served: Cell<bool>,
     /// Wakes the timer of a thread that served nothing, for the first request that comes.
     sleeper: RefCell<Option<Waker>>,
-    /// Whether a line of connections was seen to its end since the timer ran, and whether the last batch of
-    /// one left some waiting: whoever takes the next batch stands in the thread's own line, and until its
-    /// turn comes they wait.
-    saw_end: Cell<bool>,
-    saw_more: Cell<bool>,
+    /// Lines of connections that were seen to their end since the timer ran, and those whose last batch left
+    /// some waiting, a bit for each: whoever takes the next batch stands in the thread's own line, and until
+    /// its turn comes they wait.
+    saw_end: Cell<u64>,
+    saw_more: Cell<u64>,
     shakes: Shakes,
     /// Costly requests that were let in and wait for their turn.
     pub(crate) order: Order,
@@ -129,8 +129,8 @@ impl Load {
             glanced_us: Cell::new(0),
             has_served: Cell::new(false),
             sleeper: RefCell::default(),
-            saw_end: Cell::new(false),
-            saw_more: Cell::new(false),
+            saw_end: Cell::new(0),
+            saw_more: Cell::new(0),
             shakes: Shakes::default(),
             order: Order::default(),
             seed,
@@ -138,9 +138,9 @@ impl Load {
     }
 
     /// Notes how a batch of connections ended: see [`wire::Service::took`].
-    pub(crate) fn took(&self, has_taken_all: bool) {
+    pub(crate) fn took(&self, line: u32, has_taken_all: bool) {
         let seen = if has_taken_all { &self.saw_end } else { &self.saw_more };
-        seen.set(true);
+        seen.set(seen.get() | 1 << (line % u64::BITS));
     }
 
     /// Whether anybody wants to know what requests cost.
@@ -208,13 +208,13 @@ impl Load {
             late_us: now_us.saturating_sub(self.due_us.get()),
             has_run,
             cpu_us: cpu_us(),
-            has_taken_all: self.saw_end.get() || !self.saw_more.get(),
+            has_taken_all: self.saw_more.get() & !self.saw_end.get() == 0,
             waiting_us: self.order.waiting_us(),
             cost_us: self.order.mean_us(),
         };
         self.order.look(&probe, self.is_measuring.get());
-        if has_run && self.saw_end.replace(false) {
-            self.saw_more.set(false);
+        if has_run {
+            self.saw_more.set(self.saw_more.get() & !self.saw_end.replace(0));
         }
         guard(|| {
             let mut controller = self.controller.borrow_mut();
@@ -556,7 +556,7 @@ mod tests {
     fn connections_that_were_left_waiting_wait_until_their_line_is_seen_to_its_end() {
         let load = load();
         load.due_us.set(0);
-        load.took(false);
+        load.took(0, false);
         let delays = |load: &Load, at_ms: u64| {
             load.due_us.set(at_ms * 1_000);
             let until_us = cpu_us() + 2_000;
@@ -566,8 +566,11 @@ mod tests {
         };
         let waiting: Vec<u64> = (2..6).map(|at| delays(&load, at * 100)).collect();
         assert!(waiting.windows(2).all(|pair| pair[0] < pair[1]), "{waiting:?}");
-        load.took(true);
-        assert_eq!(delays(&load, 600), 0);
+        // That of another listener is no end of it.
+        load.took(1, true);
+        assert!(delays(&load, 600) > waiting[3]);
+        load.took(0, true);
+        assert_eq!(delays(&load, 700), 0);
         assert_eq!(delays(&load, 700), 0);
     }
 

@@ -42,6 +42,7 @@ use crate::refuse::{fail, redirect, refuse, reply};
 use crate::relay::{Answered, Failed};
 use crate::route::{Routed, route, unrouted};
 use crate::shield::{self, Stopped, ask, steered};
+use crate::trails;
 use crate::turn::Took;
 use crate::view::Asked;
 use crate::waf::Standing;
@@ -68,6 +69,8 @@ pub(crate) struct Edge {
     pub(crate) chosen_caches: RefCell<ChosenCaches>,
     /// What firewalls' rules work in.
     pub(crate) waf_space: Cell<Option<seclang::Workspace>>,
+    /// Bodies that are inspected on this thread at the moment.
+    pub(crate) waf_here: Cell<usize>,
     pub(crate) unix_offset_us: Cell<u64>,
     /// Where this thread writes what it polls.
     pub(crate) slot: Slot,
@@ -85,7 +88,7 @@ const ZONE_IS_FULL: &str = "visitors make the zone hold half of memory_budget_by
 const EXCHANGE_BYTES: usize = 2 * 1024;
 
 fn head_bytes(request: &Request) -> u64 {
-    let head = request.fields.bytes_len() + request.target().len() + request.authority().len();
+    let head = request.fields.memory_bytes() + request.target().len() + request.authority().len();
     (EXCHANGE_BYTES + head) as u64
 }
 
@@ -126,6 +129,7 @@ impl Edge {
             rule_scratch: RefCell::default(),
             chosen_caches: RefCell::default(),
             waf_space: Cell::default(),
+            waf_here: Cell::new(0),
             unix_offset_us: Cell::new(clock.unix_offset_us()),
             in_flight: Cell::new(0),
             slot,
@@ -228,7 +232,8 @@ impl Edge {
         let live = self.live();
         course.snapshot = live.snapshot.number;
         self.slot.zone([0; 8], course.snapshot);
-        if self.node.door().refuses(course.fingerprint, || self.clock.now_s()) {
+        if let Some(left_s) = self.node.door().refuses(course.fingerprint, || self.clock.now_s()) {
+            course.retry_s = u16::try_from(left_s).unwrap_or(u16::MAX);
             let reason = "requests like this one have ended the process";
             return refuse(exchange, course, Refusal::DeadlyRequest, reason).await;
         }
@@ -365,11 +370,14 @@ impl Edge {
             fault_points::deciding(Phase::Route, zone)?;
             route(zone, request, scheme, redirects)
         });
-        let (zone, routed) = match decided {
-            Decided::By(zone, routed) => (zone, routed),
-            Decided::Open => (&*site.zone, unrouted(&site.zone)),
+        let (zone, place, routed) = match decided {
+            Decided::By(zone, (place, routed)) => (zone, place, routed),
+            Decided::Open => (&*site.zone, 0, unrouted(&site.zone)),
             Decided::Closed(trouble) => return self.close(exchange, course, trouble).await,
         };
+        if place > 0 {
+            course.note(Phase::Route, trails::ROUTE, place, self.clock.now_us());
+        }
         let (pool, strip) = match routed {
             Routed::Pool { pool, strip } => (pool, strip),
             Routed::Redirect { word, status, location } => {
@@ -396,7 +404,8 @@ impl Edge {
             },
             _ => pool,
         };
-        course.note(Phase::Route, "pool", 0, self.clock.now_us());
+        let at = zone.pools.iter().position(|known| Arc::ptr_eq(known, pool));
+        course.note(Phase::Route, trails::POOL, at.map_or(0, |at| at as u32 + 1), self.clock.now_us());
         let aim = Aim { pool: Arc::clone(pool), strip, is_cloudflare: zone.compat_cloudflare };
 
         // 5 cache; what it answers, or passes on to a visitor who waited for it, ends there
@@ -651,8 +660,8 @@ impl Service for Edge {
         self.slot.beat();
     }
 
-    fn took(&self, has_taken_all: bool) {
-        self.load.took(has_taken_all);
+    fn took(&self, line: u32, has_taken_all: bool) {
+        self.load.took(line, has_taken_all);
     }
 
     fn count(&self, event: WireEvent) {

@@ -118,8 +118,8 @@ pub(crate) async fn refuse_as(
             let after_s = [b'2' + course.id.spread(8)];
             response.fields.push(b"Retry-After", &after_s);
         }
-        Refusal::FloodLimited => {
-            response.fields.push(b"Retry-After", course.flood_retry_s.to_string().as_bytes());
+        Refusal::FloodLimited | Refusal::DeadlyRequest => {
+            response.fields.push(b"Retry-After", course.retry_s.to_string().as_bytes());
         }
         Refusal::Overload => response.fields.push(b"Retry-After", b"1"),
         _ => {}

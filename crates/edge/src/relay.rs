@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use cache::compress::STEP_BYTES;
 use exchange::{BodySize, Chunk, Fault, Incoming, Phase, Refusal, Response, Upgrade};
+use origin::request_head::is_websocket_handshake;
 use origin::{Chosen, Link, Wanted};
 use telemetry::metrics::{OriginConnection, OriginOutcome};
 use wire::{Abuse, Exchange, Gone, Kept, ResponseState, with_scratch};
@@ -18,6 +19,7 @@ use crate::coding::{Coder, label_of};
 use crate::course::Course;
 use crate::pace::{Pace, Turn};
 use crate::pipeline::Edge;
+use crate::trails;
 use crate::waf::Tail;
 
 /// How an exchange with an origin ended before its answer's body.
@@ -230,7 +232,7 @@ impl Edge {
             course.origin = Some(Arc::clone(pool));
             course.origin_index = chosen.index;
             course.origin_began_us = self.clock.now_us();
-            course.note(Phase::Origin, "chosen", chosen.index as u32, course.origin_began_us);
+            course.note(Phase::Origin, trails::CHOSEN, chosen.index as u32, course.origin_began_us);
             let failure = match self.attempt(exchange, course, &chosen, pool, may_reuse, response).await {
                 Ok((link, upload)) => {
                     chosen.succeeded();
@@ -356,6 +358,12 @@ impl Edge {
             zone::HostHeader::Set(host) => host.as_bytes(),
             zone::HostHeader::Origin => own(),
         };
+        // Over HTTP/2 the origin sees neither the key nor the method: nobody behind this could judge them.
+        let is_translated = exchange.request.upgrade == Upgrade::Http1 && link.is_http2();
+        if is_translated && !is_websocket_handshake(&exchange.request) {
+            let refused = Failed::Refused(Refusal::Malformed, "a WebSocket's handshake that is not whole");
+            return Err(fail(refused, &link));
+        }
         if let Err(fault) = link.begin(&exchange.request, host) {
             return Err(fail(Failed::Fault(fault), &link));
         }

@@ -20,7 +20,8 @@ pub(crate) enum Routed<'a> {
     Nothing,
 }
 
-/// Decides where a request goes; `redirects` is what a rule says of `redirect_https`.
+/// Decides where a request goes, and by which route, from 1; 0 without one. `redirects` is what a rule says
+/// of `redirect_https`.
 ///
 /// # Errors
 /// The zone names a pool that it does not have.
@@ -29,7 +30,7 @@ pub(crate) fn route<'a>(
     request: &Request,
     scheme: Scheme,
     redirects: Option<bool>,
-) -> Result<Routed<'a>, Trouble> {
+) -> Result<(u32, Routed<'a>), Trouble> {
     if redirects.unwrap_or(zone.tls.redirect_to_https) && scheme == Scheme::Http {
         let mut location = b"https://".to_vec();
         location.extend_from_slice(request.host());
@@ -41,10 +42,10 @@ pub(crate) fn route<'a>(
         // asks about the server as a whole, whose URL has no path (RFC 9112 §3.2.4, §3.3).
         location.extend_from_slice(in_url(request.sent_target()));
         let status = zone.tls.redirect_status;
-        return Ok(Routed::Redirect { word: "redirect_to_https", status, location });
+        return Ok((0, Routed::Redirect { word: "redirect_to_https", status, location }));
     }
     let destination = zone.route(request.method_token(), request.path(), &|name| request.fields.value(name));
-    Ok(match destination.action {
+    let routed = match destination.action {
         Action::Pool { pool, strip_prefix } => {
             let pool = zone.pools.get(*pool).ok_or(Trouble::Data)?;
             Routed::Pool { pool, strip: *strip_prefix }
@@ -58,7 +59,8 @@ pub(crate) fn route<'a>(
             Routed::Answer { status: *status, content_type, body }
         }
         Action::Nothing => Routed::Nothing,
-    })
+    };
+    Ok((destination.place as u32, routed))
 }
 
 /// A request's target, or its path, as a part of a URL.

@@ -16,7 +16,7 @@ mod lists;
 mod tail;
 mod told;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,12 +39,13 @@ use crate::pace::Pace;
 use crate::pipeline::Edge;
 use crate::refuse::{fail, redirect, refuse, refuse_as};
 use crate::relay::{Failed, too_slow};
+use crate::trails;
 pub(crate) use fetched::{Judged, Judging, Lent};
 use inspection::{Asking, Inspected};
 pub(crate) use inspection::{Facts, Inspection};
 pub use inspectors::slots_for;
+use inspectors::{HERE_MAX, Job, ON_THREAD_BYTES_MAX};
 pub(crate) use inspectors::{Inspectors, naming};
-use inspectors::{Job, ON_THREAD_BYTES_MAX};
 use tail::is_multipart;
 pub(crate) use tail::{Behind, Tail};
 pub(crate) use told::Told;
@@ -100,6 +101,15 @@ fn firewall_of<'a>(zone: &'a Zone, course: &Course) -> Option<&'a Arc<Waf>> {
     zone.waf_log.as_ref().filter(|_| logs).or(zone.waf.as_ref())
 }
 
+/// One of the bodies that are inspected on this thread.
+struct Here<'a>(&'a Cell<usize>);
+
+impl Drop for Here<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
 impl Edge {
     /// Asks the rules about a request, its body included; whether it goes on.
     pub(crate) async fn inspect_request(
@@ -138,7 +148,7 @@ impl Edge {
         if let Some(stale) = &site.stale {
             match self.run(exchange, course, stale).await {
                 Ok(()) => {
-                    course.note(Phase::Waf, "decided_by_the_zone_before", 0, self.clock.now_us());
+                    course.note(Phase::Waf, trails::BEFORE, 0, self.clock.now_us());
                     return self.obey_firewall(exchange, course).await;
                 }
                 // A budget spent there is spent: an open mode is for what was published.
@@ -321,6 +331,18 @@ impl Edge {
         }
     }
 
+    /// Whether a body is inspected here: it is small, and not too many are at the moment. Each of these has a
+    /// slice of every round, whichever zone it is of; off the thread zones have shares. Whoever keeps
+    /// thousands of bodies a byte short of their end would else have a thread for seconds, with what was let in
+    /// long ago.
+    fn begin_here(&self, bytes: &Bytes) -> Option<Here<'_>> {
+        let has_room = self.waf_here.get() < HERE_MAX || self.node.inspectors().is_none();
+        (bytes.len() <= ON_THREAD_BYTES_MAX && has_room).then(|| {
+            self.waf_here.set(self.waf_here.get() + 1);
+            Here(&self.waf_here)
+        })
+    }
+
     /// Feeds a body, or its front, and evaluates its phase: here if it is small, else off the thread.
     async fn body_phase(
         &self,
@@ -330,7 +352,7 @@ impl Edge {
         (bytes, left): (&Bytes, u64),
         site: Option<&Site>,
     ) -> Result<(), Stop> {
-        if bytes.len() <= ON_THREAD_BYTES_MAX {
+        if let Some(_here) = self.begin_here(bytes) {
             let Some(inspection) = under else { return Ok(()) };
             let body = Inspected { phase, bytes, left };
             self.with_space(|_| inspection.main.feed(&body))?;

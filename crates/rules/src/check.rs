@@ -15,7 +15,7 @@ use crate::limits::Limits;
 use crate::list::{IntSet, Lists};
 use crate::pattern::{Pattern, Replacement};
 use crate::predicate::{Predicate, Test};
-use crate::problem::{Problem, Problems, Span, nearest};
+use crate::problem::{Problem, Problems, Span, fuller, nearest};
 use crate::syntax::{Comparison, Id, Index, Item, Kind, Logic, Right, parse};
 use crate::wildcard::Wildcard;
 
@@ -288,7 +288,8 @@ impl Checker<'_, '_, '_> {
         let meant = if Function::named(name).is_some() {
             Some(format!("{name}(…)"))
         } else {
-            nearest(name, Field::ALL.iter().map(|field| field.name())).map(str::to_owned)
+            let names = || Field::ALL.iter().map(|field| field.name());
+            fuller(name, names()).or_else(|| nearest(name, names())).map(str::to_owned)
         };
         self.problems.add_with(at, format!("there is no field `{name}`"), "", meant.as_deref());
         Self::wrong(at)

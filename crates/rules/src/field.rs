@@ -7,6 +7,8 @@
 use std::fmt;
 
 use crate::kind::{Scalar, Type};
+use crate::lexer::{Token, tokens};
+use crate::problem::Problems;
 
 mod table;
 
@@ -67,6 +69,15 @@ impl Field {
         Field::ALL.iter().copied().find(|field| field.row().name == name)
     }
 
+    /// The fields that a text names, each with the first byte of every place, whether or not the text is
+    /// right otherwise.
+    #[must_use]
+    pub fn named_in(text: &str) -> Vec<(Field, usize)> {
+        let words = tokens(text, &mut Problems::new(text, 1)).into_iter();
+        let words = words.filter(|(token, _)| *token == Token::Word);
+        words.filter_map(|(_, at)| Some((Field::named(text.get(at.start..at.end)?)?, at.start))).collect()
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -115,5 +126,13 @@ mod tests {
             assert_eq!(Field::named(older).map(Field::name), Some(*today));
             assert!(!names.contains(older));
         }
+    }
+
+    #[test]
+    fn fields_are_found_in_a_text_and_not_in_its_strings() {
+        let text = "not cf.client.bot and http.host == \"ip.src.city\" and ip.geoip.country in {1 ssl";
+        let found: Vec<_> = Field::named_in(text).into_iter().map(|(field, at)| (field.name(), at)).collect();
+        let wanted = [("cf.client.bot", 4), ("http.host", 22), ("ip.src.country", 53), ("ssl", 76)];
+        assert_eq!(found, wanted);
     }
 }

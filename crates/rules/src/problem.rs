@@ -109,6 +109,18 @@ impl<'a> Problems<'a> {
     }
 }
 
+/// The shortest name that has all parts of what was written, in their order, up to the last: people leave out
+/// what stands between them (`http.request.path`).
+pub(crate) fn fuller<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let written = written.to_ascii_lowercase();
+    let last = written.rsplit('.').next();
+    let has_all = |name: &&str| {
+        let mut parts = name.split('.');
+        name.rsplit('.').next() == last && written.split('.').all(|part| parts.any(|known| known == part))
+    };
+    names.filter(has_all).min_by_key(|name| name.len())
+}
+
 /// The name nearest to what was written, when it is near enough to have been meant.
 ///
 /// Names are compared whole, in lower case. A prefix counts as near, since people forget ends

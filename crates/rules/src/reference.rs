@@ -87,7 +87,8 @@ fn write_tables(page: &mut String) -> std::fmt::Result {
     page.push_str(
         "*derived*: made by the language from others. *no source yet*: nothing in Rempart fills it, so it ",
     );
-    page.push_str("has its empty value. *response*: in phases of the response only.\n\n");
+    page.push_str("has its empty value, and `rempart check` warns of it. ");
+    page.push_str("*response*: in phases of the response only.\n\n");
     page.push_str("| field | type | holds | note |\n| --- | --- | --- | --- |\n");
     for field in Field::ALL {
         let row = field.row();

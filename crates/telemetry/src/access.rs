@@ -299,25 +299,44 @@ const FIELDS: &[Field] = &[
     field("bytes_in", "number", "bytes of the request's body"),
     field("bytes_out", "number", "bytes of the response's body"),
     field("duration_us", "number", "microseconds from the request's head to the end of the exchange"),
-    field("ttfb_us", "number or null", "microseconds from the request's head to the response's first byte"),
+    field(
+        "ttfb_us",
+        "number or null",
+        "microseconds from the request's head to the first byte of an origin's or a stored response; null \
+         where the answer is Rempart's own (a refusal, a page for a fault, a redirect, a fixed answer)",
+    ),
     field("origin", "text or null", "url of the origin that answered, or was tried last"),
     field("origin_us", "number or null", "microseconds from the request to the origin to its response head"),
     field("retries", "number", "attempts at an origin after the first"),
     field("cache", "text or null", "outcome of the cache, a token of RFC 9211"),
     field("cache_age", "number or null", "age of the stored response in seconds"),
-    field("fault", "text or null", "what broke, a token of RFC 9209"),
-    field("verdict", "text", "what admission and shield decided"),
+    field(
+        "fault",
+        "text or null",
+        "what broke: the word of a [fault](outcomes.md#faults), a token of RFC 9209",
+    ),
+    field(
+        "verdict",
+        "text",
+        "`pass` where no phase refused the request (the answer may be an error all the same), else the word \
+         of the [refusal](outcomes.md#refusals)",
+    ),
     field("rules", "list of text", "ids of the rules that matched"),
     field("score", "number or null", "the WAF's anomaly score"),
     field("user_agent", "text or null", "the `User-Agent` field"),
     field("referer", "text or null", "the `Referer` field; without its query when queries are redacted"),
-    field("waf", "text or null", "what the WAF came to, as in the metric; null where it was not asked"),
+    field(
+        "waf",
+        "text or null",
+        "what the WAF came to: `clean`, `matched`, `would_refuse`, `refused`, `skipped` or `broken` \
+         ([what each means](metrics.md#outcome-of-rempart_waf_requests_total)); null where it was not asked",
+    ),
     field(
         "waf_uninspected",
         "number or null",
         "bytes of bodies that the WAF should have inspected and did not",
     ),
-    field("waf_shadow", "text or null", "what the WAF's shadow came to"),
+    field("waf_shadow", "text or null", "what the WAF's shadow came to, in the same words"),
     field("coding", "text or null", "content coding that the response was given here, such as `gzip`"),
     field("fields", "object or null", "what rules of `http_log_custom_fields` add, by name"),
 ];

@@ -10,6 +10,7 @@ mod block;
 mod families;
 mod labels;
 pub mod process;
+mod reference;
 mod render;
 pub mod zones;
 
@@ -18,13 +19,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use block::{BUCKETS_US, ThreadMetrics};
 use block::{Block, fresh};
-pub use families::reference;
 pub use labels::{
-    CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, NotInspected,
-    OriginConnection, OriginOutcome, OriginWait, Outcome, Protocol, RuleWork, StatusClass, TlsVersion,
-    Trouble, Unanswered, WafOutcome, Worth,
+    CacheOutcome, CodedSource, Coding, Direction, FeedStage, FloodStage, HandshakeOutcome, LimitAction,
+    LimitKind, NotInspected, OriginConnection, OriginOutcome, OriginWait, Outcome, OverLevel, Protocol,
+    RuleWork, StatusClass, Tier, TlsVersion, Trouble, Unanswered, WafOutcome, Worth,
 };
 use process::Process;
+pub use reference::{Elsewhere, reference};
 
 #[cfg(test)]
 mod tests;
@@ -64,9 +65,9 @@ pub struct Outside {
     /// Zones whose load is above what is usual.
     pub flooded_zones: u64,
     /// Generated limits by stage: observing, limiting, tightened.
-    pub flood_limits: [u64; 3],
+    pub flood_limits: [u64; FloodStage::COUNT],
     /// Files that have a horizon: fresh, getting old, past it.
-    pub feeds: [u64; 3],
+    pub feeds: [u64; FeedStage::COUNT],
     /// Serving threads that shed requests.
     pub shedding_threads: u64,
     /// How late the latest of them is, in microseconds.
@@ -122,25 +123,19 @@ pub struct Held {
     /// Most bytes that may be held.
     pub bytes_max: u64,
     /// How often the bound of a connection, a zone and the node was reached.
-    pub over: [u64; OVER_LEVELS.len()],
+    pub over: [u64; OverLevel::COUNT],
 }
-
-/// The tiers of [`Stored`], as the page has them.
-const TIERS: [&str; 2] = ["memory", "disk"];
 
 /// What the cache holds, and what happened to it.
 #[derive(Debug, Clone, Default)]
 pub struct Stored {
     /// Bytes in memory and on disk.
-    pub bytes: [u64; TIERS.len()],
+    pub bytes: [u64; Tier::COUNT],
     /// Answers in memory and on disk.
-    pub objects: [u64; TIERS.len()],
+    pub objects: [u64; Tier::COUNT],
     /// Counts of what is seldom, by name.
     pub events: Vec<(&'static str, u64)>,
 }
-
-/// The levels of [`Held::over`], as the page has them.
-const OVER_LEVELS: [&str; 3] = ["connection", "zone", "node"];
 
 /// All counters of one process. Made once, shared by reference count.
 #[derive(Debug)]

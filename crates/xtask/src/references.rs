@@ -8,6 +8,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use exchange::{Cause, Fault, Refusal};
+use telemetry::metrics::Elsewhere;
 
 use crate::tree::Tree;
 
@@ -15,7 +16,7 @@ use crate::tree::Tree;
 pub(crate) fn pages() -> Vec<(&'static str, String)> {
     vec![
         ("docs/reference/access-log.md", telemetry::access::reference()),
-        ("docs/reference/metrics.md", telemetry::metrics::reference()),
+        ("docs/reference/metrics.md", metrics()),
         ("docs/reference/outcomes.md", outcomes()),
         ("docs/reference/settings.md", zone::reference()),
     ]
@@ -31,6 +32,38 @@ pub(crate) fn write(tree: &Tree) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Sources whose words are values of labels, each with where the words begin.
+const ABUSES: (&str, &str) = (include_str!("../../wire/src/abuse.rs"), "\nabuses! {\n");
+const CACHE_EVENTS: (&str, &str) = (include_str!("../../cache/src/store/counters.rs"), "\ncounters! {\n");
+const PHASES: (&str, &str) = (include_str!("../../exchange/src/trail.rs"), "\npub enum Phase {\n");
+
+fn metrics() -> String {
+    let (abuses, cache_events, phases) = (documented(ABUSES), documented(CACHE_EVENTS), documented(PHASES));
+    telemetry::metrics::reference(&Elsewhere {
+        abuses: &abuses,
+        cache_events: &cache_events,
+        phases: &phases,
+    })
+}
+
+/// The words of a list in a source, each with what its comment says: a text, or else the name itself.
+fn documented((source, begin): (&str, &str)) -> Vec<(String, String)> {
+    let list = source.split_once(begin).map_or("", |(_, rest)| rest);
+    let mut words = Vec::new();
+    let mut meaning: Vec<&str> = Vec::new();
+    for line in list.lines().map(str::trim).take_while(|line| !line.starts_with('}')) {
+        match (line.strip_prefix("///"), line.split('"').nth(1)) {
+            (Some(comment), _) => meaning.push(comment.trim()),
+            (None, Some(word)) => words.push((word.to_owned(), std::mem::take(&mut meaning).join(" "))),
+            (None, None) => {
+                let name = line.trim_end_matches(',').to_ascii_lowercase();
+                words.push((name, std::mem::take(&mut meaning).join(" ")));
+            }
+        }
+    }
+    words
 }
 
 fn outcomes() -> String {
@@ -56,5 +89,24 @@ fn table<'a>(page: &mut String, title: &str, rows: impl Iterator<Item = (&'a str
     for (word, status, cause, message) in rows {
         writeln!(page, "| `{word}` | {status} | {} | {message} |", cause.as_str())
             .expect("writing to a string cannot fail");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_other_crates_are_found_with_their_meanings() {
+        let phases = documented(PHASES);
+        assert_eq!(phases.iter().map(|(word, _)| word.as_str()).collect::<Vec<_>>(), exchange::Phase::WORDS);
+        for (list, word) in [(ABUSES, "slow_head"), (CACHE_EVENTS, "disk_write_errors"), (PHASES, "waf")] {
+            let words = documented(list);
+            assert!(words.iter().any(|(known, _)| known == word), "{word} is not in {words:?}");
+            assert!(
+                words.iter().all(|(word, meaning)| !word.contains(' ') && meaning.ends_with('.')),
+                "{words:?}"
+            );
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod dependencies;
 mod documents;
+mod events;
 mod fault_points;
 mod guide;
 mod licences;
@@ -53,6 +54,7 @@ pub(crate) fn check(tree: &Tree) -> Result<Vec<Problem>> {
         recursion::check(file, &mut problems);
     }
     documents::check(tree, &mut problems);
+    events::check(tree, &mut problems);
     guide::check(tree, &mut problems);
     dependencies::check(tree, &mut problems)?;
     fault_points::check(tree, &mut problems)?;

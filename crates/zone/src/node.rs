@@ -18,6 +18,7 @@ use crate::limits::{LIST_SERVERS_MAX, LISTENERS_MAX, RANGES_MAX, THREADS_MAX, WE
 use crate::problem::{Place, Problem, Report};
 use crate::read::values::{Count, FilePath, List, Milliseconds, Name, Size, Text, quoted, words};
 use crate::read::{Placed, Row, Section, Setting, Table, settings};
+use crate::spec::ZoneSpec;
 
 words! {
     /// What a listener speaks.
@@ -31,7 +32,7 @@ words! {
 
 settings! {
     /// The node file.
-    pub struct NodeFileSpec in "the node file" {
+    pub struct NodeFileSpec in "the node file" beside ZoneSpec in "a zone's file, zones/*.toml" {
         /// The machine.
         section node: NodeSpec,
         /// The sockets that visitors come to.

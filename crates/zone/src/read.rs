@@ -93,14 +93,25 @@ impl<'a> Section<'a> {
         Some(Entry { file, spanned, defaults })
     }
 
-    /// Reports every key, of both layers, that is not among `keys`.
-    pub fn report_unknown(&self, keys: &[&str], name: &str, report: &mut Report) {
+    /// Reports every key, of both layers, that is not among `keys`, and says of those that are settings of
+    /// another file that they belong there: `elsewhere` has these with the file's name.
+    pub fn report_unknown(
+        &self,
+        keys: &[&str],
+        name: &str,
+        elsewhere: Option<(&[&str], &str)>,
+        report: &mut Report,
+    ) {
         for layer in [self.own, self.defaults].into_iter().flatten() {
             for key in layer.table.keys() {
                 let word: &str = key.get_ref();
                 if !keys.contains(&word) {
                     let place = Place::new(layer.file, key.span().start);
                     let message = format!("unknown setting {} in {name}", values::quoted(word));
+                    if let Some((_, file)) = elsewhere.filter(|(theirs, _)| theirs.contains(&word)) {
+                        report.error_with(place, message, format!("it belongs in {file}"));
+                        continue;
+                    }
                     match nearest(word, keys) {
                         Some(known) => report.error_with(place, message, format!("did you mean `{known}`?")),
                         None => {
@@ -252,6 +263,7 @@ pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
         ("deny", "block"),
         ("drop", "block"),
         ("ip", "address"),
+        ("block", "limit"),
     ];
     if word.len() > 64 {
         return None;
@@ -280,11 +292,12 @@ pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
 ///
 /// Each field is `required`, `optional`, a `section` (a table whose settings all have defaults), or plain
 /// with `= default`. Required and optional fields become `Option<Placed<T>>` (`None` if unwritten, or if a
-/// problem has been reported), the others `Placed<T>`.
+/// problem has been reported), the others `Placed<T>`. `beside` names the settings that a person may look for
+/// in this file and that stand in another.
 macro_rules! settings {
     (
         $(#[$about:meta])*
-        pub struct $Name:ident in $label:literal {
+        pub struct $Name:ident in $label:literal $(beside $Other:ident in $file:literal)? {
             $( $(#[doc = $doc:literal])+ $presence:ident $key:ident : $Type:ty $(= $default:expr)? , )*
         }
     ) => {
@@ -306,7 +319,8 @@ macro_rules! settings {
                 section: $crate::read::Section<'_>,
                 report: &mut $crate::problem::Report,
             ) -> Self {
-                section.report_unknown(Self::KEYS, $label, report);
+                let elsewhere: Option<(&[&str], &str)> = None $(.or(Some(($Other::KEYS, $file))))?;
+                section.report_unknown(Self::KEYS, $label, elsewhere, report);
                 $( let $key = $crate::read::settings!(
                     @read $presence $key $label section report $Type $(, $default)?
                 ); )*

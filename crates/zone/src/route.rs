@@ -88,6 +88,8 @@ pub enum Action {
 pub struct Destination<'z> {
     /// The route that matched; none if the zone's first pool took what was left.
     pub route: Option<&'z Route>,
+    /// Its place in the zone's file, from 1; 0 if there is none.
+    pub place: usize,
     /// What to do.
     pub action: &'z Action,
 }

@@ -10,6 +10,7 @@ use crate::feed::AfterHorizon;
 use crate::flood::FloodSpec;
 use crate::id::Id;
 use crate::limits::{AGE_S_MAX, HEALTH_TIMEOUT_MS, WEIGHT_MAX};
+use crate::node::NodeFileSpec;
 use crate::pool::ProxyVersion;
 use crate::rate::{ConcurrencyLimitSpec, RateLimitSpec};
 use crate::read::settings;
@@ -53,7 +54,7 @@ words! {
 
 settings! {
     /// One zone file.
-    pub struct ZoneSpec in "the zone" {
+    pub struct ZoneSpec in "the zone" beside NodeFileSpec in "the node file, rempart.toml" {
         /// The zone's name: it appears in logs and metrics, and ids are derived from it.
         required name: Name,
         /// Names served by this zone: exact (`example.org`), wildcard (`*.example.org`, any depth, not the

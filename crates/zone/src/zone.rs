@@ -186,8 +186,10 @@ impl Zone {
         path: &[u8],
         header: &dyn Fn(&[u8]) -> Option<&'h [u8]>,
     ) -> Destination<'_> {
-        let route = self.routes.iter().find(|route| route.matcher.matches(method, path, header));
-        Destination { route, action: route.map_or(&self.fallback, |route| &route.action) }
+        let place = self.routes.iter().position(|route| route.matcher.matches(method, path, header));
+        let route = place.and_then(|place| self.routes.get(place));
+        let action = route.map_or(&self.fallback, |route| &route.action);
+        Destination { route, place: place.map_or(0, |place| place + 1), action }
     }
 
     /// Finds the zone's own page for a status: the first that names it.

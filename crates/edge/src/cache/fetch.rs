@@ -31,6 +31,7 @@ use crate::live::Site;
 use crate::pipeline::Edge;
 use crate::relay::{Answered, Failed};
 use crate::shield;
+use crate::trails;
 use crate::waf::{Judged, Judging, Lent, Standing, Stop, Told};
 
 /// What a task that works for the store is counted for.
@@ -244,6 +245,9 @@ impl Edge {
         course.origin_index = ways.origin_index;
         course.origin_us = ways.origin_us;
         course.retries = ways.retries;
+        if course.origin.is_some() {
+            course.note(Phase::Origin, trails::CHOSEN, ways.origin_index as u32, self.clock.now_us());
+        }
         if ways.status > 0 {
             course.note(Phase::Origin, "answered", u32::from(ways.status), self.clock.now_us());
         }
@@ -257,7 +261,13 @@ impl Edge {
                 course.note(Phase::Cache, word, u32::from(passed.1.status), self.clock.now_us());
                 Came::Passed(passed)
             }
-            Landed::Failed(fault, forward) => self.fails(exchange, course, fault, Some(forward)).await,
+            Landed::Failed(fault, forward) => {
+                if course.origin.is_some() {
+                    let at = ways.origin_index as u32;
+                    course.note(Phase::Origin, fault.as_str(), at, self.clock.now_us());
+                }
+                self.fails(exchange, course, fault, Some(forward)).await
+            }
             Landed::KeptBack(status, stop) => {
                 course.cache.say(status, None);
                 match stop {

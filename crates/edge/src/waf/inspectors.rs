@@ -30,6 +30,10 @@ use crate::fault_points::Planned;
 /// Bodies larger than this are inspected here: 8 KiB take some 1 to 3 ms in the worst case.
 pub(crate) const ON_THREAD_BYTES_MAX: usize = 8 * 1024;
 
+/// Bodies that are inspected on a thread that serves at a time; more go to those that inspect. A slice of
+/// each, of some 200 µs, is done before anybody else has a turn: 6 ms.
+pub(crate) const HERE_MAX: usize = 32;
+
 /// Bodies that wait for each thread: at some 2 ms a body the last waits for half a second. What they hold is
 /// charged like all else.
 const WAITING_PER_THREAD: usize = 256;

@@ -302,6 +302,52 @@ fn trace_shows_what_each_phase_decided() -> Result<()> {
     node.finish_healthy()
 }
 
+/// With a cache too, where a task of its own fetches.
+#[test]
+fn trace_calls_route_pool_and_origin_as_the_zone_s_file_does() -> Result<()> {
+    let (app, files) = (saying("app")?, saying("files")?);
+    let more = format!(
+        "[[pool]]\nname = \"files\"\norigins = [{{ url = {:?} }}]\n\
+         [[pool]]\nname = \"gone\"\norigins = [{{ url = \"unix:/nobody/listens\" }}]\n\
+         [[route]]\npath_prefix = \"/gone\"\npool = \"gone\"\n\
+         [[route]]\nname = \"static\"\npath_prefix = \"/files\"\npool = \"files\"\n",
+        files.url()
+    );
+    for cache in ["", "[cache]\nenabled = true\n"] {
+        let spec = cleartext().more("[cache]\ndisk_bytes = 0");
+        let node = start(&spec.zone("a", zone_with(cache, &[&app.url()], &more)))?;
+        let chosen = |origin: &str| format!("origin     chosen  {origin}\n");
+        for (target, lines) in [
+            ("/", vec!["route      pool  app\n".to_owned(), chosen(&app.url())]),
+            (
+                "/files/a",
+                vec![
+                    "route      route  2 (static)\n".into(),
+                    "route      pool  files\n".into(),
+                    chosen(&files.url()),
+                ],
+            ),
+            (
+                "/gone/a",
+                vec![
+                    "route      route  1\n".into(),
+                    "route      pool  gone\n".into(),
+                    chosen("unix:/nobody/listens"),
+                    "  unix:/nobody/listens\n".into(),
+                ],
+            ),
+        ] {
+            let answer = fetch(&node, HOST, target)?;
+            node.wait_for_log(|line| line["path"] == target)?;
+            let (_, trail) = trace(&node, answer.fields.first("x-request-id").context("X-Request-Id")?)?;
+            for line in lines {
+                assert!(trail.contains(&line), "{cache}: {line} is not in\n{trail}");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn status_says_what_runs() -> Result<()> {
     let origin = saying("a")?;

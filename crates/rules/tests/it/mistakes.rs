@@ -12,6 +12,11 @@ fn a_misspelt_name_gets_a_suggestion() {
             r#"ssl and http.request.uri.pth contains "a""#,
             "1:9: there is no field `http.request.uri.pth`; did you mean `http.request.uri.path`?",
         ),
+        (
+            r#"http.request.path == "/a""#,
+            "1:1: there is no field `http.request.path`; did you mean `http.request.uri.path`?",
+        ),
+        (r#"ip.country == "AT""#, "1:1: there is no field `ip.country`; did you mean `ip.src.country`?"),
         ("lowr(http.host) == \"a\"", "1:1: there is no function `lowr`; did you mean `lower`?"),
         ("ip.src in $offfice", "1:11: there is no list `$offfice`; did you mean `$office`?"),
         ("ip.src in $nothing_like_it", "1:11: there is no list `$nothing_like_it`; define it first"),

@@ -164,3 +164,12 @@ fn only_the_first_rules_are_named() {
     let value = read(&Record { rules: &many, ..typical() }, Privacy::default());
     assert_eq!(value["rules"].as_array().unwrap().len(), RULES_MAX);
 }
+
+#[test]
+fn the_reference_names_what_a_firewall_may_come_to() {
+    let page = reference();
+    let row = page.lines().find(|line| line.starts_with("| `waf` |")).unwrap_or_default();
+    for outcome in crate::metrics::WafOutcome::ALL {
+        assert!(row.contains(&format!("`{}`", outcome.label())), "{row}");
+    }
+}

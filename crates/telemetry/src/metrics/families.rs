@@ -1,6 +1,7 @@
 //! The names of all metrics: the one table that page and reference are made from.
 //!
-//! Holds no values. Used by the page's writer and by `xtask` through [`reference()`]. Read next: [`Family`].
+//! Holds no values. Used by the page's writer and by the reference's ([`super::reference()`]). Read next:
+//! [`Family`].
 
 /// Kind of a family, as in the text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +88,8 @@ families! { NODE:
     ORIGINS_UNHEALTHY = Gauge "rempart_origins_unhealthy" [""]
         "Origins that health checks find unwell; `origin_failed` names each.";
     ORIGINS_EJECTED = Gauge "rempart_origins_ejected" [""]
-        "Origins left out for a while after failures in traffic; `origin_ejected` names each.";
+        "Origins left out for a while after failures in traffic; `origin_ejected` names each, or \
+         `origin_circuit_opened`.";
     ORIGINS_OPEN = Gauge "rempart_origin_circuits_open" [""]
         "Origins whose circuit is open: most of what they were asked failed.";
     ORIGINS_LIMITED = Gauge "rempart_origins_limited" [""]
@@ -194,24 +196,4 @@ families! { ZONES:
         "How long ago a list or file of [geo] was made, of those that have a horizon.";
     FEED_HORIZON = Gauge "rempart_feed_horizon_seconds" ["zone, list"]
         "How old it may become.";
-}
-
-/// Gives the reference page of all metrics, in Markdown; written to `docs/reference/` by
-/// `cargo xtask references`.
-pub fn reference() -> String {
-    let mut page = String::from(
-        "# Metrics\n\nPrometheus text format 0.0.4 on the admin address. Every combination of labels is \
-         always there.\n\n## `/metrics`\n",
-    );
-    table(&mut page, NODE);
-    page.push_str("\n## `/metrics/zones`\n");
-    table(&mut page, ZONES);
-    page
-}
-
-fn table(page: &mut String, families: &[&Family]) {
-    page.push_str("\n| name | kind | labels | meaning |\n| --- | --- | --- | --- |\n");
-    for Family { name, kind, labels, help } in families {
-        page.push_str(&format!("| `{name}` | {} | {labels} | {help} |\n", kind.label()));
-    }
 }

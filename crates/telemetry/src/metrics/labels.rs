@@ -3,18 +3,25 @@
 //!
 //! Knows no numbers. Used by [`super::ThreadMetrics`] and the page. Read next: [`Protocol`].
 
-/// Declares an enum whose variants each have one label text, the list of all, and their number.
+/// Declares an enum whose variants each have one label text, the list of all with what they mean, and their
+/// number.
 macro_rules! label_set {
-    ($(#[$about:meta])* $name:ident { $($(#[$meaning:meta])* $variant:ident = $text:literal,)* }) => {
+    (
+        $(#[$about:meta])*
+        $name:ident { $($(#[doc = $meaning:literal])+ $variant:ident = $text:literal,)* }
+    ) => {
         $(#[$about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name { $($(#[$meaning])* $variant,)* }
+        pub enum $name { $($(#[doc = $meaning])+ $variant,)* }
 
         impl $name {
             /// Every value in the order of the page.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
             pub(crate) const COUNT: usize = Self::ALL.len();
             pub(crate) const LABELS: [&'static str; Self::COUNT] = [$($text,)*];
+            /// What each means, for the reference.
+            pub(crate) const MEANINGS: &'static [(&'static str, &'static str)] =
+                &[$(($text, concat!($($meaning),+)),)*];
 
             /// The label's text.
             pub const fn label(self) -> &'static str {
@@ -106,14 +113,10 @@ label_set! {
 label_set! {
     /// How a TLS handshake with a visitor ended.
     HandshakeOutcome {
-        /// A full handshake.
+        /// It led to a connection, resumed by a ticket or not.
         Full = "full",
-        /// Resumed by a ticket.
-        Resumed = "resumed",
-        /// One side refused, or the bytes were no TLS.
+        /// One side refused, it took too long, or the bytes were no TLS.
         Failed = "failed",
-        /// Took too long.
-        TimedOut = "timed_out",
     }
 }
 
@@ -286,5 +289,51 @@ label_set! {
         Skipped = "skipped",
         /// It broke, and the zone's mode decided.
         Broken = "broken",
+    }
+}
+
+label_set! {
+    /// How far a generated limit is.
+    FloodStage {
+        /// It only counts what it would refuse.
+        Observe = "observe",
+        /// It refuses.
+        Limit = "limit",
+        /// It refuses, and lets less through than at first.
+        Tight = "tight",
+    }
+}
+
+label_set! {
+    /// How old a list or a file of `[geo]` is against its horizon.
+    FeedStage {
+        /// Younger than three quarters of it.
+        Fresh = "fresh",
+        /// Older than that.
+        GettingOld = "getting_old",
+        /// Older than its horizon.
+        PastHorizon = "past_horizon",
+    }
+}
+
+label_set! {
+    /// Whose bound on held bytes.
+    OverLevel {
+        /// A visitor's connection's.
+        Connection = "connection",
+        /// A zone's.
+        Zone = "zone",
+        /// The node's.
+        Node = "node",
+    }
+}
+
+label_set! {
+    /// Where answers are stored.
+    Tier {
+        /// In memory.
+        Memory = "memory",
+        /// On disk.
+        Disk = "disk",
     }
 }

@@ -10,9 +10,9 @@ use std::sync::{Arc, PoisonError};
 use super::block::{BUCKET_LABELS, Block};
 use super::families::{self, Family};
 use super::labels::{
-    CacheOutcome, CodedSource, Coding, Direction, HandshakeOutcome, LimitAction, LimitKind, NotInspected,
-    OriginConnection, OriginOutcome, OriginWait, Outcome, Protocol, RuleWork, StatusClass, TlsVersion,
-    Trouble, Unanswered, WafOutcome, Worth,
+    CacheOutcome, CodedSource, Coding, Direction, FeedStage, FloodStage, HandshakeOutcome, LimitAction,
+    LimitKind, NotInspected, OriginConnection, OriginOutcome, OriginWait, Outcome, OverLevel, Protocol,
+    RuleWork, StatusClass, Tier, TlsVersion, Trouble, Unanswered, WafOutcome, Worth,
 };
 use super::{Outside, Registry};
 
@@ -117,10 +117,10 @@ fn visitors(page: &mut Page, registry: &Registry, threads: &[Arc<Block>], outsid
         }
     }
     page.single(&families::FLOODED_ZONES, outside.flooded_zones);
-    page.by_label(&families::FLOOD_LIMITS, "stage", &["observe", "limit", "tight"], |place| {
+    page.by_label(&families::FLOOD_LIMITS, "stage", &FloodStage::LABELS, |place| {
         outside.flood_limits.get(place).copied().unwrap_or(0)
     });
-    page.by_label(&families::FEEDS, "stage", &["fresh", "getting_old", "past_horizon"], |place| {
+    page.by_label(&families::FEEDS, "stage", &FeedStage::LABELS, |place| {
         outside.feeds.get(place).copied().unwrap_or(0)
     });
     page.by_label(&families::SHED, "worth", &Worth::LABELS, |place| sum(threads, |block| &block.shed[place]));
@@ -221,10 +221,10 @@ fn node(page: &mut Page, registry: &Registry, outside: &Outside) {
     page.single(&families::PANICS, registry.panics.load(Relaxed));
     page.single(&families::HELD, outside.held.bytes);
     page.single(&families::HELD_MAX, outside.held.bytes_max);
-    page.by_label(&families::OVER_BUDGET, "level", &super::OVER_LEVELS, |level| outside.held.over[level]);
+    page.by_label(&families::OVER_BUDGET, "level", &OverLevel::LABELS, |level| outside.held.over[level]);
     let stored = &outside.stored;
-    page.by_label(&families::CACHE_BYTES, "tier", &super::TIERS, |tier| stored.bytes[tier]);
-    page.by_label(&families::CACHE_OBJECTS, "tier", &super::TIERS, |tier| stored.objects[tier]);
+    page.by_label(&families::CACHE_BYTES, "tier", &Tier::LABELS, |tier| stored.bytes[tier]);
+    page.by_label(&families::CACHE_OBJECTS, "tier", &Tier::LABELS, |tier| stored.objects[tier]);
     page.family(&families::CACHE_EVENTS);
     for (event, count) in &stored.events {
         page.sample(families::CACHE_EVENTS.name, &[("event", event)], count);

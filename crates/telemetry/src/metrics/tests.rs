@@ -78,7 +78,7 @@ fn each_call_moves_its_own_series() {
     metrics.request(Protocol::Http1, None, 90_000_000);
     metrics.request(Protocol::Http1, Some(101), 1);
     metrics.request(Protocol::Http1, Some(599), 1);
-    metrics.tls_handshake(TlsVersion::Tls13, HandshakeOutcome::Resumed);
+    metrics.tls_handshake(TlsVersion::Tls13, HandshakeOutcome::Failed);
     metrics.refusal(1);
     metrics.fault(0);
     metrics.abuse(1);
@@ -108,7 +108,7 @@ fn each_call_moves_its_own_series() {
             "rempart_requests_total{protocol=\"http1\",class=\"5xx\"} 1",
             "rempart_request_duration_seconds_bucket{protocol=\"http1\",le=\"60\"} 2",
             "rempart_request_duration_seconds_bucket{protocol=\"http1\",le=\"+Inf\"} 3",
-            "rempart_tls_handshakes_total{version=\"1.3\",result=\"resumed\"} 1",
+            "rempart_tls_handshakes_total{version=\"1.3\",result=\"failed\"} 1",
             "rempart_refusals_total{refusal=\"no_zone\"} 0",
             "rempart_refusals_total{refusal=\"head_too_large\"} 1",
             "rempart_abuse_total{kind=\"slow_head\"} 0",
@@ -179,7 +179,7 @@ fn the_page_and_the_reference_name_the_same_families_in_the_same_order() {
     assert_eq!(page.len(), listed.len());
     assert_eq!(on_page(&zones::ZoneTable::new().render(&[])), names(families::ZONES));
     for name in page {
-        assert!(reference().contains(&format!("| `{name}` |")));
+        assert!(reference_with("some_word").contains(&format!("| `{name}` |")));
     }
 }
 
@@ -208,4 +208,52 @@ fn a_bound_belongs_to_its_own_bucket() {
     registry.thread().request(Protocol::Http1, Some(200), 500);
     let line = "rempart_request_duration_seconds_bucket{protocol=\"http1\",le=\"0.0005\"} 1";
     assert_lines(&registry.render(&Outside::default()), &[line]);
+}
+
+/// Values of a label that the page has, of one metric.
+fn on_page(page: &str, family: &str, label: &str) -> BTreeSet<String> {
+    let mut values = BTreeSet::new();
+    for line in page.lines() {
+        let labels = line.strip_prefix(family).and_then(|rest| rest.split_once('{'));
+        let Some((_, labels)) = labels.filter(|(suffix, _)| ["", "_bucket"].contains(suffix)) else {
+            continue;
+        };
+        let value = labels.split_once(&format!("{label}=\"")).and_then(|(_, rest)| rest.split('"').next());
+        values.extend(value.map(str::to_owned));
+    }
+    values
+}
+
+fn reference_with(word: &str) -> String {
+    let told = [(word.to_owned(), "What it means.".to_owned())];
+    reference(&Elsewhere { abuses: &told, cache_events: &told, phases: &told })
+}
+
+#[test]
+fn the_reference_says_what_each_value_of_each_label_means() {
+    use super::families::{NODE, ZONES};
+    use super::reference::{Values, labels, values};
+    let page = Registry::new(LABELS).render(&full());
+    let mut seen = 0;
+    for family in NODE.iter().chain(ZONES) {
+        for label in labels(family) {
+            let meant = values(family, label);
+            let meant = meant.unwrap_or_else(|| panic!("{}{{{label}}} is not explained", family.name));
+            if let Values::Are(known) = meant {
+                let known: BTreeSet<String> = known.iter().map(|(value, _)| (*value).to_owned()).collect();
+                assert_eq!(on_page(&page, family.name, label), known, "{}", family.name);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 20, "{seen}");
+    let text = reference_with("some_word");
+    for row in [
+        "### `kind` of `rempart_abuse_total`\n\n| value | means |\n| --- | --- |\n\
+         | `some_word` | What it means. |\n",
+        "### `phase` of `rempart_contained_total`, `rempart_quarantines_total`\n",
+        "| `gave_up` | It waited, and its place went to a zone with fewer waiting. |\n",
+    ] {
+        assert!(text.contains(row), "{row} is not in\n{text}");
+    }
 }

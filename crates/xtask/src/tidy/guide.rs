@@ -100,7 +100,7 @@ fn first_word(code: &str) -> &str {
     code.split(['{', ' ', '=']).next().unwrap_or_default()
 }
 
-fn is_product(file: &SourceFile) -> bool {
+pub(super) fn is_product(file: &SourceFile) -> bool {
     let in_crates = file.path.strip_prefix("crates/").and_then(|path| path.split_once('/'));
     in_crates.is_some_and(|(name, path)| {
         path.starts_with("src/")
@@ -111,7 +111,7 @@ fn is_product(file: &SourceFile) -> bool {
 }
 
 /// Whether it is one word in lower case, as names of events, fields and settings are.
-fn is_word(text: &str) -> bool {
+pub(super) fn is_word(text: &str) -> bool {
     let is_part = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
     text.starts_with(|letter: char| letter.is_ascii_lowercase()) && text.chars().all(is_part)
 }

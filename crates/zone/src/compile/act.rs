@@ -257,6 +257,7 @@ impl Compiler<'_> {
                 self.report.error(name.place, format!("another field is named {} too", quoted(&name.0)));
             }
             names.push(&name.0);
+            self.warn_unfilled(&expression.0, expression.place);
             expressions.push((name.0.clone(), expression.0.clone()));
         }
         let choice = LogSpec {

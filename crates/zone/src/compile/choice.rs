@@ -44,6 +44,32 @@ impl Compiler<'_> {
         }
     }
 
+    /// Tells of tables of the zone's own file that do nothing, since they do not say whether they are wanted;
+    /// those of the node file may wait for a zone that does.
+    pub(super) fn idle_tables(&mut self, spec: &ZoneSpec) {
+        const ENABLED: &str = "write enabled = true; with enabled = false it waits, and nothing is told";
+        const MODE: &str = "write mode = \"log\" or \"block\"; with \"off\" it waits, and nothing is told";
+        let (waf, cache, compression) = (&spec.waf, &spec.cache, &spec.compression);
+        for (table, switch, is_on, name, remedy) in [
+            (waf.place, waf.mode.place, false, "[waf]", MODE),
+            (cache.place, cache.enabled.place, turns_cache_on(spec), "[cache]", ENABLED),
+            (
+                compression.place,
+                compression.enabled.place,
+                turns_compression_on(spec),
+                "[compression]",
+                ENABLED,
+            ),
+        ] {
+            let is_own = table.file == spec.place.file && table != spec.place;
+            // What nobody wrote has the place of its table.
+            if is_own && switch == table && !is_on && !self.report.has_error_from(table) {
+                let message = format!("nothing switches {name} on, so that it does nothing");
+                self.report.warning(table, message, remedy);
+            }
+        }
+    }
+
     /// What `set_cache_settings` chooses; nothing after a problem.
     pub(super) fn cache_choice(&mut self, rule: &RuleSpec) -> Option<CacheSpec> {
         let written = rule.cache.as_ref()?;

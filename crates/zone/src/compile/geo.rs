@@ -1,10 +1,12 @@
 //! Compiles `[geo]` of the node file: the MMDB files it names, checked whole.
 //!
-//! What else is wrong with the table is told where the node file is read. Called by [`super::compile_after`];
-//! read next: [`crate::geo`].
+//! What else is wrong with the table is told where the node file is read. Beside it stands what is told of
+//! fields of the rule language that nothing fills, as those of places without a file. Called by
+//! [`super::compile_after`]; read next: [`crate::geo`].
 
 use std::sync::Arc;
 
+use rules::{Field, Type};
 use toml::de::DeTable;
 
 use super::Compiler;
@@ -58,23 +60,39 @@ impl Compiler<'_> {
         Some(Arc::new(geo))
     }
 
-    /// Warns of a condition that asks where a visitor is, of a node that does not know: what it asks for is
-    /// empty, so that `not … in {"AT"}` would hold for everybody.
-    pub(super) fn warn_unlocated(&mut self, text: &str, place: Place) {
-        let of_country =
-            ["country", "continent", "is_in_european_union"].map(|name| format!("ip.src.{name}"));
-        let countries = of_country.into_iter().chain(["ip.geoip.country".to_owned()]);
-        let networks = ["ip.src.asnum", "ip.geoip.asnum"].map(str::to_owned).into_iter();
-        let unknown: Vec<(String, &str)> = countries
-            .filter(|_| !self.knows_countries)
-            .map(|name| (name, "country"))
-            .chain(networks.filter(|_| !self.knows_networks).map(|name| (name, "asn")))
-            .collect();
-        if let Some((name, file)) = unknown.iter().find(|(name, _)| text.contains(name.as_str())) {
-            let message = format!("the node does not know `{name}`: it is empty for every visitor");
-            let remedy = format!("name an MMDB file by `{file}` in [geo] of the node file");
-            self.report.warning(place, message, remedy);
+    /// Warns of each field that an expression names and that has its empty value for everybody, at its place:
+    /// `not cf.client.bot` would hold for every visitor. `string` is the place of the whole expression.
+    pub(super) fn warn_unfilled(&mut self, text: &str, string: Place) {
+        let mut told: Vec<Field> = Vec::new();
+        for (field, at) in Field::named_in(text) {
+            if !told.contains(&field) {
+                told.push(field);
+                self.warn_if_unfilled(field, self.inner_place(string, at));
+            }
         }
+    }
+
+    /// Warns of a field that nothing fills, by the table that the reference is made of, or that this node's
+    /// files do not.
+    pub(super) fn warn_if_unfilled(&mut self, field: Field, place: Place) {
+        let value = match (field.ty(), field.row().empty_int) {
+            (Type::BOOL, _) => "false".to_owned(),
+            (Type::INT, number) => number.to_string(),
+            _ => "empty".to_owned(),
+        };
+        if field.row().source == rules::Source::Absent {
+            let message = format!("nothing fills `{field}` yet: it is {value} for every visitor");
+            let remedy = "leave it out: such a condition holds for everybody, or for nobody";
+            return self.report.warning(place, message, remedy);
+        }
+        let file = match field {
+            Field::Country | Field::Continent | Field::EuropeanUnion if !self.knows_countries => "country",
+            Field::Asnum if !self.knows_networks => "asn",
+            _ => return,
+        };
+        let message = format!("the node does not know `{field}`: it is {value} for every visitor");
+        let remedy = format!("name an MMDB file by `{file}` in [geo] of the node file");
+        self.report.warning(place, message, remedy);
     }
 
     fn database(

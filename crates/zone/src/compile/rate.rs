@@ -22,7 +22,7 @@ use crate::rate::{
     RateLimits,
 };
 use crate::read::Placed;
-use crate::read::values::{Body, List, Name, OneOrMany, Statuses, Text, quoted};
+use crate::read::values::{Body, List, Name, OneOrMany, Statuses, Text, is_token, quoted};
 use crate::spec::ZoneSpec;
 use crate::zone::Zone;
 
@@ -214,7 +214,7 @@ impl Compiler<'_> {
         let limits = Limits::default();
         let scope = Scope { lists, limits: &limits, has_response: false };
         if let Some(text) = spec.expression {
-            self.warn_unlocated(&text.0, text.place);
+            self.warn_unfilled(&text.0, text.place);
         }
         let about = spec.expression.map(|text| self.told(text.place, Expression::condition(&text.0, &scope)));
         if spec.characteristics.0.len() > CHARACTERISTICS_MAX {
@@ -286,7 +286,9 @@ impl Compiler<'_> {
         for (word, expression) in WORDS {
             if !word.ends_with(':') {
                 if word == text.0 {
-                    self.warn_unlocated(expression, text.place);
+                    for (field, _) in Field::named_in(expression) {
+                        self.warn_if_unfilled(field, text.place);
+                    }
                     return self.made(text, expression, scope);
                 }
                 continue;
@@ -295,6 +297,11 @@ impl Compiler<'_> {
             if name.is_empty() || name.len() > 256 {
                 let message = format!("{} names nothing", quoted(&text.0));
                 self.report.error_with(text.place, message, format!("write {word}NAME"));
+                return None;
+            }
+            if word == "header:" && !name.bytes().all(is_token) {
+                let message = format!("{} is no header name (RFC 9110 §5.1)", quoted(name));
+                self.report.error_with(text.place, message, "write it as in header:X-Api-Key");
                 return None;
             }
             // Names of header fields are in lower case in that map.
@@ -315,6 +322,7 @@ impl Compiler<'_> {
             self.report.error_with(text.place, message, suggestion);
             return None;
         }
+        self.warn_unfilled(&text.0, text.place);
         self.told(text.place, found)
     }
 
@@ -334,6 +342,7 @@ impl Compiler<'_> {
         let scope = Scope { lists, limits: &limits, has_response: true };
         let written = match &spec.counting_expression {
             Some(text) => {
+                self.warn_unfilled(&text.0, text.place);
                 let found = Expression::condition(&text.0, &scope);
                 Some((self.told(text.place, found)?, text))
             }

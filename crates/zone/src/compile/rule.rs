@@ -108,7 +108,7 @@ impl Compiler<'_> {
             let phase = self.phase(&rule.phase);
             let action = self.rule_action(spec, rule);
             let (Some(phase), Some(expression)) = (phase, &rule.expression) else { continue };
-            self.warn_unlocated(&expression.0, expression.place);
+            self.warn_unfilled(&expression.0, expression.place);
             // With a mistake in its action the expression is read all the same, for its own mistakes.
             let (action, is_right) = action.map_or((Action::Log, false), |action| (action, true));
             let compiled = rules::RuleSpec {
@@ -557,7 +557,10 @@ impl Compiler<'_> {
                 None
             }
             (Some(text), None) => Some(Some(ValueSpec::Static(text.0.clone()))),
-            (None, Some(expression)) => Some(Some(ValueSpec::Expression(expression.0.clone()))),
+            (None, Some(expression)) => {
+                self.warn_unfilled(&expression.0, expression.place);
+                Some(Some(ValueSpec::Expression(expression.0.clone())))
+            }
             (None, None) => Some(None),
         }
     }
@@ -631,7 +634,7 @@ impl Compiler<'_> {
     }
 
     /// The place of a byte of a string's value, by that of the string.
-    fn inner_place(&self, string: Place, at: usize) -> Place {
+    pub(super) fn inner_place(&self, string: Place, at: usize) -> Place {
         let file = string.file as usize;
         let source = self.bundle.specs().get(file).or(self.bundle.defaults());
         let raw = source.and_then(|source| source.bytes.get(string.offset as usize..)).unwrap_or_default();

@@ -159,6 +159,15 @@ impl Setting for FieldName {
     }
 }
 
+/// What to write for a word that other servers take for true or false.
+pub(crate) fn meant_truth(word: &str) -> Option<&'static str> {
+    match word.to_ascii_lowercase().as_str() {
+        "on" | "yes" | "true" | "1" => Some("write true, without quotes"),
+        "off" | "no" | "false" | "0" => Some("write false, without quotes"),
+        _ => None,
+    }
+}
+
 impl Setting for bool {
     fn kind() -> String {
         "true or false".to_owned()
@@ -167,12 +176,8 @@ impl Setting for bool {
     fn read(entry: Entry<'_>, report: &mut Report) -> Option<Self> {
         let value = entry.value().as_bool();
         if value.is_none() {
-            let meant = entry.value().as_str().and_then(|text| match text.to_ascii_lowercase().as_str() {
-                "on" | "yes" | "true" | "1" => Some("write true, without quotes".to_owned()),
-                "off" | "no" | "false" | "0" => Some("write false, without quotes".to_owned()),
-                _ => None,
-            });
-            entry.report_type_with("true or false", meant, report);
+            let meant = entry.value().as_str().and_then(meant_truth);
+            entry.report_type_with("true or false", meant.map(str::to_owned), report);
         }
         value
     }

@@ -91,7 +91,7 @@ fn what_makes_no_sense_is_told_also_while_it_is_off() {
         ("[[cache.lifetime]]\nstatus = 200\nseconds = 1\nmode = \"never\"", "has no lifetime"),
         ("[[cache.lifetime]]\nstatus = 200", "this says nothing of such answers"),
     ] {
-        let told = told(&format!("[cache]\n{text}\n"));
+        let told = told(&format!("[cache]\nenabled = false\n{text}\n"));
         assert!(told.contains(problem), "{text}: {told}");
         assert_eq!(told.lines().count(), 1, "{told}");
     }

@@ -30,7 +30,7 @@ fn compress_rule(lines: &str) -> String {
 #[test]
 fn is_off_until_the_zone_says_so() {
     assert!(zone("").compression.is_none());
-    assert!(zone("[compression]\nmin_bytes = 1\n").compression.is_none());
+    assert!(zone("[compression]\nenabled = false\nmin_bytes = 1\n").compression.is_none());
     let plain = zone("[compression]\nenabled = true\n").compression.clone().expect("it is on");
     assert_eq!(plain.algorithms, [Algorithm::Zstd, Algorithm::Brotli, Algorithm::Gzip]);
     assert_eq!((plain.types.clone(), plain.more_types.len(), plain.body_bytes_min), (None, 0, 256));

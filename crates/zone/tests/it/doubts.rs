@@ -1,6 +1,6 @@
 //! What is in order by itself and cannot be meant: told as a warning, with what to do.
 
-use crate::{listed, one, problems_of, zone_text};
+use crate::{bundle_with_defaults, listed, one, problems_of, snapshot, zone_text};
 
 /// The warnings of a zone with one pool and whatever is given.
 fn warned(rest: &str) -> String {
@@ -70,6 +70,110 @@ fn what_would_do_nothing_or_too_much_is_told() {
     let over_tls =
         "[[pool]]\nname = \"b\"\norigins = [{ url = \"https://h\" }]\ntls = { sni = \"h.example\" }\n";
     assert_eq!(warned(over_tls), "");
+}
+
+#[test]
+fn a_table_that_nothing_switches_on_is_told() {
+    for (rest, name) in [
+        ("[waf]\nrules = [\"crs\"]\n", "[waf]"),
+        ("[[waf.exception]]\npath = \"/a\"\n", "[waf]"),
+        ("[waf.shadow]\nparanoia = 2\n", "[waf]"),
+        ("[cache]\nbrowser_s = 60\n", "[cache]"),
+        ("[compression]\nalgorithms = [\"gzip\"]\n", "[compression]"),
+    ] {
+        let told = warned(rest);
+        let wanted = format!(": warning: nothing switches {name} on, so that it does nothing (write ");
+        assert!(told.starts_with("zones/a.toml:3:") && told.contains(&wanted), "{rest}: {told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+    let by_rules = "[cache]\nbrowser_s = 60\n[compression]\nmin_bytes = 1\n\
+                    [[rule]]\nphase = 'http_request_cache_settings'\nexpression = 'true'\n\
+                    action = 'set_cache_settings'\ncache = { enabled = true }\n\
+                    [[rule]]\nphase = 'http_response_compression'\nexpression = 'true'\n\
+                    action = 'compress_response'\ncompress = { algorithms = ['auto'] }\n";
+    for quiet in ["[waf]\nmode = \"off\"\nrules = [\"crs\"]\n", "[cache]\nenabled = false\n", by_rules] {
+        assert_eq!(warned(quiet), "", "{quiet}");
+    }
+    // For all zones, of which each may switch it on.
+    let zone = zone_text("z", "[\"a.example\"]", "");
+    let node = "[zone_defaults.cache]\nbrowser_s = 60\n";
+    let compiled = snapshot(&bundle_with_defaults(&[("zones/a.toml", zone.as_str())], node));
+    assert_eq!(listed(&compiled.warnings), "");
+}
+
+#[test]
+fn a_field_that_nothing_fills_is_told_wherever_an_expression_stands() {
+    let rule = |phase: &str, rest: &str| format!("[[rule]]\nphase = 'http_{phase}'\n{rest}\n");
+    let limit = |rest: &str| format!("[[rate_limit]]\nname = 'l'\nrequests = 1\nperiod_s = 1\n{rest}\n");
+    let log = "expression = 'true'\naction = 'log_custom_field'\n";
+    let rewrite = "expression = 'true'\naction = 'rewrite'\n";
+    let city = "ip.src.city ne \"Vienna\"";
+    for (rest, place, value) in [
+        (
+            rule("request_firewall_custom", "expression = 'not cf.client.bot'\naction = 'block'"),
+            "5:19",
+            "false",
+        ),
+        (
+            rule("request_firewall_custom", &format!("expression = '{city}'\naction = 'block'")),
+            "5:15",
+            "empty",
+        ),
+        (
+            rule("request_firewall_custom", "expression = 'ssl and cf.threat_score gt 10'\naction = 'log'"),
+            "5:23",
+            "0",
+        ),
+        (
+            rule("request_firewall_custom", "expression = 'cf.bot_management.score lt 30'\naction = 'log'"),
+            "5:15",
+            "99",
+        ),
+        (
+            rule("request_transform", &format!("{rewrite}rewrite = {{ query_expression = 'cf.zone.plan' }}")),
+            "7:33",
+            "empty",
+        ),
+        (
+            rule(
+                "log_custom_fields",
+                &format!("{log}fields = {{ values = [{{ name = 'a', expression = 'cf.threat_score' }}] }}"),
+            ),
+            "7:50",
+            "0",
+        ),
+        (limit(&format!("expression = '{city}'")), "7:15", "empty"),
+        (limit("counting_expression = 'cf.client.bot'"), "7:24", "false"),
+        (limit("characteristics = ['address', 'ip.src.city']"), "7:32", "empty"),
+        (
+            format!("[[concurrency_limit]]\nname = 'l'\nrequests = 1\nexpression = '{city}'\n"),
+            "6:15",
+            "empty",
+        ),
+    ] {
+        let told = warned(&rest);
+        let wanted = format!("zones/a.toml:{place}: warning: nothing fills `");
+        assert!(told.starts_with(&wanted), "{place}: {told}");
+        assert!(told.contains(&format!("` yet: it is {value} for every visitor (leave it out")), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+    let in_a_string = "[[rule]]\nexpression = 'http.host eq \"cf.client.bot\"'\naction = 'block'\n";
+    assert_eq!(warned(in_a_string), "");
+}
+
+/// The reference marks the same ones, out of the same table.
+#[test]
+fn the_fields_that_are_told_are_those_without_a_source() {
+    // Fewer at a time than warnings that are told.
+    for fields in ::rules::Field::ALL.chunks(50) {
+        let rule = |field: &::rules::Field| format!("[[rule]]\nexpression = '{field}'\naction = 'log'\n");
+        let rules: String = fields.iter().map(rule).collect();
+        let told = problems_of(&zone_text("z", "[\"a.example\"]", &rules));
+        for field in fields {
+            let is_told = told.contains(&format!("nothing fills `{field}` yet"));
+            assert_eq!(is_told, field.row().source == ::rules::Source::Absent, "{field}");
+        }
+    }
 }
 
 #[test]

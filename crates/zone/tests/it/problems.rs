@@ -1,6 +1,6 @@
 //! Problems: all at once, each with its place and, where possible, what to write instead.
 
-use crate::{bundle, bundle_with_defaults, listed, one, problems, problems_of, zone_text};
+use crate::{bundle, bundle_with_defaults, listed, one, problems, problems_of, source, zone_text};
 
 #[test]
 fn tells_every_problem_of_every_file_at_once() {
@@ -60,6 +60,11 @@ fn says_what_to_write_in_place_of_other_servers_ways() {
         ("[http]\nheader_ms = \"10\"\n", "write 10, without quotes"),
         ("[http]\nmax_body_bytes = \"10m\"\n", "did you mean \"10MiB\"?"),
         ("[http]\nwebsocket = \"on\"\n", "write true, without quotes"),
+        ("[http]\nwebsocket = on\n", "write true, without quotes"),
+        ("[cache]\nenabled = False\n", "write false, without quotes"),
+        ("[flood]\nmode = \"block\"\n", "did you mean \"limit\"?"),
+        ("[[listener]]\nport = 80\n", "it belongs in the node file, rempart.toml"),
+        ("[overload]\ndelay_ms = 1\n", "it belongs in the node file, rempart.toml"),
         ("[tls]\nhsts = true\n", "not true or false (write { max_age_s = … })"),
         ("[tls]\nredirect_port = \"443\"\n", "write 443, without quotes"),
         ("[tls]\nssl_certificate_key = \"a\"\n", "did you mean `private_key`?"),
@@ -84,6 +89,26 @@ fn says_what_to_write_in_place_of_other_servers_ways() {
         assert!(told.contains(wanted), "{rest}: {told}");
         assert_eq!(told.lines().count(), 1, "{told}");
     }
+}
+
+#[test]
+fn says_what_stands_in_a_zone_s_file_and_not_in_the_node_s() {
+    let node =
+        "[[listener]]\naddress = \"0.0.0.0:80\"\nprotocol = \"http\"\n[flood]\n[tls]\n[[rate_limit]]\n";
+    let told = listed(&zone::compile_node(&source("rempart.toml", node)).expect_err("they are the zone's"));
+    for name in ["flood", "tls", "rate_limit"] {
+        let wanted =
+            format!("unknown setting `{name}` in the node file (it belongs in a zone's file, zones/*.toml)");
+        assert!(told.contains(&wanted), "{told}");
+    }
+    assert_eq!(told.lines().count(), 3, "{told}");
+}
+
+#[test]
+fn proposes_a_name_and_all_below_it_for_one_with_a_dot_before_it() {
+    let told = problems_of(&zone_text("z", "[\".example.org\"]", ""));
+    assert!(told.contains("(did you mean [\"example.org\", \"*.example.org\"]?)"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
 }
 
 #[test]
@@ -131,7 +156,7 @@ fn refuses_a_file_that_is_no_utf8_at_its_place() {
     text.splice(11..11, [0xFF]);
     let source = zone::Source { name: "a.toml".to_owned(), bytes: text };
     let told = listed(&problems(&zone::Bundle::new(vec![source], None, Default::default())));
-    assert_eq!(told, "a.toml:2:1: the file is not UTF-8 from here on\n");
+    assert_eq!(told, "a.toml:2:1: the file is not UTF-8 from here on (save the file as UTF-8)\n");
 }
 
 #[test]

@@ -85,7 +85,8 @@ fn ids_follow_the_name_and_kinds_do_not_share_them() {
 fn every_mistake_of_every_limit_has_its_place_in_the_file() {
     let told = problems_of(&with(
         "[[rate_limit]]\nname = 'a'\nexpression = 'ssl and\thttp.hots eq \"x\"'\nrequests = 1000001\n\
-         period_s = 0\nmitigation_s = 86401\ncharacteristics = ['adress', 'header:', 'htp.host', 'heder:x']\n\
+         period_s = 0\nmitigation_s = 86401\n\
+         characteristics = ['adress', 'header:', 'htp.host', 'heder:x', 'header:X Y']\n\
          counting_expression = 'http.respons.code eq 1'\ncount_statuses = [999]\naction = 'redirect'\n\
          [[rate_limit]]\nname = 'a'\nthreshold = 4\n\
          [[rate_limit]]\nrequests = 4\nperiod_s = 1\nwhen = 'ssl'\naction = 'log'\nblock = { body = 'no' }\n\
@@ -102,6 +103,7 @@ fn every_mistake_of_every_limit_has_its_place_in_the_file() {
         "zones/a.toml:9:30: `header:` names nothing (write header:NAME)",
         "zones/a.toml:9:42: there is no field `htp.host` (did you mean `http.host`?)",
         "zones/a.toml:9:53: `heder:x` tells no requests apart",
+        "zones/a.toml:9:64: `X Y` is no header name (RFC 9110 §5.1) (write it as in header:X-Api-Key)",
         "zones/a.toml:10:24: there is no field `http.respons.code` (did you mean `http.response.code`?)",
         "zones/a.toml:11:19: `999` is not a status",
         "zones/a.toml:12:10: `redirect` is not an action of limits",
