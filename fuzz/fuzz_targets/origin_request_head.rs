@@ -14,6 +14,7 @@ fn request_of(bytes: &[u8], head: &RequestHead) -> Request {
     request.set_method(head.method.of(bytes));
     request.fields.load(bytes, &head.fields);
     request.accepts_trailers = head.accepts_trailers;
+    request.expects_continue = head.expects_continue;
     request.body = match head.framing {
         Framing::None | Framing::UntilClose => BodySize::None,
         Framing::Length(length) => BodySize::of_length(length),
@@ -39,6 +40,7 @@ fn is_ours(known: Known) -> bool {
             | Known::Connection
             | Known::Upgrade
             | Known::Te
+            | Known::Expect
     )
 }
 
@@ -68,6 +70,7 @@ fuzz_target!(|bytes: &[u8]| {
     let hosts: Vec<_> = hosts.map(|field| field.value.of(&out)).collect();
     assert_eq!(hosts, [b"origin.example"]);
 
+    assert_eq!(written.expects_continue, head.expects_continue);
     let sent = request.fields.end_to_end().filter(|field| !is_ours(field.known));
     let sent: Vec<_> = sent.map(|field| (field.name, field.value)).collect();
     let passed = written.fields.iter().filter(|field| !is_ours(field.known));

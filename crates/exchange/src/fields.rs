@@ -165,7 +165,8 @@ impl Fields {
                     | Known::CdnLoop
                     | Known::XRequestId
             );
-            !field.is_hop_by_hop && !is_about_the_way && http1::may_be_trailer(field.name)
+            let is_allowed = http1::may_be_trailer(field.name) && !http1::is_lookalike(field.name);
+            !field.is_hop_by_hop && !is_about_the_way && is_allowed
         });
     }
 
@@ -209,9 +210,14 @@ impl Fields {
         })
     }
 
-    /// Bytes of all names and values; what is charged for holding them.
+    /// Bytes of all names and values.
     pub fn bytes_len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Bytes of memory that they take: names, values, and what says where each is.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.len() + self.list.len() * size_of::<Slot>()
     }
 }
 
@@ -241,6 +247,13 @@ mod tests {
         fields.push(b"Accept", b"*/*");
         let kept: Vec<_> = fields.end_to_end().map(|f| f.name.to_vec()).collect();
         assert_eq!(kept, [b"Accept".to_vec()]);
+    }
+
+    #[test]
+    fn fields_of_next_to_nothing_take_memory_too() {
+        let mut fields = Fields::new();
+        (0..100).for_each(|_| fields.push(b"x", b""));
+        assert_eq!((fields.bytes_len(), fields.memory_bytes()), (100, 100 + 100 * size_of::<Slot>()));
     }
 
     #[test]

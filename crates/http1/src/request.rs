@@ -140,7 +140,9 @@ impl RequestHead {
 
     /// Path and query as an origin gets them, in origin-form or `*`; empty for CONNECT.
     ///
-    /// An absolute target without path gives `/`, or `*` with OPTIONS (RFC 9112 §3.2.4).
+    /// An absolute target without path gives `/`, or `*` with OPTIONS (RFC 9112 §3.2.4); with a query behind
+    /// the authority it gives the query from its `?` on, and whoever passes that on puts a `/` before it
+    /// (RFC 9112 §3.2.1), since none lies in the buffer.
     pub fn path_and_query<'b>(&self, buffer: &'b [u8]) -> &'b [u8] {
         let target = self.target.of(buffer);
         match target.first() {
@@ -159,11 +161,12 @@ impl RequestHead {
 struct Absolute<'b> {
     default_port: u16,
     authority: &'b [u8],
-    /// Path and query; empty or starting with `/`.
+    /// Path and query; empty or starting with `/` or `?`.
     path: &'b [u8],
 }
 
-/// Splits `http://authority/path?query`; `None` for other schemes and forms.
+/// Splits `http://authority/path?query` at the end of the authority (RFC 3986 §3.2; no target has a `#`);
+/// `None` for other schemes and forms.
 fn split_absolute(target: &[u8]) -> Option<Absolute<'_>> {
     let strip = |scheme: &[u8]| {
         let start = target.get(..scheme.len())?;
@@ -173,7 +176,7 @@ fn split_absolute(target: &[u8]) -> Option<Absolute<'_>> {
         Some(rest) => (80, rest),
         None => (443, strip(b"https://")?),
     };
-    let end = memchr::memchr(b'/', rest).unwrap_or(rest.len());
+    let end = memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end)?;
     Some(Absolute { default_port, authority, path })
 }

@@ -36,6 +36,7 @@ pub(crate) fn request(
     for field in request.fields.end_to_end() {
         match field.known {
             Known::Host | Known::TransferEncoding => continue,
+            Known::Expect if !request.expects_continue => continue, // RFC 9110 §10.1.1
             Known::ContentLength => {
                 has_length = true;
                 continue;
@@ -96,12 +97,13 @@ pub(crate) fn trailers(fields: &Fields) -> HeaderMap {
     map
 }
 
-/// Fields as the one form that the rest of the program knows.
-pub(crate) fn fields_of(map: &HeaderMap) -> Box<Fields> {
+/// An answer's trailers as the one form that the rest of the program knows, without what may not stand there.
+pub(crate) fn trailers_of(map: &HeaderMap) -> Box<Fields> {
     let mut fields = Box::<Fields>::default();
     for (name, value) in map {
         fields.push(name.as_str().as_bytes(), value.as_bytes());
     }
+    fields.keep_trailers();
     fields
 }
 
@@ -154,6 +156,27 @@ mod tests {
         assert_eq!(head.uri(), "https://b.test/x?y");
         let names: Vec<_> = head.headers().keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["x-a"]);
+    }
+
+    #[test]
+    fn what_is_for_the_next_proxy_alone_stays_behind() {
+        let names = ["Proxy-Authorization", "Proxy-Authenticate", "HTTP2-Settings"];
+        let asked = asked(b"GET", b"/", &names.map(|name| (name, "x")));
+        let head = request(&asked, b"b.test", true, false).expect("it can be sent");
+        assert!(head.headers().is_empty(), "{:?}", head.headers());
+    }
+
+    #[test]
+    fn an_expectation_is_passed_on_where_it_means_something() {
+        let mut r = asked(b"PUT", b"/", &[("Expect", "100-continue")]);
+        r.body = BodySize::Length(5);
+        let says = |r: &Request| {
+            let head = request(r, b"b.test", true, false).expect("it can be sent");
+            head.headers().contains_key("expect")
+        };
+        assert!(!says(&r));
+        r.expects_continue = true;
+        assert!(says(&r));
     }
 
     #[test]

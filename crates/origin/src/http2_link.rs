@@ -477,6 +477,9 @@ impl Http2Stream {
                 if self.interim > INTERIM_MAX {
                     return Poll::Ready(Err(Fault::HttpProtocolError));
                 }
+                if head.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+                    return Poll::Ready(Err(Fault::HttpProtocolError)); // RFC 9113 §8.6: not in HTTP/2
+                }
                 http2_head::fill(response, head.status().as_u16(), head.headers());
                 return Poll::Ready(Ok(()));
             }
@@ -539,7 +542,7 @@ impl Http2Stream {
         let trailers = ready!(body.poll_trailers(cx));
         self.body = None;
         match trailers {
-            Ok(Some(trailers)) => Poll::Ready(Ok(Incoming::Trailers(http2_head::fields_of(&trailers)))),
+            Ok(Some(trailers)) => Poll::Ready(Ok(Incoming::Trailers(http2_head::trailers_of(&trailers)))),
             Ok(None) => Poll::Ready(Ok(Incoming::End)),
             Err(_) => Poll::Ready(Err(Fault::HttpResponseIncomplete)),
         }

@@ -63,6 +63,10 @@ pub fn write_request_head(out: &mut Vec<u8>, request: &Request, host: &[u8], key
                 _ => {}
             },
             Known::TransferEncoding => {}
+            // RFC 9110 §10.1.1: from HTTP/1.0 and without content it means nothing, and would wait for a 100.
+            Known::Expect if !request.expects_continue => {}
+            // The stream's visitor needs none; the answer is held against ours.
+            Known::Other if is_extended && field.name.eq_ignore_ascii_case(b"sec-websocket-key") => {}
             _ => http1::write_field(out, field.name, field.value),
         }
     }
@@ -100,8 +104,23 @@ fn write_length(out: &mut Vec<u8>, name: &[u8], length: u64) {
 
 /// Whether the visitor itself said `TE: trailers`; gRPC servers insist on hearing it.
 pub fn wants_trailers(request: &Request) -> bool {
-    let says = |value: &[u8]| value.split(|b| *b == b',').any(|part| part.trim_ascii() == b"trailers");
+    let is_trailers = |part: &[u8]| part.trim_ascii().eq_ignore_ascii_case(b"trailers");
+    let says = |value: &[u8]| value.split(|byte| *byte == b',').any(is_trailers);
     request.accepts_trailers && request.fields.all_known(Known::Te).any(says)
+}
+
+/// Whether an upgrade by HTTP/1.1 to `websocket` is the handshake of RFC 6455 §4.2.1 in what must be judged
+/// here where the origin speaks HTTP/2: GET, one key of 16 bytes, and the version whose answer is made here.
+pub fn is_websocket_handshake(request: &Request) -> bool {
+    let only = |name: &[u8]| {
+        let mut fields = request.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+        let first = fields.next();
+        first.filter(|_| fields.next().is_none()).map_or(&b""[..], |field| field.value)
+    };
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let key = only(b"sec-websocket-key").strip_suffix(b"==").unwrap_or_default();
+    let is_key = key.len() == 22 && key.iter().all(is_letter);
+    request.method == Method::Get && is_key && only(b"sec-websocket-version") == b"13"
 }
 
 /// Base64 with padding (RFC 4648 §4).
@@ -188,6 +207,27 @@ mod tests {
     }
 
     #[test]
+    fn a_websockets_handshake_is_a_get_with_one_key_and_the_one_version() {
+        let key = ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+        let version = ("sec-websocket-version", "13");
+        assert!(is_websocket_handshake(&request(b"GET", &[key, version])));
+        for (method, fields) in [
+            (&b"POST"[..], &[key, version][..]),
+            (b"GET", &[key]),
+            (b"GET", &[version]),
+            (b"GET", &[key, key, version]),
+            (b"GET", &[key, version, version]),
+            (b"GET", &[key, ("Sec-WebSocket-Version", "8")]),
+            (b"GET", &[("Sec-WebSocket-Key", ""), version]),
+            (b"GET", &[("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZ=="), version]),
+            (b"GET", &[("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=a"), version]),
+            (b"GET", &[("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZ,=="), version]),
+        ] {
+            assert!(!is_websocket_handshake(&request(method, fields)), "{fields:?}");
+        }
+    }
+
+    #[test]
     fn an_extended_connect_becomes_a_get() {
         let mut r = request(b"CONNECT", &[("sec-websocket-version", "13")]);
         r.upgrade = Upgrade::Extended;
@@ -200,9 +240,38 @@ mod tests {
     }
 
     #[test]
+    fn the_key_of_an_extended_connect_is_ours_alone() {
+        let mut r = request(b"CONNECT", &[("sec-websocket-key", "THEIRS"), ("sec-websocket-version", "13")]);
+        r.upgrade = Upgrade::Extended;
+        r.set_protocol(b"websocket");
+        let (text, _) = written(&r);
+        assert!(!text.contains("THEIRS") && text.contains("Sec-WebSocket-Key: KEY\r\n"), "{text}");
+        r.upgrade = Upgrade::Http1;
+        assert!(written(&r).0.contains("sec-websocket-key: THEIRS\r\n"));
+    }
+
+    #[test]
+    fn an_expectation_is_passed_on_where_it_means_something() {
+        let mut r = request(b"PUT", &[("Expect", "100-continue")]);
+        r.body = BodySize::Length(5);
+        assert!(!written(&r).0.contains("Expect"));
+        r.expects_continue = true;
+        assert!(written(&r).0.contains("Expect: 100-continue\r\n"));
+    }
+
+    #[test]
+    fn what_is_for_the_next_proxy_alone_stays_behind() {
+        let names = ["Proxy-Authorization", "Proxy-Authenticate", "HTTP2-Settings"];
+        let (text, _) = written(&request(b"GET", &names.map(|name| (name, "x"))));
+        assert_eq!(text, "GET /a?b HTTP/1.1\r\nHost: origin.test\r\n\r\n");
+    }
+
+    #[test]
     fn trailers_are_asked_for_where_the_visitor_does() {
         let mut r = request(b"GET", &[("TE", "gzip, trailers")]);
         r.accepts_trailers = true;
+        assert!(written(&r).0.contains("TE: trailers\r\nConnection: TE\r\n"));
+        r.fields.set(b"TE", b"Trailers");
         assert!(written(&r).0.contains("TE: trailers\r\nConnection: TE\r\n"));
         r.fields.clear();
         assert!(!written(&r).0.contains("TE"));

@@ -3,9 +3,9 @@
 //! A visitor is an IPv4 address or an IPv6 network of 64 bits, hashed under the process's seed. Each stands
 //! in one word of a set of four: 18 bits of the hash, the second of its last exchange, and whether it had
 //! one in another second too. What is approximated: two visitors whose hashes agree in 32 bits are one (one
-//! pair in 4,000 million), and of more than some 50,000 in ten minutes those are forgotten first that came once,
-//! then those served longest ago. Either costs little: being known is a better place in the order and nothing
-//! else. Who has many networks must not be able to have others forgotten with them, one request each: a
+//! pair in 4,000 million), and of more than some 50,000 in ten minutes those are forgotten first that came
+//! once, then those served longest ago. Either costs little: being known is a better place in the order and
+//! nothing else. Who has many networks must not be able to have others forgotten with them, one request each: a
 //! newcomer takes the place of one who was served in two seconds or more only where there are no others, and
 //! all of an IPv6 /48, which a hoster gives away for nothing, share [`NETWORK_SETS`] sets.
 //!

@@ -11,8 +11,8 @@
 //! [`COSTLY_US`]: however many cheap ones come beside them. Zones have their turns
 //! by weighted start-time fair queueing (Goyal, Vin and Cheng, 1996) over measured time: the next turn is of
 //! the zone that has had least for its weight; one that had nothing to do for a while begins where the others
-//! are. Within a zone known visitors come before all others, and else whoever has waited for longest; one that
-//! has waited for too long is sent away before either.
+//! are. Within a zone known visitors come before all others, and else whoever has waited for longest; one
+//! that has waited for too long is sent away before either.
 //!
 //! Pure. Called by `edge` on a thread that was late a moment ago, and not at all on others. Read next:
 //! [`crate::controller`], which decides who is let in.

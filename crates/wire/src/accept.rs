@@ -48,6 +48,7 @@ pub async fn accept_tcp<S: Service>(
 ) {
     let settings = Rc::new(settings);
     let inherited = Inherited::of(&listener);
+    let line = Line { service: &*thread.service, number: thread.next_line() };
     let drain = thread.deadlines.slot(); // never armed: registered to be woken when draining begins
     let (mut taken, mut last) = (0, LAST_MAX);
     loop {
@@ -57,7 +58,7 @@ pub async fn accept_tcp<S: Service>(
             thread.service.beat();
             if thread.is_draining() {
                 // What waits there waits for another process.
-                thread.service.took(true);
+                line.took(true);
                 if !thread.is_last() || last == 0 {
                     return Poll::Ready(None);
                 }
@@ -70,7 +71,7 @@ pub async fn accept_tcp<S: Service>(
             let accepted = listener.poll_accept(cx).map(Some);
             if accepted.is_pending() {
                 taken = 0;
-                thread.service.took(true);
+                line.took(true);
             }
             accepted
         }))
@@ -83,7 +84,7 @@ pub async fn accept_tcp<S: Service>(
                 if !has_room && thread.may_wait_for_room(network) {
                     // What is in line behind it waits for a place, and not for the thread's time.
                     taken = 0;
-                    thread.service.took(true);
+                    line.took(true);
                     has_room = thread.wait_for_room(network).await;
                 }
                 match has_room {
@@ -93,7 +94,7 @@ pub async fn accept_tcp<S: Service>(
                 taken += 1;
                 if taken >= ACCEPT_BATCH {
                     taken = 0;
-                    thread.service.took(false);
+                    line.took(false);
                     tokio::task::yield_now().await;
                 }
             }
@@ -105,10 +106,28 @@ pub async fn accept_tcp<S: Service>(
                 // Descriptors or memory are short and nobody is idle: waiting keeps the queue in the kernel,
                 // failing would spin. Connections that ended meanwhile report here too, and cost one wait.
                 thread.service.count(WireEvent::Dropped);
-                thread.service.took(true);
+                line.took(true);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
+    }
+}
+
+/// A listener's line of connections. Nobody waits in it once it is no longer accepted from.
+struct Line<'a, S: Service> {
+    service: &'a S,
+    number: u32,
+}
+
+impl<S: Service> Line<'_, S> {
+    fn took(&self, has_taken_all: bool) {
+        self.service.took(self.number, has_taken_all);
+    }
+}
+
+impl<S: Service> Drop for Line<'_, S> {
+    fn drop(&mut self) {
+        self.took(true);
     }
 }
 

@@ -318,13 +318,21 @@ impl Exchange {
     }
 
     /// Ready when the visitor has left, to be asked while the origin thinks. Only sensible once the body has
-    /// been read to its end; what comes of the next request over HTTP/1 is kept.
+    /// been read to its end; what comes of the next request over HTTP/1 is kept, charged, and a visitor for
+    /// whose there is no room counts as having left.
     ///
     /// Over HTTP/1 an end of the visitor's sending side counts as leaving, as with nginx: TCP does not tell
     /// a half-close from a closed browser.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
         match &mut self.side {
-            Side::Http1(side) => side.poll_gone(cx),
+            Side::Http1(side) => {
+                let held = side.held();
+                let polled = side.poll_gone(cx);
+                if side.held() != held {
+                    self.settle();
+                }
+                if self.is_shed { Poll::Ready(Gone::Left) } else { polled }
+            }
             Side::Http2(side) => side.poll_gone(cx),
             Side::Http3(side) => side.poll_gone(cx),
             Side::Nobody(_) => Poll::Pending,
@@ -494,16 +502,36 @@ pub(crate) fn join_cookies(fields: &mut Fields) {
     }
 }
 
-/// Whether a `Host` field, if there is one, names what `:authority` names (RFC 9113 §8.3.1, RFC 9114 §4.3.1).
-pub(crate) fn host_agrees(request: &Request) -> bool {
+/// The port that an authority without one has, by the scheme (RFC 9110 §4.2).
+pub(crate) const HTTP_PORT: u16 = 80;
+
+/// The same of `https`.
+pub(crate) const HTTPS_PORT: u16 = 443;
+
+/// Whether a `Host` field, if there is one, names what `:authority` names, whether or not one of them leaves
+/// `default_port` out (RFC 9113 §8.3.1).
+pub(crate) fn host_agrees(request: &Request, default_port: u16) -> bool {
     let mut hosts = request.fields.all_known(exchange::Known::Host);
     match (hosts.next(), hosts.next()) {
         (None, _) => true,
         (Some(host), None) => {
-            request.authority().is_empty() || host.eq_ignore_ascii_case(request.authority())
+            let authority = request.authority();
+            authority.is_empty() || http1::is_same_authority(host, authority, default_port)
         }
         (Some(_), Some(_)) => false,
     }
+}
+
+/// Whether the visitor of a multiplexed protocol waits for 100 before it sends content, once it is known
+/// whether there is any: without it an expectation means nothing (RFC 9110 §10.1.1).
+pub(crate) fn expects_continue(request: &Request) -> bool {
+    let has_content = request.body != BodySize::None && request.upgrade == exchange::Upgrade::No;
+    has_content && request.fields.known(exchange::Known::Expect).is_some_and(is_continue)
+}
+
+/// Whether it is the one expectation there is (RFC 9110 §10.1.1).
+pub(crate) fn is_continue(expectation: &[u8]) -> bool {
+    expectation.eq_ignore_ascii_case(b"100-continue")
 }
 
 /// Whether a target is origin-form or `*` without anything that HTTP/1 would refuse.

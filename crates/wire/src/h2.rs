@@ -1,13 +1,12 @@
 //! HTTP/2 towards a visitor, on the h2 crate.
 //!
 //! One task drives the connection and one each stream. The h2 crate flushes after every large frame; what it
-//! writes within one poll of the connection is gathered here and leaves with one TLS record and one system
-//! call at the poll's end, which halves the cost of small answers.
+//! writes within one poll of the connection is gathered and leaves with one TLS record and one system call at
+//! the poll's end, which halves the cost of small answers. Read next: `h2/gather.rs`.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -19,170 +18,26 @@ use exchange::{
 };
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::conn::Conn;
-use crate::exchange::{Side, host_agrees, is_target, join_cookies};
+use crate::exchange::{
+    HTTP_PORT, HTTPS_PORT, Side, expects_continue, host_agrees, is_continue, is_target, join_cookies,
+};
 use crate::limits::{
-    CONNECTION_WINDOW_BYTES, FIELD_SECTION_BYTES, GATHER_BYTES, HANDSHAKE_MS, RESET_REMEMBERED_S,
+    CONNECTION_WINDOW_BYTES, FIELD_SECTION_BYTES, FIELDS, FLUSH_MS, HANDSHAKE_MS, RESET_REMEMBERED_S,
     RESET_STREAMS_LOCAL, RESET_STREAMS_PENDING, SMALL_PIECES, STREAM_UNSENT_BYTES, STREAM_WINDOW_BYTES,
     STREAMS, STREAMS_LOST,
 };
 use crate::thread::{Service, Thread, VisitorTimes, WireEvent, serve_contained};
 use crate::{Abuse, Exchange, Gone, ResponseState};
-use frame_check::{FrameCheck, KEPT_BYTES_MAX};
+use gather::{Gather, Shared};
+use part::{Part, Unsent};
 use work::Work;
 
 mod frame_check;
+mod gather;
+mod part;
 mod work;
-
-/// The connection below h2: reads are looked at, writes are gathered.
-struct Gather {
-    conn: Conn,
-    check: FrameCheck,
-    /// Bytes that were looked at, for h2 to take.
-    judged: Vec<u8>,
-    /// Bytes that cannot be judged before more have come.
-    kept: Vec<u8>,
-    out: Vec<u8>,
-    out_at: usize,
-    /// The tick of the thread's deadlines, of the poll that is under way.
-    now_tick: u32,
-    /// The end of what h2 wrote before it shut down: the data of its GOAWAY, if that has any.
-    last_words: Vec<u8>,
-}
-
-/// Bytes kept of that: more than any reason that h2 gives.
-const LAST_WORDS_BYTES: usize = 64;
-
-impl Gather {
-    /// `preread` are bytes that were read before it was known that this is HTTP/2.
-    fn new(conn: Conn, mut preread: Vec<u8>) -> Self {
-        let mut check = FrameCheck::new();
-        let kept = check.judge(&mut preread, 0);
-        let kept = preread.split_off(preread.len() - kept);
-        Self {
-            conn,
-            check,
-            judged: preread,
-            kept,
-            out: Vec::new(),
-            out_at: 0,
-            now_tick: 0,
-            last_words: Vec::new(),
-        }
-    }
-
-    /// Reads once; the bytes go to `into` or, where that is too short, to `judged`. Ready with false at the
-    /// end of the stream, and with true although all that came was kept.
-    fn poll_more(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
-        if self.kept.is_empty() && into.remaining() >= SMALL_READ_BYTES {
-            let room = into.initialize_unfilled();
-            let read = ready!(self.conn.poll_read(cx, room))?;
-            let bytes = room.get_mut(..read).unwrap_or_default();
-            let kept = self.check.judge(bytes, self.now_tick);
-            self.kept.extend_from_slice(bytes.get(read - kept..).unwrap_or_default());
-            into.advance(read - kept);
-            return Poll::Ready(Ok(read > 0));
-        }
-        let mut small = [0; SMALL_READ_BYTES];
-        let (front, back) = small.split_at_mut(self.kept.len().min(KEPT_BYTES_MAX));
-        let read = ready!(self.conn.poll_read(cx, back))?;
-        if read == 0 {
-            self.judged = std::mem::take(&mut self.kept);
-            return Poll::Ready(Ok(!self.judged.is_empty()));
-        }
-        front.copy_from_slice(&self.kept);
-        let total = front.len() + read;
-        let bytes = small.get_mut(..total).unwrap_or_default();
-        let kept = self.check.judge(bytes, self.now_tick);
-        let (judged, kept) = bytes.split_at(total - kept);
-        self.judged.extend_from_slice(judged);
-        self.kept.clear();
-        self.kept.extend_from_slice(kept);
-        Poll::Ready(Ok(true))
-    }
-
-    /// Writes what was gathered; ready when nothing is left.
-    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.out.get(self.out_at..).filter(|rest| !rest.is_empty()) {
-            self.out_at += ready!(self.conn.poll_write(cx, &[IoSlice::new(rest)]))?;
-        }
-        self.out.clear();
-        self.out_at = 0;
-        if self.out.capacity() > GATHER_BYTES / 4 {
-            self.out = Vec::new(); // an idle connection holds no buffer
-        }
-        self.conn.poll_flush(cx)
-    }
-}
-
-/// Bytes read at once where h2 has less room than this, or a frame's front is waiting.
-const SMALL_READ_BYTES: usize = 512;
-
-#[derive(Clone)]
-struct Shared(Rc<RefCell<Gather>>);
-
-impl AsyncRead for Shared {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let gather = &mut *self.0.borrow_mut();
-        let before = into.filled().len();
-        if gather.check.flood().is_some() {
-            return Poll::Pending; // the driver looks at the end of its poll
-        }
-        loop {
-            if !gather.judged.is_empty() {
-                let fits = gather.judged.len().min(into.remaining());
-                into.put_slice(gather.judged.get(..fits).unwrap_or_default());
-                gather.judged.drain(..fits);
-                return Poll::Ready(Ok(()));
-            }
-            let is_open = ready!(gather.poll_more(cx, into))?;
-            if !is_open || into.filled().len() > before {
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Shared {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let gather = &mut *self.0.borrow_mut();
-        if gather.out.len() - gather.out_at >= GATHER_BYTES {
-            ready!(gather.poll_out(cx))?;
-        }
-        for part in parts {
-            gather.out.extend_from_slice(part);
-        }
-        Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(())) // the driver flushes at the end of its poll
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let gather = &mut *self.0.borrow_mut();
-        if gather.last_words.is_empty() {
-            let from = gather.out.len().saturating_sub(LAST_WORDS_BYTES);
-            gather.last_words = gather.out.get(from..).unwrap_or_default().to_vec();
-        }
-        ready!(gather.poll_out(cx))?;
-        gather.conn.poll_shutdown(cx)
-    }
-}
 
 /// Serves one HTTP/2 connection to its end. `preread` are bytes already taken from the connection, `times`
 /// hold until a zone has answered.
@@ -208,7 +63,7 @@ pub(crate) async fn serve<S: Service>(
         .reset_stream_duration(Duration::from_secs(RESET_REMEMBERED_S))
         .data_frame_budget(SMALL_PIECES)
         .enable_connect_protocol();
-    let mut handshake = Box::pin(builder.handshake::<_, Bytes>(Shared(Rc::clone(&gather))));
+    let mut handshake = Box::pin(builder.handshake::<_, Part>(Shared::of(&gather)));
     deadline.arm_unproven(HANDSHAKE_MS);
     let connection = poll_fn(|cx| {
         deadline.register(cx.waker());
@@ -237,9 +92,9 @@ pub(crate) async fn serve<S: Service>(
     let mut is_draining = false;
     let mut had_streams = false;
     // A visitor that reads nothing more is given up, whatever streams still wait behind what it does not
-    // take.
+    // take, and whatever it makes us say meanwhile.
     let unsent = thread.deadlines.slot();
-    let mut unsent_before = 0;
+    let mut taken_before = None;
     // So is one that does not end a head it began.
     let head = thread.deadlines.slot();
     let mut is_in_head = false;
@@ -302,6 +157,7 @@ pub(crate) async fn serve<S: Service>(
         };
         let has_streams = connection.has_streams();
         if has_streams {
+            // Each has a deadline of its own, until its last byte has left h2.
             deadline.disarm();
         } else if had_streams {
             deadline.arm_idle(times.get().keepalive_ms);
@@ -316,19 +172,17 @@ pub(crate) async fn serve<S: Service>(
         match gather.poll_out(cx) {
             Poll::Ready(Err(_)) => return Poll::Ready(()),
             Poll::Ready(Ok(())) => {
-                unsent_before = 0;
+                taken_before = None;
                 unsent.disarm();
             }
-            Poll::Pending if unsent.is_due() => {
-                ended_for.get_or_insert(Abuse::SlowRead);
-                return Poll::Ready(());
-            }
             Poll::Pending => {
-                let left = gather.out.len() - gather.out_at;
-                if unsent_before == 0 || left != unsent_before {
-                    unsent.arm(crate::limits::FLUSH_MS);
+                work.blocked_at.set(gather.now_tick);
+                if taken_before.replace(gather.taken) != Some(gather.taken) {
+                    unsent.arm(FLUSH_MS);
+                } else if unsent.is_due() {
+                    ended_for.get_or_insert(Abuse::SlowRead);
+                    return Poll::Ready(());
                 }
-                unsent_before = left.max(1);
             }
         }
         if gather.check.flood().is_some() && ended_for.is_none() {
@@ -386,10 +240,14 @@ pub(crate) struct Http2 {
     is_body_done: bool,
     is_data_done: bool,
     unreleased: usize,
-    answer: h2::server::SendResponse<Bytes>,
-    stream: Option<SendStream<Bytes>>,
+    answer: h2::server::SendResponse<Part>,
+    stream: Option<SendStream<Part>>,
     held: Bytes,
     is_last_held: bool,
+    /// What h2 was given and has not put out.
+    unsent: Rc<Unsent>,
+    /// Whoever serves is done; what is left has to leave.
+    is_leaving: bool,
     date: [u8; 29],
     /// Bytes given to h2, which takes no more than the visitor's window lets through.
     pub(crate) sent: u64,
@@ -401,7 +259,7 @@ fn begin<S: Service>(
     thread: &Rc<Thread<S>>,
     facts: Rc<Connection>,
     request: http::Request<RecvStream>,
-    answer: h2::server::SendResponse<Bytes>,
+    answer: h2::server::SendResponse<Part>,
     work: &Rc<Work>,
 ) -> Exchange {
     let (parts, body) = request.into_parts();
@@ -417,6 +275,8 @@ fn begin<S: Service>(
         stream: None,
         held: Bytes::new(),
         is_last_held: false,
+        unsent: Rc::default(),
+        is_leaving: false,
         date: thread.date(),
         sent: 0,
         work: Rc::clone(work),
@@ -432,24 +292,7 @@ async fn stream<S: Service>(thread: Rc<Thread<S>>, mut exchange: Exchange) {
     if exchange.state() == ResponseState::Waiting {
         exchange.abort();
     }
-    // What is held waits for the visitor's window; a visitor that opens it no further is given up.
-    exchange.deadline.arm(crate::limits::FLUSH_MS);
-    let mut moved_bytes = exchange.bytes_moved();
-    let is_sent = poll_fn(|cx| {
-        exchange.deadline.register(cx.waker());
-        if let Poll::Ready(ready) = exchange.poll_ready(cx) {
-            return Poll::Ready(ready.is_ok());
-        }
-        if std::mem::replace(&mut moved_bytes, exchange.bytes_moved()) != exchange.bytes_moved() {
-            exchange.deadline.arm(crate::limits::FLUSH_MS);
-        } else if exchange.deadline.is_due() {
-            let visitor = exchange.connection.visitor.ip();
-            thread.service.count(WireEvent::Abuse(Abuse::SlowRead, visitor));
-            return Poll::Ready(false);
-        }
-        Poll::Pending
-    })
-    .await;
+    let is_sent = leave(&thread, &mut exchange).await;
     let is_complete = is_sent && exchange.state == ResponseState::Complete;
     let Side::Http2(Http2 { work, .. }) = &exchange.side else { return };
     work.times.set(exchange.times);
@@ -478,6 +321,41 @@ async fn stream<S: Service>(thread: Rc<Thread<S>>, mut exchange: Exchange) {
     .await;
 }
 
+/// Waits until all of the answer has left h2; whether it has. It waits for the visitor's windows: a visitor
+/// that opens them no further is given up. It is charged meanwhile.
+async fn leave<S: Service>(thread: &Thread<S>, exchange: &mut Exchange) -> bool {
+    if let Side::Http2(side) = &mut exchange.side {
+        side.is_leaving = true;
+    }
+    let mut put_out_before = None;
+    poll_fn(|cx| {
+        exchange.deadline.register(cx.waker());
+        if let Poll::Ready(ready) = exchange.poll_ready(cx) {
+            return Poll::Ready(ready.is_ok());
+        }
+        let Side::Http2(side) = &exchange.side else { return Poll::Ready(false) };
+        if exchange.is_shed {
+            return Poll::Ready(false);
+        }
+        let put_out = side.put_out();
+        if put_out_before.replace(put_out) != Some(put_out) {
+            exchange.deadline.arm(FLUSH_MS);
+        } else if exchange.deadline.is_due() {
+            // As long as the socket is what they wait for, streams of a slow line wait for each other.
+            let opened_ms = side.work.unblocked_ms(thread.deadlines.now());
+            if opened_ms < FLUSH_MS {
+                exchange.deadline.arm(FLUSH_MS - opened_ms);
+                return Poll::Pending;
+            }
+            let visitor = exchange.connection.visitor.ip();
+            thread.service.count(WireEvent::Abuse(Abuse::SlowRead, visitor));
+            return Poll::Ready(false);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
 /// Fills the one form of head from h2's; returns why the request is refused, if it is.
 fn fill(
     head: &mut Request,
@@ -491,8 +369,12 @@ fn fill(
     head.version = Version::Http2;
     head.scheme = if is_secured { Scheme::Https } else { Scheme::Http };
     head.accepts_trailers = true;
-    head.reserve(parts.headers.len(), 64 * parts.headers.len());
     head.set_method(parts.method.as_str().as_bytes());
+    if parts.headers.len() > FIELDS {
+        return Some((Refusal::HeadTooLarge, "the head has too many fields"));
+    }
+    let bytes = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    head.reserve(parts.headers.len(), bytes);
     for (name, value) in &parts.headers {
         head.fields.push(name.as_str().as_bytes(), value.as_bytes());
     }
@@ -505,8 +387,6 @@ fn fill(
         head.upgrade = Upgrade::Extended;
         head.set_protocol(protocol.as_str().as_bytes());
     }
-    head.expects_continue =
-        head.fields.known(Known::Expect).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
     let length = head.fields.known(Known::ContentLength).map(<[u8]>::to_vec);
     let mut lengths = head.fields.all_known(Known::ContentLength);
     let is_length_odd = lengths.next().is_some() && lengths.next().is_some();
@@ -520,11 +400,13 @@ fn fill(
     if is_length_odd {
         return Some((Refusal::Malformed, "more than one content-length"));
     }
-    check(head)
+    head.expects_continue = expects_continue(head);
+    check(head, if parts.uri.scheme_str() == Some("https") { HTTPS_PORT } else { HTTP_PORT })
 }
 
-/// What both multiplexed protocols must not let through to HTTP/1.
-pub(crate) fn check(head: &Request) -> Option<(Refusal, &'static str)> {
+/// What both multiplexed protocols must not let through to HTTP/1. `default_port` is that of the scheme which
+/// the request names.
+pub(crate) fn check(head: &Request, default_port: u16) -> Option<(Refusal, &'static str)> {
     let is_connect = head.method == exchange::Method::Connect;
     if is_connect && head.upgrade == Upgrade::No {
         return Some((Refusal::Method, "CONNECT without a protocol"));
@@ -532,17 +414,26 @@ pub(crate) fn check(head: &Request) -> Option<(Refusal, &'static str)> {
     if head.authority().is_empty() || !http1::is_authority(head.authority()) {
         return Some((Refusal::Malformed, "an authority that is missing or invalid"));
     }
-    if !host_agrees(head) {
+    if !host_agrees(head, default_port) {
         return Some((Refusal::Malformed, "a host field that differs from the authority"));
     }
     if !is_target(head.target(), head.method == exchange::Method::Options) {
         return Some((Refusal::Malformed, "a path that is not in origin form"));
     }
-    if head.fields.known(Known::Expect).is_some() && !head.expects_continue {
+    if head.fields.known(Known::Expect).is_some_and(|expectation| !is_continue(expectation)) {
         return Some((Refusal::Expectation, "an expectation other than 100-continue"));
     }
     for field in head.fields.iter() {
-        if field.is_hop_by_hop && field.known != Known::Te && field.known != Known::ContentLength {
+        // Those of RFC 9113 §8.2.2 and RFC 9114 §4.2; what else is for one hop alone stays behind in silence.
+        let is_of_http1 = matches!(
+            field.known,
+            Known::Connection
+                | Known::ProxyConnection
+                | Known::KeepAlive
+                | Known::TransferEncoding
+                | Known::Upgrade
+        );
+        if is_of_http1 {
             return Some((Refusal::Malformed, "a connection-specific field"));
         }
         // RFC 9113 §8.2.1: HTTP/1 would take whitespace at the ends away, and mean another value.
@@ -603,9 +494,17 @@ fn response_head(response: &Response, date: Option<&[u8; 29]>) -> Option<http::R
 }
 
 impl Http2 {
-    /// Bytes that wait here: for the visitor's window, or for whoever reads the body.
+    /// Bytes that wait here: for the visitor's window, or for whoever reads the body. What h2 has is counted
+    /// with what waits behind it, or once the rest has to leave: then somebody looks again when it is less.
     pub(crate) fn held(&self) -> usize {
-        self.held.len() + self.unreleased
+        let is_waited_for = self.is_leaving || !self.held.is_empty();
+        let inside = if is_waited_for { self.unsent.bytes() } else { 0 };
+        self.held.len() + inside + self.unreleased
+    }
+
+    /// Bytes that h2 has put out, or dropped.
+    fn put_out(&self) -> u64 {
+        self.sent - self.unsent.bytes() as u64
     }
 
     /// The connection looks at the end of the stream at the latest.
@@ -650,6 +549,7 @@ impl Http2 {
         let trailers = ready!(self.body.poll_trailers(cx));
         self.is_body_done = true;
         Poll::Ready(match trailers {
+            Ok(Some(map)) if map.len() > FIELDS => Err(Gone::Malformed(Refusal::HeadTooLarge)),
             Ok(Some(map)) => {
                 let mut fields = Fields::new();
                 for (name, value) in &map {
@@ -680,7 +580,7 @@ impl Http2 {
         let head = response_head(response, Some(&self.date));
         if let Some(Ok(stream)) = head.map(|head| self.answer.send_response(head, is_complete)) {
             self.stream = Some(stream);
-            self.work.gave(0);
+            self.work.gave(0, false);
         }
     }
 
@@ -700,21 +600,28 @@ impl Http2 {
             let part = self.held.split_to(room.min(self.held.len()));
             self.sent += part.len() as u64;
             let is_last = self.is_last_held && self.held.is_empty();
-            self.work.gave(part.len());
-            stream.send_data(part, is_last).map_err(|_| Gone::Left)?;
+            self.work.gave(part.len(), !self.held.is_empty());
+            stream.send_data(Part::new(part, &self.unsent), is_last).map_err(|_| Gone::Left)?;
         }
         Poll::Ready(Ok(()))
     }
 
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        self.poll_held(cx)
+        let held = self.poll_held(cx);
+        if !self.is_leaving || matches!(held, Poll::Ready(Err(_))) {
+            return held;
+        }
+        let unsent = self.unsent.poll_none(cx);
+        ready!(held)?;
+        unsent.map(Ok)
     }
 
     pub(crate) fn send(&mut self, cx: &mut Context<'_>, chunk: Chunk<'_>, is_last: bool) -> bool {
         if chunk.is_empty() {
             match (&mut self.stream, is_last) {
                 (Some(stream), true) if self.held.is_empty() => {
-                    let _ignored_when_the_visitor_left = stream.send_data(Bytes::new(), true);
+                    let _ignored_when_the_visitor_left =
+                        stream.send_data(Part::new(Bytes::new(), &self.unsent), true);
                 }
                 (_, true) => self.is_last_held = true,
                 _ => {}

@@ -14,8 +14,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use exchange::{BodySize, Chunk, Fields, Holder, Incoming, Known, Response};
-use http3::{FieldEncoder, encode_trailers};
+use exchange::{BodySize, Chunk, Fields, Holder, Incoming, Known, Refusal, Response};
+use http3::{Code, FieldEncoder, encode_trailers};
 
 use crate::Gone;
 use receiver::Receiver;
@@ -55,8 +55,13 @@ impl Http3 {
         scratch: &'a mut [u8],
     ) -> Poll<Result<Incoming<'a>, Gone>> {
         let polled = self.receiver.poll_body(cx, scratch);
-        if let Poll::Ready(Err(Gone::Malformed(_))) = &polled {
-            self.sender.borrow_mut().blame_visitor();
+        match &polled {
+            // RFC 9114 §4.1.2: an error of the stream. Whoever serves may answer as over HTTP/1, to nobody.
+            Poll::Ready(Err(Gone::Malformed(Refusal::Malformed))) => {
+                self.sender.borrow_mut().reject(Code::Message);
+            }
+            Poll::Ready(Err(Gone::Malformed(_))) => self.sender.borrow_mut().blame_visitor(),
+            _ => {}
         }
         polled
     }

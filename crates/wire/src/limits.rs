@@ -57,6 +57,9 @@ pub const STREAMS: u32 = 128;
 /// Bytes of a header section over HTTP/2 and HTTP/3, counted as RFC 9113 §6.5.2 does.
 pub const FIELD_SECTION_BYTES: u32 = 64 * 1024;
 
+/// Fields of a head, or of trailers, whatever the protocol.
+pub const FIELDS: usize = 256;
+
 /// Receive window of one HTTP/2 stream: 256 KiB carries 20 Mbit/s at 100 ms.
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
@@ -190,8 +193,7 @@ pub const RESET_CREDIT: u32 = 3 * QUIC_STREAMS;
 pub const HTTP3: http3::Limits = http3::Limits {
     field_section_bytes_max: FIELD_SECTION_BYTES as u64,
     encoded_section_bytes_max: FIELD_SECTION_BYTES as usize,
-    // As many as over HTTP/1.
-    fields_max: 256,
+    fields_max: FIELDS,
     // Peers that grease send one or two in a row.
     idle_frames_max: 1024,
     // Real ones take less than 60 bytes.
@@ -202,7 +204,7 @@ pub const HTTP3: http3::Limits = http3::Limits {
 /// zone is known. Offsets in a head are 16 bits wide, hence the size.
 pub const HTTP1: http1::Limits = http1::Limits {
     head_bytes_max: 65_535,
-    fields_max: 256,
+    fields_max: FIELDS,
     trailer_bytes_max: 8 * 1024,
     chunk_extension_bytes_max: 256,
     are_sizes_padded: false,

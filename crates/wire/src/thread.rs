@@ -102,9 +102,10 @@ pub trait Service: 'static {
         part()
     }
 
-    /// A listener's line of connections was seen to its end, or a batch was taken of it and more wait.
-    fn took(&self, has_taken_all: bool) {
-        let _nobody_asks = has_taken_all;
+    /// A listener's line of connections was seen to its end, or a batch was taken of it and more wait. Lines
+    /// are numbered by thread, from 0 in the order in which it began to accept from them.
+    fn took(&self, line: u32, has_taken_all: bool) {
+        let _nobody_asks = (line, has_taken_all);
     }
 }
 
@@ -148,6 +149,7 @@ pub struct Thread<S> {
     /// until somebody finds some.
     is_without_room: Cell<bool>,
     next_id: Cell<u64>,
+    next_line: Cell<u32>,
     is_draining: Rc<Cell<bool>>,
     is_last: Cell<bool>,
     /// UDP sockets that are read.
@@ -183,6 +185,7 @@ impl<S: Service> Thread<S> {
             none_idle_at: Cell::new(None),
             is_without_room: Cell::new(false),
             next_id: Cell::new(1),
+            next_line: Cell::new(0),
             is_draining: Rc::default(),
             is_last: Cell::new(false),
             quic_sockets: Cell::new(0),
@@ -387,6 +390,13 @@ impl<S: Service> Thread<S> {
     pub(crate) fn count_quic_socket(&self, is_read: bool) {
         let sockets = self.quic_sockets.get();
         self.quic_sockets.set(if is_read { sockets + 1 } else { sockets.saturating_sub(1) });
+    }
+
+    /// The number of a listener's line of connections.
+    pub(crate) fn next_line(&self) -> u32 {
+        let line = self.next_line.get();
+        self.next_line.set(line.wrapping_add(1));
+        line
     }
 
     pub(crate) fn next_connection_id(&self) -> u64 {

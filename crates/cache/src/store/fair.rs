@@ -148,8 +148,8 @@ impl Fair {
         }
     }
 
-    /// Counts a zone's weight if it holds something, and else not. Another thread may store its first bytes, or
-    /// take out its last, at the same time: whoever counts last looks again.
+    /// Counts a zone's weight if it holds something, and else not. Another thread may store its first bytes,
+    /// or take out its last, at the same time: whoever counts last looks again.
     fn settle(&self, account: &Account) {
         loop {
             let holds = account.bytes.load(SeqCst) > 0;

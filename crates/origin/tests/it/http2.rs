@@ -173,6 +173,71 @@ fn a_call_streams_both_ways_with_trailers() {
     });
 }
 
+/// RFC 9110 §6.5.1: what frames, routes or authorizes is not said after the content.
+#[test]
+fn trailers_carry_nothing_that_must_be_known_before() {
+    run(async {
+        let (port, _) = serving(
+            |_| {},
+            |(_, mut respond)| async move {
+                let mut stream = respond.send_response(ok(), false).expect("it is open");
+                stream.send_data(Bytes::from_static(b"hello"), false).expect("it is open");
+                let mut trailers = HeaderMap::new();
+                for name in [
+                    "content-length",
+                    "content_length",
+                    "host",
+                    "set-cookie",
+                    "x-forwarded-for",
+                    "authorization",
+                    "cache-control",
+                    "via",
+                    "proxy-authenticate",
+                    "grpc-status",
+                ] {
+                    trailers.insert(http::HeaderName::from_static(name), HeaderValue::from_static("5"));
+                }
+                stream.send_trailers(trailers).expect("it is open");
+            },
+        )
+        .await;
+        let node = Node::new(clear(port));
+        let answer = node.fetch(&request("GET", "/"), b"").await.expect("an answer");
+        assert_eq!(answer.body, b"hello");
+        assert_eq!(answer.trailers, [("grpc-status".to_owned(), "5".to_owned())]);
+    });
+}
+
+/// RFC 9113 §8.6: HTTP/2 has no 101.
+#[test]
+fn an_answer_of_101_is_a_fault_whatever_was_asked() {
+    run(async {
+        let (port, _) = serving(
+            |builder| _ = builder.enable_connect_protocol(),
+            |(_, mut respond)| async move {
+                let head = Answer::builder().status(101).body(()).expect("a head");
+                respond.send_informational(head).expect("it is open");
+                settle().await;
+                // The visitor has given the stream up already, or is told that it should have.
+                let _ = respond.send_response(ok(), true);
+            },
+        )
+        .await;
+        let node = Node::new(clear(port));
+        let wanted = origin::Wanted { needs_http1: true, ..crate::rig::wanted(&node.pool) };
+        let chosen = node.origins.choose(&wanted, 1000).expect("the pool has origins");
+        let mut upgrading = request("GET", "/ws");
+        upgrading.upgrade = Upgrade::Http1;
+        upgrading.set_protocol(b"websocket");
+        upgrading.fields.push(b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==");
+        for asked in [request("GET", "/"), upgrading] {
+            let mut link = node.open(&chosen).await.expect("a stream");
+            let fault = exchange(&mut link, &asked, b"", 1024).await.err();
+            assert_eq!(fault, Some(Fault::HttpProtocolError));
+        }
+    });
+}
+
 #[test]
 fn interim_answers_come_first() {
     run(async {

@@ -38,6 +38,20 @@ fn a_node_without_room_for_a_head_says_so_and_goes_on() -> Result<()> {
     node.finish_healthy()
 }
 
+#[test]
+fn fields_of_next_to_nothing_are_charged_for_the_places_they_take() -> Result<()> {
+    let origin = saying("answer")?;
+    // One zone may hold half: 4 KiB, of which an exchange is 2.
+    let node = start(&holding("8192").site("a", &[HOST], &[&origin.url()]))?;
+    let mut visitor = visitor(&node)?;
+    let many = fields(&[("x", ""); 120]);
+    let one = "x".repeat(120 * "x: \r\n".len());
+    assert_eq!(visitor.ask("GET", "/", HOST, &fields(&[("x", &one)]), b"")?.text(), "answer");
+    assert_eq!(word(&visitor.ask("GET", "/", HOST, &many, b"")?), "overload");
+    drop(visitor);
+    node.finish_healthy()
+}
+
 /// Visitors of the first zone that ask for much and read nothing. Each leaves with the node what the kernel
 /// did not take of its last piece of 64 KiB: any part of it, on average some 24 KiB. Of 256 KiB the zone's
 /// share for pieces is 112, which four of them need not use up.

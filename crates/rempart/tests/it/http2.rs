@@ -82,6 +82,25 @@ fn expect_gets_its_100() -> Result<()> {
     node.finish_healthy()
 }
 
+/// RFC 9110 section 10.1.1: without content it means nothing, nor in HTTP/1.0, whose visitor hears no 100.
+#[test]
+fn an_expectation_that_means_nothing_goes_no_further() -> Result<()> {
+    let origin = saying("taken")?;
+    let node = before(&origin)?;
+    let over_http2 = http2_visitor(&node)?;
+    let expect = fields(&[("expect", "100-continue")]);
+    assert_eq!(over_http2.ask("GET", "/", HOST, &expect, b"")?.text(), "taken");
+    let mut old = visitor(&node)?;
+    old.send(format!(
+        "POST / HTTP/1.0\r\nHost: {HOST}\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\nbody"
+    ))?;
+    assert_eq!(old.expect_response("POST")?.text(), "taken");
+    let requests = origin.requests();
+    assert_eq!((requests.len(), requests.iter().any(|request| request.fields.has("expect"))), (2, false));
+    drop((over_http2, old));
+    node.finish_healthy()
+}
+
 #[test]
 fn a_websocket_by_extended_connect_reaches_an_http_1_origin() -> Result<()> {
     let origin =
@@ -104,6 +123,34 @@ fn a_websocket_by_extended_connect_reaches_an_http_1_origin() -> Result<()> {
     assert_eq!((request.method.as_str(), request.version.as_str()), ("GET", "HTTP/1.1"));
     assert!(request.fields.has_token("upgrade", "websocket") && request.fields.has("sec-websocket-key"));
     drop(visitor);
+    node.finish_healthy()
+}
+
+/// RFC 6455 section 4.2.1: over HTTP/2 the origin sees neither the key nor the method.
+#[test]
+fn a_websocket_of_http_1_before_an_http_2_origin_needs_a_whole_handshake() -> Result<()> {
+    let origin = OriginSpec::new().answering(|_| Answer::websocket())?;
+    let url = origin.url().replace("http://", "h2c://");
+    let node = with_zone(&testkit::node::zone_toml("a", &[HOST], &[&url]))?;
+    let offer = [("Upgrade", "websocket"), ("Connection", "Upgrade")];
+    let key = ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let version = ("Sec-WebSocket-Version", "13");
+    for (method, rest) in [
+        ("POST", &[key, version][..]),
+        ("GET", &[version]),
+        ("GET", &[key]),
+        ("GET", &[key, ("Sec-WebSocket-Version", "8")]),
+        ("GET", &[("Sec-WebSocket-Key", "short"), version]),
+    ] {
+        let mut visitor = visitor(&node)?;
+        visitor.send_head(method, "/ws", HOST, &fields(&[&offer[..], rest].concat()))?;
+        assert_eq!(visitor.expect_response(method)?.status, 400, "{method} {rest:?}");
+    }
+    assert_eq!(origin.counters().requests, 0);
+    let mut socket = WebSocket::open(visitor(&node)?, HOST, "/ws", &fields(&[]))?;
+    assert_eq!(socket.exchange("a")?.text(), "a");
+    socket.close(1000, "")?;
+    assert_eq!(only_request(&origin)?.method, "CONNECT");
     node.finish_healthy()
 }
 

@@ -52,5 +52,8 @@ pub(super) fn load(work: &mut Work, request: &mut Request, scheme: Scheme) {
     }
     // Whatever the form of the target; http1 has checked that an absolute one agrees with Host.
     request.set_authority(head.authority(buffer).unwrap_or_default());
-    request.set_target(head.path_and_query(buffer));
+    match head.path_and_query(buffer) {
+        query if query.first() == Some(&b'?') => request.set_target(&[b"/", query].concat()),
+        target => request.set_target(target),
+    }
 }

@@ -163,7 +163,9 @@ impl FrameCheck {
             }
             let ends = *flags & END_STREAM != 0;
             // For a stream that is over, or that we reset: h2 decodes it for the table's sake and drops it.
-            let is_stray = *kind == HEADERS && stream <= self.stream_max && !self.uploading.contains(&stream);
+            // Of one that is neither only trailers may come, once, and they end it (RFC 9113 §8.1).
+            let is_stray =
+                *kind == HEADERS && stream <= self.stream_max && !(ends && self.uploading.contains(&stream));
             match *kind {
                 HEADERS if stream > self.stream_max => {
                     self.stream_max = stream;
@@ -373,7 +375,6 @@ mod tests {
             (0x42, 0, &[1, 2, 3], Some(Abuse::OtherFrames)),
             (DATA, 0, &[1], None),
             (DATA, END_STREAM, &[], None),
-            (HEADERS, END_HEADERS, &[0x82], None),
             (CONTINUATION, 0, &[], None),
         ] {
             let (passed, found) = flooded(&frame(kind, flags, 1, payload), most);
@@ -382,6 +383,22 @@ mod tests {
             let expected = flood.map_or(most, |_| crate::limits::EMPTY_BURST as usize - 1);
             assert_eq!(passed, expected, "{kind} {flags}");
         }
+    }
+
+    #[test]
+    fn heads_on_a_stream_that_has_not_ended_earn_nothing_however_many() {
+        let mut check = FrameCheck::new();
+        let mut begin =
+            [preface(), frame(SETTINGS, 0, 0, &[]), frame(HEADERS, END_HEADERS, 1, &[0x83])].concat();
+        check.judge(&mut begin, 5);
+        // The first has it reset; the visitor goes on, and never ends it.
+        let head = frame(HEADERS, END_HEADERS, 1, &[0x82]);
+        let passed = (0..5_000).take_while(|_| {
+            check.judge(&mut head.clone(), 5);
+            check.flood().is_none()
+        });
+        assert_eq!(passed.count(), crate::limits::EMPTY_BURST as usize);
+        assert_eq!(check.flood(), Some(Abuse::OtherFrames));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use exchange::Holder;
+use exchange::{Holder, TICK_MS};
 
 use crate::limits::RESET_CREDIT;
 use crate::thread::VisitorTimes;
@@ -18,8 +18,10 @@ pub(super) struct Work {
     credit_at: Cell<u32>,
     /// Streams answered since the connection looked last.
     pub(super) answered: Cell<u64>,
-    /// Frames of answers given since the connection looked last.
+    /// Frames of answers given since the connection looked last, that carry something.
     pub(super) given: Cell<u32>,
+    /// The last tick at which the socket had not taken all that it was given.
+    pub(super) blocked_at: Cell<u32>,
     /// How long the visitor may take, as the zone says that answered last.
     pub(super) times: Cell<VisitorTimes>,
     /// For whom the connection's place is held, until the connection has looked.
@@ -33,6 +35,7 @@ impl Work {
             credit_at: Cell::new(now_tick),
             answered: Cell::new(0),
             given: Cell::new(0),
+            blocked_at: Cell::new(now_tick),
             times: Cell::new(times),
             holder: Cell::new(None),
         })
@@ -50,11 +53,25 @@ impl Work {
         self.answered.set(self.answered.get() + u64::from(is_complete));
     }
 
-    pub(super) fn gave(&self, bytes: usize) {
+    /// A piece was given to h2. One that the visitor's window `is_cut` to next to nothing does not count: it
+    /// would pay for the window (data dribble, CVE-2019-9511). A small one that is whole does, such as an
+    /// event, for which some visitors open two windows.
+    pub(super) fn gave(&self, bytes: usize, is_cut: bool) {
+        if is_cut && bytes < SMALL_BYTES {
+            return;
+        }
         let frames = u32::try_from(1 + bytes / FRAME_BYTES).unwrap_or(u32::MAX);
         self.given.set(self.given.get().saturating_add(frames));
     }
+
+    /// Milliseconds since the socket had not taken all that it was given.
+    pub(super) fn unblocked_ms(&self, now_tick: u32) -> u32 {
+        now_tick.wrapping_sub(self.blocked_at.get()).saturating_mul(TICK_MS)
+    }
 }
+
+/// Bytes of a body that are less than a visitor's window is worth opening for.
+const SMALL_BYTES: usize = 256;
 
 /// Bytes of a body that one frame carries where the visitor has said nothing else (RFC 9113 §4.2).
 const FRAME_BYTES: usize = 16 * 1024;
@@ -62,6 +79,16 @@ const FRAME_BYTES: usize = 16 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_piece_counts_if_it_is_whole() {
+        let work = Work::new(VisitorTimes::default(), 0);
+        work.gave(SMALL_BYTES - 1, true);
+        assert_eq!(work.given.get(), 0);
+        work.gave(SMALL_BYTES, true);
+        work.gave(1, false);
+        assert_eq!(work.given.get(), 2);
+    }
 
     #[test]
     fn streams_given_up_are_forgiven_with_time_and_with_answers() {

@@ -145,9 +145,12 @@ impl Receiver {
         gone
     }
 
-    /// Whether it was ended for a visitor's error.
-    pub(super) fn is_malformed(&self) -> bool {
-        matches!(self.failed, Some(Gone::Malformed(_)))
+    /// What it was ended for, if that is a visitor's error.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        match self.failed {
+            Some(Gone::Malformed(refusal)) => Some(refusal),
+            _ => None,
+        }
     }
 
     fn gone(&mut self, why: NoHead) -> Gone {
@@ -231,7 +234,7 @@ impl Receiver {
     }
 
     /// Reads and throws away what comes, up to `left` bytes. Ready when the stream has ended, broke, or said
-    /// more than that.
+    /// more than that; [`Receiver::refusal`] says whether it broke for a visitor's error.
     pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
         loop {
             if self.is_over && self.next.is_none() {
@@ -239,8 +242,13 @@ impl Receiver {
             }
             match ready!(self.poll_event(cx)) {
                 Ok(Event::Data(piece)) if piece.len() < *left => *left -= piece.len(),
-                Ok(Event::Trailers(_) | Event::Head(_)) => {}
-                Ok(Event::Data(_) | Event::End) | Err(_) => return Poll::Ready(()),
+                Ok(Event::Trailers(section)) if self.trailers(&section).is_ok() => {}
+                Ok(Event::Head(_)) => {}
+                Ok(Event::Data(_) | Event::Trailers(_) | Event::End) => return Poll::Ready(()),
+                Err(why) => {
+                    let _kept_as_the_refusal = self.gone(why);
+                    return Poll::Ready(());
+                }
             }
         }
     }

@@ -17,13 +17,14 @@ use super::Http3;
 use super::connection::{OpenRequest, Shared};
 use super::receiver::{NoHead, Receiver};
 use super::sender::Sender;
-use crate::exchange::{Side, join_cookies};
+use crate::exchange::{HTTPS_PORT, Side, expects_continue, join_cookies};
 use crate::limits::{FLUSH_MS, HTTP3, LINGER_BYTES, LINGER_MS};
 use crate::thread::{Service, Thread, WireEvent};
 use crate::{Abuse, Exchange, ResponseState};
 
-/// Why a request is refused, and which rule it broke.
-type Refused = Option<(Refusal, &'static str)>;
+/// Why a request is refused, which rule it broke, and where that makes it malformed, with which code its
+/// stream ends.
+type Refused = (Refusal, &'static str, Option<Code>);
 
 /// Serves one request; `open` counts it for as long as it lives.
 pub(super) async fn serve<S: Service>(
@@ -45,6 +46,13 @@ pub(super) async fn serve<S: Service>(
     };
     deadline.disarm();
     let is_refused = refused.is_some();
+    if let Some((_, _, Some(code))) = refused {
+        // RFC 9114 §4.1.2. The service is told and may answer, as over HTTP/1: that goes nowhere. An answer
+        // that leaves before the reset would be allowed, and could be lost on its way.
+        receiver.stop(code);
+        sender.borrow_mut().reject(code);
+    }
+    let refused = refused.map(|(refusal, reason, _)| (refusal, reason));
     let side = Http3 { receiver, sender: Rc::clone(&sender), date: thread.date() };
     let facts = shared.facts();
     let mut exchange = Box::new(Exchange::begin(request, facts, deadline, refused, Side::Http3(side)));
@@ -65,10 +73,16 @@ pub(super) async fn serve<S: Service>(
         true => drain(&mut exchange).await,
         false => exchange.abort(),
     }
-    let is_malformed = matches!(&exchange.side, Side::Http3(side) if side.receiver.is_malformed());
+    let found = match &exchange.side {
+        Side::Http3(side) => side.receiver.refusal(),
+        _ => None,
+    };
+    if found == Some(Refusal::Malformed) {
+        sender.borrow_mut().reject(Code::Message); // also where it showed in what nobody wanted
+    }
     match is_sent {
         // Paid for when it was found, and whoever is told of it earns nothing back.
-        _ if is_malformed => {}
+        _ if found.is_some() => {}
         false => shared.spend(Abuse::Resets),
         true if is_refused => shared.spend(Abuse::Heads),
         true => shared.earn(),
@@ -86,7 +100,7 @@ async fn read_head(
     receiver: &mut Receiver,
     deadline: &Deadline,
     request: &mut Request,
-) -> Result<Refused, NoHead> {
+) -> Result<Option<Refused>, NoHead> {
     request.version = Version::Http3;
     request.scheme = Scheme::Https;
     request.accepts_trailers = true;
@@ -99,16 +113,16 @@ async fn read_head(
     })
     .await;
     let section = match section {
-        None => return Ok(Some((Refusal::HeadTimeout, "the head did not arrive in time"))),
+        None => return Ok(Some((Refusal::HeadTimeout, "the head did not arrive in time", None))),
         Some(Ok(section)) => section,
-        Some(Err(NoHead::TooLarge)) => return Ok(TOO_LARGE),
-        Some(Err(NoHead::Malformed(_, why))) => return Ok(Some((Refusal::Malformed, why))),
+        Some(Err(NoHead::TooLarge)) => return Ok(Some(TOO_LARGE)),
+        Some(Err(NoHead::Malformed(code, why))) => return Ok(Some(malformed(code, why))),
         Some(Err(gone)) => return Err(gone),
     };
     let shape = match decode_request(&section, &HTTP3, &mut Filling(request)) {
         Ok(shape) => shape,
-        Err(Broken::TooLarge) => return Ok(TOO_LARGE),
-        Err(Broken::Stream(_, why)) => return Ok(Some((Refusal::Malformed, why))),
+        Err(Broken::TooLarge) => return Ok(Some(TOO_LARGE)),
+        Err(Broken::Stream(code, why)) => return Ok(Some(malformed(code, why))),
         Err(Broken::Connection(code, why)) => {
             receiver.shared().close(code, why);
             return Err(NoHead::Gone);
@@ -122,8 +136,8 @@ async fn read_head(
     }
     match poll_fn(|cx| Poll::Ready(receiver.look_for_end(cx))).await {
         Ok(()) => {}
-        Err(NoHead::Malformed(_, why)) => return Ok(Some((Refusal::Malformed, why))),
-        Err(NoHead::TooLarge) => return Ok(TOO_LARGE),
+        Err(NoHead::Malformed(code, why)) => return Ok(Some(malformed(code, why))),
+        Err(NoHead::TooLarge) => return Ok(Some(TOO_LARGE)),
         Err(gone) => return Err(gone),
     }
     request.body = match shape.content_length {
@@ -134,18 +148,25 @@ async fn read_head(
     Ok(complete(request))
 }
 
-const TOO_LARGE: Refused = Some((Refusal::HeadTooLarge, "the header section is over its limit"));
+const TOO_LARGE: Refused = (Refusal::HeadTooLarge, "the header section is over its limit", None);
+
+fn malformed(code: Code, why: &'static str) -> Refused {
+    (Refusal::Malformed, why, Some(code))
+}
 
 /// What is left to do once all fields are there.
-fn complete(request: &mut Request) -> Refused {
+fn complete(request: &mut Request) -> Option<Refused> {
     join_cookies(&mut request.fields);
     if request.authority().is_empty() {
         let host = request.fields.known(Known::Host).unwrap_or_default().to_vec();
         request.set_authority(&host);
     }
-    request.expects_continue =
-        request.fields.known(Known::Expect).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
-    crate::h2::check(request)
+    request.expects_continue = expects_continue(request);
+    // Whatever the visitor calls it, over QUIC it is https; `http3` has compared Host more strictly already.
+    match crate::h2::check(request, HTTPS_PORT)? {
+        (Refusal::Malformed, why) => Some(malformed(Code::Message, why)),
+        (refusal, why) => Some((refusal, why, None)),
+    }
 }
 
 struct Filling<'a>(&'a mut Request);

@@ -72,9 +72,9 @@ impl Sender {
         self.body_left = Some(length);
     }
 
-    /// Whether what was given is what was declared.
+    /// Whether what was given is what was declared; of what goes nowhere that is not asked.
     pub(super) fn is_body_whole(&self) -> bool {
-        !self.is_body_longer && self.body_left.unwrap_or(0) == 0
+        self.is_over || (!self.is_body_longer && self.body_left.unwrap_or(0) == 0)
     }
 
     /// Takes a piece of the body, as one DATA frame.
@@ -193,10 +193,10 @@ impl Sender {
         self.abort();
     }
 
-    /// Resets the stream with this code.
+    /// Resets the stream with this code, whatever was given; what is given after it goes nowhere.
     pub(super) fn reject(&mut self, code: Code) {
         self.code = code;
-        self.abort();
+        self.give_up();
     }
 
     /// Ready when the visitor has acknowledged the whole answer or stopped it, if the answer was long enough

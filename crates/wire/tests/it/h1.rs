@@ -97,6 +97,49 @@ async fn read_all(size: BodySize) -> (Vec<u8>, Rc<Pieces>) {
     (read, service)
 }
 
+/// Answers with authority and target, or with the word for what it was told to refuse.
+struct Told;
+
+impl Service for Told {
+    async fn serve(&self, exchange: &mut Exchange) {
+        let request = &exchange.request;
+        let text = match exchange.refusal {
+            Some(refusal) => refusal.as_str().as_bytes().to_vec(),
+            None => [request.authority(), b" ", request.target()].concat(),
+        };
+        let body = BodySize::of_length(text.len() as u64);
+        let response = Response { status: 200, body, ..Response::default() };
+        poll_fn(|cx| {
+            exchange.respond(cx, &response);
+            exchange.send(cx, Chunk::Borrowed(&text), true);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn tls(&self, _hello: &Hello) -> Option<TlsChoice> {
+        None
+    }
+
+    fn count(&self, _event: WireEvent) {}
+}
+
+/// What it tells of a request with this line.
+async fn told(line: &str) -> String {
+    let thread = Thread::new(Rc::new(Told), Deadlines::new(), 0, 10);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings =
+        TcpListenerSettings { is_tls: false, allows_h2c: false, trusts_proxy: None, http3_port: None };
+    tokio::task::spawn_local(accept_tcp(thread, listener, settings));
+    let mut visitor = TcpSocket::new_v4().unwrap().connect(address).await.unwrap();
+    let request = format!("{line} HTTP/1.1\r\nHost: p.test\r\nConnection: close\r\n\r\n");
+    visitor.write_all(request.as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    visitor.read_to_end(&mut read).await.unwrap();
+    String::from_utf8(head(&read).1.to_vec()).unwrap()
+}
+
 fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
     runtime.unwrap().block_on(future)
@@ -139,4 +182,20 @@ fn shared_pieces_in_chunks_have_their_frames_around_them() {
     .concat();
     assert!(rest[..expected.len()] == expected);
     assert!(head(&rest[expected.len()..]).1 == expected);
+}
+
+/// RFC 9112 §3.2.1: an origin-form has a path, also where the absolute form that it comes of has none.
+#[test]
+fn an_absolute_target_without_a_path_has_the_root() {
+    for (line, expected) in [
+        ("GET http://p.test/a?q=1", "p.test /a?q=1"),
+        ("GET http://p.test?q=1", "p.test /?q=1"),
+        ("GET http://p.test:80?", "p.test:80 /?"),
+        ("GET http://p.test", "p.test /"),
+        ("OPTIONS http://p.test?q=1", "p.test /?q=1"),
+        ("OPTIONS http://p.test", "p.test *"),
+        ("GET http://q.test?q=1", "malformed_request"),
+    ] {
+        assert_eq!(run(told(line)), expected, "{line}");
+    }
 }

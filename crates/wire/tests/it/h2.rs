@@ -87,6 +87,39 @@ impl Service for Slow {
     fn count(&self, _event: WireEvent) {}
 }
 
+/// Answers with the status of what it was told to refuse, else with 200.
+struct Status;
+
+impl Service for Status {
+    async fn serve(&self, exchange: &mut Exchange) {
+        let status = exchange.refusal.map_or(200, exchange::Refusal::status);
+        let response = Response { status, body: BodySize::None, ..Response::default() };
+        poll_fn(|cx| {
+            exchange.respond(cx, &response);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn tls(&self, _hello: &Hello) -> Option<TlsChoice> {
+        None
+    }
+
+    fn count(&self, _event: WireEvent) {}
+}
+
+/// The status of a GET with one field.
+async fn status(uri: &str, name: &str, value: &str) -> u16 {
+    let (_deadlines, address) = node_of(Rc::new(Status)).await;
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let (sender, connection) = h2::client::handshake(tcp).await.unwrap();
+    tokio::task::spawn_local(connection);
+    let mut sender = sender.ready().await.unwrap();
+    let request = http::Request::get(uri).header(name, value).body(()).unwrap();
+    let (answer, _) = sender.send_request(request, true).unwrap();
+    answer.await.unwrap().status().as_u16()
+}
+
 /// Starts a node; its deadlines and where it listens.
 async fn node() -> (Rc<Deadlines>, SocketAddr) {
     node_of(Rc::new(OnePiece)).await
@@ -152,6 +185,45 @@ fn run<T>(scenario: impl Future<Output = T>) -> T {
         let limit = std::time::Duration::from_secs(60);
         tokio::time::timeout(limit, scenario).await.expect("the scenario hangs")
     })
+}
+
+/// RFC 9113 §8.3.1: compared after normalization by the scheme.
+#[test]
+fn a_host_field_names_the_authority_with_or_without_its_schemes_own_port() {
+    run(async {
+        for (uri, host, expected) in [
+            ("http://p.test/", "p.test", 200),
+            ("http://p.test/", "P.test:80", 200),
+            ("http://p.test:80/", "p.test", 200),
+            ("https://p.test/", "p.test:443", 200),
+            ("http://p.test:8080/", "p.test:8080", 200),
+            ("http://p.test/", "p.test:443", 400),
+            ("https://p.test/", "p.test:80", 400),
+            ("http://p.test:8080/", "p.test", 400),
+            ("http://p.test/", "q.test", 400),
+        ] {
+            assert_eq!(status(uri, "host", host).await, expected, "{uri} {host}");
+        }
+    });
+}
+
+/// RFC 9110 §10.1.1; one that is not known is another matter.
+#[test]
+fn an_expectation_without_content_is_no_reason_to_refuse() {
+    run(async {
+        assert_eq!(status("http://p.test/", "expect", "100-continue").await, 200);
+        assert_eq!(status("http://p.test/", "expect", "200-ok").await, 417);
+    });
+}
+
+/// What speaks about one connection only, and is none of those that RFC 9113 §8.2.2 forbids.
+#[test]
+fn takes_fields_that_are_for_the_next_proxy_alone() {
+    run(async {
+        for name in ["proxy-authorization", "proxy-authenticate", "http2-settings"] {
+            assert_eq!(status("http://p.test/", name, "Basic YTpi").await, 200, "{name}");
+        }
+    });
 }
 
 #[test]

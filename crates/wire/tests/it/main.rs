@@ -4,5 +4,6 @@
 mod h1;
 mod h2;
 mod h3;
+mod hostile;
 mod places;
 mod shed;

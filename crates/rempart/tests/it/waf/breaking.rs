@@ -1,6 +1,6 @@
 //! A firewall that breaks costs its own request what the zone's mode says, and nothing else.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use testkit::node::{Node, NodeSpec, alarms};
 use testkit::origin::{Answer, OriginSpec};
 
@@ -111,7 +111,10 @@ fn a_body_that_kills_a_thread_which_inspects_is_named_and_refused_after_the_seco
         node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == kills)?;
         node.wait_for_events("spare_ready", usize::try_from(kills)? + 1)?;
     }
-    assert_eq!(killing("waf_pool=abort")?.status, 503, "it is refused at the door");
+    let refused = killing("waf_pool=abort")?;
+    assert_eq!(refused.status, 503, "it is refused at the door");
+    let after_s: u64 = refused.fields.first("retry-after").context("Retry-After")?.parse()?;
+    assert!((3_000..=3_600).contains(&after_s), "{after_s}");
     assert_eq!(post(&node, "/other", kind.1, &body)?.text(), "answer", "nobody else is refused");
     node.wait_for_metric("rempart_refusals_total{refusal=\"deadly_request\"}", 1.0)?;
     Ok(())

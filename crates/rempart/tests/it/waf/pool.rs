@@ -136,6 +136,50 @@ fn a_body_of_another_zone_does_not_wait_for_a_flood() -> Result<()> {
 }
 
 #[test]
+fn small_bodies_that_end_all_at_once_are_not_all_inspected_where_others_are_served() -> Result<()> {
+    const BODIES: usize = 100;
+    let origin = saying("answer")?;
+    // Each hashes 800 values after other transformations than the others do.
+    let transformations = ["t:lowercase,", "t:removeNulls,", "t:compressWhitespace,", "t:urlDecodeUni,"];
+    let costly: String = (0..16)
+        .map(|n| {
+            let chosen = transformations.iter().enumerate().filter(|(at, _)| n >> at & 1 == 1);
+            let chosen: String = chosen.map(|(_, name)| *name).collect();
+            let id = 7_000 + n;
+            format!(
+                "SecRule ARGS \"@rx ^z{{3}}\" \"id:{id},phase:2,pass,nolog,{chosen}t:sha1,t:hexEncode\"\n"
+            )
+        })
+        .collect();
+    let spec = cleartext().node_section("threads = 1\nspare = false");
+    let node = start(
+        &spec
+            .file("waf/own.conf", format!("{RULES}\n{costly}"))
+            .zone("a", zone(&origin, &lines("block", ""))),
+    )?;
+    let body = [b"a=".as_slice(), &b"abc1&a=".repeat(800), b"11"].concat();
+    let shared = http2_visitor(&node)?;
+    let length = body.len().to_string();
+    let mut streams = Vec::new();
+    for _ in 0..BODIES {
+        let head = fields(&[("content-type", FORM), ("content-length", &length)]);
+        let mut stream = shared.open("POST", "/", HOST, &head, false)?;
+        stream.send(body[..body.len() - 1].to_vec())?;
+        streams.push(stream);
+    }
+    for stream in &mut streams {
+        stream.send(b"1".to_vec())?;
+        stream.finish()?;
+    }
+    for stream in &mut streams {
+        assert_eq!(stream.read_response()?.text(), "answer");
+    }
+    let elsewhere = node.metric("rempart_waf_off_thread_total")?.unwrap_or_default();
+    assert!(elsewhere >= 1.0, "{elsewhere}");
+    node.finish_healthy()
+}
+
+#[test]
 fn threads_that_inspect_and_code_give_way_to_those_that_serve() -> Result<()> {
     let origin = saying("answer")?;
     let node = with_one_inspector(&origin, "spare = false")?;

@@ -148,6 +148,15 @@ pub(super) fn raw_request(lines: &[(&[u8], &[u8])]) -> Vec<u8> {
     frame(1, &section)
 }
 
+/// A HEADERS frame with these lines and no others, whatever they hold.
+pub(super) fn raw_trailers(lines: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let mut section = vec![0, 0];
+    for (name, value) in lines {
+        literal(&mut section, name, value);
+    }
+    frame(1, &section)
+}
+
 /// A literal field line with literal name (RFC 9204 §4.5.6), unchecked.
 fn literal(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     integer(out, 0x20, 3, name.len());

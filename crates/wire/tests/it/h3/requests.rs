@@ -2,7 +2,7 @@
 
 use http3::{Code, FieldEncoder, encode_trailers};
 
-use super::client::{Answer, Reading, Visitor, answer, data, frame, raw_request, request};
+use super::client::{Answer, Reading, Visitor, answer, data, frame, raw_request, raw_trailers, request};
 use super::run;
 use super::site::{Node, mebibyte};
 
@@ -11,6 +11,16 @@ async fn refused(node: &Node, visitor: &Visitor, head: &[u8]) -> Answer {
     let answer = visitor.ask(head).await;
     assert!(node.thread.service.seen.borrow().notes.len() > before, "refusals go through the service");
     answer
+}
+
+/// The code that the stream of a malformed request is reset with, without an answer; the service is told all
+/// the same.
+async fn reset(node: &Node, visitor: &Visitor, bytes: &[u8]) -> u64 {
+    let before = node.thread.service.seen.borrow().notes.len();
+    let (_sending, receiving) = visitor.send(bytes).await;
+    let code = answer(receiving).await.expect_err("the stream is reset");
+    assert!(node.thread.service.seen.borrow().notes.len() > before, "refusals go through the service");
+    code
 }
 
 #[test]
@@ -219,8 +229,8 @@ fn refuses_names_and_values_that_http1_could_not_carry() {
             (b"te", b"gzip"),
         ];
         for (name, value) in cases {
-            let answer = refused(&node, &visitor, &raw_request(&[(name, value)])).await;
-            assert_eq!(answer.status, 400, "{:?}", name.escape_ascii().to_string());
+            let code = reset(&node, &visitor, &raw_request(&[(name, value)])).await;
+            assert_eq!(code, Code::Message.value(), "{:?}", name.escape_ascii().to_string());
         }
         assert_eq!(visitor.get("/hello").await.status, 200, "the connection lives on");
     });
@@ -232,7 +242,9 @@ fn refuses_a_host_that_differs_from_the_authority() {
         let node = Node::start();
         let visitor = Visitor::connect(&node).await;
         let head = raw_request(&[(b"host", b"other.example")]);
-        assert_eq!(refused(&node, &visitor, &head).await.status, 400);
+        assert_eq!(reset(&node, &visitor, &head).await, Code::Message.value());
+        let head = raw_request(&[(b"host", b"example.org:443")]);
+        assert_eq!(reset(&node, &visitor, &head).await, Code::Message.value(), "not the same value");
         let head = raw_request(&[(b"host", b"example.org")]);
         assert_eq!(visitor.ask(&head).await.status, 200);
     });
@@ -249,7 +261,47 @@ fn refuses_pseudo_fields_that_are_unknown_repeated_or_late() {
             &[(b"accept", b"*/*"), (b":method", b"GET")],
             &[(b":protocol", b"websocket")],
         ] {
-            assert_eq!(refused(&node, &visitor, &raw_request(lines)).await.status, 400, "{lines:?}");
+            let code = reset(&node, &visitor, &raw_request(lines)).await;
+            assert_eq!(code, Code::Message.value(), "{lines:?}");
+        }
+        let mut without_path = Vec::new();
+        FieldEncoder::request(&mut without_path, b"GET", b"https", b"example.org", b"", None).finish();
+        assert_eq!(reset(&node, &visitor, &without_path).await, Code::Message.value());
+        assert_eq!(visitor.get("/hello").await.status, 200, "the connection lives on");
+    });
+}
+
+#[test]
+fn a_stream_that_ends_before_its_head_is_reset_as_incomplete() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect(&node).await;
+        assert_eq!(reset(&node, &visitor, b"").await, Code::RequestIncomplete.value());
+    });
+}
+
+#[test]
+fn no_more_is_wanted_of_a_request_whose_head_is_malformed() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect(&node).await;
+        let (mut sending, receiving) = visitor.quic.open_bi().await.unwrap();
+        sending.write_all(&raw_request(&[(b":path", b"/again")])).await.unwrap();
+        let message = quinn::VarInt::from_u32(Code::Message.value() as u32);
+        assert_eq!(sending.stopped().await, Ok(Some(message)));
+        assert_eq!(answer(receiving).await.unwrap_err(), Code::Message.value());
+    });
+}
+
+/// What speaks about one connection only, and is none of those that RFC 9114 §4.2 forbids.
+#[test]
+fn takes_fields_that_are_for_the_next_proxy_alone() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect(&node).await;
+        for name in ["proxy-authorization", "proxy-authenticate", "http2-settings"] {
+            let answer = visitor.ask(&request("GET", "/hello", &[(name, "Basic YTpi")])).await;
+            assert_eq!(answer.status, 200, "{name}");
         }
     });
 }
@@ -260,7 +312,7 @@ fn refuses_two_lengths_that_differ() {
         let node = Node::start();
         let visitor = Visitor::connect(&node).await;
         let head = raw_request(&[(b"content-length", b"1"), (b"content-length", b"2")]);
-        assert_eq!(refused(&node, &visitor, &head).await.status, 400);
+        assert_eq!(reset(&node, &visitor, &head).await, Code::Message.value());
     });
 }
 
@@ -305,7 +357,50 @@ fn a_length_without_a_body_is_refused_at_once() {
         let node = Node::start();
         let visitor = Visitor::connect(&node).await;
         let head = request("POST", "/echo", &[("content-length", "5")]);
-        assert_eq!(refused(&node, &visitor, &head).await.status, 400);
+        assert_eq!(reset(&node, &visitor, &head).await, Code::Message.value());
+    });
+}
+
+/// RFC 9114 §4.1.2, whoever notices it: a service that reads the body and answers in words, or the reading of
+/// what a service did not want.
+#[test]
+fn a_malformed_body_resets_the_stream_whatever_was_answered() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect(&node).await;
+        let length = &[("content-length", "5")][..];
+        let pseudo = raw_trailers(&[(b":path", b"/again")]);
+        for path in ["/told", "/hello"] {
+            for bytes in [
+                [request("POST", path, length), data(b"0123456789")].concat(),
+                [request("POST", path, length), data(b"012")].concat(),
+                [request("POST", path, &[]), data(b"whole"), pseudo.clone()].concat(),
+                [request("POST", path, &[]), data(b"whole"), raw_trailers(&[(b"X-Upper", b"v")])].concat(),
+                [request("POST", path, &[]), data(b"whole"), raw_trailers(&[(b"connection", b"x")])].concat(),
+            ] {
+                let (_sending, receiving) = visitor.send(&bytes).await;
+                let code = answer(receiving).await.unwrap_err();
+                assert_eq!(code, Code::Message.value(), "{path} {bytes:02x?}");
+            }
+        }
+        let notes = node.thread.service.seen.borrow().notes.clone();
+        // A body that is too long shows in its frame, which came with the head.
+        assert_eq!(notes.iter().filter(|note| *note == "malformed_request").count(), 4, "{notes:?}");
+        let whole = [request("POST", "/told", length), data(b"whole")].concat();
+        assert_eq!(visitor.ask(&whole).await.text(), "whole", "the connection lives on");
+    });
+}
+
+/// As with an upload that its zone refuses for its length: who did nothing wrong has its answer.
+#[test]
+fn an_answer_that_wants_no_body_is_whole() {
+    run(async {
+        let node = Node::start();
+        let visitor = Visitor::connect(&node).await;
+        let trailers = raw_trailers(&[(b"x-sum", b"7")]);
+        let bytes =
+            [request("POST", "/hello", &[("content-length", "5")]), data(b"whole"), trailers].concat();
+        assert_eq!(visitor.ask(&bytes).await.text(), "hello");
     });
 }
 

@@ -163,6 +163,20 @@ impl Site {
                 }
                 text(exchange, 200, bytes.to_string()).await
             }
+            // Answers once it has read the body, and in words too where that is malformed, as `edge` does.
+            "/told" => loop {
+                match read(exchange).await {
+                    Ok(Piece::Data(_)) => {}
+                    Ok(Piece::Last(_) | Piece::Trailers(_) | Piece::End) => {
+                        return text(exchange, 200, "whole".to_owned()).await;
+                    }
+                    Err(Gone::Malformed(refusal)) => {
+                        self.note(refusal.as_str().to_owned());
+                        return text(exchange, refusal.status(), refusal.as_str().to_owned()).await;
+                    }
+                    Err(gone) => return Err(gone),
+                }
+            },
             "/mebibyte" => {
                 let body = mebibyte();
                 head(exchange, &response(200, BodySize::Length(body.len() as u64))).await;
