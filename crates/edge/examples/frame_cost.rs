@@ -262,7 +262,7 @@ fn keep_within(
     [node, zone]: [&Arc<Account>; 2],
     charges: u64,
 ) {
-    let head = request.fields.bytes_len() + request.target().len() + request.authority().len();
+    let head = request.fields.memory_bytes() + request.target().len() + request.authority().len();
     let mut charge = Charge::begin(node, connection, head as u64).expect("room");
     charge.join(zone).expect("room");
     let mut fuel = black_box(Fuel::new(RULE_STEPS));
