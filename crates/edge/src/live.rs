@@ -1,7 +1,7 @@
 //! The snapshot in force, with what this process keeps beside each zone.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use cache::compress::CodingSettings;
@@ -62,8 +62,8 @@ pub struct Live {
     pub snapshot: Snapshot,
     /// One site a zone, in the snapshot's order.
     pub sites: Vec<Arc<Site>>,
-    /// The site that answers TLS handshakes without a server name: the first that has a certificate.
-    pub without_name: Option<usize>,
+    /// The site that answers TLS handshakes without a server name, once one had a certificate.
+    without_name: OnceLock<usize>,
 }
 
 impl Live {
@@ -76,8 +76,22 @@ impl Live {
     pub fn site_for_handshake(&self, name: Option<&str>) -> Option<&Arc<Site>> {
         match name {
             Some(name) => self.site_for(name.as_bytes()),
-            None => self.without_name.and_then(|index| self.sites.get(index)),
+            None => self.site_without_name(),
         }
+    }
+
+    /// The first site that has a certificate: looked for until there is one, as a zone may get the one that
+    /// it lacked.
+    fn site_without_name(&self) -> Option<&Arc<Site>> {
+        let has_one = |site: &Arc<Site>| site.certificate.load().is_some();
+        let index = match self.without_name.get() {
+            Some(index) => *index,
+            None => {
+                let first = self.sites.iter().position(has_one)?;
+                *self.without_name.get_or_init(|| first)
+            }
+        };
+        self.sites.get(index)
     }
 }
 
@@ -189,8 +203,7 @@ pub(crate) fn build(snapshot: Snapshot, before: Option<&Live>, beside: &Beside<'
     tell_unwatched(&sites, before, events);
     let served: HashSet<String> = snapshot.zones().iter().map(|zone| zone.id.to_string()).collect();
     zone_table.retain(|id| served.contains(id));
-    let without_name = sites.iter().position(|site| site.certificate.load().is_some());
-    Live { snapshot, sites, without_name }
+    Live { snapshot, sites, without_name: OnceLock::new() }
 }
 
 #[cfg(test)]

@@ -44,6 +44,9 @@ const OTHERS_US: u64 = 2_000;
 const GIVEN_US: u64 = 50_000;
 const TURNS_MAX: usize = 256;
 
+/// Those who waited for too long that are told so at a time, beside: it takes some milliseconds.
+const LATE_MAX: usize = 4 * TURNS_MAX;
+
 /// How many of those that were let in before the thread shed have a turn in one: most are sent away now.
 const FLUSHED_MAX: usize = 16;
 
@@ -249,14 +252,16 @@ impl Order {
     /// Gives turns: one, and more while they take less than others took since. On a thread that sheds those
     /// that were let in before it did are given some beside.
     fn give(&self, now_us: u64, others_us: u64, sheds: bool) {
-        let (mut gave_us, mut flushed) = (0, 0);
-        for _ in 0..TURNS_MAX {
+        let (mut gave_us, mut flushed, mut turns, mut late) = (0, 0, 0, 0);
+        while turns < TURNS_MAX && late < LATE_MAX {
             let next = self.turns.borrow_mut().next(now_us);
             let Some(Turn { of, cost_us, is_late }) = next else { return };
             if is_late {
                 of.too_late();
+                late += 1;
                 continue;
             }
+            turns += 1;
             of.0.expected_us.set(cost_us);
             let is_flushed = sheds && of.0.may_be_flushed;
             drop(of);

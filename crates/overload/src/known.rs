@@ -3,11 +3,14 @@
 //! A visitor is an IPv4 address or an IPv6 network of 64 bits, hashed under the process's seed. Each stands
 //! in one word of a set of four: 18 bits of the hash, the second of its last exchange, and whether it had
 //! one in another second too. What is approximated: two visitors whose hashes agree in 32 bits are one (one
-//! pair in 4,000 million), and of more than some 50,000 in ten minutes those are forgotten first that came
-//! once, then those served longest ago. Either costs little: being known is a better place in the order and
-//! nothing else. Who has many networks must not be able to have others forgotten with them, one request each: a
+//! pair in 4,000 million; within one IPv6 /48 in 24 bits, one in 16 million), and of more than some 50,000 in
+//! ten minutes those are forgotten first that came once, then those served longest ago. Either costs little:
+//! being known is a better place in the order and nothing else.
+//!
+//! Who has many networks must not be able to have others forgotten with them, by one request of each. So a
 //! newcomer takes the place of one who was served in two seconds or more only where there are no others, and
-//! all of an IPv6 /48, which a hoster gives away for nothing, share [`NETWORK_SETS`] sets.
+//! all of an IPv6 /48, which a hoster gives away for nothing, share [`NETWORK_SETS`] sets. Carriers that have
+//! a /48 for tens of thousands of telephones share them too: most of those are strangers when it matters.
 //!
 //! A flood is served too, until it is noticed, and must not be known for that. So a visitor is known by an
 //! exchange that was some seconds old when the thread began to be late, or by two in different seconds before

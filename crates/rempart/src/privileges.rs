@@ -144,7 +144,7 @@ const DEPTH_MAX: usize = 4;
 ///
 /// # Errors
 /// When the system refuses: it says what a person can do.
-pub(crate) fn give_kept(data_dir: &Path, owner: &Target) -> Result<()> {
+fn give_kept(data_dir: &Path, owner: &Target) -> Result<()> {
     if !data_dir.join("generations").is_dir() {
         return Ok(());
     }
@@ -199,7 +199,8 @@ fn give_one(folder: &File, name: &CStr, owner: &Target) -> io::Result<Option<Fil
     Ok(found.is_dir().then_some(opened))
 }
 
-/// Makes the data folder, for its owner alone, and gives it to the user the node becomes.
+/// Makes the data folder, for its owner alone, and gives it to the user the node becomes; where it was root's,
+/// with what a node kept there.
 ///
 /// # Errors
 /// When it cannot be made or given away, or when it is something else.
@@ -210,6 +211,10 @@ pub(crate) fn make_data_dir(path: &Path, owner: Option<&Target>) -> Result<()> {
     let found = fs::metadata(path).with_context(|| format!("{} cannot be looked at", path.display()))?;
     ensure!(found.is_dir(), "{} is not a folder: choose another [node] data_dir", path.display());
     if let Some(owner) = owner {
+        // While the folder is root's nobody else can have put anything into it.
+        if found.uid() == 0 {
+            give_kept(path, owner)?;
+        }
         chown(path, Some(owner.user.as_raw()), Some(owner.group.as_raw())).with_context(|| {
             format!("the data folder {} cannot be given to `{}`", path.display(), owner.name)
         })?;
@@ -258,10 +263,14 @@ mod tests {
         std::os::unix::fs::symlink(path("outside/secret"), path("usual")).unwrap();
         fs::hard_link(path("linked"), path("generations/hard")).unwrap();
         give_kept(&path("generations"), &somebody).unwrap();
-        give_kept(folder.path(), &somebody).unwrap();
+        make_data_dir(folder.path(), Some(&somebody)).unwrap();
         let owner = |name: &&str| fs::symlink_metadata(path(name)).unwrap().uid();
         assert!(given.iter().all(|name| owner(name) == somebody.user.as_raw()));
         assert!(kept.iter().all(|name| owner(name) == 0), "{:?}", kept.map(|name| owner(&name)));
+        // It is theirs by now, and so may be what stands there.
+        folder.write("last-good", "x").unwrap();
+        make_data_dir(folder.path(), Some(&somebody)).unwrap();
+        assert_eq!(owner(&"last-good"), 0);
     }
 
     #[test]

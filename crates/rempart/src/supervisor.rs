@@ -195,9 +195,6 @@ impl Supervisor {
             Some(held) => held,
             None => Lock::take(&data_dir, target.as_ref())?,
         };
-        if let Some(target) = &target {
-            privileges::give_kept(&data_dir, target)?;
-        }
         let command_path = data_dir.join(COMMAND_SOCKET);
         let mut orphan = Orphan::find(&command_path)?;
         let mut given = sockets::Given::from_environment();

@@ -296,7 +296,10 @@ async fn stream<S: Service>(thread: Rc<Thread<S>>, mut exchange: Exchange) {
     let is_complete = is_sent && exchange.state == ResponseState::Complete;
     let Side::Http2(Http2 { work, .. }) = &exchange.side else { return };
     work.times.set(exchange.times);
-    work.ended(is_complete, thread.deadlines.now());
+    // What the node could not hold is none of the visitor's doing.
+    if !exchange.is_shed {
+        work.ended(is_complete, thread.deadlines.now());
+    }
     if !is_sent {
         return exchange.abort();
     }
@@ -327,9 +330,21 @@ async fn leave<S: Service>(thread: &Thread<S>, exchange: &mut Exchange) -> bool 
     if let Side::Http2(side) = &mut exchange.side {
         side.is_leaving = true;
     }
-    let mut put_out_before = None;
+    let (mut put_out_before, mut is_first) = (None, true);
     poll_fn(|cx| {
         exchange.deadline.register(cx.waker());
+        if std::mem::take(&mut is_first)
+            && !exchange.is_shed
+            && let Side::Http2(side) = &mut exchange.side
+        {
+            // The connection, which puts it out, has not had a turn since h2 was given the last piece. What
+            // leaves in that turn waits for nobody, and is not charged.
+            if let Poll::Ready(ready) = side.poll_ready(cx) {
+                return Poll::Ready(ready.is_ok());
+            }
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let Poll::Ready(ready) = exchange.poll_ready(cx) {
             return Poll::Ready(ready.is_ok());
         }
@@ -341,9 +356,10 @@ async fn leave<S: Service>(thread: &Thread<S>, exchange: &mut Exchange) -> bool 
         if put_out_before.replace(put_out) != Some(put_out) {
             exchange.deadline.arm(FLUSH_MS);
         } else if exchange.deadline.is_due() {
-            // As long as the socket is what they wait for, streams of a slow line wait for each other.
+            // As long as the socket is what they wait for, streams of a slow line wait for each other. One
+            // of which h2 has nothing waits for its own window.
             let opened_ms = side.work.unblocked_ms(thread.deadlines.now());
-            if opened_ms < FLUSH_MS {
+            if opened_ms < FLUSH_MS && side.unsent.bytes() > 0 {
                 exchange.deadline.arm(FLUSH_MS - opened_ms);
                 return Poll::Pending;
             }

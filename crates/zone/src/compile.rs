@@ -206,8 +206,9 @@ pub(crate) fn parse<'a>(file: usize, bytes: &'a [u8], report: &mut Report) -> Op
 
 /// What to write where a value without quotes is none of TOML's.
 fn meant_bare(rest: &str) -> Option<String> {
-    let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(rest.len());
-    meant_truth(rest.get(..end)?).map(str::to_owned)
+    let ends = |letter: char| letter.is_whitespace() || matches!(letter, ',' | ']' | '}' | '#');
+    let word = rest.get(..rest.find(ends).unwrap_or(rest.len()))?;
+    meant_truth(word).map(str::to_owned)
 }
 
 fn read_zone<'a>(

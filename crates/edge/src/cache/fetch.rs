@@ -423,7 +423,9 @@ impl Edge {
                         chosen.as_deref().or(course.site.as_ref().and_then(|site| site.cache.as_ref()))
                     {
                         strip_own(&mut response.fields);
-                        let browser = cache.settings.browser_lifetime(response.status);
+                        // A 304 speaks of the page that its visitor has.
+                        let status = if response.status == 304 { 200 } else { response.status };
+                        let browser = cache.settings.browser_lifetime(status);
                         rewrite_browser(&mut response.fields, browser, 0);
                     }
                     let passed = Box::new((answered, response));

@@ -93,3 +93,21 @@ fn zones_keep_their_watches_and_places_that_become_free_are_given_to_those_witho
     let counts = ["\"zones\":1,", "\"zones\":11,", "\"zones\":0,"];
     assert!(told.len() == 3 && told.iter().zip(counts).all(|(line, has)| line.contains(has)), "{told:?}");
 }
+
+#[test]
+fn a_certificate_that_comes_after_the_swap_answers_handshakes_without_a_name() {
+    let zone = "name = \"z\"\nhostnames = [\"z.example\"]\n[tls]\ncertificate = \"/z.pem\"\n\
+                private_key = \"/z.key\"\n[[route]]\nanswer = {}\n";
+    let leaf = testkit::authority::Authority::new().expect("a root").leaf(&["z.example"]).expect("a leaf");
+    let files = BTreeMap::from([("/z.pem".to_owned(), leaf.certificate_pem.clone().into_bytes())]);
+    let bundle = Bundle::new(vec![source("/z.toml", zone)], None, files);
+    let snapshot = zone::compile_again(&bundle, 1, &|_| None, None).expect("a zone without its key");
+    let node = node(snapshot, Events::start(Target::Stderr, || 0).expect("events"));
+    assert!(node.live().site_for_handshake(None).is_none());
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let (chain, key) = (leaf.certificate_pem.as_bytes(), leaf.key_pem.as_bytes());
+    let pair = Arc::new(zone::tls::certified_key(chain, key, &provider).expect("a pair"));
+    let id = node.live().sites[0].zone.id;
+    node.replace_certificate(id, &pair).expect("it is taken");
+    assert!(node.live().site_for_handshake(None).is_some_and(|site| site.zone.id == id));
+}

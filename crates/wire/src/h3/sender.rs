@@ -29,6 +29,7 @@ pub(super) struct Sender {
     is_ending: bool,
     /// FIN or a reset was given to quinn.
     is_over: bool,
+    is_reset: bool,
     is_gone: bool,
     /// What a reset says.
     code: Code,
@@ -53,6 +54,7 @@ impl Sender {
             gathered: Vec::new(),
             is_ending: false,
             is_over: false,
+            is_reset: false,
             is_gone: false,
             code: Code::Internal,
             body_left: None,
@@ -181,6 +183,7 @@ impl Sender {
     /// Resets the stream.
     pub(super) fn abort(&mut self) {
         if !std::mem::replace(&mut self.is_over, true) {
+            self.is_reset = true;
             let _ignored_when_the_visitor_left = self.stream.reset(number(self.code));
         }
         self.queue = Vec::new();
@@ -202,7 +205,8 @@ impl Sender {
     /// Ready when the visitor has acknowledged the whole answer or stopped it, if the answer was long enough
     /// that closing the connection could cut it off.
     pub(super) fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.is_over && !self.is_gone && self.sent_bytes > QUIC_GATHER_BYTES as u64 {
+        // A reset is not told of when it has arrived.
+        match self.is_over && !self.is_reset && !self.is_gone && self.sent_bytes > QUIC_GATHER_BYTES as u64 {
             true => self.poll_stopped(cx),
             false => Poll::Ready(()),
         }

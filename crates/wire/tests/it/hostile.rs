@@ -163,10 +163,14 @@ impl Node {
     }
 
     fn with_account(account_bytes: u64) -> Self {
-        let (site, deadlines) = (Site::of(account_bytes), Deadlines::new());
-        let thread = Thread::new(Rc::clone(&site), Rc::clone(&deadlines), 0, 10);
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_send_buffer_size(SOCKET_BYTES).unwrap();
+        Self::on(socket, account_bytes)
+    }
+
+    fn on(socket: TcpSocket, account_bytes: u64) -> Self {
+        let (site, deadlines) = (Site::of(account_bytes), Deadlines::new());
+        let thread = Thread::new(Rc::clone(&site), Rc::clone(&deadlines), 0, 10);
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(16).unwrap();
         let address = listener.local_addr().unwrap();
@@ -324,6 +328,24 @@ fn answers_that_h2_has_taken_are_charged_and_given_up_once_no_window_lets_them_t
         assert!(given_up >= ASKED / 2);
         assert_eq!(frames_of(RST_STREAM, &reading.await.unwrap()), given_up);
         assert_eq!(node.site.account.held(), 0);
+    });
+}
+
+#[test]
+fn an_answer_that_the_line_takes_at_once_needs_no_room() {
+    run(async {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(16 * PIECE.len() as u32).unwrap();
+        let node = Node::on(socket, PIECE.len() as u64 / 2);
+        let mut visitor = node.visit(WIDE).await;
+        for _ in 0..3 {
+            visitor.ask("/small").await;
+        }
+        let mut reading = visitor.reading.take().unwrap();
+        let mut read = vec![0; 3 * PIECE.len()];
+        reading.read_exact(&mut read).await.unwrap();
+        assert_eq!(frames_of(RST_STREAM, &read), 0);
+        assert_eq!((node.site.served.get(), node.site.account.held()), (3, 0));
     });
 }
 

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::Compiler;
+use super::{Compiler, Pairs};
 use crate::hosts::is_host;
 use crate::id::Id;
 use crate::limits::{HEALTH_TIMEOUT_MS, ORIGINS_MAX, POOLS_MAX};
@@ -314,10 +314,19 @@ impl Compiler<'_> {
         }
         self.warn_cleartext(pool);
         let same = same.and_then(|pool| pool.tls.certificate.clone());
+        let certificate = self.key_pair(spec.certificate.as_ref(), spec.private_key.as_ref(), same);
+        if self.pairs == Pairs::MayBeLost
+            && certificate.is_none()
+            && let Some(path) = &spec.certificate
+        {
+            let message = "the pool's origins are shown no certificate";
+            let suggestion = "publish when it is mended: pairs of pools are not watched";
+            self.report.warning(path.place, message, suggestion);
+        }
         OriginTls {
             verify: spec.verify.value,
             ca,
-            certificate: self.key_pair(spec.certificate.as_ref(), spec.private_key.as_ref(), same),
+            certificate,
             sni: spec.sni.as_ref().map(|sni| sni.0.to_ascii_lowercase()),
         }
     }
