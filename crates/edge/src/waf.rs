@@ -333,8 +333,8 @@ impl Edge {
 
     /// Whether a body is inspected here: it is small, and not too many are at the moment. Each of these has a
     /// slice of every round, whichever zone it is of; off the thread zones have shares. Whoever keeps
-    /// thousands of bodies a byte short of their end would else have a thread for seconds, with what was let in
-    /// long ago.
+    /// thousands of bodies a byte short of their end would else have a thread for seconds, with what was let
+    /// in long ago.
     fn begin_here(&self, bytes: &Bytes) -> Option<Here<'_>> {
         let has_room = self.waf_here.get() < HERE_MAX || self.node.inspectors().is_none();
         (bytes.len() <= ON_THREAD_BYTES_MAX && has_room).then(|| {

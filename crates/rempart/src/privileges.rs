@@ -199,8 +199,8 @@ fn give_one(folder: &File, name: &CStr, owner: &Target) -> io::Result<Option<Fil
     Ok(found.is_dir().then_some(opened))
 }
 
-/// Makes the data folder, for its owner alone, and gives it to the user the node becomes; where it was root's,
-/// with what a node kept there.
+/// Makes the data folder, for its owner alone, and gives it to the user the node becomes; where it was
+/// root's, with what a node kept there.
 ///
 /// # Errors
 /// When it cannot be made or given away, or when it is something else.

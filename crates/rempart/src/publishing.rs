@@ -7,7 +7,7 @@
 //! generation, else older ones. It serves nobody and is never waited for by a request. Called by
 //! [`crate::edge_role`]; read next: [`start`], then [`publisher`], [`trial`], [`soak`], [`health`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -70,12 +70,22 @@ pub(crate) struct Start {
     pub(crate) stamps: BTreeMap<String, Stamp>,
     /// The generation it comes from, when it does not come from the files.
     pub(crate) kept: Option<Generation>,
+    /// Whether a certificate was left out, for visitors or for origins.
+    pub(crate) lacks_pairs: bool,
+}
+
+impl Start {
+    /// Tells which certificates were left out, when it is this that is served.
+    pub(crate) fn tell_lost(&self, events: &Events) {
+        tell_lost(&self.snapshot, self.lacks_pairs, events);
+    }
 }
 
 /// Decides what to begin with, and keeps it as a generation when it comes from the files.
 ///
 /// Files that were withdrawn once are not begun with, nor a folder that has no zone any more, as none is
-/// published either: what is kept is.
+/// published either: what is kept is. Whoever starts a node is there to mend it: no node is started from its
+/// files that would refuse everybody over HTTPS.
 ///
 /// # Errors
 /// When nothing can be used: the problems of the files, or that nothing is kept.
@@ -88,7 +98,9 @@ pub(crate) fn start(
     events: &Events,
 ) -> Result<Start, Problems> {
     if begin != Begin::Files {
-        return start_kept(begin, generations, None, keyring, events);
+        let start = start_kept(begin, generations, None, keyring, events)?;
+        start.tell_lost(events);
+        return Ok(start);
     }
     let mut remedy = CHECK;
     let refused = match read_node_file(config) {
@@ -107,11 +119,13 @@ pub(crate) fn start(
                 }
                 Ok(snapshot) => {
                     gathered.note_keys(keyring);
+                    keyring.remember_chains(&gathered.bundle);
                     keep(generations, number, &hash, &gathered.bundle.to_bytes(), events);
                     let now_unix_s = clock::unix_us() / 1_000_000;
                     let old = outdated(&snapshot, &gathered.bundle, now_unix_s);
                     tell_warnings(&[snapshot.warnings.as_slice(), &old].concat(), events);
-                    return Ok(Start { snapshot, stamps: gathered.stamps, kept: None });
+                    let stamps = gathered.stamps;
+                    return Ok(Start { snapshot, stamps, kept: None, lacks_pairs: false });
                 }
                 Err(problems) => problems,
             }
@@ -119,13 +133,31 @@ pub(crate) fn start(
         Err(problems) => problems,
     };
     match start_kept(Begin::Kept { skip: 0 }, generations, None, keyring, events) {
+        Ok(start) if lacks_every_certificate(&start.snapshot) => {
+            Err(with_others(refused, start.snapshot.warnings))
+        }
         Ok(start) => {
             let generation = Some(start.snapshot.number);
             tell_refusal("started_from_kept_generation", &refused, remedy, generation, events);
+            start.tell_lost(events);
             Ok(start)
         }
         Err(_) => Err(refused),
     }
+}
+
+/// Whether no zone that names a certificate has one, and at least one names one.
+fn lacks_every_certificate(snapshot: &Snapshot) -> bool {
+    let mut naming = snapshot.zones().iter().filter(|zone| zone.tls.certificate_path.is_some()).peekable();
+    naming.peek().is_some() && naming.all(|zone| zone.tls.certificate.is_none())
+}
+
+/// Problems with those of other places.
+fn with_others(mut problems: Problems, others: Vec<Problem>) -> Problems {
+    let place = |problem: &Problem| (problem.file.clone(), problem.line);
+    let known: BTreeSet<_> = problems.0.iter().map(place).collect();
+    problems.0.extend(others.into_iter().filter(|other| !known.contains(&place(other))));
+    problems
 }
 
 fn withdrawn_before(config: &Path, rejection: Option<&Rejection>) -> Problems {
@@ -173,7 +205,8 @@ fn to_try(begin: Begin, generations: &Generations) -> Vec<Generation> {
     }
 }
 
-/// Begins with a kept generation: the first of those to try that can be used. Unchanged zones are shared with
+/// Begins with the first of the kept generations to try that can be used, whatever certificates it lacks: a
+/// pair that is broken is no reason to serve everybody what was before. Unchanged zones are shared with
 /// `previous`.
 ///
 /// # Errors
@@ -185,40 +218,71 @@ pub(crate) fn start_kept(
     keyring: &Keyring,
     events: &Events,
 ) -> Result<Start, Problems> {
-    for generation in to_try(begin, generations) {
-        match restore(generations, &generation, previous, keyring) {
-            Ok(snapshot) => return Ok(Start { snapshot, stamps: BTreeMap::new(), kept: Some(generation) }),
-            Err(error) if generations.is_news(generation.number) => {
-                let cause = format!("{error:#}");
-                let fields: [(&'static str, Value<'_>); 2] =
-                    [("generation", generation.number.into()), ("cause", (&cause).into())];
-                events.error("kept_generation_unusable", &fields);
-            }
-            Err(_) => {}
-        }
+    let mut to_try = to_try(begin, generations).into_iter();
+    to_try
+        .find_map(|generation| usable(generations, generation, previous, keyring, events))
+        .ok_or_else(none_left)
+}
+
+/// Begins with a kept generation, if it can be used, whatever certificates it lacks.
+fn usable(
+    generations: &Generations,
+    generation: Generation,
+    previous: Option<&Snapshot>,
+    keyring: &Keyring,
+    events: &Events,
+) -> Option<Start> {
+    let number = generation.number;
+    restore(generations, generation, previous, keyring)
+        .inspect_err(|error| tell_unusable(generations, number, &format!("{error:#}"), WRITE_ANEW, events))
+        .ok()
+}
+
+/// What to do about a generation that cannot be used.
+const WRITE_ANEW: &str = "do what the cause says, and run `rempart publish`: that writes a new one";
+
+/// What to do about a generation that lacks a certificate.
+pub(crate) const MEND_PAIR: &str = "mend the pair, or have its zone name another, and run `rempart publish`";
+
+/// Tells why a kept generation is passed over, once for each.
+fn tell_unusable(generations: &Generations, number: u64, cause: &str, remedy: &str, events: &Events) {
+    if generations.is_news(number) {
+        let fields: [(&'static str, Value<'_>); 3] =
+            [("generation", number.into()), ("cause", cause.into()), ("remedy", remedy.into())];
+        events.error("kept_generation_unusable", &fields);
     }
-    Err(Problems(vec![Problem {
+}
+
+fn none_left() -> Problems {
+    Problems(vec![Problem {
         file: "generations".to_owned(),
         line: 1,
         column: 1,
         message: "no kept generation is left to try".to_owned(),
         suggestion: Some("mend the files and start the node".to_owned()),
         severity: zone::Severity::Error,
-    }]))
+    }])
 }
 
 /// Reads and compiles a kept generation.
 fn restore(
     generations: &Generations,
-    generation: &Generation,
+    generation: Generation,
     previous: Option<&Snapshot>,
     keyring: &Keyring,
-) -> Result<Snapshot> {
-    let bytes = generations.read(generation)?;
-    let path = generations.path(generation);
+) -> Result<Start> {
+    let bytes = generations.read(&generation)?;
+    let path = generations.path(&generation);
     let bundle = Bundle::from_bytes(&bytes).with_context(|| format!("{} is damaged", path.display()))?;
-    compile_kept(&bundle, generation.number, previous, keyring, Lost::LeftOut).map_err(|problems| {
+    let kept = compile_kept(&bundle, generation.number, previous, keyring, Lost::LeftOut);
+    let kept = kept.map_err(|problems| {
         anyhow::anyhow!("{} no longer compiles: {}", path.display(), problems.lines().trim_end())
+    })?;
+    Ok(Start {
+        snapshot: kept.snapshot,
+        stamps: BTreeMap::new(),
+        kept: Some(generation),
+        lacks_pairs: kept.lacks_pairs,
     })
 }
 
@@ -237,6 +301,18 @@ fn keep(generations: &Generations, number: u64, hash: &str, bundle: &[u8], event
             [("snapshot", number.into()), ("cause", (&cause).into()), ("remedy", (&remedy).into())];
         events.error("generation_not_kept", &fields);
     }
+}
+
+/// Tells which certificates were left out of what goes live, if any were.
+fn tell_lost(snapshot: &Snapshot, lacks_pairs: bool, events: &Events) {
+    if lacks_pairs {
+        tell_warnings(&snapshot.warnings, events);
+    }
+}
+
+/// Whether these are the files of the last good generation, under whatever number.
+fn is_last_good(generations: &Generations, hash: &str) -> bool {
+    generations.last_good().is_some_and(|good| hash.starts_with(&good.hash))
 }
 
 /// Tells warnings in one line that may be cut: a thousand zones with the same slip are one event.

@@ -12,26 +12,40 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::sign::CertifiedKey;
 use zone::limits::FILE_BYTES_MAX;
 use zone::{Bundle, FileKind, NamedFile, Snapshot};
 
 use super::Problems;
 use crate::files::read_bounded;
 
-/// The pairs that this process has compiled zones with, by path: keys, and chains that are not those of the
-/// bundle. In memory alone. It has as many as zones have named since the process began. Clones share it.
+/// The pairs that this process has compiled zones with or has seen renewed: chains and keys, by path. In
+/// memory alone. It has as many as zones have named since the process began. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Keyring(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
 
 impl Keyring {
-    /// Notes keys that fitted, and chains that did which are not those of the bundle.
-    pub(crate) fn remember(&self, named: &[NamedFile], fitted: BTreeMap<String, Vec<u8>>) {
+    /// Notes chains and keys that fitted.
+    pub(crate) fn remember(&self, chains: &[(String, Vec<u8>)], keys: BTreeMap<String, Vec<u8>>) {
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A chain of before is none of what fits now.
-        for chain in named.iter().filter(|it| it.kind == FileKind::Certificate) {
-            files.remove(&chain.path);
+        files.extend(chains.iter().cloned());
+        files.extend(keys);
+    }
+
+    /// Notes the chains of a bundle, once it compiles with them.
+    pub(crate) fn remember_chains(&self, bundle: &Bundle) {
+        let named = zone::files_named(bundle.specs(), bundle.defaults());
+        self.remember(&chains_of(&named, bundle), BTreeMap::new());
+    }
+
+    /// Notes a pair that was renewed while it served; not if its files are others again by now.
+    pub(crate) fn remember_renewed(&self, chain: &str, key: &str, served: &CertifiedKey) {
+        let (Some(chain_pem), Some(key_pem)) = (bytes_of(chain), bytes_of(key)) else { return };
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let read = zone::tls::certified_key(&chain_pem, &key_pem, &provider);
+        if read.is_ok_and(|read| read.cert == served.cert) {
+            self.remember(&[(chain.to_owned(), chain_pem)], BTreeMap::from([(key.to_owned(), key_pem)]));
         }
-        files.extend(fitted);
     }
 
     fn file(&self, path: &str) -> Option<Vec<u8>> {
@@ -48,6 +62,15 @@ pub(crate) enum Lost {
     LeftOut,
 }
 
+/// A kept bundle, compiled.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// What it says.
+    pub(crate) snapshot: Snapshot,
+    /// Whether a certificate was left out, for visitors or for origins. The snapshot's warnings say which.
+    pub(crate) lacks_pairs: bool,
+}
+
 /// Compiles a kept bundle. Unchanged zones are shared with `previous`.
 ///
 /// # Errors
@@ -59,7 +82,7 @@ pub(crate) fn compile_kept(
     previous: Option<&Snapshot>,
     keyring: &Keyring,
     lost: Lost,
-) -> Result<Snapshot, Problems> {
+) -> Result<Kept, Problems> {
     let mut pairs = Pairs { bundle, keyring, on_disk: BTreeSet::new(), in_memory: BTreeSet::new() };
     let mut compiled = pairs.compile(number, previous, Lost::Told);
     if let Err(problems) = &compiled {
@@ -70,10 +93,11 @@ pub(crate) fn compile_kept(
         pairs.in_memory = files_of(problems);
         compiled = pairs.compile(number, previous, Lost::Told);
     }
-    if compiled.is_err() && lost == Lost::LeftOut {
+    let lacks_pairs = compiled.is_err() && lost == Lost::LeftOut;
+    if lacks_pairs {
         compiled = pairs.compile(number, previous, Lost::LeftOut);
     }
-    compiled
+    compiled.map(|snapshot| Kept { snapshot, lacks_pairs })
 }
 
 fn files_of(problems: &Problems) -> BTreeSet<String> {
@@ -86,7 +110,7 @@ struct Pairs<'a> {
     keyring: &'a Keyring,
     /// Chain and key as they are now.
     on_disk: BTreeSet<String>,
-    /// Chain and key as they were here last. Goes before `on_disk`.
+    /// Chain and key as they were here last, where they were. Goes before `on_disk`.
     in_memory: BTreeSet<String>,
 }
 
@@ -101,11 +125,11 @@ impl Pairs<'_> {
         };
         let from_memory: BTreeSet<&str> =
             named.iter().filter(|it| self.in_memory.contains(&it.file)).map(|it| it.path.as_str()).collect();
-        let used = RefCell::new(chains);
+        let keys = RefCell::new(BTreeMap::new());
         let secrets = |path: &str| {
             let remembered = from_memory.contains(path).then(|| self.keyring.file(path)).flatten();
             let key = remembered.or_else(|| bytes_of(path))?;
-            used.borrow_mut().insert(path.to_owned(), key.clone());
+            keys.borrow_mut().insert(path.to_owned(), key.clone());
             Some(key)
         };
         let compile = match lost {
@@ -115,27 +139,32 @@ impl Pairs<'_> {
         let mut snapshot = compile(&bundle, number, &secrets, previous).map_err(Problems)?;
         // Whatever its certificates are by now, it is what the kept bundle says.
         snapshot.hash = self.bundle.hash();
-        let mut used = used.into_inner();
+        let (mut chains, mut keys) = (chains_of(&named, &bundle), keys.into_inner());
         if lost == Lost::LeftOut {
             // Of these it is not known which fit.
-            used.retain(|path, _| !from_memory.contains(path.as_str()));
+            chains.retain(|(path, _)| !from_memory.contains(path.as_str()));
+            keys.retain(|path, _| !from_memory.contains(path.as_str()));
         }
-        self.keyring.remember(&named, used);
+        // The bundle's own chains too: those of before are none of what fits now.
+        self.keyring.remember(&chains, keys);
         Ok(snapshot)
     }
 
     /// Chains that are not the bundle's.
     fn chains(&self, named: &[NamedFile]) -> BTreeMap<String, Vec<u8>> {
         let chain = |it: &NamedFile| {
-            let bytes = if self.in_memory.contains(&it.file) {
-                self.keyring.file(&it.path)
-            } else {
-                self.on_disk.contains(&it.file).then(|| bytes_of(&it.path)).flatten()
-            };
-            bytes.map(|bytes| (it.path.clone(), bytes))
+            let remembered = self.in_memory.contains(&it.file).then(|| self.keyring.file(&it.path)).flatten();
+            let on_disk = || self.on_disk.contains(&it.file).then(|| bytes_of(&it.path)).flatten();
+            Some((it.path.clone(), remembered.or_else(on_disk)?))
         };
         named.iter().filter(|it| it.kind == FileKind::Certificate).filter_map(chain).collect()
     }
+}
+
+/// The chains of a bundle that these zones name.
+fn chains_of(named: &[NamedFile], bundle: &Bundle) -> Vec<(String, Vec<u8>)> {
+    let chain = |it: &NamedFile| Some((it.path.clone(), bundle.files().get(&it.path)?.clone()));
+    named.iter().filter(|it| it.kind == FileKind::Certificate).filter_map(chain).collect()
 }
 
 fn with_files(bundle: &Bundle, chains: &BTreeMap<String, Vec<u8>>) -> Bundle {

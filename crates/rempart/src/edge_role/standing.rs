@@ -15,6 +15,7 @@ use telemetry::events::Value;
 use super::Ground;
 use crate::configuration::Problems;
 use crate::control::{Begin, FromEdge, PassedOver, Role, Setup, ToEdge};
+use crate::generations::Generation;
 use crate::keys;
 use crate::publishing::{self, Start};
 use crate::supervisor::VERSION;
@@ -25,6 +26,13 @@ pub(super) enum Standing {
     Serves(Box<Start>),
     /// It is not needed any more.
     Ends(ExitCode),
+}
+
+/// What stands ready.
+struct Ready {
+    /// The generation that it was asked for; it may come from another one, if that is unusable.
+    wanted: Option<Generation>,
+    start: Start,
 }
 
 /// Compiles, says so, and waits. What [`ToEdge::Serve`] decides is noted in `setup`.
@@ -87,29 +95,24 @@ pub(super) fn wait(ground: &Ground<'_>, setup: &mut Setup) -> Result<Standing> {
 }
 
 /// Compiles what may be asked for: for a successor what serves, for a spare the last good generation too.
-fn compile(ground: &Ground<'_>, setup: &Setup) -> Result<Vec<Start>, ExitCode> {
+fn compile(ground: &Ground<'_>, setup: &Setup) -> Result<Vec<Ready>, ExitCode> {
     let begins: &[Begin] = match setup.role {
         Role::Spare => &[Begin::Newest, Begin::Kept { skip: 0 }],
         _ => std::slice::from_ref(&setup.begin),
     };
-    let mut ready: Vec<Start> = Vec::new();
+    if setup.role == Role::Successor {
+        let wanted = publishing::generation_for(setup.begin, &ground.generations);
+        return successor(ground, setup.begin).map(|start| vec![Ready { wanted, start }]);
+    }
+    let mut ready: Vec<Ready> = Vec::new();
     for begin in begins {
         let wanted = publishing::generation_for(*begin, &ground.generations);
-        if ready.iter().any(|start| start.kept == wanted) {
+        if ready.iter().any(|ready| ready.wanted == wanted) {
             continue;
         }
-        let previous = ready.first().map(|start| &start.snapshot);
+        let previous = ready.first().map(|ready| &ready.start.snapshot);
         match publishing::start_kept(*begin, &ground.generations, previous, &ground.keyring, ground.events) {
-            // The edge that it would take over from has these in memory, and goes on.
-            Ok(start) if setup.role == Role::Successor && lacks_certificates(&start) => {
-                let problems = Problems(start.snapshot.warnings);
-                let cause = problems.lines();
-                let fields: [(&'static str, Value<'_>); 2] =
-                    [("generation", start.snapshot.number.into()), ("cause", cause.trim_end().into())];
-                ground.events.error("kept_generation_unusable", &fields);
-                return Err(ground.is_unusable(&problems).unwrap_or(ExitCode::FAILURE));
-            }
-            Ok(start) => ready.push(start),
+            Ok(start) => ready.push(Ready { wanted, start }),
             Err(_) if !ready.is_empty() => {}
             Err(problems) => return Err(ground.is_unusable(&problems).unwrap_or(ExitCode::FAILURE)),
         }
@@ -117,22 +120,39 @@ fn compile(ground: &Ground<'_>, setup: &Setup) -> Result<Vec<Start>, ExitCode> {
     Ok(ready)
 }
 
-/// Whether a zone goes without its certificate, since no key fits it any more.
-fn lacks_certificates(start: &Start) -> bool {
-    let lacks = |tls: &zone::Tls| tls.certificate_path.is_some() && tls.certificate.is_none();
-    start.snapshot.zones().iter().any(|zone| lacks(&zone.tls))
+/// Compiles what serves. The edge that it would take over from has every pair in memory, and goes on if one
+/// is lost here: whether it lacks that one too is not known.
+fn successor(ground: &Ground<'_>, begin: Begin) -> Result<Start, ExitCode> {
+    let refuse = |problems: &Problems| ground.is_unusable(problems).unwrap_or(ExitCode::FAILURE);
+    let start = publishing::start_kept(begin, &ground.generations, None, &ground.keyring, ground.events)
+        .map_err(|problems| refuse(&problems))?;
+    if !start.lacks_pairs {
+        return Ok(start);
+    }
+    let problems = Problems(start.snapshot.warnings);
+    let cause = problems.lines();
+    let remedy =
+        format!("{}, then upgrade: the running edge may have the pair in memory", publishing::MEND_PAIR);
+    let fields: [(&'static str, Value<'_>); 3] = [
+        ("generation", start.snapshot.number.into()),
+        ("cause", cause.trim_end().into()),
+        ("remedy", (&remedy).into()),
+    ];
+    ground.events.error("kept_generation_unusable", &fields);
+    Err(refuse(&problems))
 }
 
-fn say_standing(ground: &Ground<'_>, ready: &[Start]) -> Result<()> {
-    let number = ready.first().map_or(0, |start| start.snapshot.number);
+fn say_standing(ground: &Ground<'_>, ready: &[Ready]) -> Result<()> {
+    let number = ready.first().map_or(0, |ready| ready.start.snapshot.number);
     let (unusable, version) = (ground.generations.told(), VERSION.to_owned());
     ground.channel.send(&FromEdge::Standing { number, unusable, version }, &[], false)
 }
 
 /// Takes what stands ready for this beginning, or compiles it.
-fn choose(ground: &Ground<'_>, setup: &Setup, ready: Vec<Start>, begin: Begin) -> Result<Start, ExitCode> {
+fn choose(ground: &Ground<'_>, setup: &Setup, ready: Vec<Ready>, begin: Begin) -> Result<Start, ExitCode> {
     let wanted = publishing::generation_for(begin, &ground.generations);
-    if let Some(start) = ready.into_iter().find(|start| start.kept == wanted) {
+    if let Some(Ready { start, .. }) = ready.into_iter().find(|ready| ready.wanted == wanted) {
+        start.tell_lost(ground.events);
         return Ok(start);
     }
     ground

@@ -22,7 +22,9 @@ use super::soak::{Mark, Recent, Soak};
 use super::splice_table::{self, SpliceTable};
 use super::trial::{self, FromCandidate, ToCandidate, Trial};
 use super::walked_back::WalkedBack;
-use super::{CHECK, Event, Options, Progress, WATCH_EVERY, hex, keep, tell_refusal, tell_warnings};
+use super::{
+    CHECK, Event, Options, Progress, WATCH_EVERY, hex, keep, tell_lost, tell_refusal, tell_warnings,
+};
 use crate::certificates::Watch;
 use crate::clock;
 use crate::commands::counted;
@@ -599,11 +601,13 @@ impl Publisher {
         let compiled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             compile_kept(&bundle, number, Some(&live.snapshot), &self.setup.keyring, lost)
         }));
-        let snapshot = match compiled {
-            Ok(Ok(snapshot)) => snapshot,
+        let kept = match compiled {
+            Ok(Ok(kept)) => kept,
             Ok(Err(problems)) => return Err(self.refuse_files(&problems)),
             Err(_) => return Err(Stopped::Withdrawn("compiling it panicked in the serving edge".to_owned())),
         };
+        tell_lost(&kept.snapshot, kept.lacks_pairs, &self.setup.events);
+        let snapshot = kept.snapshot;
         let mut told = trial::problems(&trial.problems).0;
         told.extend(self.waiting_settings(&trial.waiting));
         let problems: Vec<ProblemText> = told.iter().map(ProblemText::from).collect();

@@ -2,6 +2,7 @@
 //!
 //! Which files changed is [`crate::certificates`]'. Called by [`super::publisher`] every few seconds.
 
+use rustls::sign::CertifiedKey;
 use telemetry::events::Value;
 
 use super::publisher::Publisher;
@@ -19,6 +20,7 @@ impl Publisher {
                         Some(error) => self.certificate_unusable(&path, &zones, &error.to_string()),
                         None => {
                             has_renewed = true;
+                            self.remember_renewed(&path, &zones, &key);
                             let fields: [(&'static str, Value<'_>); 2] =
                                 [("file", (&path).into()), ("zones", zones.len().into())];
                             self.setup.events.info("certificate_renewed", &fields);
@@ -33,6 +35,15 @@ impl Publisher {
         }
         if has_renewed {
             self.have_spare_refreshed(self.setup.node.live().snapshot.number);
+        }
+    }
+
+    /// Has what is compiled from now on know the pair, whatever becomes of its files.
+    fn remember_renewed(&self, chain: &str, zones: &[zone::Id], pair: &CertifiedKey) {
+        let live = self.setup.node.live();
+        let named = live.snapshot.zones().iter().find(|zone| zones.contains(&zone.id));
+        if let Some(key) = named.and_then(|zone| zone.tls.private_key_path.as_deref()) {
+            self.setup.keyring.remember_renewed(chain, key, pair);
         }
     }
 

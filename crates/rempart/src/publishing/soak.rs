@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use telemetry::events::{Events, Value};
 
 use super::health::{Figures, Judgement, judge};
+use super::is_last_good;
 use super::rejected::{Rejected, Rejection};
 use crate::clock::{self, Moment};
 use crate::files::{read_bounded, write_whole};
@@ -80,7 +81,11 @@ pub(crate) fn settle_after_death(
     let why = "the edge died while it was watched";
     let rejection =
         Rejection { hash: mark.hash, number: mark.number, unix_us: clock::unix_us(), why: why.to_owned() };
-    let kept = Rejected::open(data_dir).add(rejection);
+    let kept = if is_last_good(generations, &rejection.hash) {
+        Ok(())
+    } else {
+        Rejected::open(data_dir).add(rejection)
+    };
     let gone =
         generations.numbered(mark.number).map_or(Ok(()), |generation| generations.discard(&generation));
     for error in [kept, gone].into_iter().filter_map(Result::err) {
@@ -174,6 +179,18 @@ mod tests {
         assert_eq!(Mark::read(folder.path()), None);
         assert!(Rejected::open(folder.path()).find(&mark(2).hash).is_some());
         assert_eq!(generations.numbered(2), None);
+    }
+
+    #[test]
+    fn what_is_last_good_is_not_remembered_as_bad_when_it_was_published_again() {
+        let folder = Folder::new().unwrap();
+        let generations = Generations::open(folder.path()).unwrap();
+        let good = generations.keep(1, &mark(3).hash, b"x").unwrap();
+        generations.set_last_good(&good).unwrap();
+        let events = Events::start(Target::Stderr, || 0).unwrap();
+        mark(3).write(folder.path()).unwrap();
+        settle_after_death(folder.path(), 1, &generations, &events);
+        assert_eq!((Mark::read(folder.path()), Rejected::open(folder.path()).all()), (None, &[][..]));
     }
 
     #[test]

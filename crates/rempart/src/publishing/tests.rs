@@ -42,6 +42,21 @@ impl Site {
         self
     }
 
+    /// The zone with a certificate, and another that has none.
+    fn zone_with_pair(&self, name: &str) -> &Self {
+        let tls = "[tls]\ncertificate = \"a.pem\"\nprivate_key = \"a.key\"\n";
+        self.folder.write("zones/a.toml", zone(name) + tls).unwrap();
+        self.folder.write("zones/b.toml", zone("other.example")).unwrap();
+        let pair = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        self.folder.write("zones/a.pem", pair.cert.pem()).unwrap();
+        self.folder.write("zones/a.key", pair.signing_key.serialize_pem()).unwrap();
+        self
+    }
+
+    fn begun(&self, begin: Begin) -> Result<Start, Problems> {
+        start_kept(begin, &self.generations(), None, &Keyring::default(), &self.events)
+    }
+
     fn start(&self) -> Result<Start, Problems> {
         let config = self.folder.path().join("rempart.toml");
         let keyring = Keyring::default();
@@ -216,6 +231,38 @@ fn a_zone_that_is_put_back_has_its_list_with_the_time_that_it_was_changed_at() {
     let renewed = Bundle::new(vec![spec("a", list)], None, files()).with_changed(changed(8));
     let bundle = trial::with_put_back(&renewed, &old, &back, trial::Files::AsTheyAre);
     assert_eq!(bundle.changed(), &changed(8));
+}
+
+#[test]
+fn a_node_whose_every_pair_is_unreadable_is_not_started_and_goes_on_with_all_else_after_a_death() {
+    let site = Site::new();
+    site.zone_with_pair("a.example").start().unwrap();
+    let key = site.folder.path().join("zones/a.key");
+    fs::remove_file(&key).unwrap();
+    let told = site.start().unwrap_err().lines();
+    assert!(told.contains("a.key cannot be read"), "{told}");
+    // What is wrong with the files is one thing, and the lost pair another.
+    site.folder.write("zones/b.toml", "name = ").unwrap();
+    fs::write(&key, "").unwrap();
+    let told = site.start().unwrap_err().lines();
+    assert!(told.contains("zones/b.toml:1:") && told.matches("zones/a.toml:").count() == 1, "{told}");
+    // Nobody is there after a death.
+    let begun = site.begun(Begin::Newest).unwrap();
+    assert!(begun.lacks_pairs && begun.snapshot.zones().len() == 2);
+    begun.tell_lost(&site.events);
+    let events = site.events();
+    assert!(events.contains("configuration_warnings") && events.contains("until the pair is mended"));
+    assert!(!events.contains("kept_generation_unusable"), "{events}");
+}
+
+#[test]
+fn a_pair_that_is_lost_is_no_reason_to_begin_with_what_was_before() {
+    let site = Site::new();
+    site.zone("a.example").start().unwrap();
+    site.zone_with_pair("b.example").start().unwrap();
+    site.folder.write("zones/a.key", "").unwrap();
+    let begun = site.begun(Begin::Newest).unwrap();
+    assert_eq!((begun.snapshot.number, begun.lacks_pairs), (2, true));
 }
 
 #[test]

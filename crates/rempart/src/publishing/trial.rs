@@ -276,9 +276,9 @@ fn serving(generations: &Generations, live: u64) -> Result<Serving> {
     let bundle = Bundle::from_bytes(&generations.read(&kept)?)
         .with_context(|| format!("{} is damaged", generations.path(&kept).display()))?;
     // A pair that was broken since is in the memory of the edge that serves, and not here.
-    let snapshot = compile_kept(&bundle, live, None, &Keyring::default(), Lost::LeftOut)
+    let kept = compile_kept(&bundle, live, None, &Keyring::default(), Lost::LeftOut)
         .map_err(|problems| anyhow::anyhow!("what serves does not compile again: {}", problems.lines()))?;
-    Ok(Serving { bundle, snapshot })
+    Ok(Serving { bundle, snapshot: kept.snapshot })
 }
 
 /// What there is to serve, if anything; and what is wrong.

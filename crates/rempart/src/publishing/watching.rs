@@ -14,7 +14,7 @@ use super::health::{Figures, Judgement};
 use super::publisher::Publisher;
 use super::rejected::Rejection;
 use super::soak::{Mark, Soak};
-use super::{hex, keep, trial};
+use super::{hex, is_last_good, keep, tell_lost, trial};
 use crate::clock;
 use crate::configuration::{Lost, compile_kept};
 use crate::control::{FromEdge, Killed};
@@ -159,10 +159,11 @@ impl Publisher {
         );
         let number = self.next_number(number);
         let keyring = &self.setup.keyring;
-        let snapshot = compile_kept(&bundle, number, Some(&live.snapshot), keyring, Lost::LeftOut)
+        let kept = compile_kept(&bundle, number, Some(&live.snapshot), keyring, Lost::LeftOut)
             .map_err(|problems| anyhow::anyhow!("{}", problems.lines()))?;
+        tell_lost(&kept.snapshot, kept.lacks_pairs, &self.setup.events);
         keep(&self.setup.generations, number, &hex(&bundle.hash()), &bundle.to_bytes(), &self.setup.events);
-        self.take(snapshot, &BTreeMap::new());
+        self.take(kept.snapshot, &BTreeMap::new());
         self.make_good(number);
         Ok(number)
     }
@@ -214,9 +215,10 @@ impl Publisher {
         let bundle = Bundle::from_bytes(&generations.read(&generation)?)?;
         let live = self.setup.node.live();
         let (number, keyring) = (generation.number, &self.setup.keyring);
-        let snapshot = compile_kept(&bundle, number, Some(&live.snapshot), keyring, Lost::LeftOut)
+        let kept = compile_kept(&bundle, number, Some(&live.snapshot), keyring, Lost::LeftOut)
             .map_err(|problems| anyhow::anyhow!("{}", problems.lines()))?;
-        self.take(snapshot, &BTreeMap::new());
+        tell_lost(&kept.snapshot, kept.lacks_pairs, &self.setup.events);
+        self.take(kept.snapshot, &BTreeMap::new());
         Ok(generation.number)
     }
 
@@ -248,7 +250,8 @@ impl Publisher {
     }
 
     pub(super) fn reject(&mut self, hash: String, number: u64, why: &str) {
-        if hash.is_empty() {
+        // What is last good may have been published again: it is what is gone back to.
+        if hash.is_empty() || is_last_good(&self.setup.generations, &hash) {
             return;
         }
         let rejection = Rejection { hash, number, unix_us: clock::unix_us(), why: why.to_owned() };

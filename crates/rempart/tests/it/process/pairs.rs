@@ -161,3 +161,26 @@ fn an_edge_that_begins_with_a_broken_key_pair_serves_all_others_until_it_is_mend
     ensure!(first.is_served(&node), "it is read by itself");
     Ok(())
 }
+
+#[test]
+fn a_pools_pair_is_not_lost_silently_by_an_upgrade_nor_by_a_death() -> Result<()> {
+    let (first, second) = (Pair::new()?, Pair::new()?);
+    let pool = "[[pool]]\nname = \"app\"\norigins = [{ url = \"https://127.0.0.1:9\" }]\n\
+                tls = { certificate = \"../certs/a.pem\", private_key = \"../certs/a.key\" }\n";
+    let spec = NodeSpec::new().node_section("threads = 1\nspare = false").listener("http");
+    let node = start(
+        &spec
+            .file("certs/a.pem", first.leaf.certificate_pem.as_bytes())
+            .file("certs/a.key", first.leaf.key_pem.as_bytes())
+            .zone("shop", shop("one") + pool),
+    )?;
+    put(&node, &[("a.key", &second.leaf.key_pem)])?;
+    ensure!(!node.command(&["upgrade"])?.status.success(), "the newer edge has no key for it");
+    node.wait_for_event(|event| event["event"] == "kept_generation_unusable")?;
+    kill_edge(&node)?;
+    node.wait_for_event(|event| event["event"] == "ready" && event["restarts"] == 1)?;
+    ensure!(shop_says(&node) == "one", "all else is served");
+    let told = node.wait_for_event(|event| event["event"] == "configuration_warnings")?;
+    ensure!(told["problems"].to_string().contains("publish when it is mended"), "{told}");
+    Ok(())
+}

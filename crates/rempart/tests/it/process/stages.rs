@@ -166,6 +166,19 @@ fn a_change_can_be_withdrawn_by_hand_and_is_remembered() {
 }
 
 #[test]
+fn what_is_last_good_may_be_published_again_after_a_withdrawal_of_the_same_files() {
+    let node = watching().unwrap();
+    for text in ["two", "one"] {
+        node.write_zone("a", &answers("a", text)).unwrap();
+        assert_eq!(run(&node, &["publish"]).0, Some(0));
+    }
+    assert_eq!(run(&node, &["withdraw"]).1, "withdrawn; snapshot 2 is live\n");
+    assert_eq!(status(&node).unwrap()["last_good"], 1);
+    let (code, _, why) = run(&node, &["publish"]);
+    assert_eq!((code, body(&node).unwrap().as_str()), (Some(0), "one"), "{why}");
+}
+
+#[test]
 fn the_spare_stands_ready_with_what_serves_after_a_withdrawal() {
     let publish = "[publish]\ncompare_ms = 0\ncanary_percent = 0\n";
     let spec = NodeSpec::new().node_section("threads = 1\nspare = true").listener("http").more(publish);
