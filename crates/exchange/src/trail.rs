@@ -82,8 +82,8 @@ pub struct TrailLine {
     pub at_us: u32,
 }
 
-// 9 phases, what came of the cache, and room for two retries and four rules; later lines are counted, not
-// kept.
+// 9 phases, the route, what came of the cache, and room for a retry and four rules; later lines are counted,
+// not kept.
 const LINES_MAX: usize = 16;
 
 /// The lines of one exchange.
