@@ -9,7 +9,7 @@
 //!
 //! Who has many networks must not be able to have others forgotten with them, by one request of each. So a
 //! newcomer takes the place of one who was served in two seconds or more only where there are no others, and
-//! all of an IPv6 /48, which a hoster gives away for nothing, share [`NETWORK_SETS`] sets. Carriers that have
+//! all of an IPv6 /48, which a hoster gives away for nothing, share 64 sets. Carriers that have
 //! a /48 for tens of thousands of telephones share them too: most of those are strangers when it matters.
 //!
 //! A flood is served too, until it is noticed, and must not be known for that. So a visitor is known by an
