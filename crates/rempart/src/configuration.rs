@@ -344,11 +344,7 @@ impl Gathered {
         lost: Lost,
     ) -> Result<Snapshot, Problems> {
         let secrets = |path: &str| self.secrets.get(path).cloned().or_else(|| kept::bytes_of(path));
-        let compile = match lost {
-            Lost::Told => zone::compile_after,
-            Lost::LeftOut => zone::compile_again,
-        };
-        compile(bundle, number, &secrets, previous).map_err(Problems)
+        lost.compile(bundle, number, &secrets, previous)
     }
 
     /// Notes the keys, once it compiles with them.

@@ -62,6 +62,23 @@ pub(crate) enum Lost {
     LeftOut,
 }
 
+impl Lost {
+    /// Compiles a bundle with this said of pairs that are lost.
+    pub(super) fn compile(
+        self,
+        bundle: &Bundle,
+        number: u64,
+        secrets: &dyn Fn(&str) -> Option<Vec<u8>>,
+        previous: Option<&Snapshot>,
+    ) -> Result<Snapshot, Problems> {
+        let compile = match self {
+            Self::Told => zone::compile_after,
+            Self::LeftOut => zone::compile_again,
+        };
+        compile(bundle, number, secrets, previous).map_err(Problems)
+    }
+}
+
 /// A kept bundle, compiled.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -132,11 +149,7 @@ impl Pairs<'_> {
             keys.borrow_mut().insert(path.to_owned(), key.clone());
             Some(key)
         };
-        let compile = match lost {
-            Lost::Told => zone::compile_after,
-            Lost::LeftOut => zone::compile_again,
-        };
-        let mut snapshot = compile(&bundle, number, &secrets, previous).map_err(Problems)?;
+        let mut snapshot = lost.compile(&bundle, number, &secrets, previous)?;
         // Whatever its certificates are by now, it is what the kept bundle says.
         snapshot.hash = self.bundle.hash();
         let (mut chains, mut keys) = (chains_of(&named, &bundle), keys.into_inner());
